@@ -1,0 +1,1 @@
+"""The deployments: one folder, one heavy dependency, one image each."""

@@ -1,0 +1,1 @@
+"""The embedded chain: an EVM with Aspects that answers as an Artela node does."""

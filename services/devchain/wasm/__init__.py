@@ -1,0 +1,1 @@
+"""The WebAssembly binary format in plain Python: reading, judging and metering code before it is compiled."""
