@@ -1,0 +1,36 @@
+"""Structured logging: events with fields, console on a terminal, JSON lines otherwise."""
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+
+def configure(*, service: str, level: str = "info", stream: TextIO | None = None) -> None:
+    """Sets up structlog for one process. Every line carries `service` and what `structlog.contextvars` has bound (request id, round)."""
+    output = stream or sys.stderr
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if output.isatty() else structlog.processors.JSONRenderer(sort_keys=True)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _named(service),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=output),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _named(service: str) -> structlog.typing.Processor:
+    def add(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event.setdefault("service", service)
+        return event
+
+    return add

@@ -1,0 +1,117 @@
+from linklearner.v1 import chain_gateway_pb2 as _chain_gateway_pb2
+from linklearner.v1 import model_pb2 as _model_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetTrainerRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetTrainerResponse(_message.Message):
+    __slots__ = ("account", "task", "sample_count", "held_out_count", "label_counts", "busy")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HELD_OUT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    account: bytes
+    task: int
+    sample_count: int
+    held_out_count: int
+    label_counts: _containers.RepeatedScalarFieldContainer[int]
+    busy: bool
+    def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ..., sample_count: _Optional[int] = ..., held_out_count: _Optional[int] = ..., label_counts: _Optional[_Iterable[int]] = ..., busy: _Optional[bool] = ...) -> None: ...
+
+class TrainRoundRequest(_message.Message):
+    __slots__ = ("request_id", "encoding", "step_count")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    encoding: _model_pb2.Encoding
+    step_count: int
+    def __init__(self, request_id: _Optional[str] = ..., encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., step_count: _Optional[int] = ...) -> None: ...
+
+class TrainRoundResponse(_message.Message):
+    __slots__ = ("pulled", "progress", "quantised", "submitted")
+    PULLED_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    QUANTISED_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    pulled: ModelPulled
+    progress: TrainingProgress
+    quantised: UpdateQuantised
+    submitted: _chain_gateway_pb2.SubmitUpdateResponse
+    def __init__(self, pulled: _Optional[_Union[ModelPulled, _Mapping]] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., quantised: _Optional[_Union[UpdateQuantised, _Mapping]] = ..., submitted: _Optional[_Union[_chain_gateway_pb2.SubmitUpdateResponse, _Mapping]] = ...) -> None: ...
+
+class ModelPulled(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: _model_pb2.ModelVersion
+    def __init__(self, version: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ...) -> None: ...
+
+class TrainingProgress(_message.Message):
+    __slots__ = ("step", "step_count", "loss")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    step_count: int
+    loss: float
+    def __init__(self, step: _Optional[int] = ..., step_count: _Optional[int] = ..., loss: _Optional[float] = ...) -> None: ...
+
+class UpdateQuantised(_message.Message):
+    __slots__ = ("encoding", "update_bytes", "page_count", "pages_total", "residual_ratio", "digest")
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PAGES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_RATIO_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    encoding: _model_pb2.Encoding
+    update_bytes: int
+    page_count: int
+    pages_total: int
+    residual_ratio: float
+    digest: bytes
+    def __init__(self, encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., update_bytes: _Optional[int] = ..., page_count: _Optional[int] = ..., pages_total: _Optional[int] = ..., residual_ratio: _Optional[float] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class EvaluateRequest(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    def __init__(self, version: _Optional[int] = ...) -> None: ...
+
+class EvaluateResponse(_message.Message):
+    __slots__ = ("version", "sample_count", "accuracy", "loss")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    version: _model_pb2.ModelVersion
+    sample_count: int
+    accuracy: float
+    loss: float
+    def __init__(self, version: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ..., sample_count: _Optional[int] = ..., accuracy: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
+
+class ExportModelRequest(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    def __init__(self, version: _Optional[int] = ...) -> None: ...
+
+class ExportModelResponse(_message.Message):
+    __slots__ = ("version", "onnx", "max_abs_difference")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ONNX_FIELD_NUMBER: _ClassVar[int]
+    MAX_ABS_DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    version: _model_pb2.ModelVersion
+    onnx: bytes
+    max_abs_difference: float
+    def __init__(self, version: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ..., onnx: _Optional[bytes] = ..., max_abs_difference: _Optional[float] = ...) -> None: ...
