@@ -11,14 +11,17 @@ def configure(*, service: str, level: str = "info", stream: TextIO | None = None
     """Sets up structlog for one process. Every line carries `service` and what `structlog.contextvars` has bound (request id, round)."""
     output = stream or sys.stderr
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if output.isatty() else structlog.processors.JSONRenderer(sort_keys=True)
+        # Plain tracebacks: the rich ones print local variables, keys and tokens among them.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if output.isatty()
+        else structlog.processors.JSONRenderer(sort_keys=True)
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            *(() if output.isatty() else (structlog.processors.format_exc_info,)),
             _named(service),
             renderer,
         ],

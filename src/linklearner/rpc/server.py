@@ -10,7 +10,7 @@ from typing import Any, Self
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
@@ -146,7 +146,7 @@ class RpcServer:
         self._listen = listen
         self._grace_s = grace_s
         self._services = tuple(services)
-        self._health = health.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # re-exported without a stub
         self._server = grpc.aio.server(
             interceptors=(_Boundary(frozenset(quiet)),),
             options=(
