@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from google.protobuf import empty_pb2  # noqa: F401  # the pool needs the well-known types before reflection lists them
+
 from linklearner.domain import errors
 from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
@@ -28,7 +28,9 @@ class Refusing(gateway_grpc.ChainGatewayServiceServicer):
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def GetTask(self, request: gateway.GetTaskRequest, context: grpc.aio.ServicerContext) -> gateway.GetTaskResponse:  # noqa: N802
+    async def GetTask(
+        self, request: gateway.GetTaskRequest, context: grpc.aio.ServicerContext
+    ) -> gateway.GetTaskResponse:  # noqa: N802
         raise self.error
 
     async def WatchVersions(  # noqa: N802
@@ -46,8 +48,11 @@ def server(error: Exception) -> RpcServer:
 
 @pytest.mark.parametrize("branch", CODES)
 async def test_an_error_crosses_the_wire_with_its_reason_and_facts(branch: type[errors.LinkLearnerError]) -> None:
-    async with server(branch("no: do this next", reason="StaleBase", facts={"base": 3})) as running:
-        stub = gateway_grpc.ChainGatewayServiceStub(channel(running.address))
+    async with (
+        server(branch("no: do this next", reason="StaleBase", facts={"base": 3})) as running,
+        channel(running.address) as wire,
+    ):
+        stub = gateway_grpc.ChainGatewayServiceStub(wire)
         with pytest.raises(grpc.RpcError) as unary:
             await stub.GetTask(gateway.GetTaskRequest(task=1))
         with pytest.raises(grpc.RpcError) as streamed:
@@ -55,13 +60,18 @@ async def test_an_error_crosses_the_wire_with_its_reason_and_facts(branch: type[
                 pass
     for caught in (unary, streamed):
         error = from_rpc_error(caught.value)
-        assert (type(error), str(error), error.reason, error.facts) == (branch, "no: do this next", "StaleBase", {"base": "3"})
+        assert (type(error), str(error), error.reason, error.facts) == (
+            branch,
+            "no: do this next",
+            "StaleBase",
+            {"base": "3"},
+        )
 
 
 async def test_a_bug_shows_no_traceback_on_the_wire() -> None:
-    async with server(ZeroDivisionError("secret local state")) as running:
+    async with server(ZeroDivisionError("secret local state")) as running, channel(running.address) as wire:
         with pytest.raises(grpc.RpcError) as caught:
-            await gateway_grpc.ChainGatewayServiceStub(channel(running.address)).GetTask(gateway.GetTaskRequest(task=1))
+            await gateway_grpc.ChainGatewayServiceStub(wire).GetTask(gateway.GetTaskRequest(task=1))
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in caught.value.details()
 

@@ -9,8 +9,7 @@ from typing import Any, Self
 
 import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1 import health
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
