@@ -1,0 +1,54 @@
+# Everything runs from a fresh clone with Python >= 3.11 and make. Node is needed only to rebuild contracts and the Aspect.
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo up test check lint types protos artifacts drift conformance bench constraints clean
+
+## demo: train a shared model on a chain and serve it behind a token (KEEP=1 leaves it running)
+demo: $(VENV)/.suite
+	@$(BIN)/linklearner demo $(if $(KEEP),--keep) $(DEMO_ARGS)
+
+## test: every test that needs no container engine
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+## conformance: replay recordings of a real Artela node on the embedded chain (REC=file for another one)
+conformance: $(VENV)/.dev
+	$(BIN)/python -m services.devchain.conformance $(REC)
+
+## check: lint, types, and that generated code and artifacts are what their sources give
+check: lint types drift
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+## protos: regenerate src/linklearner/{v1,oip}
+protos: $(VENV)/.dev
+	$(BIN)/python tools/generate_protos.py
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "LinkLearner needs Python 3.11 or newer; run make PYTHON=python3.x")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.suite: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing LinkLearner into $(VENV) (once; torch is the large part) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt -e '.[suite]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing LinkLearner and its development tools into $(VENV) (once) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.suite
+
+## constraints: write down the versions that are installed now
+constraints: $(VENV)/.dev
+	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean:
+	rm -rf $(VENV) .linklearner

@@ -1,0 +1,59 @@
+"""The arrows of the house, held by reading every import."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVICES = ("chain_gateway", "devchain", "model_server", "trainer")
+HEAVY = {
+    "torch": "trainer",
+    "web3": "chain_gateway",
+    "eth_keyfile": "chain_gateway",
+    "onnxruntime": "model_server",
+    "eth": "devchain",
+    "wasmtime": "devchain",
+}
+IO = {"asyncio", "grpc", "httpx", "os", "pathlib", "socket", "sqlite3", "subprocess", "google", "structlog", "time"}
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of the modules that a file imports, at whatever depth."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_imports_no_other_service(service: str) -> None:
+    for path in sources(f"services/{service}"):
+        for name in imports(path):
+            assert not name.startswith("services.") or name.startswith(f"services.{service}"), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(("library", "owner"), HEAVY.items())
+def test_a_heavy_library_has_one_home(library: str, owner: str) -> None:
+    for path in (*sources("src"), *sources("services")):
+        if (ROOT / "services" / owner) not in path.parents:
+            assert library not in {name.partition(".")[0] for name in imports(path)}, f"{path} imports {library}"
+
+
+def test_the_vocabulary_knows_no_service() -> None:
+    for path in sources("src"):
+        assert not any(name.partition(".")[0] == "services" for name in imports(path)), path
+
+
+def test_the_domain_does_no_input_or_output() -> None:
+    for path in sources("src/linklearner/domain"):
+        assert not IO & {name.partition(".")[0] for name in imports(path)}, path
+        assert not {name for name in imports(path) if name.startswith(("linklearner.v1", "linklearner.oip", "linklearner.rpc"))}, path
