@@ -14,6 +14,7 @@ LinkLearnerError
 ├── Unavailable             a chain or service cannot be reached: retry
 ├── TimedOut                no receipt in time: repeat with the same request_id
 └── DataLoss                bytes that do not give the announced digest, history that does not add up
+    └── Divergence          the chain's history says one thing, replaying it another
 
 `linklearner.rpc.status` maps each branch to one gRPC status code.
 """
@@ -101,3 +102,7 @@ class TimedOut(LinkLearnerError):
 
 class DataLoss(LinkLearnerError):
     """Bytes do not give their digest, or history does not add up."""
+
+
+class Divergence(DataLoss):
+    """Replaying the chain's history gives something else than the chain announced; facts: block, transaction, field."""
