@@ -1,0 +1,68 @@
+"""`python -m services.devchain`: an Artela-like chain on a local port."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+from services.devchain.accounts import key_file
+from services.devchain.chain.store import StoreUnusable
+from services.devchain.config import ARTELA_CHAIN_ID, ChainConfig, InvalidConfig
+from services.devchain.server import Devchain
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="services.devchain", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=8545, help="port; 0 takes a free one (default %(default)s)")
+    parser.add_argument("--state", type=Path, default=None, help="SQLite file of the chain; without it, memory only")
+    parser.add_argument("--mining", default="instant", help="instant, manual or interval:SECONDS (default %(default)s)")
+    parser.add_argument("--chain-id", type=int, default=ARTELA_CHAIN_ID, help="EIP-155 chain id (default %(default)s)")
+    parser.add_argument("--strict-rpc", action="store_true", help="answer exactly as narrowly as an Artela node")
+    parser.add_argument(
+        "--min-gas-multiplier",
+        default="0.5",
+        help="share of the gas limit that is charged at least (default %(default)s)",
+    )
+    return parser.parse_args(argv)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    config = ChainConfig(
+        chain_id=options.chain_id,
+        strict=options.strict_rpc,
+        min_gas_multiplier=Fraction(options.min_gas_multiplier),
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    async with Devchain.start(
+        state=options.state, host=options.host, port=options.port, mining=options.mining, config=config
+    ) as devchain:
+        print(f"devchain {options.chain_id} at {devchain.url}", flush=True)
+        for account in devchain.accounts:
+            print(f"  0x{account.address.hex()}", flush=True)
+        if options.state is not None:
+            print(f"  keys in {key_file(options.state)}", flush=True)
+        await stop.wait()
+
+
+def main() -> int:
+    try:
+        asyncio.run(serve(arguments()))
+    except (StoreUnusable, InvalidConfig, ValueError) as error:
+        print(f"devchain: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"devchain: {error.strerror or error}; is the port in use? try --port 0", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

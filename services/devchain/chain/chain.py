@@ -1,0 +1,423 @@
+"""A chain: the head, the pool, and how one becomes the other. Synchronous, owned by one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from eth_hash.auto import keccak
+
+from services.devchain.aspect.environment import NodePanic
+from services.devchain.chain import blocks
+from services.devchain.chain.blocks import Block, Header, Receipt
+from services.devchain.chain.evm import BlockContext
+from services.devchain.chain.execution import ChainMessage, IntrinsicGasTooLow, Outcome, execute
+from services.devchain.chain.mempool import Mempool
+from services.devchain.chain.state import World
+from services.devchain.chain.store import Store, encode_writes
+from services.devchain.chain.transactions import Transaction, TransactionRefused, decode, intrinsic_gas
+from services.devchain.config import ChainConfig
+
+QUESTION_GAS_CAP: Final = 25_000_000
+"""Most gas that `eth_call` and `eth_estimateGas` give; the node's default."""
+QUESTION_EXTRA_INTRINSIC: Final = 150_000
+"""What the node adds to the intrinsic gas of a question with data: it takes any data for a validation envelope."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPreset:
+    """Facts of the next block that somebody else decides (a recording, `evm_mine`). None: the chain's own rule."""
+
+    number: int | None = None
+    timestamp: int | None = None
+    parent_hash: bytes | None = None
+    hash: bytes | None = None
+    base_fee: int | None = None
+    miner: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What `eth_call` and `eth_estimateGas` ask. None: as the node fills it."""
+
+    sender: bytes = bytes(20)
+    to: bytes | None = None
+    value: int = 0
+    data: bytes = b""
+    gas: int | None = None
+    price: int = 0
+    access_list: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
+
+
+class CallFailed(Exception):
+    """A question failed. `reverted` says whether the EVM (or an Aspect) said so itself; `output` is then the packed reason."""
+
+    def __init__(self, message: str, output: bytes, *, reverted: bool) -> None:
+        super().__init__(message)
+        self.output = output
+        self.reverted = reverted
+
+
+BlockListener = Callable[[Block], None]
+
+
+class Chain:
+    """Blocks in, blocks out. Nothing here knows of hex strings or sockets."""
+
+    def __init__(self, config: ChainConfig, state_file: Path | None, clock: Callable[[], float]) -> None:
+        """Opens or begins the chain in `state_file` (None: in memory). Raises StoreUnusable."""
+        self.config = config
+        self._clock = clock
+        self._clock_offset = 0
+        self._next_timestamp: int | None = None
+        self._store = Store(state_file, config.chain_id)
+        self.pool = Mempool()
+        self._listeners: list[BlockListener] = []
+        head = self._store.head()
+        if head is None:
+            head = self._begin()
+        self._head = head
+        self._world = World(self._store.at(head.number))
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _begin(self) -> Header:
+        world = World(self._store.at(0))
+        for address, balance in self.config.alloc.items():
+            world.set_balance(address, balance)
+        writes = world.take_writes()
+        digest = keccak(b"".join(key + value for key, value in encode_writes(writes)))
+        header = self._header(
+            number=0, parent_hash=blocks.ZERO_HASH, timestamp=int(self._clock()), base_fee=self.config.base_fee,
+            miner=self.config.miner, block_hash=None, receipts=(), gas_wanted=0, digest=digest,
+        )  # fmt: skip
+        self._store.append(Block(header, ()), writes)
+        return header
+
+    # -- reading
+
+    @property
+    def head(self) -> Header:
+        return self._head
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    def world_at(self, number: int) -> World:
+        """The world after block `number`; the head's is the live one, look but do not touch."""
+        return self._world if number >= self._head.number else World(self._store.at(number))
+
+    def pending_nonce(self, sender: bytes) -> int:
+        return self.pool.next_nonce(sender, self._world.get_nonce(sender))
+
+    def next_base_fee(self) -> int:
+        head = self._head
+        return blocks.next_base_fee(head.base_fee, self._gas_for_fee(head), head.gas_limit)
+
+    def _gas_for_fee(self, header: Header) -> int:
+        # the fee market looks at what was asked for, discounted, not only at what was used
+        return max(header.gas_used, int(header.gas_wanted * self.config.min_gas_multiplier))
+
+    # -- transactions
+
+    def submit(self, raw: bytes) -> Transaction:
+        """Take a signed transaction into the pool. Raises TransactionRefused with the node's words."""
+        transaction = decode(raw, self.config.chain_id)
+        self._check(transaction)
+        self.pool.add(transaction)
+        return transaction
+
+    def _check(self, transaction: Transaction) -> None:
+        """The node's ante handler, in its order."""
+        if self.pool.get(transaction.hash) is not None or self._store.is_known(transaction.hash):
+            raise TransactionRefused(": tx already in mempool" if self.config.strict else "already known")
+        if transaction.tip_cap > transaction.fee_cap:
+            raise TransactionRefused(
+                "max priority fee per gas higher than max fee per gas "
+                f"({transaction.tip_cap} > {transaction.fee_cap}): invalid gas cap"
+            )
+        balance = self._world.get_balance(transaction.sender)
+        if balance < transaction.cost:
+            raise TransactionRefused(
+                "failed to check sender balance: sender balance < tx cost "
+                f"({balance} < {transaction.cost}): insufficient funds: insufficient funds"
+            )
+        base_fee = self.next_base_fee()
+        if transaction.fee_cap < base_fee:
+            raise TransactionRefused(
+                "max fee per gas less than block base fee "
+                f"({transaction.fee_cap} < {base_fee}): insufficient fee: insufficient fee"
+            )
+        intrinsic = intrinsic_gas(transaction.data, creates=transaction.to is None, access_list=transaction.access_list)
+        if transaction.gas < intrinsic:
+            raise TransactionRefused(
+                f"failed to verify the fees: gas limit too low: {transaction.gas} (gas limit) < {intrinsic} "
+                "(intrinsic gas): out of gas: out of gas"
+            )
+        self._check_nonce(transaction)
+        if transaction.gas > self._head.gas_limit:
+            raise TransactionRefused(
+                f"tx gas ({transaction.gas}) exceeds block gas limit ({self._head.gas_limit}): out of gas: out of gas"
+            )
+
+    def _check_nonce(self, transaction: Transaction) -> None:
+        if self.config.strict:
+            expected = self.pending_nonce(transaction.sender)
+            acceptable = transaction.nonce == expected
+        else:
+            # a wallet's chain: gaps wait, and a better paid transaction takes the place of a waiting one
+            expected = self._world.get_nonce(transaction.sender)
+            acceptable = transaction.nonce >= expected
+        if not acceptable:
+            raise TransactionRefused(
+                f"invalid nonce; got {transaction.nonce}, expected {expected}: invalid sequence: invalid sequence"
+            )
+
+    # -- blocks
+
+    def on_block(self, listener: BlockListener) -> None:
+        self._listeners.append(listener)
+
+    def increase_time(self, seconds: int) -> int:
+        """Shift the clock of all later blocks; returns the total shift."""
+        self._clock_offset += seconds
+        return self._clock_offset
+
+    def set_next_timestamp(self, timestamp: int) -> None:
+        self._next_timestamp = timestamp
+
+    def mine(self, preset: BlockPreset | None = None) -> Block:
+        """Make the next block of what is ready."""
+        preset = preset or BlockPreset()
+        base_fee = self.next_base_fee() if preset.base_fee is None else preset.base_fee
+        chosen = self.pool.ready(self._world.get_nonce, base_fee, self._head.gas_limit)
+        return self._seal(chosen, preset, base_fee)
+
+    def _seal(self, transactions: list[Transaction], preset: BlockPreset, base_fee: int) -> Block:
+        parent = self._head
+        number = parent.number + 1 if preset.number is None else preset.number
+        timestamp = self._timestamp() if preset.timestamp is None else preset.timestamp
+        parent_hash = parent.hash if preset.parent_hash is None else preset.parent_hash
+        context = self._context(number, timestamp, base_fee, parent_hash)
+        receipts: list[Receipt] = []
+        panics: list[tuple[bytes, str]] = []
+        used = logs = wanted = 0
+        for transaction in transactions:
+            self.pool.remove(transaction)
+            wanted += transaction.gas
+            try:
+                outcome = self._run(transaction, context)
+            except NodePanic as panic:
+                panics.append((transaction.hash, str(panic)))
+                continue
+            if outcome is None:
+                continue
+            used += outcome.gas_used
+            receipts.append(
+                Receipt(
+                    transaction=transaction,
+                    index=len(receipts),
+                    status=0 if outcome.error is not None else 1,
+                    gas_used=outcome.gas_used,
+                    cumulative_gas_used=used,
+                    contract_address=outcome.contract_address,
+                    logs=outcome.logs,
+                    first_log_index=logs,
+                    bloom=blocks.bloom_of(outcome.logs),
+                    price=transaction.price(base_fee),
+                    error=outcome.error,
+                    output=outcome.output,
+                    parts=outcome.parts,
+                )
+            )
+            logs += len(outcome.logs)
+        writes = self._world.take_writes()
+        digest = keccak(parent.state_digest + b"".join(key + value for key, value in encode_writes(writes)))
+        header = self._header(
+            number=number, parent_hash=parent_hash, timestamp=timestamp, base_fee=base_fee,
+            miner=preset.miner or self.config.miner, block_hash=preset.hash, receipts=tuple(receipts), gas_wanted=wanted,
+            digest=digest,
+        )  # fmt: skip
+        block = Block(header, tuple(receipts))
+        self._store.append(block, writes, panics)
+        self._world.trim()
+        self._world.move_reader(self._store.at(number))
+        self._head = header
+        self.pool.drop_stale(self._world.get_nonce)
+        for listener in self._listeners:
+            listener(block)
+        return block
+
+    def _run(self, transaction: Transaction, context: BlockContext) -> Outcome | None:
+        """Execute on the world. None: it cannot even begin any more, and leaves no trace. Raises NodePanic."""
+        world, price = self._world, transaction.price(context.base_fee)
+        world.begin_transaction()
+        fee = transaction.gas * price
+        balance = world.get_balance(transaction.sender)
+        if balance < transaction.cost or world.get_nonce(transaction.sender) != transaction.nonce:
+            return None
+        world.set_balance(transaction.sender, balance - fee)
+        world.increment_nonce(transaction.sender)
+        paid = world.snapshot()
+        message = ChainMessage(
+            sender=transaction.sender,
+            to=transaction.to,
+            value=transaction.value,
+            data=transaction.data,
+            gas=transaction.gas,
+            price=price,
+            nonce=transaction.nonce,
+            access_list=transaction.access_list,
+            transaction=transaction,
+        )
+        try:
+            outcome = execute(world, context, message, self.config.min_gas_multiplier)
+        except NodePanic:
+            world.rollback_transaction(paid)
+            world.end_transaction()
+            raise
+        if outcome.error is not None:
+            world.rollback_transaction(paid)
+        world.delta_balance(transaction.sender, (transaction.gas - outcome.gas_used) * price)
+        world.end_transaction()
+        return outcome
+
+    def _timestamp(self) -> int:
+        chosen, self._next_timestamp = self._next_timestamp, None
+        if chosen is not None:
+            self._clock_offset = chosen - int(self._clock())
+            return max(chosen, self._head.timestamp)
+        # several blocks may share a second, as on the node; none goes back
+        return max(int(self._clock()) + self._clock_offset, self._head.timestamp)
+
+    def _context(self, number: int, timestamp: int, base_fee: int, parent_hash: bytes) -> BlockContext:
+        def ancestor(wanted: int) -> bytes:
+            if wanted == number - 1:
+                return parent_hash
+            return self._store.block_hash(wanted) or blocks.ZERO_HASH
+
+        return BlockContext(
+            number=number,
+            timestamp=timestamp,
+            coinbase=self.config.operator,
+            gas_limit=self.config.block_gas_limit,
+            base_fee=base_fee,
+            chain_id=self.config.chain_id,
+            ancestor_hash=ancestor,
+        )
+
+    def _header(
+        self,
+        *,
+        number: int,
+        parent_hash: bytes,
+        timestamp: int,
+        base_fee: int,
+        miner: bytes,
+        block_hash: bytes | None,
+        receipts: tuple[Receipt, ...],
+        gas_wanted: int,
+        digest: bytes,
+    ) -> Header:
+        root = blocks.transactions_root(receipt.transaction for receipt in receipts)
+        bloom = blocks.bloom_of(log for receipt in receipts for log in receipt.logs)
+        gas_used = receipts[-1].cumulative_gas_used if receipts else 0
+        own_hash = blocks.header_hash(
+            number=number, parent_hash=parent_hash, timestamp=timestamp, miner=miner, base_fee=base_fee,
+            gas_limit=self.config.block_gas_limit, gas_used=gas_used, state_digest=digest, transactions_root=root, bloom=bloom,
+        )  # fmt: skip
+        return Header(
+            number=number, hash=block_hash or own_hash, parent_hash=parent_hash, timestamp=timestamp, miner=miner,
+            base_fee=base_fee, gas_limit=self.config.block_gas_limit, gas_used=gas_used, gas_wanted=gas_wanted,
+            state_digest=digest, transactions_root=root, bloom=bloom,
+            size=sum(len(receipt.transaction.raw) for receipt in receipts) + 508,
+        )  # fmt: skip
+
+    # -- questions
+
+    def ask(self, question: Question, number: int) -> Outcome:
+        """Run a question on the state after block `number`; nothing is kept.
+
+        Raises CallFailed, and NodePanic where the node's own call would crash.
+        """
+        header = self._store.header(number)
+        if header is None:
+            raise KeyError(number)
+        world = self.world_at(number)
+        context = self._context(header.number, header.timestamp, header.base_fee, header.parent_hash)
+        gas = QUESTION_GAS_CAP if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
+        message = ChainMessage(
+            sender=question.sender,
+            to=question.to,
+            value=question.value,
+            data=question.data,
+            gas=gas,
+            price=question.price,
+            nonce=world.get_nonce(question.sender),
+            access_list=question.access_list,
+            extra_intrinsic=QUESTION_EXTRA_INTRINSIC if question.data else 0,
+        )
+        world.begin_transaction()
+        try:
+            return execute(world, context, message, self.config.min_gas_multiplier)
+        finally:
+            world.rollback_transaction()
+            world.begin_transaction()
+            world.forget_new_codes()
+
+    def call(self, question: Question, number: int) -> bytes:
+        """`eth_call`. Raises CallFailed; a node panic answers empty, as the node's RPC does."""
+        try:
+            outcome = self.ask(question, number)
+        except IntrinsicGasTooLow:
+            raise CallFailed("apply message: intrinsic gas too low", b"", reverted=False) from None
+        except NodePanic:
+            return b""
+        if outcome.error is not None:
+            raise CallFailed(outcome.error, outcome.output, reverted=outcome.reverted)
+        return outcome.output
+
+    def estimate(self, question: Question, number: int) -> int:
+        """`eth_estimateGas`: the smallest limit with which the question succeeds, by bisection. Raises CallFailed."""
+        high = self.config.block_gas_limit if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
+        failure = self._try(question, number, high)
+        if failure is not None:
+            raise failure
+        low = 20_999
+        while low + 1 < high:
+            middle = (low + high) // 2
+            if self._try(question, number, middle) is None:
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _try(self, question: Question, number: int, gas: int) -> CallFailed | None:
+        attempt = Question(
+            sender=question.sender, to=question.to, value=question.value, data=question.data, gas=gas, price=question.price,
+            access_list=question.access_list,
+        )  # fmt: skip
+        try:
+            outcome = self.ask(attempt, number)
+        except IntrinsicGasTooLow:
+            return CallFailed("apply message: intrinsic gas too low", b"", reverted=False)
+        except NodePanic as panic:
+            return CallFailed(str(panic), b"", reverted=False)
+        if outcome.error is not None:
+            return CallFailed(outcome.error, outcome.output, reverted=outcome.reverted)
+        return None
+
+    # -- going back
+
+    def rewind(self, number: int) -> None:
+        """Make block `number` the head again and empty the pool."""
+        self._store.rewind(number)
+        head = self._store.head()
+        assert head is not None
+        self._head = head
+        self._world = World(self._store.at(head.number))
+        self.pool.clear()

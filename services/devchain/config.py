@@ -1,0 +1,72 @@
+"""What can be chosen about a devchain. One value, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Final
+
+from eth_hash.auto import keccak
+
+ARTELA_CHAIN_ID: Final = 11820
+ETHER: Final = 10**18
+
+
+class InvalidConfig(ValueError):
+    """A setting has no meaning; the message names it and says what would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mining:
+    """When blocks are made: at once for every transaction, every so many seconds, or only on `evm_mine`."""
+
+    interval_s: float | None
+    instant: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Mining:
+        """`instant`, `manual` or `interval:SECONDS`. Raises InvalidConfig."""
+        if text == "instant":
+            return cls(None, True)
+        if text == "manual":
+            return cls(None, False)
+        head, _, seconds = text.partition(":")
+        try:
+            interval = float(seconds)
+        except ValueError:
+            interval = 0.0
+        if head != "interval" or not 0.01 <= interval <= 3600:
+            raise InvalidConfig(f"mining {text!r}: use instant, manual or interval:SECONDS with 0.01 to 3600 seconds")
+        return cls(interval, False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainConfig:
+    """The rules of one chain. The defaults are an Artela node's."""
+
+    chain_id: int = ARTELA_CHAIN_ID
+    block_gas_limit: int = 20_000_000
+    min_gas_multiplier: Fraction = Fraction(1, 2)
+    """`gasUsed` is at least this share of a transaction's gas limit."""
+    base_fee: int = 7
+    """Base fee of the first block, wei per gas: where an idle chain comes to rest."""
+    miner: bytes = keccak(b"linklearner devchain validator")[12:]
+    """The validator's consensus address: RPC `miner`, and what Aspects read."""
+    operator: bytes = keccak(b"linklearner devchain operator")[12:]
+    """The validator's operator address: opcode COINBASE."""
+    strict: bool = False
+    """As narrow as the node: no queue, no replacement, no filters, size and fee caps."""
+    alloc: Mapping[bytes, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Balances in wei at genesis, by 20-byte address."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.chain_id < 2**63:
+            raise InvalidConfig(f"chain id {self.chain_id}: must be positive and below 2**63")
+        if not 0 <= self.min_gas_multiplier <= 1:
+            raise InvalidConfig(f"min_gas_multiplier {self.min_gas_multiplier}: must be between 0 and 1")
+        if self.block_gas_limit < 100_000:
+            raise InvalidConfig(f"block gas limit {self.block_gas_limit}: must be at least 100000")
+        if any(len(address) != 20 for address in self.alloc):
+            raise InvalidConfig("alloc: addresses are 20 bytes")

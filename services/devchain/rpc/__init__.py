@@ -1,0 +1,1 @@
+"""JSON-RPC over HTTP and WebSocket: hex in, hex out, nothing decided here that the chain decides."""

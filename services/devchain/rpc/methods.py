@@ -1,0 +1,560 @@
+"""The methods. Each takes the parsed `params` list and answers a JSON value; all run on the thread that owns the chain."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Final
+
+from eth_hash.auto import keccak
+
+from services.devchain.chain.blocks import EMPTY_ROOT, EMPTY_UNCLES_HASH, ZERO_HASH, Header, Receipt
+from services.devchain.chain.chain import CallFailed, Chain, Question
+from services.devchain.chain.store import LogEntry
+from services.devchain.chain.transactions import Transaction, TransactionRefused
+from services.devchain.rpc import codec
+from services.devchain.rpc.codec import RpcError, data, quantity
+
+Params = list[Any]
+Method = Callable[[Params], Any]
+
+CLIENT_VERSION: Final = "LinkLearner-devchain/artela"
+LOG_RANGE_LIMIT: Final = 10_000
+RAW_LIMIT: Final = 1_048_576
+FEE_CAP: Final = 10**18
+"""Most wei of fee that the strict RPC takes, as the node's default (1 ART)."""
+
+
+class Methods:
+    """The method table of one chain."""
+
+    def __init__(self, chain: Chain, *, accounts: tuple[bytes, ...], instant: bool) -> None:
+        self._chain = chain
+        self._accounts = accounts
+        self._instant = instant
+        self._snapshots: list[int] = []
+        self._table: dict[str, Method] = {
+            "eth_chainId": lambda _: quantity(chain.config.chain_id),
+            "net_version": lambda _: str(chain.config.chain_id),
+            "net_listening": lambda _: True,
+            "net_peerCount": lambda _: "0x0",
+            "web3_clientVersion": lambda _: CLIENT_VERSION,
+            "web3_sha3": lambda p: data(keccak(codec.parse_data(_argument(p, 0), 0))),
+            "eth_syncing": lambda _: False,
+            "eth_mining": lambda _: False,
+            "eth_hashrate": lambda _: "0x0",
+            "eth_coinbase": lambda _: data(chain.config.miner),
+            "eth_protocolVersion": lambda _: "0x41",
+            "eth_accounts": lambda _: [data(account) for account in accounts],
+            "eth_gasPrice": lambda _: quantity(chain.next_base_fee()),
+            "eth_maxPriorityFeePerGas": lambda _: "0x0",
+            "eth_blockNumber": lambda _: quantity(chain.head.number),
+            "eth_getBalance": self._get_balance,
+            "eth_getTransactionCount": self._get_transaction_count,
+            "eth_getCode": self._get_code,
+            "eth_getStorageAt": self._get_storage_at,
+            "eth_call": self._call,
+            "eth_estimateGas": self._estimate_gas,
+            "eth_sendRawTransaction": self._send_raw_transaction,
+            "eth_getBlockByNumber": self._get_block_by_number,
+            "eth_getBlockByHash": self._get_block_by_hash,
+            "eth_getBlockTransactionCountByNumber": self._count_by_number,
+            "eth_getBlockTransactionCountByHash": self._count_by_hash,
+            "eth_getTransactionByHash": self._get_transaction,
+            "eth_getTransactionByBlockNumberAndIndex": self._transaction_in_block_number,
+            "eth_getTransactionByBlockHashAndIndex": self._transaction_in_block_hash,
+            "eth_getTransactionReceipt": self._get_receipt,
+            "eth_getUncleCountByBlockNumber": lambda _: "0x0",
+            "eth_getUncleCountByBlockHash": lambda _: "0x0",
+            "eth_getLogs": self._get_logs,
+            "eth_feeHistory": self._fee_history,
+            "linklearner_gasParts": self._gas_parts,
+        }
+        if not chain.config.strict:
+            self._table |= {
+                "eth_getBlockReceipts": self._block_receipts,
+                "evm_mine": self._evm_mine,
+                "evm_increaseTime": self._evm_increase_time,
+                "evm_setNextBlockTimestamp": self._evm_set_next_timestamp,
+                "evm_snapshot": self._evm_snapshot,
+                "evm_revert": self._evm_revert,
+            }
+
+    def __call__(self, method: str, params: Params) -> Any:
+        """Raises RpcError."""
+        handler = self._table.get(method)
+        if handler is None:
+            raise RpcError(codec.METHOD_NOT_FOUND, f"the method {method} does not exist/is not available")
+        return handler(params)
+
+    # -- blocks by tag
+
+    def _number(self, tag: Any, position: int) -> int:
+        """The block that a tag means. Raises RpcError for one that is not there."""
+        number = self._parse_tag(tag, position)
+        head = self._chain.head.number
+        if number > head:
+            raise RpcError(
+                codec.SERVER_ERROR,
+                f"query block failed, block number {number}, height {number} must be less than or equal to the current "
+                f"blockchain height {head}",
+            )
+        return number
+
+    def _parse_tag(self, tag: Any, position: int) -> int:
+        head = self._chain.head.number
+        if tag in (None, "latest", "pending", "safe", "finalized"):
+            return head
+        if tag == "earliest":
+            return 0
+        if isinstance(tag, dict):
+            if "blockHash" in tag:
+                header = self._chain.store.header_by_hash(codec.parse_hash(tag["blockHash"], position))
+                if header is None:
+                    raise RpcError(codec.SERVER_ERROR, "block not found")
+                return header.number
+            return self._parse_tag(tag.get("blockNumber"), position)
+        if isinstance(tag, str) and len(tag) == 66:
+            return self._parse_tag({"blockHash": tag}, position)
+        return codec.parse_quantity(tag, position)
+
+    def _header(self, tag: Any, position: int) -> Header:
+        header = self._chain.store.header(self._number(tag, position))
+        if header is None:
+            raise RpcError(codec.SERVER_ERROR, "block not found")
+        return header
+
+    # -- state
+
+    def _get_balance(self, params: Params) -> str:
+        address = codec.parse_address(_argument(params, 0), 0)
+        return quantity(self._chain.world_at(self._number(_optional(params, 1), 1)).get_balance(address))
+
+    def _get_transaction_count(self, params: Params) -> str:
+        address = codec.parse_address(_argument(params, 0), 0)
+        tag = _optional(params, 1)
+        if tag == "pending":
+            return quantity(self._chain.pending_nonce(address))
+        return quantity(self._chain.world_at(self._number(tag, 1)).get_nonce(address))
+
+    def _get_code(self, params: Params) -> str:
+        address = codec.parse_address(_argument(params, 0), 0)
+        return data(self._chain.world_at(self._number(_optional(params, 1), 1)).get_code(address))
+
+    def _get_storage_at(self, params: Params) -> str:
+        address = codec.parse_address(_argument(params, 0), 0)
+        slot = codec.parse_index(_argument(params, 1), 1)
+        world = self._chain.world_at(self._number(_optional(params, 2), 2))
+        return data(world.get_storage(address, slot).to_bytes(32, "big"))
+
+    # -- questions
+
+    def _question(self, params: Params) -> Question:
+        asked = _argument(params, 0)
+        if not isinstance(asked, dict):
+            raise codec.invalid(0, "json: cannot unmarshal into Go value of type types.TransactionArgs")
+        payload = asked.get("input", asked.get("data"))
+        accesses = asked.get("accessList") or []
+        return Question(
+            sender=bytes(20) if asked.get("from") is None else codec.parse_address(asked["from"], 0),
+            to=None if asked.get("to") is None else codec.parse_address(asked["to"], 0),
+            value=_quantity_of(asked, "value", 0),
+            data=b"" if payload is None else codec.parse_data(payload, 0),
+            gas=None if asked.get("gas") is None else codec.parse_quantity(asked["gas"], 0),
+            price=_quantity_of(asked, "gasPrice", 0),
+            access_list=tuple(
+                (
+                    codec.parse_address(entry["address"], 0),
+                    tuple(codec.parse_hash(key, 0) for key in entry.get("storageKeys", [])),
+                )
+                for entry in accesses
+            ),
+        )
+
+    def _call(self, params: Params) -> str:
+        question = self._question(params)
+        number = self._number(_optional(params, 1), 1)
+        try:
+            return data(self._chain.call(question, number))
+        except CallFailed as failure:
+            if failure.reverted:
+                raise RpcError(codec.REVERTED, _revert_message(failure), data(failure.output)) from None
+            raise RpcError(codec.SERVER_ERROR, f"rpc error: code = Internal desc = {failure}") from None
+
+    def _estimate_gas(self, params: Params) -> str:
+        question = self._question(params)
+        number = self._number(_optional(params, 1), 1)
+        try:
+            return quantity(self._chain.estimate(question, number))
+        except CallFailed as failure:
+            text = _revert_message(failure) if failure.reverted else str(failure)
+            if failure.reverted and not self._chain.config.strict:
+                # wallets decode custom errors from here; the node gives no data
+                raise RpcError(codec.REVERTED, text, data(failure.output)) from None
+            raise RpcError(codec.SERVER_ERROR, f"rpc error: code = Unknown desc = {text}") from None
+
+    # -- transactions
+
+    def _send_raw_transaction(self, params: Params) -> str:
+        raw = codec.parse_data(_argument(params, 0), 0)
+        try:
+            if self._chain.config.strict and len(raw) > RAW_LIMIT:
+                raise TransactionRefused(": tx too large")
+            transaction = self._chain.submit(raw)
+        except TransactionRefused as refused:
+            raise RpcError(codec.SERVER_ERROR, str(refused)) from None
+        if self._instant:
+            self._chain.mine()
+        return data(transaction.hash)
+
+    def _get_transaction(self, params: Params) -> dict[str, Any] | None:
+        transaction_hash = codec.parse_hash(_argument(params, 0), 0)
+        found = self._chain.store.receipt(transaction_hash)
+        if found is not None:
+            header = self._chain.store.header(found[0])
+            return self._transaction_json(found[1].transaction, header, found[1])
+        waiting = self._chain.pool.get(transaction_hash)
+        return None if waiting is None else self._transaction_json(waiting, None, None)
+
+    def _transaction_in_block_number(self, params: Params) -> dict[str, Any] | None:
+        return self._transaction_at(
+            self._number(_argument(params, 0), 0), codec.parse_quantity(_argument(params, 1), 1)
+        )
+
+    def _transaction_in_block_hash(self, params: Params) -> dict[str, Any] | None:
+        header = self._chain.store.header_by_hash(codec.parse_hash(_argument(params, 0), 0))
+        return (
+            None
+            if header is None
+            else self._transaction_at(header.number, codec.parse_quantity(_argument(params, 1), 1))
+        )
+
+    def _transaction_at(self, number: int, index: int) -> dict[str, Any] | None:
+        receipts = self._chain.store.receipts(number)
+        if index >= len(receipts):
+            return None
+        return self._transaction_json(receipts[index].transaction, self._chain.store.header(number), receipts[index])
+
+    def _transaction_json(
+        self, transaction: Transaction, header: Header | None, receipt: Receipt | None
+    ) -> dict[str, Any]:
+        price = transaction.fee_cap if receipt is None else receipt.price
+        answer: dict[str, Any] = {
+            "blockHash": None if header is None else data(header.hash),
+            "blockNumber": None if header is None else quantity(header.number),
+            "from": data(transaction.sender),
+            "gas": quantity(transaction.gas),
+            "gasPrice": quantity(price),
+            "hash": data(transaction.hash),
+            "input": data(transaction.data),
+            "nonce": quantity(transaction.nonce),
+            "to": None if transaction.to is None else data(transaction.to),
+            "transactionIndex": None if receipt is None else quantity(receipt.index),
+            "value": quantity(transaction.value),
+            "type": quantity(transaction.type),
+        }
+        if transaction.type == 2:
+            answer["maxFeePerGas"] = quantity(transaction.fee_cap)
+            answer["maxPriorityFeePerGas"] = quantity(transaction.tip_cap)
+        if transaction.type:
+            answer["accessList"] = [
+                {"address": data(address), "storageKeys": [data(key) for key in keys]}
+                for address, keys in transaction.access_list
+            ]
+        if transaction.chain_id is not None:
+            answer["chainId"] = quantity(transaction.chain_id)
+        answer |= {"v": quantity(transaction.v), "r": quantity(transaction.r), "s": quantity(transaction.s)}
+        return answer
+
+    def _get_receipt(self, params: Params) -> dict[str, Any] | None:
+        found = self._chain.store.receipt(codec.parse_hash(_argument(params, 0), 0))
+        if found is None:
+            return None
+        header = self._chain.store.header(found[0])
+        assert header is not None
+        return self._receipt_json(found[1], header)
+
+    def _block_receipts(self, params: Params) -> list[dict[str, Any]]:
+        header = self._header(_argument(params, 0), 0)
+        return [self._receipt_json(receipt, header) for receipt in self._chain.store.receipts(header.number)]
+
+    def _receipt_json(self, receipt: Receipt, header: Header) -> dict[str, Any]:
+        transaction = receipt.transaction
+        logs = [
+            log_json(
+                LogEntry(
+                    log, header.number, header.hash, transaction.hash, receipt.index, receipt.first_log_index + offset
+                )
+            )
+            for offset, log in enumerate(receipt.logs)
+        ]
+        contract = receipt.contract_address
+        answer: dict[str, Any] = {
+            "blockHash": data(header.hash),
+            "blockNumber": quantity(header.number),
+            "contractAddress": None if contract is None else data(contract),
+            "cumulativeGasUsed": quantity(receipt.cumulative_gas_used),
+            "from": codec.checksum_address(transaction.sender),
+            "gasUsed": quantity(receipt.gas_used),
+            "logs": logs,
+            "logsBloom": data(receipt.bloom),
+            "status": quantity(receipt.status),
+            "to": None if transaction.to is None else data(transaction.to),
+            "transactionHash": data(transaction.hash),
+            "transactionIndex": quantity(receipt.index),
+            "type": quantity(transaction.type),
+        }
+        if not self._chain.config.strict:
+            answer["effectiveGasPrice"] = quantity(receipt.price)
+        return answer
+
+    def _gas_parts(self, params: Params) -> list[dict[str, Any]] | None:
+        """Where a transaction's gas went; the parts sum to `gasUsed`. Not a node's method."""
+        found = self._chain.store.receipt(codec.parse_hash(_argument(params, 0), 0))
+        if found is None:
+            return None
+        answer = []
+        for part in found[1].parts:
+            row: dict[str, Any] = {"part": part.part, "gas": part.gas}
+            if part.aspect is not None:
+                row["aspect"] = data(part.aspect)
+            if part.join_point is not None:
+                row["joinPoint"] = part.join_point
+            if part.index is not None:
+                row["index"] = part.index
+            answer.append(row)
+        return answer
+
+    # -- blocks
+
+    def _get_block_by_number(self, params: Params) -> dict[str, Any] | None:
+        number = self._number(_argument(params, 0), 0)
+        header = self._chain.store.header(number)
+        return None if header is None else self._block_json(header, full=_full(params))
+
+    def _get_block_by_hash(self, params: Params) -> dict[str, Any] | None:
+        header = self._chain.store.header_by_hash(codec.parse_hash(_argument(params, 0), 0))
+        return None if header is None else self._block_json(header, full=_full(params))
+
+    def _count_by_number(self, params: Params) -> str:
+        return quantity(self._chain.store.transaction_count(self._number(_argument(params, 0), 0)))
+
+    def _count_by_hash(self, params: Params) -> str | None:
+        header = self._chain.store.header_by_hash(codec.parse_hash(_argument(params, 0), 0))
+        return None if header is None else quantity(self._chain.store.transaction_count(header.number))
+
+    def _block_json(self, header: Header, *, full: bool) -> dict[str, Any]:
+        store = self._chain.store
+        transactions: list[Any]
+        if full:
+            transactions = [self._transaction_json(r.transaction, header, r) for r in store.receipts(header.number)]
+        else:
+            transactions = [data(transaction_hash) for transaction_hash in store.transaction_hashes(header.number)]
+        return header_json(header) | {"size": quantity(header.size), "transactions": transactions, "uncles": []}
+
+    # -- logs and fees
+
+    def _get_logs(self, params: Params) -> list[dict[str, Any]]:
+        wanted = parse_log_filter(_argument(params, 0))
+        if wanted.block_hash is not None:
+            header = self._chain.store.header_by_hash(wanted.block_hash)
+            if header is None:
+                raise RpcError(codec.SERVER_ERROR, "unknown block")
+            first = last = header.number
+        else:
+            head = self._chain.head.number
+            first = min(self._parse_tag(wanted.first, 0), head + 1)
+            last = min(self._parse_tag(wanted.last, 0), head)
+        if self._chain.config.strict and last - first > LOG_RANGE_LIMIT:
+            raise RpcError(codec.SERVER_ERROR, f"maximum [from, to] blocks distance: {LOG_RANGE_LIMIT}")
+        return [log_json(entry) for entry in self._chain.store.logs(first, last, wanted.addresses, wanted.topics)]
+
+    def _fee_history(self, params: Params) -> dict[str, Any]:
+        count = codec.parse_quantity(_argument(params, 0), 0)
+        last = self._number(_argument(params, 1), 1)
+        percentiles = _optional(params, 2) or []
+        if not isinstance(percentiles, list) or any(
+            not isinstance(p, int | float) or not 0 <= p <= 100 for p in percentiles
+        ):
+            raise codec.invalid(2, "percentiles are numbers from 0 to 100")
+        if any(a > b for a, b in itertools.pairwise(percentiles)):
+            raise codec.invalid(2, "percentiles must rise")
+        count = max(1, min(count, 1024, last + 1))
+        first = last - count + 1
+        headers = [header for n in range(first, last + 1) if (header := self._chain.store.header(n)) is not None]
+        following = self._chain.store.header(last + 1)
+        answer: dict[str, Any] = {"oldestBlock": quantity(first)}
+        if percentiles:
+            answer["reward"] = [self._rewards(header, percentiles) for header in headers]
+        next_fee = self._chain.next_base_fee() if following is None else following.base_fee
+        answer["baseFeePerGas"] = [quantity(header.base_fee) for header in headers] + [quantity(next_fee)]
+        answer["gasUsedRatio"] = [header.gas_used / header.gas_limit for header in headers]
+        return answer
+
+    def _rewards(self, header: Header, percentiles: list[float]) -> list[str]:
+        tips = sorted((r.price - header.base_fee, r.gas_used) for r in self._chain.store.receipts(header.number))
+        if not tips:
+            return ["0x0" for _ in percentiles]
+        answer, position, passed = [], 0, tips[0][1]
+        for percentile in percentiles:
+            threshold = int(header.gas_used * percentile / 100)
+            while passed < threshold and position < len(tips) - 1:
+                position += 1
+                passed += tips[position][1]
+            answer.append(quantity(tips[position][0]))
+        return answer
+
+    # -- tools for tests, not a node's
+
+    def _evm_mine(self, params: Params) -> str:
+        first = _optional(params, 0)
+        count = 1
+        if isinstance(first, dict):
+            count = codec.parse_quantity(first.get("blocks", 1), 0)
+            if first.get("timestamp") is not None:
+                self._chain.set_next_timestamp(codec.parse_quantity(first["timestamp"], 0))
+        elif first is not None:
+            self._chain.set_next_timestamp(codec.parse_quantity(first, 0))
+        for _ in range(count):
+            self._chain.mine()
+        return "0x0"
+
+    def _evm_increase_time(self, params: Params) -> str:
+        return quantity(self._chain.increase_time(codec.parse_quantity(_argument(params, 0), 0)))
+
+    def _evm_set_next_timestamp(self, params: Params) -> None:
+        timestamp = codec.parse_quantity(_argument(params, 0), 0)
+        if timestamp < self._chain.head.timestamp:
+            raise RpcError(
+                codec.SERVER_ERROR, f"timestamp {timestamp} is before the head's {self._chain.head.timestamp}"
+            )
+        self._chain.set_next_timestamp(timestamp)
+
+    def _evm_snapshot(self, params: Params) -> str:
+        self._snapshots.append(self._chain.head.number)
+        return quantity(len(self._snapshots))
+
+    def _evm_revert(self, params: Params) -> bool:
+        which = codec.parse_quantity(_argument(params, 0), 0)
+        if not 1 <= which <= len(self._snapshots):
+            return False
+        number = self._snapshots[which - 1]
+        del self._snapshots[which - 1 :]
+        self._chain.rewind(number)
+        return True
+
+
+def header_json(header: Header) -> dict[str, Any]:
+    return {
+        "baseFeePerGas": quantity(header.base_fee),
+        "difficulty": "0x0",
+        "extraData": "0x",
+        "gasLimit": quantity(header.gas_limit),
+        "gasUsed": quantity(header.gas_used),
+        "hash": data(header.hash),
+        "logsBloom": data(header.bloom),
+        "miner": data(header.miner),
+        "mixHash": data(ZERO_HASH),
+        "nonce": "0x0000000000000000",
+        "number": quantity(header.number),
+        "parentHash": data(header.parent_hash),
+        "receiptsRoot": data(EMPTY_ROOT),
+        "sha3Uncles": data(EMPTY_UNCLES_HASH),
+        "stateRoot": data(header.state_digest),
+        "timestamp": quantity(header.timestamp),
+        "transactionsRoot": data(header.transactions_root),
+    }
+
+
+def log_json(entry: LogEntry) -> dict[str, Any]:
+    return {
+        "address": data(entry.log.address),
+        "topics": [data(topic) for topic in entry.log.topics],
+        "data": data(entry.log.data),
+        "blockNumber": quantity(entry.block_number),
+        "transactionHash": data(entry.transaction_hash),
+        "transactionIndex": quantity(entry.transaction_index),
+        "blockHash": data(entry.block_hash),
+        "logIndex": quantity(entry.log_index),
+        "removed": False,
+    }
+
+
+class LogFilter:
+    """What `eth_getLogs`, filters and subscriptions ask for."""
+
+    def __init__(
+        self,
+        first: Any,
+        last: Any,
+        block_hash: bytes | None,
+        addresses: tuple[bytes, ...],
+        topics: tuple[tuple[bytes, ...], ...],
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.block_hash = block_hash
+        self.addresses = addresses
+        self.topics = topics
+
+
+def parse_log_filter(asked: Any) -> LogFilter:
+    if not isinstance(asked, dict):
+        raise codec.invalid(0, "json: cannot unmarshal into Go value of type filters.FilterCriteria")
+    address = asked.get("address")
+    addresses = address if isinstance(address, list) else [] if address is None else [address]
+    topics = []
+    for topic in asked.get("topics") or []:
+        choices = topic if isinstance(topic, list) else [] if topic is None else [topic]
+        # a null among the choices makes the position free
+        topics.append(() if None in choices else tuple(codec.parse_hash(choice, 0) for choice in choices))
+    if len(topics) > 4:
+        raise codec.invalid(0, "at most four topics")
+    block_hash = asked.get("blockHash")
+    if block_hash is not None and ("fromBlock" in asked or "toBlock" in asked):
+        raise codec.invalid(0, "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other")
+    return LogFilter(
+        asked.get("fromBlock"),
+        asked.get("toBlock"),
+        None if block_hash is None else codec.parse_hash(block_hash, 0),
+        tuple(codec.parse_address(a, 0) for a in addresses),
+        tuple(topics),
+    )
+
+
+def _argument(params: Params, position: int) -> Any:
+    if len(params) <= position:
+        raise RpcError(codec.INVALID_PARAMS, f"missing value for required argument {position}")
+    return params[position]
+
+
+def _optional(params: Params, position: int) -> Any:
+    return params[position] if len(params) > position else None
+
+
+def _full(params: Params) -> bool:
+    flag = _optional(params, 1)
+    return False if flag is None else codec.parse_bool(flag, 1)
+
+
+def _quantity_of(asked: dict[str, Any], key: str, default: int) -> int:
+    return default if asked.get(key) is None else codec.parse_quantity(asked[key], 0)
+
+
+def _revert_message(failure: CallFailed) -> str:
+    reason = revert_reason(failure.output)
+    return "execution reverted" if reason is None else f"execution reverted: {reason}"
+
+
+def revert_reason(output: bytes) -> str | None:
+    """The text of an ABI-encoded `Error(string)`, if that is what it is."""
+    if output[:4] != b"\x08\xc3\x79\xa0" or len(output) < 68:
+        return None
+    body = output[4:]
+    offset = int.from_bytes(body[:32], "big")
+    if offset + 32 > len(body):
+        return None
+    size = int.from_bytes(body[offset : offset + 32], "big")
+    if offset + 32 + size > len(body):
+        return None
+    return body[offset + 32 : offset + 32 + size].decode("utf-8", "replace")
