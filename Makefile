@@ -48,7 +48,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 ## constraints: write down the versions that are installed now
 constraints: $(VENV)/.dev
-	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+	@$(BIN)/python -m pip freeze --exclude-editable | sed "s,+cpu$$,," > constraints.txt
 
 clean:
 	rm -rf $(VENV) .linklearner

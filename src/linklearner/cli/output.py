@@ -1,0 +1,105 @@
+"""What a command prints: a table for people or one JSON document for programs, and errors that say what to do."""
+
+import enum
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import typer
+from eth_utils.address import to_checksum_address
+from rich.console import Console
+from rich.table import Table
+
+from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.rpc.status import from_rpc_error
+
+UNIT_WEI = 10**15
+"""One unit of stake in wei of $LL."""
+
+
+class Format(enum.StrEnum):
+    """How to print."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def console(format: Format) -> Console:
+    """People read standard output; with JSON it belongs to programs and people read standard error."""
+    return Console(stderr=format is Format.JSON, highlight=False)
+
+
+def show(format: Format, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    """Prints one record as `name value` lines, several as a table, or either as JSON."""
+    if format is Format.JSON:
+        json.dump(rows, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    if isinstance(rows, Mapping):
+        table = Table.grid(padding=(0, 2))
+        for name, value in rows.items():
+            table.add_row(f"[dim]{name.replace('_', ' ')}[/dim]", _text(value))
+    else:
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for name in rows[0] if rows else ():
+            table.add_column(
+                name.replace("_", " "), justify="right" if isinstance(rows[0][name], (int, float)) else "left"
+            )
+        for row in rows:
+            table.add_row(*(_text(value) for value in row.values()))
+    console(format).print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value)
+    return str(value)
+
+
+def ll(wei: int | bytes) -> str:
+    """$LL as a decimal number without trailing zeros, exactly."""
+    amount = int.from_bytes(wei, "big") if isinstance(wei, bytes) else wei
+    whole, rest = divmod(amount, 10**18)
+    return f"{whole:,}" + (f".{rest:018d}".rstrip("0") if rest else "")
+
+
+def address(raw: bytes) -> str:
+    """An address with its EIP-55 checksum."""
+    return str(to_checksum_address(raw))
+
+
+def units(text: str) -> int:
+    """$LL as typed, in stake units of 0.001 $LL. Raises InvalidInput for anything else."""
+    whole, dot, rest = text.replace(",", "").partition(".")
+    if not whole.isdigit() or (dot and not rest.isdigit()) or len(rest) > 3:
+        raise InvalidInput(f"'{text}' is not an amount of $LL: write 12 or 12.345 (at most three decimals)")
+    return int(whole) * 1000 + int(rest.ljust(3, "0") or 0)
+
+
+@contextmanager
+def told(format: Format) -> Iterator[None]:
+    """Turns the error tree into one sentence and exit status 2 (the caller's input) or 1 (everything else)."""
+    try:
+        yield
+    except LinkLearnerError as error:
+        _fail(error, format)
+    except grpc.RpcError as error:
+        _fail(from_rpc_error(error), format)
+
+
+def _fail(error: LinkLearnerError, format: Format) -> None:
+    if format is Format.JSON:
+        json.dump({"error": error.reason, "message": error.message, "facts": error.facts}, sys.stdout)
+        sys.stdout.write("\n")
+    else:
+        Console(stderr=True, highlight=False).print(f"[red]{error.reason}[/red]: ", error.message, sep="", markup=True)
+    raise typer.Exit(2 if isinstance(error, (InvalidInput, InvalidConfig)) else 1)

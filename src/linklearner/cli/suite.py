@@ -1,0 +1,63 @@
+"""Where the services are: a file that a running suite leaves in its home folder."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from linklearner.domain.errors import InvalidConfig
+
+FILE = "suite.json"
+
+
+def home() -> Path:
+    """LINKLEARNER_HOME, else .linklearner in the present folder."""
+    return Path(os.environ.get("LINKLEARNER_HOME", ".linklearner"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Addresses of a running suite, each host:port unless it is a URL."""
+
+    rpc_url: str
+    chain_id: int
+    pool: str
+    token: str
+    aspect: str
+    deployed_block: int
+    task: int
+    gateway: str
+    trainers: tuple[str, ...]
+    model_server: str
+    metrics: str
+    keys: str
+    """Folder of the accounts' encrypted keys, `<address in lower case>.json`, and of their password, `password`."""
+    accounts: tuple[str, ...]
+    """0x addresses, in the order of the trainers."""
+    pid: int
+
+    def write(self, folder: Path) -> None:
+        """Replaces the file in one step: a reader sees the old one or the new one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / (FILE + ".new")
+        fresh.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        fresh.replace(folder / FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Raises InvalidConfig if nothing has been started there."""
+        path = folder / FILE
+        try:
+            fields = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise InvalidConfig(
+                f"no suite has been started in {folder}: run `linklearner up` (or `make demo KEEP=1`), "
+                "or name the services with --gateway, --trainer, --model-server and --rpc"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise InvalidConfig(f"{path} cannot be read: {error}") from error
+        try:
+            return cls(**{**fields, "trainers": tuple(fields["trainers"]), "accounts": tuple(fields["accounts"])})
+        except (KeyError, TypeError) as error:
+            raise InvalidConfig(f"{path} was written by another version: run `linklearner up` again") from error
