@@ -32,6 +32,15 @@ types: $(VENV)/.dev
 protos: $(VENV)/.dev
 	$(BIN)/python tools/generate_protos.py
 
+## artifacts: rebuild the contracts and the Aspect (needs Node)
+artifacts: $(VENV)/.dev
+	tools/build_artifacts
+
+## drift: generated protobuf code and built artifacts must be what their sources give (needs Node)
+drift: $(VENV)/.dev
+	$(BIN)/python tools/generate_protos.py --check
+	tools/build_artifacts --check
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "LinkLearner needs Python 3.11 or newer; run make PYTHON=python3.x")'
 	@$(PYTHON) -m venv $(VENV)

@@ -194,7 +194,7 @@ class Stage:
         self.trainers = [trainer_grpc.TrainerServiceStub(wire) for wire in self._wires[1:]]
 
     async def close(self) -> None:
-        await asyncio.gather(*(wire.close() for wire in self._wires))
+        await asyncio.gather(*(wire.close(None) for wire in self._wires))
 
 
 async def _play(plan: Plan, suite: Suite, folder: Path, screen: Screen, started: float) -> None:
@@ -431,7 +431,7 @@ async def _inference(suite: Suite, folder: Path, screen: Screen) -> None:
     samples = np.load(folder / "held-out.npz")
     pixels, labels = samples["x"][:10].astype(np.float32), samples["y"][:10]
     keys = Path(suite.keys)
-    holder = key_from(keys / f"{suite.accounts[0].lower()}.json", keys / "password")
+    holder = key_from(keys / f"{suite.accounts[0].removeprefix('0x').lower()}.json", keys / "password")
     await _followed(suite)
     async with InferenceClient(suite.model_server, holder) as client:
         answer = await client.infer("digits", pixels)
@@ -453,8 +453,8 @@ async def _inference(suite: Suite, folder: Path, screen: Screen) -> None:
         f"\n[bold]Inference[/bold]  alice holds $LL, opens a session and asks for {len(labels)} digits: {right} right, answered by version "
         f"{answer.version}, digest 0x{answer.digest.hex()[:12]}…"
     )
-    for who, error in turned_away:
-        screen.say(f"           {who}: [red]{error.reason}[/red] {escape(error.message)}")
+    for who, refusal in turned_away:
+        screen.say(f"           {who}: [red]{refusal.reason}[/red] {escape(refusal.message)}")
 
 
 async def _followed(suite: Suite) -> None:

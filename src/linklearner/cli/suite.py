@@ -32,7 +32,7 @@ class Suite:
     model_server: str
     metrics: str
     keys: str
-    """Folder of the accounts' encrypted keys, `<address in lower case>.json`, and of their password, `password`."""
+    """Folder of the accounts' encrypted keys, `<address, lower case, no 0x>.json`, and of their password, `password`."""
     accounts: tuple[str, ...]
     """0x addresses, in the order of the trainers."""
     pid: int
