@@ -1,0 +1,85 @@
+"""The ONNX graph computes what numpy and onnxruntime compute from the same integers."""
+
+import json
+
+import numpy as np
+import onnx
+import onnx.reference
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linklearner.domain.errors import InvalidInput, InvalidModel
+from linklearner.domain.fixedpoint import dequantise_weights
+from linklearner.domain.model import ModelSpec
+from linklearner.onnx_graph import LOGITS, PROBABILITIES, onnx_model
+
+DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> tuple[ModelSpec, int, np.random.Generator]:
+    layers = tuple(draw(st.lists(st.integers(1, 12), min_size=2, max_size=5)))
+    spec = ModelSpec(
+        "any", layers, tuple(map(str, range(layers[-1]))), "x", draw(st.sampled_from((1.0, 1 / 16, 1 / 255)))
+    )
+    return spec, draw(st.integers(8, 14)), np.random.default_rng(draw(st.integers(0, 2**32)))
+
+
+def session(model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(models())
+def test_numpy_the_onnx_reference_and_onnxruntime_agree(case: tuple[ModelSpec, int, np.random.Generator]) -> None:
+    spec, exponent, generator = case
+    shape = spec.shape(exponent, 16, 4, 2**31)
+    weights = generator.integers(-(2**exponent), 2**exponent, spec.weight_count).astype(np.int16)
+    inputs = generator.uniform(0, 1 / spec.input_scale, (3, spec.layers[0])).astype(np.float32)
+    model = onnx_model(spec, shape, weights)
+    onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
+
+    expected = spec.forward(dequantise_weights(weights, shape), inputs)
+    reference = onnx.reference.ReferenceEvaluator(onnx.load_from_string(model)).run([LOGITS], {"x": inputs})[0]
+    served = session(model).run([LOGITS], {"x": inputs})[0]
+    tolerance = 1e-5 * max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(reference, expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(served, expected, rtol=0, atol=tolerance)
+
+
+def test_probabilities_are_the_softmax_of_the_logits_for_any_batch() -> None:
+    shape = DIGITS.shape(12, 2048, 2, 2**31)
+    weights = np.random.default_rng(1).integers(-4096, 4096, 2410).astype(np.int16)
+    serving = session(onnx_model(DIGITS, shape, weights))
+    for batch in (1, 7):
+        inputs = np.random.default_rng(batch).uniform(0, 16, (batch, 64)).astype(np.float32)
+        logits, probabilities = serving.run([LOGITS, PROBABILITIES], {"pixels": inputs})
+        assert logits.shape == probabilities.shape == (batch, 10)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        np.testing.assert_allclose(probabilities, exponentials / exponentials.sum(axis=1, keepdims=True), atol=1e-6)
+
+
+def test_the_same_weights_give_the_same_bytes_and_name_their_version() -> None:
+    shape = DIGITS.shape(12, 2048, 2, 2**31)
+    weights = np.arange(2410).astype(np.int16)
+    model = onnx_model(DIGITS, shape, weights, {"version": "3", "digest": "ab"})
+    assert model == onnx_model(DIGITS, shape, weights.copy(), {"version": "3", "digest": "ab"})
+    metadata = session(model).get_modelmeta().custom_metadata_map
+    assert metadata["version"] == "3" and metadata["digest"] == "ab"
+    assert json.loads(metadata["model"])["layers"] == [64, 32, 10]
+
+
+def test_weights_of_another_length_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="2410 weights"):
+        onnx_model(DIGITS, DIGITS.shape(12, 2048, 2, 2**31), np.zeros(2409, dtype=np.int16))
+
+
+@pytest.mark.parametrize("name", ["W1", "logits", "scaled", "relu1", "input_scale"])
+def test_an_input_named_like_a_part_of_the_graph_is_refused(name: str) -> None:
+    spec = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), name)
+    with pytest.raises(InvalidModel, match="cannot be named"):
+        onnx_model(spec, spec.shape(12, 2048, 2, 2**31), np.zeros(2410, dtype=np.int16))
