@@ -1,0 +1,552 @@
+"""Type-checking of function bodies and constant expressions: the algorithm of the specification's appendix, in wasmparser's words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from services.devchain.wasm import opcodes as op
+from services.devchain.wasm.binary import Reader, WasmError
+from services.devchain.wasm.names import OPERATOR_NAMES
+from services.devchain.wasm.opcodes import ACCESS, I32, I64, PLAIN, SWITCHED_OFF, TYPE_NAMES
+
+if TYPE_CHECKING:
+    from services.devchain.wasm.validate import FuncType, Module
+
+_MAX_LOCALS = 50_000
+_MAX_BR_TABLE = 7_654_321
+_EMPTY: tuple[int, ...] = ()
+_SATURATING = range(0xFC000, 0xFC008)
+
+Operand = int | None
+"""A value type, or None: any type, in unreachable code."""
+
+
+def read_opcode(reader: Reader) -> int:
+    """The instruction's number; raises on an opcode that does not exist."""
+    at = reader.pos
+    byte = reader.u8()
+    if byte < 0xFB or byte == 0xFF:
+        if byte in _ONE_BYTE:
+            return byte
+        raise WasmError(f"illegal opcode: {byte:#x}", at)
+    sub = reader.u32()
+    number = byte << 12 | sub
+    if number not in SWITCHED_OFF and number not in PLAIN:
+        raise WasmError(f"unknown {byte:#x} subopcode: {sub:#x}", at)
+    return number
+
+
+_ONE_BYTE = frozenset(range(0x06)) | frozenset(range(0x0B, 0x12)) | {0x1A, 0x1B} | frozenset(range(0x20, 0x25))
+_ONE_BYTE |= {o for o in (*ACCESS, *PLAIN, *SWITCHED_OFF) if o < 0x100} | frozenset(range(0x3F, 0x45))
+
+
+def read_memarg(reader: Reader) -> tuple[int, int, int]:
+    """(alignment exponent, offset, memory index)."""
+    at = reader.pos
+    flags = reader.u32()
+    memory = 0
+    if flags & 0x40:
+        flags ^= 0x40
+        memory = reader.u32()
+    if flags >= 0x40:
+        raise WasmError("alignment too large", at)
+    return flags, reader.u32(), memory
+
+
+def skip_immediates(reader: Reader, number: int) -> None:
+    """Read over the immediates of any instruction."""
+    if number in PLAIN:
+        return
+    if number in ACCESS:
+        read_memarg(reader)
+    elif number in (op.BLOCK, op.LOOP, op.IF):
+        read_block_type(reader)
+    elif number in (op.BR, op.BR_IF, op.CALL) or op.LOCAL_GET <= number <= op.GLOBAL_SET:
+        reader.u32()
+    elif number == op.BR_TABLE:
+        read_br_table(reader)
+    elif number == op.CALL_INDIRECT:
+        reader.u32()
+        reader.u32()
+    elif number in (op.MEMORY_SIZE, op.MEMORY_GROW):
+        reader.u32()
+    elif number == op.I32_CONST:
+        reader.i32()
+    elif number == op.I64_CONST:
+        reader.i64()
+    elif number == op.F32_CONST:
+        reader.take(4)
+    elif number == op.F64_CONST:
+        reader.take(8)
+    elif number in SWITCHED_OFF:
+        _skip_switched_off(reader, SWITCHED_OFF[number][1])
+
+
+def _skip_switched_off(reader: Reader, shape: str) -> None:
+    from services.devchain.wasm.validate import read_heap_type, read_value_type
+
+    match shape:
+        case "16":
+            reader.take(16)
+        case "lanes":
+            for _ in range(16):
+                if reader.u8() >= 32:
+                    raise WasmError("invalid lane index", reader.pos - 1)
+        case "select":
+            if reader.u32() != 1:
+                raise WasmError("invalid result arity", reader.pos - reader.base)
+            read_value_type(reader)
+        case "try_table":
+            read_block_type(reader)
+            for _ in range(reader.size(_MAX_BR_TABLE, "catches")):
+                kind = reader.u8()
+                if kind > 3:
+                    raise WasmError(f"invalid leading byte ({kind:#x}) for catch", reader.pos - 1)
+                if kind < 2:
+                    reader.u32()
+                reader.u32()
+        case "cast":
+            if (flags := reader.u8()) > 3:
+                raise WasmError(f"invalid cast flags: {flags:08b}", reader.pos - 1)
+            reader.u32()
+            read_heap_type(reader)
+            read_heap_type(reader)
+        case _:
+            for letter in shape:
+                match letter:
+                    case "u":
+                        reader.u32()
+                    case "b":
+                        if reader.u8() != 0:
+                            raise WasmError("nonzero byte after `atomic.fence`", reader.pos)
+                    case "m":
+                        read_memarg(reader)
+                    case "t":
+                        read_block_type(reader)
+                    case "L":
+                        reader.u8()
+                    case "h":
+                        read_heap_type(reader)
+
+
+def skip_const_expr(reader: Reader) -> tuple[int, int]:
+    """Read to the first `end`, whatever comes before it; returns where the expression starts and ends."""
+    start = reader.pos
+    while (number := read_opcode(reader)) != op.END:
+        skip_immediates(reader, number)
+    return start, reader.pos
+
+
+def read_block_type(reader: Reader) -> int:
+    """-1: empty; a value type as -type; else a type index."""
+    from services.devchain.wasm.validate import _REFERENCE_BYTES, read_value_type
+
+    byte = reader.peek()
+    if byte == 0x40:
+        reader.u8()
+        return -1
+    if op.V128 <= byte <= I32 or byte in _REFERENCE_BYTES:
+        return -read_value_type(reader)
+    index = reader.s33()
+    if index < 0:
+        raise WasmError("invalid function type", reader.pos)
+    return index
+
+
+def read_br_table(reader: Reader) -> list[int]:
+    """The targets, the default last."""
+    count = reader.size(_MAX_BR_TABLE, "br_table")
+    return [reader.u32() for _ in range(count + 1)]
+
+
+class _Frame:
+    __slots__ = ("height", "kind", "params", "results", "unreachable")
+
+    def __init__(self, kind: int, params: tuple[int, ...], results: tuple[int, ...], height: int) -> None:
+        self.kind = kind
+        self.params = params
+        self.results = results
+        self.height = height
+        self.unreachable = False
+
+    @property
+    def label(self) -> tuple[int, ...]:
+        """What a branch here carries."""
+        return self.params if self.kind == op.LOOP else self.results
+
+
+class BodyValidator:
+    """Checks one function body, `code[start:end]`, locals included."""
+
+    def __init__(self, code: bytes, start: int, end: int, module: Module, declared: FuncType) -> None:
+        self._reader = Reader(code, start, end)
+        self._module = module
+        self._locals: list[int] = list(declared.params)
+        self._stack: list[Operand] = []
+        self._frames = [_Frame(op.BLOCK, _EMPTY, declared.results, 0)]
+        self._at = start
+        self._constant = False
+        self._closed_at: int | None = None
+
+    @classmethod
+    def const_expr(cls, code: bytes, start: int, end: int, module: Module, result: int) -> None:
+        """Check a constant expression that yields `result`. Raises WasmError."""
+        from services.devchain.wasm.validate import FuncType
+
+        self = cls(code, start, end, module, FuncType((), (result,)))
+        self._constant = True
+        self._run_operators()
+
+    def run(self) -> None:
+        self._read_locals()
+        self._run_operators()
+
+    def _read_locals(self) -> None:
+        reader = self._reader
+        for _ in range(reader.u32()):
+            at = reader.pos
+            count = reader.u32()
+            from services.devchain.wasm.validate import read_value_type
+
+            value = read_value_type(reader)
+            self._module.check_value_type(value, at)
+            if len(self._locals) + count > _MAX_LOCALS:
+                raise WasmError("too many locals: locals exceed maximum", at)
+            self._locals += [value] * count
+
+    def _run_operators(self) -> None:
+        reader = self._reader
+        while not reader.eof():
+            self._at = reader.pos
+            self._operator(read_opcode(reader))
+        if self._frames:
+            self._fail("control frames remain at end of function: END opcode expected", reader.pos)
+        if self._closed_at is None or reader.pos != self._closed_at + 1:
+            self._beyond_end(reader.pos)
+
+    # --- one instruction
+
+    def _operator(self, number: int) -> None:
+        reader = self._reader
+        if self._constant and number not in _CONSTANT:
+            skip_immediates(reader, number)
+            self._fail(f"constant expression required: non-constant operator: {OPERATOR_NAMES[number]}")
+        plain = PLAIN.get(number)
+        if plain is not None:
+            if plain.floats and not self._module.floats:
+                if number in _SATURATING:
+                    self._fail("saturating float to int conversions support is not enabled")
+                self._fail("floating-point instruction disallowed")
+            for value in reversed(plain.params):
+                self._pop(value)
+            self._stack += plain.results
+            return
+        access = ACCESS.get(number)
+        if access is not None:
+            align, _offset, memory = read_memarg(reader)
+            if not self._module.floats and access.value in (op.F32, op.F64):
+                self._fail("floating-point instruction disallowed")
+            self._check_memory(memory)
+            if align > access.align:
+                self._fail("alignment must not be larger than natural")
+            if access.store:
+                self._pop(access.value)
+            self._pop(I32)
+            if not access.store:
+                self._stack.append(access.value)
+            return
+        handler = _HANDLERS.get(number)
+        if handler is not None:
+            handler(self)
+            return
+        name, shape = SWITCHED_OFF[number]
+        _skip_switched_off(reader, shape)
+        self._fail(f"{name} support is not enabled")
+
+    def _unreachable(self) -> None:
+        self._become_unreachable()
+
+    def _nop(self) -> None:
+        if not self._frames:
+            self._beyond_end(self._at)
+
+    def _block(self, kind: int) -> None:
+        params, results = self._signature(read_block_type(self._reader))
+        if kind == op.IF:
+            self._pop(I32)
+        for value in reversed(params):
+            self._pop(value)
+        self._push_frame(kind, params, results)
+
+    def _open_block(self) -> None:
+        self._block(op.BLOCK)
+
+    def _open_loop(self) -> None:
+        self._block(op.LOOP)
+
+    def _open_if(self) -> None:
+        self._block(op.IF)
+
+    def _else(self) -> None:
+        frame = self._pop_frame()
+        if frame.kind != op.IF:
+            self._fail("else found outside of an `if` block")
+        self._push_frame(op.ELSE, frame.params, frame.results)
+
+    def _end(self) -> None:
+        frame = self._pop_frame()
+        if frame.kind == op.IF:
+            # an `if` without `else` is one whose `else` hands its parameters on
+            self._push_frame(op.ELSE, frame.params, frame.results)
+            frame = self._pop_frame()
+        self._stack += frame.results
+        if not self._frames and self._closed_at is None:
+            self._closed_at = self._at
+
+    def _br(self) -> None:
+        for value in reversed(self._label(self._reader.u32())):
+            self._pop(value)
+        self._become_unreachable()
+
+    def _br_if(self) -> None:
+        depth = self._reader.u32()
+        self._pop(I32)
+        values = self._label(depth)
+        for value in reversed(values):
+            self._pop(value)
+        self._stack += values
+
+    def _br_table(self) -> None:
+        *targets, default = read_br_table(self._reader)
+        self._pop(I32)
+        wanted = self._label(default)
+        for depth in targets:
+            values = self._label(depth)
+            if len(values) != len(wanted):
+                self._fail("type mismatch: br_table target labels have different number of types")
+            popped = [self._pop(value) for value in reversed(values)]
+            self._stack += reversed(popped)
+        for value in reversed(wanted):
+            self._pop(value)
+        self._become_unreachable()
+
+    def _return(self) -> None:
+        if not self._frames:
+            self._beyond_end(self._at)
+        for value in reversed(self._frames[0].results):
+            self._pop(value)
+        self._become_unreachable()
+
+    def _call(self) -> None:
+        index = self._reader.u32()
+        functions = self._module.functions
+        if index >= len(functions):
+            self._fail(f"unknown function {index}: function index out of bounds")
+        self._apply(self._module.types[functions[index]])
+
+    def _call_indirect(self) -> None:
+        reader = self._reader
+        index = reader.u32()
+        first = reader.peek()
+        table = reader.u32()
+        if first != 0:
+            self._fail("reference-types not enabled: zero byte expected")
+        if table >= len(self._module.tables):
+            self._fail("unknown table: table index out of bounds")
+        if index >= len(self._module.types):
+            self._fail("unknown type: type index out of bounds")
+        self._pop(I32)
+        self._apply(self._module.types[index])
+
+    def _apply(self, callee: FuncType) -> None:
+        for value in reversed(callee.params):
+            self._pop(value)
+        self._stack += callee.results
+
+    def _drop(self) -> None:
+        self._pop(None)
+
+    def _select(self) -> None:
+        self._pop(I32)
+        first = self._pop(None)
+        second = self._pop(None)
+        if first is not None and second is not None and first != second:
+            self._fail("type mismatch: select operands have different types")
+        self._stack.append(second if first is None else first)
+
+    def _local(self) -> int:
+        index = self._reader.u32()
+        if index >= len(self._locals):
+            self._fail(f"unknown local {index}: local index out of bounds")
+        return self._locals[index]
+
+    def _local_get(self) -> None:
+        self._stack.append(self._local())
+
+    def _local_set(self) -> None:
+        self._pop(self._local())
+
+    def _local_tee(self) -> None:
+        value = self._local()
+        self._pop(value)
+        self._stack.append(value)
+
+    def _global_get(self) -> None:
+        index = self._reader.u32()
+        if index >= len(self._module.globals):
+            number = f" {index}" if self._constant else ""
+            self._fail(f"unknown global{number}: global index out of bounds")
+        declared = self._module.globals[index]
+        if self._constant:
+            if index >= self._module.imported_globals:
+                self._fail("constant expression required: global.get of locally defined global")
+            if declared.mutable:
+                self._fail("constant expression required: global.get of mutable global")
+        self._stack.append(declared.value)
+
+    def _global_set(self) -> None:
+        index = self._reader.u32()
+        if index >= len(self._module.globals):
+            self._fail("unknown global: global index out of bounds")
+        declared = self._module.globals[index]
+        if not declared.mutable:
+            self._fail("global is immutable: cannot modify it with `global.set`")
+        self._pop(declared.value)
+
+    def _memory_size(self) -> None:
+        self._memory_byte()
+        self._stack.append(I32)
+
+    def _memory_grow(self) -> None:
+        self._memory_byte()
+        self._pop(I32)
+        self._stack.append(I32)
+
+    def _memory_byte(self) -> None:
+        first = self._reader.peek()
+        memory = self._reader.u32()
+        if first != 0:
+            self._fail("multi-memory not enabled: zero byte expected")
+        self._check_memory(memory)
+
+    def _i32_const(self) -> None:
+        self._reader.i32()
+        self._stack.append(I32)
+
+    def _i64_const(self) -> None:
+        self._reader.i64()
+        self._stack.append(I64)
+
+    def _f32_const(self) -> None:
+        self._reader.take(4)
+        self._float_const(op.F32)
+
+    def _f64_const(self) -> None:
+        self._reader.take(8)
+        self._float_const(op.F64)
+
+    def _float_const(self, value: int) -> None:
+        if not self._module.floats:
+            self._fail("floating-point instruction disallowed")
+        self._stack.append(value)
+
+    # --- the two stacks
+
+    def _pop(self, expected: Operand) -> Operand:
+        if not self._frames:
+            self._beyond_end(self._at)
+        frame = self._frames[-1]
+        stack = self._stack
+        if len(stack) == frame.height:
+            if frame.unreachable:
+                return expected
+            wanted = "a type" if expected is None else TYPE_NAMES[expected]
+            self._fail(f"type mismatch: expected {wanted} but nothing on stack")
+        actual = stack.pop()
+        if expected is not None and actual is not None and actual != expected:
+            self._fail(f"type mismatch: expected {TYPE_NAMES[expected]}, found {TYPE_NAMES[actual]}")
+        return actual
+
+    def _push_frame(self, kind: int, params: tuple[int, ...], results: tuple[int, ...]) -> None:
+        self._frames.append(_Frame(kind, params, results, len(self._stack)))
+        self._stack += params
+
+    def _pop_frame(self) -> _Frame:
+        if not self._frames:
+            self._beyond_end(self._at)
+        frame = self._frames[-1]
+        for value in reversed(frame.results):
+            self._pop(value)
+        if len(self._stack) != frame.height:
+            self._fail("type mismatch: values remaining on stack at end of block")
+        return self._frames.pop()
+
+    def _become_unreachable(self) -> None:
+        if not self._frames:
+            self._beyond_end(self._at)
+        frame = self._frames[-1]
+        frame.unreachable = True
+        del self._stack[frame.height :]
+
+    def _label(self, depth: int) -> tuple[int, ...]:
+        if not self._frames:
+            self._beyond_end(self._at)
+        if depth >= len(self._frames):
+            self._fail("unknown label: branch depth too large")
+        return self._frames[-1 - depth].label
+
+    def _signature(self, block_type: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        if block_type == -1:
+            return _EMPTY, _EMPTY
+        if block_type < 0:
+            self._module.check_value_type(-block_type, self._at)
+            return _EMPTY, (-block_type,)
+        if block_type >= len(self._module.types):
+            self._fail("unknown type: type index out of bounds")
+        declared = self._module.types[block_type]
+        return declared.params, declared.results
+
+    def _check_memory(self, index: int) -> None:
+        if index >= self._module.memories:
+            self._fail(f"unknown memory {index}")
+
+    def _fail(self, message: str, offset: int | None = None) -> NoReturn:
+        raise WasmError(message, self._at if offset is None else offset)
+
+    def _beyond_end(self, offset: int) -> NoReturn:
+        raise WasmError("operators remaining after end of function", offset)
+
+
+_HANDLERS = {
+    op.UNREACHABLE: BodyValidator._unreachable,
+    op.NOP: BodyValidator._nop,
+    op.BLOCK: BodyValidator._open_block,
+    op.LOOP: BodyValidator._open_loop,
+    op.IF: BodyValidator._open_if,
+    op.ELSE: BodyValidator._else,
+    op.END: BodyValidator._end,
+    op.BR: BodyValidator._br,
+    op.BR_IF: BodyValidator._br_if,
+    op.BR_TABLE: BodyValidator._br_table,
+    op.RETURN: BodyValidator._return,
+    op.CALL: BodyValidator._call,
+    op.CALL_INDIRECT: BodyValidator._call_indirect,
+    op.DROP: BodyValidator._drop,
+    op.SELECT: BodyValidator._select,
+    op.LOCAL_GET: BodyValidator._local_get,
+    op.LOCAL_SET: BodyValidator._local_set,
+    op.LOCAL_TEE: BodyValidator._local_tee,
+    op.GLOBAL_GET: BodyValidator._global_get,
+    op.GLOBAL_SET: BodyValidator._global_set,
+    op.MEMORY_SIZE: BodyValidator._memory_size,
+    op.MEMORY_GROW: BodyValidator._memory_grow,
+    op.I32_CONST: BodyValidator._i32_const,
+    op.I64_CONST: BodyValidator._i64_const,
+    op.F32_CONST: BodyValidator._f32_const,
+    op.F64_CONST: BodyValidator._f64_const,
+}
+
+# those of switched-off proposals (v128.const, ref.null, ref.func) are refused as such
+_CONSTANT = frozenset(
+    (op.END, op.GLOBAL_GET, op.I32_CONST, op.I64_CONST, op.F32_CONST, op.F64_CONST, 0xFD00C, 0xD0, 0xD2)
+)
