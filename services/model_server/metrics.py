@@ -1,0 +1,64 @@
+"""What the server counts, for Prometheus, on a port of its own.
+
+Label values are few and fixed: status codes, and reasons out of the error tree; never an address, a token or anything a caller chose.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from linklearner.domain.errors import InvalidConfig
+
+
+class Metrics:
+    """One registry for one server, so that several can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.inferences = Counter(
+            "linklearner_inferences", "ModelInfer calls by gRPC status code", ["code"], registry=self.registry
+        )
+        self.ok = self.inferences.labels(code="OK")
+        self.rows = Counter("linklearner_inference_rows", "Rows answered", registry=self.registry)
+        self.seconds = Histogram(
+            "linklearner_inference_seconds",
+            "Gate and model time of answered calls, without the transport",
+            buckets=(2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.25),
+            registry=self.registry,
+        )
+        self.version = Gauge(
+            "linklearner_model_version", "Version that is live; 0 before the first", registry=self.registry
+        )
+        self.swaps = Counter("linklearner_model_swaps", "Versions that went live", registry=self.registry)
+        self.refused = Counter(
+            "linklearner_versions_refused", "Versions that were not let live", ["reason"], registry=self.registry
+        )
+        self.sessions = Gauge("linklearner_sessions", "Open sessions", registry=self.registry)
+        self.challenges = Gauge(
+            "linklearner_challenges", "Challenges that wait for a signature", registry=self.registry
+        )
+        self.opened = Counter(
+            "linklearner_sessions_opened", "OpenSession calls by gRPC status code", ["code"], registry=self.registry
+        )
+        self.stakes_readable = Gauge(
+            "linklearner_stakes_readable", "1 while stakes can be read through the gateway", registry=self.registry
+        )
+
+    @contextmanager
+    def served(self, listen: str) -> Iterator[str]:
+        """Serves the metrics on host:port (port 0: a free one) in a thread; gives the address. Raises InvalidConfig if it is taken."""
+        host, _, port = listen.rpartition(":")
+        try:
+            server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
+        except OSError as error:
+            raise InvalidConfig(
+                f"cannot serve metrics on {listen}: {error.strerror or error}; choose another port",
+                facts={"listen": listen},
+            ) from error
+        try:
+            yield f"{host}:{server.server_port}"
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()

@@ -1,0 +1,127 @@
+"""A whole model server as one value: start it, use its address, leave the block.
+
+async with ModelServer.start(Config(gateway="127.0.0.1:50051", listen="127.0.0.1:0")) as server:
+    await server.ready()
+    print(server.address)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version as distribution_version
+from typing import Self
+
+import grpc
+import structlog
+
+from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
+from linklearner.rpc.channel import channel
+from linklearner.rpc.server import RpcServer
+from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
+from linklearner.v1 import session_pb2_grpc as session_grpc
+from services.model_server.config import Config
+from services.model_server.gate import Gate
+from services.model_server.inference import Inference, Model, Shelf
+from services.model_server.metrics import Metrics
+from services.model_server.servicer import INFER, INFERENCE, SESSIONS, InferenceServicer, SessionServicer
+from services.model_server.sessions import Challenges, Sessions
+from services.model_server.stakes import StakeWatch
+from services.model_server.versions import VersionFollower
+
+MAX_REQUEST_BYTES = 4 << 20
+"""A batch of 1,024 rows of 1,000 numbers."""
+
+log = structlog.get_logger()
+
+
+class ModelServer:
+    """Serves from the first moment; health says NOT_SERVING and inference UNAVAILABLE until the first version is live."""
+
+    def __init__(self, address: str, metrics_address: str, shelf: Shelf) -> None:
+        self.address = address
+        """host:port of the gRPC server."""
+        self.metrics_address = metrics_address
+        """host:port of the metrics."""
+        self.shelf = shelf
+        self._first = asyncio.Event()
+        self._work: list[asyncio.Task[None]] = []
+
+    async def ready(self) -> None:
+        """Until the first version is live."""
+        await self._first.wait()
+
+    async def wait(self) -> None:
+        """For as long as the server works. Raises what broke it, if anything does."""
+        for done in (await asyncio.wait(self._work, return_when=asyncio.FIRST_EXCEPTION))[0]:
+            done.result()
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, config: Config) -> AsyncIterator[Self]:
+        """A listening server. Raises InvalidConfig if a port is in use; an absent gateway is waited for."""
+        metrics = Metrics()
+        shelf = Shelf(config.keep_previous_s)
+        inference = Inference(shelf, max_rows=config.max_rows, server_version=distribution_version("linklearner"))
+        challenges = Challenges(config.challenge_s, config.max_challenges, config.max_challenges_per_network)
+        sessions = Sessions(config.session_s, config.max_sessions, config.max_sessions_per_address)
+        async with channel(config.gateway) as wire:
+            stub = gateway_grpc.ChainGatewayServiceStub(wire)
+            stakes = StakeWatch(stub, config.task, refresh_s=config.stake_refresh_s, head_stale_s=config.head_stale_s)
+            gate = Gate(
+                stakes,
+                challenges,
+                sessions,
+                task=config.task,
+                required_units=config.required_units,
+                session_s=config.session_s,
+                stale_s=config.stake_stale_s,
+            )
+            metrics.sessions.set_function(lambda: len(sessions))
+            metrics.challenges.set_function(lambda: len(challenges))
+            metrics.stakes_readable.set_function(lambda: stakes.trouble is None)
+
+            def register(server: grpc.aio.Server) -> None:
+                oip_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceServicer(inference, gate, metrics), server)
+                session_grpc.add_SessionServiceServicer_to_server(SessionServicer(gate, metrics), server)
+
+            rpc = RpcServer(
+                config.listen,
+                register,
+                (INFERENCE, SESSIONS),
+                quiet=(INFER,),
+                options=(("grpc.max_receive_message_length", MAX_REQUEST_BYTES),),
+            )
+            await rpc.set_ready(False)
+            with metrics.served(config.metrics_listen) as metrics_address:
+                async with rpc:
+                    gate.domain = config.domain or rpc.address
+                    server = cls(rpc.address, metrics_address, shelf)
+
+                    def live(model: Model) -> None:
+                        metrics.version.set(model.version.version)
+                        metrics.swaps.inc()
+                        server._first.set()
+
+                    follower = VersionFollower(
+                        stub,
+                        config.task,
+                        shelf,
+                        poll_s=config.poll_s,
+                        on_live=live,
+                        on_refused=lambda reason: metrics.refused.labels(reason=reason).inc(),
+                    )
+                    server._work = [
+                        asyncio.create_task(part)
+                        for part in (follower.run(), stakes.run(gate.active), server._announce(rpc))
+                    ]
+                    log.info("model_server", address=server.address, metrics=metrics_address, task=config.task)
+                    try:
+                        yield server
+                    finally:
+                        for part in server._work:
+                            part.cancel()
+                        await asyncio.gather(*server._work, return_exceptions=True)
+
+    async def _announce(self, rpc: RpcServer) -> None:
+        await self._first.wait()
+        await rpc.set_ready(True)

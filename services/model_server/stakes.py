@@ -1,0 +1,160 @@
+"""What callers have locked, as the chain says through the gateway: read before it is relied on, and again with every new block.
+
+A `Holding` is confirmed when its units were read, or when the chain's head has not moved since. How old a confirmation may be is the
+gate's business; this module keeps it young for those who are calling, and says why when it cannot.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import grpc
+import structlog
+
+from linklearner.domain.errors import LinkLearnerError, Unavailable
+from linklearner.rpc.status import from_rpc_error
+from linklearner.v1 import chain_gateway_pb2 as gateway
+from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
+from services.model_server.sessions import Holding
+
+READ_TIMEOUT_S = 2.0
+CONCURRENT_READS = 16
+
+log = structlog.get_logger()
+
+
+class StakeWatch:
+    """Reads locked stakes of one task.
+
+    head_stale_s: 0, or the greatest age of the head block in seconds.
+    """
+
+    def __init__(
+        self,
+        stub: gateway_grpc.ChainGatewayServiceStub,
+        task: int,
+        *,
+        refresh_s: float,
+        head_stale_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._stub = stub
+        self._task = task
+        self._refresh_s = refresh_s
+        self._head_stale_s = head_stale_s
+        self._monotonic = monotonic
+        self._wall = wall
+        self._reading: dict[bytes, asyncio.Task[None]] = {}
+        self._chain_id: int | None = None
+        self._trouble: LinkLearnerError | None = Unavailable("the gateway has not answered yet")
+
+    @property
+    def trouble(self) -> LinkLearnerError | None:
+        """Why stakes cannot be read at present; None if they can."""
+        return self._trouble
+
+    def chain_id(self) -> int:
+        """Of the chain behind the gateway. Raises Unavailable until the gateway has answered once."""
+        if self._chain_id is None:
+            raise self._unavailable()
+        return self._chain_id
+
+    async def run(self, active: Callable[[float], list[Holding]]) -> None:
+        """Looks until cancelled. active: the holdings in use at a time, which are kept fresh."""
+        while True:
+            try:
+                await self._look(active)
+            except LinkLearnerError as error:
+                if self._trouble is None or self._trouble.reason != error.reason:
+                    log.warning("stakes_unreadable", reason=error.reason, detail=error.message)
+                self._trouble = error
+            else:
+                if self._trouble is not None:
+                    log.info("stakes_readable")
+                self._trouble = None
+            await asyncio.sleep(self._refresh_s)
+
+    async def read(self, holding: Holding) -> None:
+        """Confirms a holding now; calls for the same address share one read. Raises Unavailable if that is not possible."""
+        if self._trouble is not None:
+            raise self._unavailable()
+        reading = self._reading.get(holding.address)
+        if reading is None:
+            reading = asyncio.create_task(self._read(holding))
+            self._reading[holding.address] = reading
+            reading.add_done_callback(lambda done: self._forget(holding.address, done))
+        try:
+            await asyncio.shield(reading)
+        except LinkLearnerError as error:
+            raise self._unavailable(error) from error
+
+    def _forget(self, address: bytes, done: asyncio.Task[None]) -> None:
+        del self._reading[address]
+        if not done.cancelled():
+            done.exception()  # whoever waited has seen it; when nobody waited it is of no interest
+
+    def _unavailable(self, error: LinkLearnerError | None = None) -> Unavailable:
+        cause = error or self._trouble
+        return Unavailable(
+            f"stakes cannot be read just now, so nobody is let in: {cause}; retry in a moment",
+            reason=cause.reason if cause and cause.reason != "Unavailable" else "StakeUnknown",
+            facts={"task": self._task},
+        )
+
+    async def _look(self, active: Callable[[float], list[Holding]]) -> None:
+        began = self._monotonic()
+        try:
+            chain = await self._stub.GetChain(gateway.GetChainRequest(), timeout=READ_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        if self._chain_id is None:
+            self._chain_id = chain.chain_id
+        if chain.chain_id != self._chain_id:
+            raise Unavailable(
+                f"the gateway has moved from chain {self._chain_id} to chain {chain.chain_id}: restart this server",
+                reason="OtherChain",
+            )
+        age = self._wall() - chain.head_time_s
+        if self._head_stale_s and age > self._head_stale_s:
+            raise Unavailable(
+                f"the newest block is {age:.0f} s old, more than the {self._head_stale_s:g} s allowed",
+                reason="HeadStale",
+            )
+        moved = []
+        for holding in active(began):
+            if holding.block >= chain.head_block_number:
+                holding.confirmed = max(holding.confirmed, began)
+            else:
+                moved.append(holding)
+        moved.sort(key=lambda holding: holding.confirmed)
+        slots = asyncio.Semaphore(CONCURRENT_READS)
+
+        async def read(holding: Holding) -> None:
+            async with slots:
+                await self._read(holding)
+
+        for outcome in await asyncio.gather(*map(read, moved), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _read(self, holding: Holding) -> None:
+        began = self._monotonic()
+        try:
+            balance = await self._stub.GetBalance(
+                gateway.GetBalanceRequest(account=holding.address, task=self._task), timeout=READ_TIMEOUT_S
+            )
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        if balance.block_number < holding.block:
+            raise Unavailable(
+                f"the gateway answers from block {balance.block_number}, but block {holding.block} has been seen",
+                reason="HeadWentBack",
+            )
+        if balance.stake.locked_units < holding.units:
+            log.info(
+                "stake_fell", address=f"0x{holding.address.hex()}", units=balance.stake.locked_units, was=holding.units
+            )
+        holding.units = balance.stake.locked_units
+        holding.block = balance.block_number
+        holding.confirmed = max(holding.confirmed, began)
