@@ -1,0 +1,424 @@
+"""The chain as the gateway sees it: one JSON-RPC endpoint through web3.py, its answers as values, its refusals as domain errors.
+
+Asks nothing that an Artela node lacks: no filters (removing one kills that node), no `evm_*`, no replaced or queued nonces, no
+`effectiveGasPrice`, no log range above 10,000 blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+import aiohttp
+import rlp  # type: ignore[import-untyped]
+import structlog
+from eth_typing import URI
+from web3 import AsyncHTTPProvider, AsyncWeb3
+from web3.exceptions import BadResponseFormat, BlockNotFound, TransactionNotFound, Web3RPCError
+from web3.types import RPCEndpoint
+
+from linklearner.abi import Interface
+from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
+from services.chain_gateway.refusals import refusal
+
+BLOCK_GAS: Final = 20_000_000
+"""No Artela block holds more, so no transaction does."""
+RAW_LIMIT: Final = 1_048_576
+"""Bytes of a signed transaction."""
+FEE_CAP: Final = 10**18
+"""Wei that gas * price must stay below: above it the node's RPC refuses."""
+LOG_RANGE: Final = 10_000
+"""Blocks that one eth_getLogs may span."""
+ENVELOPE_GAS: Final = 150_000
+"""What an Artela node adds to the intrinsic gas of every question with data: it takes the data for a validation envelope."""
+
+_NOBODY = bytes.fromhex("000000000000000000000000000000000000dead")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a transaction does. to: 20 bytes, None creates a contract. gas_limit: sent as it is, without asking first; None asks."""
+
+    to: bytes | None
+    data: bytes = field(default=b"", repr=False)
+    value: int = 0
+    gas_limit: int | None = None
+
+    def intrinsic_gas(self) -> int:
+        """What it costs before anything runs. No charge for the words of creation code, as on the node."""
+        zeros = self.data.count(0)
+        return 21_000 + 4 * zeros + 16 * (len(self.data) - zeros) + (32_000 if self.to is None else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest block: number, Unix seconds, wei per gas, hash."""
+
+    number: int
+    time_s: int
+    base_fee: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """An event as the chain keeps it."""
+
+    address: bytes
+    topics: tuple[bytes, ...]
+    data: bytes
+    block_number: int
+    index: int
+    transaction_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A transaction that is in a block. contract: 20 bytes if it created one (for an Aspect: its id)."""
+
+    transaction_hash: bytes
+    block_number: int
+    succeeded: bool
+    gas_used: int
+    contract: bytes | None
+    logs: tuple[Log, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A transaction in a block, as eth_getTransactionByHash tells it. length: bytes of the signed transaction."""
+
+    sender: bytes
+    call: Call
+    nonce: int
+    block_number: int
+    length: int
+
+
+class Taken(Enum):
+    """The node's answer to a raw transaction that it did not refuse."""
+
+    NEW = "new"
+    KNOWN = "known"
+
+
+class NonceRefused(LinkLearnerError):
+    """The nonce is not the next one. expected: what the node would take, if it says so."""
+
+    def __init__(self, message: str, expected: int | None) -> None:
+        super().__init__(message)
+        self.expected = expected
+
+
+class _Provider(AsyncHTTPProvider):
+    """web3's, without its silent retries (the outbox decides what is repeated), and with our request id as an HTTP header."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        super().__init__(
+            URI(url),
+            request_kwargs={"timeout": aiohttp.ClientTimeout(total=timeout_s)},
+            exception_retry_configuration=None,
+        )
+
+    def get_request_kwargs(self) -> dict[str, Any]:
+        given: dict[str, Any] = dict(super().get_request_kwargs())
+        request = structlog.contextvars.get_contextvars().get("request")
+        if request is not None:
+            given["headers"] = {**given["headers"], "X-Request-Id": str(request)}
+        return given
+
+
+class Chain:
+    """One chain behind one URL. Every method raises Unavailable if it cannot be reached or answers nonsense."""
+
+    def __init__(
+        self, w3: AsyncWeb3[_Provider], url: str, interfaces: Sequence[Interface], chain_id: int, envelope: int
+    ) -> None:
+        self._w3 = w3
+        self._interfaces = tuple(interfaces)
+        self.url = url
+        self.chain_id = chain_id
+        self.envelope = envelope
+        """Gas that estimates of calls with data are too high by: 150,000 on Artela, else 0."""
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connect(
+        cls, url: str, interfaces: Sequence[Interface] = (), *, timeout_s: float = 30.0
+    ) -> AsyncIterator[Chain]:
+        """interfaces: whose custom errors are decoded, in this order. Raises Unavailable if nobody answers at `url`."""
+        w3 = AsyncWeb3(_Provider(url, timeout_s), middleware=[])
+        try:
+            chain = cls(w3, url, interfaces, 0, 0)
+            chain.chain_id = await chain._asked(w3.eth.chain_id)
+            # A byte of data for an account without code costs 21,004 gas everywhere. What a node asks beyond that is Artela's
+            # envelope; client names and chain ids say less ("//linux-amd64/go1.26.8" is one).
+            probe = Call(_NOBODY, b"\0")
+            surplus = await chain.estimate(_NOBODY, probe) - probe.intrinsic_gas()
+            chain.envelope = ENVELOPE_GAS if surplus >= ENVELOPE_GAS else 0
+            yield chain
+        finally:
+            await w3.provider.disconnect()
+
+    async def head(self) -> Head:
+        block = await self._asked(self._w3.eth.get_block("latest"))
+        return Head(block["number"], block["timestamp"], block.get("baseFeePerGas") or 0, bytes(block["hash"]))
+
+    async def head_number(self) -> int:
+        return int(await self._asked(self._w3.eth.block_number))
+
+    async def block_hash(self, number: int) -> bytes:
+        """Raises NotFound for a block that is not there (yet)."""
+        return bytes((await self._asked(self._w3.eth.get_block(number)))["hash"])
+
+    async def nonce(self, account: bytes, *, pending: bool = False) -> int:
+        """The number of transactions of `account` in blocks; `pending`: and in the node's mempool."""
+        return int(
+            await self._asked(self._w3.eth.get_transaction_count(_address(account), "pending" if pending else "latest"))
+        )
+
+    async def balance(self, account: bytes, block: int | None = None) -> int:
+        """The chain's coin, wei."""
+        return int(await self._asked(self._w3.eth.get_balance(_address(account), "latest" if block is None else block)))
+
+    async def code(self, account: bytes) -> bytes:
+        return bytes(await self._asked(self._w3.eth.get_code(_address(account))))
+
+    async def price(self) -> int:
+        """Wei per gas that the node asks for now."""
+        return int(await self._asked(self._w3.eth.gas_price))
+
+    async def call(self, to: bytes, data: bytes, *, sender: bytes = _NOBODY, block: int | None = None) -> bytes:
+        """eth_call at a block, the newest by default. Raises what `refusal` makes of a revert, NotFound for a block without state."""
+        return await self.ask(sender, Call(to, data), block=block)
+
+    async def ask(self, sender: bytes, call: Call, *, block: int | None = None, gas: int | None = None) -> bytes:
+        """What `call` would give as a transaction of `sender`, at a block, the newest by default. Raises as `call` does."""
+        question = _question(sender, call) | ({} if gas is None else {"gas": hex(gas)})
+        answer = await self._raw("eth_call", [question, "latest" if block is None else hex(block)])
+        return bytes.fromhex(answer.removeprefix("0x"))
+
+    async def estimate(self, sender: bytes, call: Call) -> int:
+        """The node's raw estimate. Raises what it refuses with; the node gives no data here, so custom errors have no name."""
+        return int(await self._raw("eth_estimateGas", [_question(sender, call)]), 16)
+
+    async def gas_limit(self, sender: bytes, call: Call) -> int:
+        """A limit for `call` that is just enough: half of it is charged even if unused.
+
+        Raises Refused with the chain's own reason if the call would fail now, or with GasLimitTooHigh if no block holds it.
+        """
+        try:
+            estimate = await self.estimate(sender, call)
+        except Refused as refused:
+            await self.ask(sender, call)  # raises the reason, which the estimate does not give
+            raise refused
+        needed = max(estimate - (self.envelope if call.data else 0), call.intrinsic_gas())
+        if needed > BLOCK_GAS:
+            raise Refused(
+                f"it needs {needed} gas and a block holds {BLOCK_GAS}; make the groups or pages smaller",
+                reason="GasLimitTooHigh",
+                facts={"needed": needed, "limit": BLOCK_GAS},
+            )
+        if not call.data:
+            return needed
+        # Other transactions may land in between and move a cold slot or a branch: a tenth and 5,000 for that, far from double.
+        return min(needed + needed // 10 + 5_000, BLOCK_GAS)
+
+    async def send(self, raw: bytes) -> Taken:
+        """Hands in a signed transaction.
+
+        Raises NonceRefused, Refused with reason InsufficientFunds, GasLimitTooHigh, FeeCap, …, or Unavailable, after which it may or
+        may not have been taken.
+        """
+        if len(raw) > RAW_LIMIT:
+            raise Refused(
+                f"the signed transaction has {len(raw)} bytes and the chain takes {RAW_LIMIT}; send fewer pages",
+                reason="TransactionTooLarge",
+                facts={"bytes": len(raw), "limit": RAW_LIMIT},
+            )
+        answer = await self._response("eth_sendRawTransaction", ["0x" + raw.hex()])
+        error = answer.get("error")
+        if error is None:
+            return Taken.NEW
+        message = _message(error)
+        if "already in mempool" in message or "already exists in cache" in message or "already known" in message:
+            return Taken.KNOWN
+        if "invalid nonce" in message or "nonce too low" in message or "nonce too high" in message:
+            raise NonceRefused(message, _expected(message))
+        raise refusal(message, _data(error), self._interfaces)
+
+    async def receipt(self, transaction_hash: bytes) -> Receipt | None:
+        """None while there is none."""
+        try:
+            found: Any = await self._asked(self._w3.eth.get_transaction_receipt(_hash32(transaction_hash)))
+        except NotFound:
+            return None
+        return Receipt(
+            transaction_hash=bytes(found["transactionHash"]),
+            block_number=found["blockNumber"],
+            succeeded=found["status"] == 1,
+            gas_used=found["gasUsed"],
+            contract=None if found.get("contractAddress") is None else _bytes20(found["contractAddress"]),
+            logs=tuple(map(_log, found["logs"])),
+        )
+
+    async def landed(self, transaction_hash: bytes) -> Landed:
+        """Raises NotFound for a transaction that is in no block."""
+        found: Any = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)))
+        if found.get("blockNumber") is None:
+            raise NotFound(f"transaction 0x{transaction_hash.hex()} is in no block yet")
+        to = None if found.get("to") is None else _bytes20(found["to"])
+        return Landed(
+            sender=_bytes20(found["from"]),
+            call=Call(to, bytes(found["input"]), int(found["value"])),
+            nonce=found["nonce"],
+            block_number=found["blockNumber"],
+            length=_length(found),
+        )
+
+    async def logs(self, address: bytes, first: int, last: int) -> list[Log]:
+        """All events of a contract in blocks first…last, at most 10,000 blocks, in the order of the chain."""
+        if last - first >= LOG_RANGE:
+            raise ValueError(f"at most {LOG_RANGE} blocks at once")
+        found = await self._asked(
+            self._w3.eth.get_logs({"address": _address(address), "fromBlock": first, "toBlock": last})
+        )
+        return sorted((_log(entry) for entry in found), key=lambda entry: (entry.block_number, entry.index))
+
+    async def why_failed(self, receipt: Receipt, sender: bytes, call: Call) -> LinkLearnerError:
+        """Why a transaction in a block has status 0: asked again at the block before it, then at its own, with its own gas limit.
+
+        Others in the same block may have come in between, so the answer is the likeliest one, not a proof; Refused with reason
+        `Failed` if it would succeed at both.
+        """
+        gas_limit = call.gas_limit or BLOCK_GAS
+        gas = gas_limit + (self.envelope if call.data else 0)
+        for block in (receipt.block_number - 1, receipt.block_number):
+            try:
+                await self.ask(sender, call, block=block, gas=gas)
+            except Unavailable:
+                raise
+            except LinkLearnerError as reason:
+                if not isinstance(reason, NotFound):  # the state of that block is gone
+                    return reason
+        reason_name = "OutOfGas" if receipt.gas_used >= gas_limit else "Failed"
+        return Refused("the transaction failed, and asked again it gives no reason", reason=reason_name)
+
+    async def _raw(self, method: str, params: list[Any]) -> str:
+        answer = await self._response(method, params)
+        if "error" in answer:
+            error = answer["error"]
+            raise refusal(_message(error), _data(error), self._interfaces)
+        return str(answer["result"])
+
+    async def _response(self, method: str, params: list[Any]) -> dict[str, Any]:
+        # Not through w3.eth: its formatters replace the node's message, and choke on panic codes that they do not know.
+        answer: Any = await self._asked(self._w3.provider.make_request(RPCEndpoint(method), params))
+        if not isinstance(answer, dict) or ("result" not in answer and not answer.get("error")):
+            raise Unavailable(f"{self.url} does not answer as a JSON-RPC node does", facts={"method": method})
+        return answer
+
+    async def _asked(self, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except (TransactionNotFound, BlockNotFound) as error:
+            raise NotFound(str(error)) from error
+        except Web3RPCError as error:
+            response: Any = error.rpc_response or {}
+            raise refusal(_message(response.get("error") or str(error)), b"", self._interfaces) from error
+        except aiohttp.ClientResponseError as error:
+            if error.status == 413:
+                raise Refused(
+                    "the node takes no request that large; send fewer pages", reason="TransactionTooLarge"
+                ) from error
+            raise Unavailable(f"the chain at {self.url} answered HTTP {error.status}; retry later") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(
+                f"the chain at {self.url} cannot be reached ({type(error).__name__}); is it running, is the URL right?",
+                facts={"rpc_url": self.url},
+            ) from error
+        except (BadResponseFormat, ValueError) as error:
+            raise Unavailable(f"{self.url} does not answer as a JSON-RPC node does: {error!s:.200}") from error
+
+
+def _address(account: bytes) -> Any:
+    if len(account) != 20:
+        raise ValueError(f"an address has 20 bytes, not {len(account)}")
+    return AsyncWeb3.to_checksum_address(account)
+
+
+def _bytes20(address: str) -> bytes:
+    return bytes.fromhex(address.removeprefix("0x"))
+
+
+def _hash32(value: bytes) -> Any:
+    return "0x" + value.hex()
+
+
+def _question(sender: bytes, call: Call) -> dict[str, str]:
+    question = {"from": "0x" + sender.hex(), "data": "0x" + call.data.hex()}
+    if call.to is not None:
+        question["to"] = "0x" + call.to.hex()
+    if call.value:
+        question["value"] = hex(call.value)
+    return question
+
+
+def _log(entry: Any) -> Log:
+    return Log(
+        address=_bytes20(entry["address"]),
+        topics=tuple(bytes(topic) for topic in entry["topics"]),
+        data=bytes(entry["data"]),
+        block_number=entry["blockNumber"],
+        index=entry["logIndex"],
+        transaction_hash=bytes(entry["transactionHash"]),
+    )
+
+
+def _message(error: Any) -> str:
+    return str(error.get("message", error)) if isinstance(error, dict) else str(error)
+
+
+def _data(error: Any) -> bytes:
+    """The revert data of an error, wherever a node puts it; empty if there is none."""
+    found = error.get("data") if isinstance(error, dict) else None
+    if isinstance(found, dict):
+        found = found.get("data")
+    if not isinstance(found, str):
+        return b""
+    try:
+        return bytes.fromhex(found.removeprefix("0x"))
+    except ValueError:
+        return b""
+
+
+def _expected(message: str) -> int | None:
+    digits = message.partition("expected ")[2].partition(":")[0].strip()
+    return int(digits) if digits.isdigit() else None
+
+
+def _length(found: Any) -> int:
+    """Bytes of the signed transaction that the fields of eth_getTransactionByHash describe; nodes rarely give the raw one."""
+    to = b"" if found.get("to") is None else _bytes20(found["to"])
+    # r and s are numbers: their leading zeros do not travel
+    signature = [found["v"], *(int.from_bytes(bytes(found[part]), "big") for part in ("r", "s"))]
+    data = bytes(found["input"])
+    kind = int(found.get("type") or 0)
+    if kind == 0:
+        return len(rlp.encode([found["nonce"], found["gasPrice"], found["gas"], to, found["value"], data, *signature]))
+    access = [
+        [_bytes20(entry["address"]), [bytes.fromhex(_hex(key)) for key in entry["storageKeys"]]]
+        for entry in found.get("accessList") or []
+    ]
+    price = [found["gasPrice"]] if kind == 1 else [found["maxPriorityFeePerGas"], found["maxFeePerGas"]]
+    fields = [found["chainId"], found["nonce"], *price, found["gas"], to, found["value"], data, access, *signature]
+    return 1 + len(rlp.encode(fields))
+
+
+def _hex(value: Any) -> str:
+    return bytes(value).hex() if isinstance(value, bytes) else str(value).removeprefix("0x")

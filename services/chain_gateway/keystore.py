@@ -1,0 +1,190 @@
+"""Keys in encrypted files, and the few things that may be signed with them.
+
+A folder of Ethereum keyfiles (version 3 JSON, scrypt), one per account, readable by their owner alone. Unlocked keys live in this object
+and nowhere else. It signs transactions and the messages named here; there is no way to have it sign bytes of the caller's choice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from eth_account.signers.local import LocalAccount
+from eth_keyfile.exceptions import EthKeyfileException
+from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
+
+from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
+
+SCRYPT_N_FOR_PEOPLE = 2**18
+"""What geth uses for passwords that people make up: about a second and 256 MiB for each guess."""
+SCRYPT_N_FOR_RANDOM = 2**12
+"""For passwords of 256 random bits. Stretching exists to make guessing dear; nobody guesses 2**256, at whatever price, so five demo
+keys need not take five seconds."""
+
+_CHALLENGE_LINE = " wants you to sign in with your Ethereum account:"
+
+
+class Keystore:
+    """Unlocked keys by address. Shows addresses only, also in its repr."""
+
+    def __init__(self, accounts: Mapping[bytes, LocalAccount]) -> None:
+        self._accounts = dict(accounts)
+
+    @classmethod
+    def unlock(cls, folder: Path, password: str) -> Keystore:
+        """Opens every *.json in `folder` with the one password.
+
+        Raises InvalidConfig for a missing or empty folder, a file that is no keyfile, or a password that does not open one.
+        """
+        if not folder.is_dir():
+            raise InvalidConfig(f"there is no keystore folder {folder}; create one with `create` or point to yours")
+        paths = sorted(folder.glob("*.json"))
+        if not paths:
+            raise InvalidConfig(f"the keystore {folder} holds no keyfile (*.json); create an account in it first")
+        return cls(dict(_unlocked(path, password) for path in paths))
+
+    @classmethod
+    def of_key_file(cls, path: Path, password: str | None = None) -> Keystore:
+        """One key from a file: 32 bytes in hex (0x or not), or a keyfile that `password` opens. Raises InvalidConfig."""
+        text = _read(path, "key file").strip()
+        if text.startswith("{"):
+            if password is None:
+                raise InvalidConfig(f"{path} is encrypted; say where its password is (--password-file)")
+            return cls(dict([_unlocked(path, password)]))
+        try:
+            key = bytes.fromhex(text.removeprefix("0x"))
+            account = Account.from_key(key)
+        except ValueError:  # never chained nor quoted: the text may be a key with a typo
+            raise InvalidConfig(
+                f"{path} holds neither a private key (64 hex digits) nor an encrypted keyfile"
+            ) from None
+        return cls({_address(account): account})
+
+    @staticmethod
+    def create(folder: Path, password: str, *, random_password: bool = False, key: bytes | None = None) -> bytes:
+        """Makes a new account (or takes `key`) and writes its keyfile, mode 0600. Returns the address, 20 bytes.
+
+        random_password: the password has 256 random bits (`new_password`), so a light key derivation is enough.
+        """
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key = key or secrets.token_bytes(32)
+        address = _address(Account.from_key(key))
+        content = create_keyfile_json(
+            key,
+            password.encode(),
+            kdf="scrypt",
+            iterations=SCRYPT_N_FOR_RANDOM if random_password else SCRYPT_N_FOR_PEOPLE,
+        )
+        _write_private(folder / f"{address.hex()}.json", json.dumps(content))
+        return address
+
+    @staticmethod
+    def new_password(path: Path) -> str:
+        """Makes a password of 256 random bits and keeps it in `path`, mode 0600. Raises InvalidConfig if the file is there already."""
+        password = secrets.token_hex(32)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(path, password + "\n")
+        return password
+
+    @property
+    def addresses(self) -> tuple[bytes, ...]:
+        """20 bytes each, in a fixed order."""
+        return tuple(sorted(self._accounts))
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._accounts
+
+    def __or__(self, other: Keystore) -> Keystore:
+        return Keystore(self._accounts | other._accounts)
+
+    def sign_transaction(self, address: bytes, transaction: Mapping[str, Any]) -> bytes:
+        """The signed transaction as it travels. transaction: web3's fields, complete. Raises NotFound for an address without a key."""
+        return bytes(self._of(address).sign_transaction(dict(transaction)).raw_transaction)
+
+    def sign_challenge(self, address: bytes, text: str) -> bytes:
+        """Signs a sign-in text (EIP-4361, as EIP-191 personal message). 65 bytes, r | s | v.
+
+        Only a text that names this very account; anything else raises InvalidInput. Raises NotFound for an address without a key.
+        """
+        account = self._of(address)
+        lines = text.split("\n", 2)
+        if len(lines) < 3 or not lines[0].endswith(_CHALLENGE_LINE) or lines[1] != account.address:
+            raise InvalidInput("that is no sign-in text (EIP-4361) for this account; nothing else is signed")
+        return bytes(account.sign_message(encode_defunct(text=text)).signature)
+
+    def require(self, address: bytes) -> None:
+        """Raises NotFound for an address whose key is not held."""
+        self._of(address)
+
+    def __repr__(self) -> str:
+        return f"Keystore({', '.join('0x' + address.hex() for address in self.addresses)})"
+
+    def _of(self, address: bytes) -> LocalAccount:
+        try:
+            return self._accounts[address]
+        except KeyError:
+            raise NotFound(
+                f"this gateway holds no key of 0x{address.hex()}; ListAccounts names those it holds",
+                reason="UnknownAccount",
+                facts={"account": "0x" + address.hex()},
+            ) from None
+
+
+def read_password(path: Path) -> str:
+    """The first line of a password file. Raises InvalidConfig if it cannot be read or is empty."""
+    password = _read(path, "password file").split("\n", 1)[0].rstrip("\r")
+    if not password:
+        raise InvalidConfig(f"the password file {path} is empty")
+    return password
+
+
+def _unlocked(path: Path, password: str) -> tuple[bytes, LocalAccount]:
+    text = _read(path, "keyfile")
+    try:
+        keyfile = json.loads(text)
+        key = bytes(decode_keyfile_json(keyfile, password.encode()))
+    except EthKeyfileException as error:
+        if "MAC" in str(error):
+            raise InvalidConfig(
+                f"the password does not open {path}; check the password file (its first line counts)",
+                reason="WrongPassword",
+            ) from None
+        raise InvalidConfig(f"{path} is a keyfile of a kind that is unknown here: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InvalidConfig(f"{path} is no Ethereum keyfile (version 3 JSON)") from None
+    account = Account.from_key(key)
+    return _address(account), account
+
+
+def _address(account: LocalAccount) -> bytes:
+    return bytes.fromhex(account.address.removeprefix("0x"))
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InvalidConfig(f"cannot read the {what} {path}: {reason}") from None
+
+
+def _write_private(path: Path, text: str) -> None:
+    # whole or not at all, never overwriting, and with its mode from the first moment
+    half = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(half, path)
+    except FileExistsError:
+        raise InvalidConfig(f"{path} exists already; it is never overwritten") from None
+    finally:
+        half.unlink()

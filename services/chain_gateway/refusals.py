@@ -1,0 +1,104 @@
+"""What a node says when it says no, in the words of the domain.
+
+Three layers may refuse, and the most specific one is heard first: the Aspect ("Name: sentence", as a revert string), a contract (a custom
+error with facts, or a plain revert string), the node itself (its own text; `artela.md` §6 lists them).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from linklearner.abi import Interface, error_string
+from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
+
+_NAMED = re.compile(r"([A-Z][A-Za-z0-9]+): (.+)", re.DOTALL)
+_BACKTRACE = re.compile(r"\s*(Stack backtrace:|error while executing at wasm backtrace:).*", re.DOTALL)
+_RPC_PREFIX = re.compile(r"rpc error: code = \w+ desc = ")
+
+ADVICE: Mapping[str, str] = {
+    "AlreadySubmitted": "one update per account and round is taken: wait for the next version",
+    "BelowMinimumStake": "lock more $LL for this task; it counts from the next round on",
+    "ERC20InsufficientBalance": "the account has too little $LL",
+    "InsufficientStake": "that much stake is not locked; ask for less",
+    "NoUpdates": "the round has no accepted update yet",
+    "NotDirect": "send the transaction from an externally owned account straight to the pool",
+    "NotOwner": "only the pool's owner may do that",
+    "NotYetDroppable": "wait until the time given",
+    "NoVerdict": "the Aspect did not judge this call: is it bound to the pool?",
+    "RoundFull": "the round takes no more updates: wait for the next version",
+    "RoundNotOver": "wait for more updates or for the end of the round",
+    "RoundSettling": "the round is being settled: wait for the next version",
+    "RunningHashMismatch": "hand in every accepted update of the round, unchanged and in order",
+    "StakeStillLocked": "withdraw when the round given has begun",
+    "UnknownTask": "this pool has no such task",
+    "WrongDigest": "the digest does not belong to these bytes",
+    "WrongGroup": "settle the groups in order",
+    "WrongRound": "that round is not the open one",
+    "ZeroUnits": "name at least one unit",
+}
+
+# What the node itself refuses with, by a part of its message: the reason we give it, and what to do. In this order.
+_NODE: Sequence[tuple[str, str, str]] = (
+    ("insufficient funds", "InsufficientFunds", "send the account some of the chain's coin, it pays the gas"),
+    ("insufficient balance for transfer", "InsufficientFunds", "send the account more of the chain's coin"),
+    ("exceeds block gas limit", "GasLimitTooHigh", "no block holds that much gas; make the groups or pages smaller"),
+    ("gas required exceeds allowance", "GasLimitTooHigh", "it fails, or needs more gas than a block holds"),
+    ("intrinsic gas", "GasLimitTooLow", "give the transaction more gas"),
+    ("out of gas", "OutOfGas", "it needs more gas than it was given"),
+    ("tx too large", "TransactionTooLarge", "a transaction holds at most 1 MiB"),
+    ("exceeds the configured cap", "FeeCap", "the node takes no fee above its cap; wait for a lower price"),
+    ("less than block base fee", "FeeTooLow", "the price rose meanwhile; repeat the request"),
+    ("invalid chain id", "WrongChain", "the key signed for another chain"),
+)
+# State that the node no longer has, or not yet.
+_GONE = ("height must be", "failed to load state at height", "version does not exist", "block not found", "missing trie node",
+         "must be less than or equal to the current blockchain height", "pruned")  # fmt: skip
+
+
+def refusal(message: str, data: bytes, interfaces: Sequence[Interface]) -> LinkLearnerError:
+    """The domain error for what a call, an estimate or a sending was refused with.
+
+    message, data: of the JSON-RPC error. Refused with reason and facts; NotFound where the state of an old block is gone.
+    """
+    for interface in interfaces:
+        decoded = interface.decode_error(data)
+        if decoded is not None:
+            facts = {name: _shown(value) for name, value in decoded.values.items()}
+            return _refused(decoded.name, ADVICE.get(decoded.name, ""), facts)
+    text = error_string(data)
+    if text is None and "execution reverted: " in message:
+        text = message.partition("execution reverted: ")[2]
+    if text is not None:
+        named = _NAMED.fullmatch(text)
+        if named is not None:
+            return Refused(text, reason=named[1])
+        return Refused(f"the contract refused: {text}", reason="Reverted")
+    if "execution reverted" in message:
+        return Refused("the chain refused without giving a reason", reason="Reverted", facts=_raw(data))
+    if any(part in message for part in _GONE):
+        return NotFound(f"the node has no state for that block: {_plain(message)}", reason="StateGone")
+    for part, reason, advice in _NODE:
+        if part in message:
+            return Refused(f"{advice} ({_plain(message)})", reason=reason)
+    if "mempool is full" in message or "txpool is full" in message:
+        return Unavailable("the node's mempool is full; retry later")
+    return Refused(f"the node refused: {_plain(message)}", reason="NodeRefused")
+
+
+def _refused(name: str, advice: str, facts: Mapping[str, str]) -> Refused:
+    shown = ", ".join(f"{key} {value}" for key, value in facts.items())
+    told = f"{name} ({shown})" if shown else name
+    return Refused(f"{told}: {advice}" if advice else told, reason=name, facts=facts)
+
+
+def _shown(value: object) -> str:
+    return "0x" + value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _raw(data: bytes) -> dict[str, str]:
+    return {"data": "0x" + data[:68].hex()} if data else {}
+
+
+def _plain(message: str) -> str:
+    return _BACKTRACE.sub("", _RPC_PREFIX.sub("", message)).strip()[:300]
