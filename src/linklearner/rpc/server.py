@@ -27,16 +27,23 @@ class _Boundary(grpc.aio.ServerInterceptor):
 
     def __init__(self, quiet: frozenset[str]) -> None:
         self._quiet = quiet
+        self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith("/grpc."):
-            return handler
         method = handler_call_details.method
+        wrapped = self._wrapped.get(method)  # made once a method: making it costs a tenth of a call
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or method.startswith("/grpc."):
+                return handler
+            wrapped = self._wrapped[method] = self._wrap(handler, method)
+        return wrapped
+
+    def _wrap(self, handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandler:
         if handler.request_streaming:
             raise TypeError(f"{method}: client streaming is not part of linklearner.v1")
         if handler.response_streaming:
@@ -52,12 +59,17 @@ class _Boundary(grpc.aio.ServerInterceptor):
         )
 
     def _unary(self, behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+        quiet = method in self._quiet
+
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
             started = time.perf_counter()
-            self._bind(context, method)
+            if not quiet:
+                self._bind(context, method)
             try:
                 answer = await behaviour(request, context)
             except LinkLearnerError as error:
+                if quiet:
+                    self._bind(context, method)
                 await self._refuse(context, method, error, started)
                 raise  # abort() has raised already; this line only says so to a reader
             except asyncio.CancelledError:
@@ -65,6 +77,8 @@ class _Boundary(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception:
+                if quiet:
+                    self._bind(context, method)
                 await self._fail(context, method, started)
                 raise
             self._done(method, started)
@@ -129,7 +143,8 @@ class RpcServer:
 
     listen: "host:port"; port 0 takes a free one, see `.port`. Raises InvalidConfig if the port is in use.
     register: adds servicers to the server. services: their full names, for health and reflection.
-    quiet: full method names that are too frequent for a log line each.
+    quiet: full method names that are too frequent for a log line each; they get a request id only when they fail.
+    options: channel arguments, before our own: the first of a name counts.
     """
 
     def __init__(
@@ -149,10 +164,10 @@ class RpcServer:
         self._server = grpc.aio.server(
             interceptors=(_Boundary(frozenset(quiet)),),
             options=(
+                *options,
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                *options,
             ),
         )
         register(self._server)
