@@ -3,10 +3,14 @@
 Label values are few and fixed: status codes, and reasons out of the error tree; never an address, a token or anything a caller chose.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from threading import Thread
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from linklearner.domain.errors import InvalidConfig
 
@@ -45,20 +49,33 @@ class Metrics:
             "linklearner_stakes_readable", "1 while stakes can be read through the gateway", registry=self.registry
         )
 
-    @contextmanager
-    def served(self, listen: str) -> Iterator[str]:
+    @asynccontextmanager
+    async def served(self, listen: str) -> AsyncIterator[str]:
         """Serves the metrics on host:port (port 0: a free one) in a thread; gives the address. Raises InvalidConfig if it is taken."""
         host, _, port = listen.rpartition(":")
         try:
-            server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
+            server = make_server(
+                host.strip("[]"), int(port), make_wsgi_app(self.registry), ThreadingWSGIServer, handler_class=_Quiet
+            )
         except OSError as error:
             raise InvalidConfig(
                 f"cannot serve metrics on {listen}: {error.strerror or error}; choose another port",
                 facts={"listen": listen},
             ) from error
+        thread = Thread(target=server.serve_forever, args=(0.05,), name="metrics", daemon=True)
+        thread.start()
         try:
             yield f"{host}:{server.server_port}"
         finally:
-            server.shutdown()
+            await asyncio.to_thread(server.shutdown)
             server.server_close()
             thread.join()
+
+
+class _Quiet(WSGIRequestHandler):
+    """No line per scrape."""
+
+    timeout = 10.0
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass

@@ -92,36 +92,43 @@ class ModelServer:
                 options=(("grpc.max_receive_message_length", MAX_REQUEST_BYTES),),
             )
             await rpc.set_ready(False)
-            with metrics.served(config.metrics_listen) as metrics_address:
-                async with rpc:
-                    gate.domain = config.domain or rpc.address
-                    server = cls(rpc.address, metrics_address, shelf)
+            async with metrics.served(config.metrics_listen) as metrics_address, rpc:
+                gate.domain = config.domain or rpc.address
+                server = cls(rpc.address, metrics_address, shelf)
 
-                    def live(model: Model) -> None:
-                        metrics.version.set(model.version.version)
-                        metrics.swaps.inc()
-                        server._first.set()
+                def live(model: Model) -> None:
+                    metrics.version.set(model.version.version)
+                    metrics.swaps.inc()
+                    server._first.set()
 
-                    follower = VersionFollower(
-                        stub,
-                        config.task,
-                        shelf,
-                        poll_s=config.poll_s,
-                        on_live=live,
-                        on_refused=lambda reason: metrics.refused.labels(reason=reason).inc(),
-                    )
-                    server._work = [
-                        asyncio.create_task(part)
-                        for part in (follower.run(), stakes.run(gate.active), server._announce(rpc))
-                    ]
-                    log.info("model_server", address=server.address, metrics=metrics_address, task=config.task)
-                    try:
-                        yield server
-                    finally:
-                        for part in server._work:
-                            part.cancel()
-                        await asyncio.gather(*server._work, return_exceptions=True)
+                follower = VersionFollower(
+                    stub,
+                    config.task,
+                    shelf,
+                    poll_s=config.poll_s,
+                    on_live=live,
+                    on_refused=lambda reason: metrics.refused.labels(reason=reason).inc(),
+                )
+                server._work = [
+                    asyncio.create_task(part)
+                    for part in (follower.run(), stakes.run(gate.active), server._announce(rpc))
+                ]
+                for part in server._work:
+                    part.add_done_callback(_loud)
+                log.info("model_server", address=server.address, metrics=metrics_address, task=config.task)
+                try:
+                    yield server
+                finally:
+                    for part in server._work:
+                        part.cancel()
+                    await asyncio.gather(*server._work, return_exceptions=True)
 
     async def _announce(self, rpc: RpcServer) -> None:
         await self._first.wait()
         await rpc.set_ready(True)
+
+
+def _loud(done: asyncio.Task[None]) -> None:
+    """A bug in the background must not look like a quiet day."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("background_failed", exc_info=error)
