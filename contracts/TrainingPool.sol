@@ -43,6 +43,7 @@ contract TrainingPool {
         bytes32 running; // over the accepted updates; stale while `accepted` is 0
         uint64 joining; // locked in this round: counts from the next
         uint64 leaving; // unlocked in this round: gone from the next
+        uint64 saturated; // weights that hit a bound of int16 in the groups merged so far
         Terms terms;
     }
 
@@ -100,7 +101,8 @@ contract TrainingPool {
     LinkLearnerToken public immutable token;
 
     address public aspect;
-    uint64 public nextTask;
+    /// Tasks count from 1: 0 means no task everywhere on the wire.
+    uint64 public nextTask = 1;
     mapping(uint64 task => Task) private _tasks;
     mapping(uint64 task => mapping(address account => Stake)) private _stakes;
     mapping(uint64 task => mapping(address account => Unlocking)) private _unlocking;
@@ -347,16 +349,19 @@ contract TrainingPool {
         if (
             uint64(bytes8(head)) != task || uint64(bytes8(head << 64)) != round || uint32(bytes4(head << 128)) != group
         ) revert NoVerdict();
+        uint64 saturated = uint64(uint256(_word(verdict, 40)));
         emit GroupMerged(task, round, group);
         if (group + 1 < uint32(bytes4(head << 160))) {
             t.current.merged = uint24(group + 1);
+            if (saturated != 0) t.saturated += saturated;
             return;
         }
+        saturated += t.saturated;
+        if (t.saturated != 0) t.saturated = 0;
         uint64 accepted = current.accepted;
         (uint256 present, uint256 eligible) = (current.present, current.eligible);
         current.version += 1;
         _openNextRound(task, current);
-        uint64 saturated = uint64(uint256(_word(verdict, 40)));
         emit ModelUpdated(task, current.version, _word(verdict, 32), round, accepted, saturated);
         _pay(task, round, updates, present, eligible);
     }
@@ -423,7 +428,7 @@ contract TrainingPool {
     // ── Inside ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     function _knownTask(uint64 task) private view returns (Task storage) {
-        if (task >= nextTask) revert UnknownTask(task);
+        if (task == 0 || task >= nextTask) revert UnknownTask(task);
         return _tasks[task];
     }
 

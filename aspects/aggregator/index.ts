@@ -1,0 +1,477 @@
+// The Aspect `aggregator`: it holds a task's weights, judges updates at submission and merges them at settlement.
+//
+// Bound to TrainingPool at preContractCall. Before the pool's code runs, this code sees the call, checks it and leaves a verdict in the
+// transaction's context, where the pool looks for it. Weights are written only while they are loaded and when a round is settled; should the
+// pool then refuse, the transaction fails and the writes with it. That holds for the transaction's own call only (a caught inner revert would
+// keep them), so calls from contracts are refused here and in the pool.
+//
+// Anyone may bind this Aspect to a contract of his and drive it, so the first check is that the call goes to our pool.
+
+import {
+  HEADER, TYPE_BOOL, TYPE_BYTES, TYPE_STRING,
+  be32, be64, copy20, copy32, copyOver, lengthOf, putBe32, putBe64, putHeader, same20,
+} from "./bytes";
+import { contextGet, propertyGet, stateGet, stateSet, transientSet } from "./host";
+import {
+  badCalldata, expectWord, fieldAt, fieldLength, findField, lengthAt, lowWord, needWords, padded, setEnd, word,
+} from "./input";
+import { keccak256 } from "./keccak";
+import { KEY, VERDICT, allocate, mark, release } from "./memory";
+import { CHANGED, addPage, applySums, clearSums } from "./merge";
+import { eligible, loaded, merged, accepted, readRound, readStake, round, setPool, version } from "./pool";
+import { refuse, refuseNumbers, refuseWith, say, sayNumber } from "./refuse";
+import {
+  countIn, decodeShape, groupCount, groupPages, normBound, pageCount, pageLength, tensorAt, tensorCount, weightCount,
+} from "./shape";
+import { DIGEST_BYTES, MAX_TASK, pageKey, readPage, shapeKey } from "./state";
+import {
+  MAX_SQUARED_NORM, areShifts, baseOf, effectiveWeight, encodingOf, hasPage, headerBytes, isHeader, measurePage, pageBytes,
+  squaredNorm, taskOf,
+} from "./update";
+
+export { allocate };
+
+// Selectors of TrainingPool; a test holds them to its ABI.
+const OPEN_TASK: u32 = 0xe26fd60f;
+const LOAD_PAGES: u32 = 0xcee91390;
+const SUBMIT: u32 = 0x437cfc3f;
+const SETTLE: u32 = 0xfea2330a;
+
+/** Stake of a task at most, so that |sums| <= 2^61. */
+const MAX_ELIGIBLE: u64 = 1 << 38;
+
+/** The node's one entry. The method's name tells by its length which it is; what returns 0 returns nothing. */
+export function execute(method: usize, argument: usize): usize {
+  const length = lengthOf(method);
+  if (length == 15) return preContractCall(argument + HEADER, lengthOf(argument));
+  if (length == 9) return operation(argument + HEADER, lengthOf(argument));
+  if (length == 7) return isOwner(argument + HEADER, lengthOf(argument));
+  if (length != 4) unreachable(); // init has nothing to do; no other join point is asked for at deployment
+  return 0;
+}
+
+/** Only the account in the property "owner" may upgrade this Aspect. */
+function isOwner(account: usize, length: u32): usize {
+  putName("owner");
+  const owner = propertyGet(KEY);
+  putHeader(VERDICT, TYPE_BOOL, 1);
+  store<u8>(VERDICT, length == 20 && lengthOf(owner) == 20 && same20(owner + HEADER, account) ? 1 : 0, HEADER);
+  return VERDICT;
+}
+
+/** Writes a short name at KEY, as a key. */
+@inline
+function putName(name: string): void {
+  const from = changetype<usize>(name);
+  putHeader(KEY, TYPE_STRING, name.length);
+  for (let i = 0; i < name.length; i++) store<u8>(KEY + HEADER + i, load<u16>(from + (<usize>i << 1)));
+}
+
+function preContractCall(input: usize, length: u32): usize {
+  // PreContractCallInput { call = 1 { from = 1, to = 2, index = 3, data = 4, value = 5, gas = 6 }, block = 2 }
+  findField(input, length, 1);
+  const call = fieldAt;
+  const callLength = fieldLength;
+  findField(call, callLength, 2);
+  const to = fieldAt;
+  putName("pool");
+  const pool = propertyGet(KEY);
+  if (lengthOf(pool) != 20 || fieldLength != 20 || !same20(to, pool + HEADER)) {
+    refuseWith("NotThePool: this Aspect serves one pool, and this contract is not it; unbind the Aspect from this contract");
+  }
+  if (!findField(call, callLength, 4) || fieldLength < 4) return 0;
+  const data = fieldAt;
+  const selector = be32(data);
+  setEnd(data + fieldLength);
+  if (selector != SUBMIT && selector != SETTLE && selector != LOAD_PAGES && selector != OPEN_TASK) return 0;
+
+  findField(call, callLength, 1);
+  const from = fieldAt;
+  putName("tx.from");
+  const sender = contextGet(KEY); // BytesData { data = 1 }
+  if (!findField(sender + HEADER, lengthOf(sender), 1) || fieldLength != 20 || !same20(fieldAt, from)) {
+    refuseWith("NotDirect: the call comes from a contract; send it as a transaction of your own to the pool");
+  }
+  setPool(to);
+  const args = data + 4;
+  if (selector == SUBMIT) submit(args, from);
+  else if (selector == SETTLE) settle(args);
+  else if (selector == LOAD_PAGES) loadPages(args);
+  else openTask(args);
+  return 0;
+}
+
+/** A task number from the arguments, small enough for a state key. */
+function taskFrom(at: usize): u32 {
+  const task = word(at);
+  if (task > MAX_TASK) refuseNumbers("NoSuchTask: task ", task, " does not exist, the highest number is ", MAX_TASK, "");
+  return <u32>task;
+}
+
+/** Reads and decodes the task's shape, or refuses. */
+function needShape(task: u32): usize {
+  const shape = stateGet(shapeKey(task));
+  if (!decodeShape(shape + HEADER, lengthOf(shape))) {
+    say("NoSuchTask: task ");
+    sayNumber(task);
+    say(" has not been opened");
+    refuse();
+  }
+  return shape;
+}
+
+/** Leaves `length` bytes at VERDICT + HEADER as the verdict called `name`. */
+function leaveVerdict(name: u8, length: u32): void {
+  putHeader(KEY, TYPE_STRING, 1);
+  store<u8>(KEY, name, HEADER);
+  putHeader(VERDICT, TYPE_BYTES, length);
+  transientSet(KEY, VERDICT);
+}
+
+/** openTask(uint64 task, bytes shape, string model, Terms terms): keeps the shape. Terms are 8 static words. */
+function openTask(args: usize): void {
+  needWords(args, 11);
+  const task = taskFrom(args);
+  expectWord(args + 32, 11 << 5);
+  const length = lengthAt(args + (11 << 5), 1);
+  const shape = args + (12 << 5);
+  if (lengthOf(stateGet(shapeKey(task))) != 0) {
+    refuseNumbers("TaskExists: task ", task, " was opened before; task numbers go up to ", MAX_TASK, " and are used once");
+  }
+  if (!decodeShape(shape, length)) {
+    refuseWith("WrongShape: the shape is not canonical or out of bounds (tensors, page_length, group_pages, norm_bound)");
+  }
+  putHeader(shape - HEADER, TYPE_BYTES, length); // over the length word, which has been read
+  stateSet(shapeKey(task), shape - HEADER);
+  putBe64(VERDICT + HEADER, task);
+  putBe32(VERDICT + HEADER + 8, pageCount);
+  leaveVerdict(0x6f, 12);
+}
+
+/** loadPages(uint64 task, uint32 firstPage, bytes weights): whole pages, in order; with the last one the task has version 1. */
+function loadPages(args: usize): void {
+  needWords(args, 4);
+  const task = taskFrom(args);
+  const first = word(args + 32);
+  expectWord(args + 64, 3 << 5);
+  const length = lengthAt(args + 96, 1);
+  needShape(task);
+  readRound(task);
+  if (version != 0) refuseNumbers("TaskLoaded: task ", task, " has all its weights and is at version ", version, "");
+  if (first != loaded) refuseNumbers("WrongPage: pages are loaded in order; page ", first, " was given, the next one is ", loaded, "");
+
+  let page = <u32>first;
+  let weights = args + 128;
+  let left = length;
+  while (left != 0) {
+    if (page >= pageCount) refuseNumbers("WrongShape: more weights than the ", weightCount, " of the task; its last page is ", pageCount - 1, "");
+    const bytes = countIn(page) << 1;
+    if (left < bytes) refuseNumbers("WrongShape: ", left, " bytes are left over for a page of ", bytes, "; load whole pages");
+    // The value is made in place: header and digest go over the 38 bytes before the page, which are spent: the page before, or ABI words.
+    const value = weights - DIGEST_BYTES - HEADER;
+    keccak256(weights, bytes, weights - DIGEST_BYTES);
+    putHeader(value, TYPE_BYTES, DIGEST_BYTES + bytes);
+    stateSet(pageKey(task, page), value);
+    weights += bytes;
+    left -= bytes;
+    page++;
+  }
+  if (length == 0) refuseWith("WrongShape: no weights were given; load at least one page");
+
+  const verdict = VERDICT + HEADER;
+  putBe64(verdict, task);
+  putBe32(verdict + 8, page);
+  store<u8>(verdict, page == pageCount ? 1 : 0, 12);
+  if (page == pageCount) putModelDigest(task, <usize>allocate(pageCount << 5), pageCount, verdict + 13);
+  leaveVerdict(0x6c, 45);
+}
+
+/** Puts the model's digest at `target`. `digests`: room for P digests, filled from page `known` on; those before are read from the state. */
+function putModelDigest(task: u32, digests: usize, known: u32, target: usize): void {
+  for (let page: u32 = 0; page < known; page++) {
+    const kept = mark();
+    copy32(digests + (page << 5), readPage(task, page, countIn(page)) + HEADER);
+    release(kept);
+  }
+  keccak256(digests, pageCount << 5, target);
+}
+
+/** submit(uint64 task, bytes32 digest, bytes header, bytes[] groups). The pool itself checks that the digest is the update's. */
+function submit(args: usize, sender: usize): void {
+  needWords(args, 4);
+  const task = taskFrom(args);
+  expectWord(args + 64, 4 << 5);
+  const length = lengthAt(args + 128, 1);
+  const header = args + 160;
+  expectWord(args + 96, (5 << 5) + padded(length));
+  const groups = header + padded(length);
+  const count = lengthAt(groups, 32);
+
+  needShape(task);
+  readRound(task);
+  if (length != headerBytes()) {
+    refuseNumbers("WrongShape: the header has ", length, " bytes, an update of this task ", headerBytes(), "; pull the task's shape");
+  }
+  if (count != groupCount) refuseNumbers("WrongShape: the update has ", count, " groups, the task ", groupCount, "; pull the task's shape");
+  if (!isHeader(header)) {
+    refuseWith("NotCanonical: the header's format, encoding or bitmap is not one that this task reads; encode the update anew");
+  }
+  if (taskOf(header) != task) refuseNumbers("WrongTask: the update is for task ", taskOf(header), ", the call for task ", task, "");
+  if (version == 0) refuseNumbers("NotLoaded: task ", task, " has ", loaded, " of its pages; wait until its first weights are loaded");
+  if (baseOf(header) != version) {
+    refuseNumbers("StaleBase: the update is for version ", baseOf(header), ", the model is at version ", version, "; pull it and train again");
+  }
+  const stake = readStake(task, sender);
+  if (stake == 0) {
+    refuseWith("NoStake: the sender has no stake that counts in this round; lock $LL for this task, it counts from the next round on");
+  }
+
+  measure(header, groups + 32);
+  const norm = squaredNorm(header);
+  if (norm > MAX_SQUARED_NORM) {
+    refuseWith("NormTooLong: the update is longer than 2^31 in 2^-8 steps; the training has diverged");
+  }
+  // At most a quarter of all stake, so that nobody decides alone; with fewer than 4 units there is nothing to share.
+  const weight = eligible < 4 ? stake : min<u64>(stake, eligible >> 2);
+  const verdict = VERDICT + HEADER;
+  copy32(verdict, args + 32);
+  copy20(verdict + 32, sender);
+  putBe64(verdict + 52, task);
+  putBe64(verdict + 60, weight);
+  putBe64(verdict + 68, effectiveWeight(weight, norm, normBound));
+  store<u8>(verdict, 0, 76); // flags: none in rule `mean`
+  leaveVerdict(0x73, 77);
+}
+
+/** Checks that the groups hold exactly the pages that the header names, canonical, and sums their squares. `groups`: behind the array's length. */
+function measure(header: usize, groups: usize): void {
+  const encoding = encodingOf(header);
+  let offset: u32 = groupCount << 5;
+  let page: u32 = 0;
+  let tensor: u32 = 0;
+  for (let group: u32 = 0; group < groupCount; group++) {
+    expectWord(groups + (group << 5), offset);
+    const length = lengthAt(groups + offset, 1);
+    let data = groups + offset + 32;
+    const end = data + length;
+    const last = min<u32>(page + groupPages, pageCount);
+    for (; page < last; page++) {
+      if (!hasPage(header, page)) continue;
+      tensor = tensorAt(page * pageLength, tensor);
+      const bytes = pageBytes(encoding, countIn(page));
+      if (data + bytes > end) break;
+      if (!measurePage(encoding, page, tensor, data)) {
+        say("NotCanonical: page ");
+        sayNumber(page);
+        say(" has unused bits set, or is all zero and should be left out; encode the update anew");
+        refuse();
+      }
+      data += bytes;
+    }
+    if (page != last || data != end) {
+      refuseNumbers("WrongShape: group ", group, " has ", length, " bytes, which are not those of the pages that the bitmap names");
+    }
+    offset += 32 + padded(length);
+  }
+  if (!areShifts(header)) {
+    refuseWith("NotCanonical: a shift is out of range, or not 0 for a tensor that the update leaves out; encode the update anew");
+  }
+}
+
+/** settle(uint64 task, uint64 round, uint32 group, Settlement[] updates): merges one group of pages. The pool checks that these are the accepted updates. */
+function settle(args: usize): void {
+  needWords(args, 5);
+  const task = taskFrom(args);
+  expectWord(args + 96, 4 << 5);
+  const count = lengthAt(args + 128, 32);
+  needShape(task);
+  readRound(task);
+  const given = word(args + 32);
+  const group = word(args + 64);
+  if (version == 0 || given != round) refuseNumbers("WrongRound: round ", given, " was given, the open one is round ", round, "");
+  if (group != merged) refuseNumbers("WrongGroup: groups are settled in order; group ", group, " was given, the next one is ", merged, "");
+  if (accepted == 0) refuseNumbers("NoUpdates: round ", round, " of task ", task, " has no accepted update to settle");
+
+  const records = <usize>allocate(count * <u32>RECORD);
+  const present = readUpdates(args + 160, count, records);
+  const divisor = max<u64>(max<u64>(present, eligible >> 2), 1);
+  const first = <u32>group * groupPages;
+  const last = min<u32>(first + groupPages, pageCount);
+  const digests: usize = last == pageCount ? <usize>allocate(pageCount << 5) : 0;
+  let saturated: u64 = 0;
+  let tensor: u32 = 0;
+  for (let page = first; page < last; page++) {
+    const kept = mark();
+    tensor = tensorAt(page * pageLength, tensor);
+    const isMoved = sumPage(records, count, page, tensor);
+    if (isMoved || digests != 0) {
+      const value = readPage(task, page, countIn(page));
+      if (isMoved) saturated += movePage(task, page, value, divisor);
+      if (digests != 0) copy32(digests + (page << 5), value + HEADER);
+    }
+    release(kept);
+  }
+  for (let i: u32 = 0; i < count; i++) {
+    const record = records + <usize>i * RECORD;
+    if (load<u32>(record, NEXT) != load<u32>(record, END)) {
+      refuseNumbers("WrongShape: update ", i, " brings bytes for group ", group, " that its bitmap does not name");
+    }
+  }
+
+  const verdict = VERDICT + HEADER;
+  putBe64(verdict, task);
+  putBe64(verdict + 8, round);
+  putBe32(verdict + 16, <u32>group);
+  putBe32(verdict + 20, groupCount);
+  putBe64(verdict + 64, saturated);
+  if (digests != 0) {
+    putBe64(verdict + 24, version + 1);
+    putModelDigest(task, digests, first, verdict + 32);
+  }
+  leaveVerdict(0x6d, 72);
+}
+
+// One update of a settlement: u32 where its header lies | u32 where its next page lies | u32 where its pages end | u32 unused | u64 e.
+const RECORD: usize = 24;
+const NEXT: usize = 4;
+const END: usize = 8;
+const EFFECTIVE: usize = 16;
+
+/** Reads the array of Settlement structs into records. Returns S, the sum of their weights. `array`: behind its length. */
+function readUpdates(array: usize, count: u32, records: usize): u64 {
+  const expected = headerBytes();
+  let present: u64 = 0;
+  let offset = count << 5;
+  for (let i: u32 = 0; i < count; i++) {
+    // contributor, weight, effective, offsets of header, digests and pages; then these three
+    expectWord(array + (i << 5), offset);
+    const update = array + offset;
+    needWords(update, 7);
+    expectWord(update + 96, 6 << 5);
+    const length = lengthAt(update + 192, 1);
+    const header = update + 224;
+    const digests = header + padded(length);
+    expectWord(update + 128, <u32>(digests - update));
+    const groups = lengthAt(digests, 32);
+    if (length != expected || groups != groupCount || !isHeader(header)) {
+      refuseNumbers("WrongShape: update ", i, " has a header or digests of another shape; hand in what was submitted, ", groupCount, " digests each");
+    }
+    const pages = digests + 32 + (groups << 5);
+    expectWord(update + 160, <u32>(pages - update));
+    const bytes = lengthAt(pages, 1);
+    const record = records + <usize>i * RECORD;
+    store<u32>(record, <u32>header);
+    store<u32>(record, <u32>pages + 32, NEXT);
+    store<u32>(record, <u32>pages + 32 + bytes, END);
+    store<u64>(record, lowWord(update + 64), EFFECTIVE);
+    const weight = word(update + 32);
+    present += weight;
+    // Keeps the sum below 2^64 and the divisor of applySums other than 0, whatever a settler claims.
+    if (weight > MAX_ELIGIBLE || present > MAX_ELIGIBLE) {
+      refuseNumbers("WrongWeight: update ", i, " would bring the accepted stake above ", MAX_ELIGIBLE, "; hand in the weights of the events");
+    }
+    offset = <u32>(pages - array) + 32 + padded(bytes);
+  }
+  return present;
+}
+
+/** Sums one page of all updates, at SUMS. Whether any update has it. */
+function sumPage(records: usize, count: u32, page: u32, tensor: u32): bool {
+  const end = records + <usize>count * RECORD;
+  let any = false;
+  for (let record = records; record < end; record += RECORD) {
+    const header = <usize>load<u32>(record);
+    if (!hasPage(header, page)) continue;
+    const encoding = encodingOf(header);
+    const data = <usize>load<u32>(record, NEXT);
+    const next = data + pageBytes(encoding, countIn(page));
+    if (next > <usize>load<u32>(record, END)) {
+      refuseNumbers("WrongShape: update ", (record - records) / RECORD, " lacks bytes of page ", page, ", which its bitmap names");
+    }
+    if (!any) clearSums(countIn(page));
+    any = true;
+    addPage(encoding, header, load<i64>(record, EFFECTIVE), page, tensor, data);
+    store<u32>(record, <u32>next, NEXT);
+  }
+  return any;
+}
+
+/** Moves the weights of a page, in its state value, and writes it if that changed any. Returns how many weights hit a bound. */
+function movePage(task: u32, page: u32, value: usize, divisor: u64): u64 {
+  const count = countIn(page);
+  const weights = value + HEADER + DIGEST_BYTES;
+  const outcome = applySums(weights, count, <i64>divisor);
+  if ((outcome & CHANGED) != 0) {
+    keccak256(weights, count << 1, value + HEADER);
+    stateSet(pageKey(task, page), value);
+  }
+  return outcome & ~CHANGED;
+}
+
+/**
+ * Reading, through eth_call of the system contract's entrypoint. Changes nothing.
+ * 0x01 | task 8: version 8 | round 8 | eligible 8 | merged groups 4 | accepted 2 | pages 4 | groups 4 | shape
+ * 0x02 | task 8 | first 4 | count 4: version 8 | merged groups 4 | the weights of those pages
+ * 0x03 | task 8 | first 4 | count 4: version 8 | merged groups 4 | the digests of those pages
+ */
+function operation(input: usize, length: u32): usize {
+  // OperationInput { tx = 1, block = 2, call_data = 3 }
+  if (!findField(input, length, 3) || fieldLength < 9) badQuestion();
+  const question = fieldAt;
+  const kind = <u32>load<u8>(question);
+  if (!(kind == 1 && fieldLength == 9) && !((kind == 2 || kind == 3) && fieldLength == 17)) badQuestion();
+  const asked = be64(question + 1);
+  if (asked > MAX_TASK) refuseNumbers("NoSuchTask: task ", asked, " does not exist, the highest number is ", MAX_TASK, "");
+  const task = <u32>asked;
+  putName("pool");
+  setPool(propertyGet(KEY) + HEADER);
+  const shape = needShape(task);
+  readRound(task);
+  if (kind == 1) {
+    const answer = newAnswer(38 + lengthOf(shape));
+    putBe64(answer, version);
+    putBe64(answer + 8, round);
+    putBe64(answer + 16, eligible);
+    putBe32(answer + 24, merged);
+    store<u16>(answer + 28, bswap<u16>(<u16>accepted));
+    putBe32(answer + 30, pageCount);
+    putBe32(answer + 34, groupCount);
+    copyOver(answer + 38, shape + HEADER, lengthOf(shape));
+    return answer - HEADER;
+  }
+  const first = be32(question + 9);
+  const count = be32(question + 13);
+  if (first > pageCount || count > pageCount - first || count == 0) {
+    refuseNumbers("NoSuchPage: ", count, " pages from page ", first, " on were asked for, beyond what the task has");
+  }
+  const end = first + count;
+  const weights = min<u32>(end * pageLength, weightCount) - first * pageLength;
+  const answer = newAnswer(12 + (kind == 2 ? weights << 1 : count << 5));
+  putBe64(answer, version);
+  putBe32(answer + 8, merged);
+  let to = answer + 12;
+  for (let page = first; page < end; page++) {
+    const kept = mark();
+    const value = readPage(task, page, countIn(page)) + HEADER;
+    if (kind == 2) {
+      copyOver(to, value + DIGEST_BYTES, countIn(page) << 1);
+      to += countIn(page) << 1;
+    } else {
+      copy32(to, value);
+      to += 32;
+    }
+    release(kept);
+  }
+  return answer - HEADER;
+}
+
+/** A byte string to be answered with, and some room for copies that run over. */
+function newAnswer(length: u32): usize {
+  const value = <usize>allocate(<u32>HEADER + length + 8);
+  putHeader(value, TYPE_BYTES, length);
+  return value + HEADER;
+}
+
+function badQuestion(): void {
+  refuseWith("BadQuestion: an operation is 0x01 and a task (9 bytes), or 0x02 or 0x03, a task, a first page and a count (17 bytes)");
+}
