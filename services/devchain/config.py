@@ -48,6 +48,8 @@ class ChainConfig:
 
     chain_id: int = ARTELA_CHAIN_ID
     block_gas_limit: int = 20_000_000
+    block_bytes_limit: int = 22_020_096
+    """The consensus parameter that Aspects read; blocks here are bounded by gas."""
     min_gas_multiplier: Fraction = Fraction(1, 2)
     """`gasUsed` is at least this share of a transaction's gas limit."""
     base_fee: int = 7

@@ -9,11 +9,12 @@ from typing import Final
 
 from eth_hash.auto import keccak
 
-from services.devchain.aspect.environment import NodePanic
-from services.devchain.chain import blocks
+from services.devchain.aspect.environment import BlockFacts, NodePanic, TransactionFacts
+from services.devchain.aspect.runtime import AspectRuntime
+from services.devchain.chain import blocks, rlp
 from services.devchain.chain.blocks import Block, Header, Receipt
-from services.devchain.chain.evm import BlockContext
-from services.devchain.chain.execution import ChainMessage, IntrinsicGasTooLow, Outcome, execute
+from services.devchain.chain.evm import BlockContext, Log
+from services.devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
 from services.devchain.chain.mempool import Mempool
 from services.devchain.chain.state import World
 from services.devchain.chain.store import Store, encode_writes
@@ -73,6 +74,7 @@ class Chain:
         self._clock_offset = 0
         self._next_timestamp: int | None = None
         self._store = Store(state_file, config.chain_id)
+        self._runtime = AspectRuntime()
         self.pool = Mempool()
         self._listeners: list[BlockListener] = []
         head = self._store.head()
@@ -158,11 +160,11 @@ class Chain:
                 f"failed to verify the fees: gas limit too low: {transaction.gas} (gas limit) < {intrinsic} "
                 "(intrinsic gas): out of gas: out of gas"
             )
-        self._check_nonce(transaction)
         if transaction.gas > self._head.gas_limit:
             raise TransactionRefused(
                 f"tx gas ({transaction.gas}) exceeds block gas limit ({self._head.gas_limit}): out of gas: out of gas"
             )
+        self._check_nonce(transaction)
 
     def _check_nonce(self, transaction: Transaction) -> None:
         if self.config.strict:
@@ -202,15 +204,26 @@ class Chain:
         number = parent.number + 1 if preset.number is None else preset.number
         timestamp = self._timestamp() if preset.timestamp is None else preset.timestamp
         parent_hash = parent.hash if preset.parent_hash is None else preset.parent_hash
+        miner = preset.miner or self.config.miner
         context = self._context(number, timestamp, base_fee, parent_hash)
+        facts = BlockFacts(
+            number=number,
+            timestamp=timestamp,
+            parent_hash=parent_hash,
+            miner=miner,
+            max_gas=self.config.block_gas_limit,
+            max_bytes=self.config.block_bytes_limit,
+        )
         receipts: list[Receipt] = []
         panics: list[tuple[bytes, str]] = []
-        used = logs = wanted = 0
+        used = wanted = 0
+        logs: tuple[Log, ...] = ()
         for transaction in transactions:
             self.pool.remove(transaction)
             wanted += transaction.gas
             try:
-                outcome = self._run(transaction, context)
+                block_so_far = BlockSoFar(context=context, facts=facts, gas_used=used, logs=logs)
+                outcome = self._run(transaction, block_so_far, len(receipts))
             except NodePanic as panic:
                 panics.append((transaction.hash, str(panic)))
                 continue
@@ -226,7 +239,7 @@ class Chain:
                     cumulative_gas_used=used,
                     contract_address=outcome.contract_address,
                     logs=outcome.logs,
-                    first_log_index=logs,
+                    first_log_index=len(logs),
                     bloom=blocks.bloom_of(outcome.logs),
                     price=transaction.price(base_fee),
                     error=outcome.error,
@@ -234,12 +247,12 @@ class Chain:
                     parts=outcome.parts,
                 )
             )
-            logs += len(outcome.logs)
+            logs += outcome.logs
         writes = self._world.take_writes()
         digest = keccak(parent.state_digest + b"".join(key + value for key, value in encode_writes(writes)))
         header = self._header(
             number=number, parent_hash=parent_hash, timestamp=timestamp, base_fee=base_fee,
-            miner=preset.miner or self.config.miner, block_hash=preset.hash, receipts=tuple(receipts), gas_wanted=wanted,
+            miner=miner, block_hash=preset.hash, receipts=tuple(receipts), gas_wanted=wanted,
             digest=digest,
         )  # fmt: skip
         block = Block(header, tuple(receipts))
@@ -252,9 +265,9 @@ class Chain:
             listener(block)
         return block
 
-    def _run(self, transaction: Transaction, context: BlockContext) -> Outcome | None:
+    def _run(self, transaction: Transaction, block: BlockSoFar, index: int) -> Outcome | None:
         """Execute on the world. None: it cannot even begin any more, and leaves no trace. Raises NodePanic."""
-        world, price = self._world, transaction.price(context.base_fee)
+        world, price = self._world, transaction.price(block.context.base_fee)
         world.begin_transaction()
         fee = transaction.gas * price
         balance = world.get_balance(transaction.sender)
@@ -263,19 +276,9 @@ class Chain:
         world.set_balance(transaction.sender, balance - fee)
         world.increment_nonce(transaction.sender)
         paid = world.snapshot()
-        message = ChainMessage(
-            sender=transaction.sender,
-            to=transaction.to,
-            value=transaction.value,
-            data=transaction.data,
-            gas=transaction.gas,
-            price=price,
-            nonce=transaction.nonce,
-            access_list=transaction.access_list,
-            transaction=transaction,
-        )
+        message = ChainMessage(facts=_facts(transaction, index), gas=transaction.gas, price=price, is_call=False)
         try:
-            outcome = execute(world, context, message, self.config.min_gas_multiplier)
+            outcome = execute(world, self._runtime, block, message, self.config.min_gas_multiplier)
         except NodePanic:
             world.rollback_transaction(paid)
             world.end_transaction()
@@ -350,20 +353,27 @@ class Chain:
         world = self.world_at(number)
         context = self._context(header.number, header.timestamp, header.base_fee, header.parent_hash)
         gas = QUESTION_GAS_CAP if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
+        block = BlockSoFar(
+            context=context,
+            facts=BlockFacts(
+                number=header.number,
+                timestamp=header.timestamp,
+                parent_hash=header.parent_hash,
+                miner=header.miner,
+                max_gas=None,
+                max_bytes=None,
+            ),
+        )
         message = ChainMessage(
-            sender=question.sender,
-            to=question.to,
-            value=question.value,
-            data=question.data,
+            facts=_question_facts(question, world.get_nonce(question.sender), self.config.chain_id),
             gas=gas,
             price=question.price,
-            nonce=world.get_nonce(question.sender),
-            access_list=question.access_list,
+            is_call=True,
             extra_intrinsic=QUESTION_EXTRA_INTRINSIC if question.data else 0,
         )
         world.begin_transaction()
         try:
-            return execute(world, context, message, self.config.min_gas_multiplier)
+            return execute(world, self._runtime, block, message, self.config.min_gas_multiplier)
         finally:
             world.rollback_transaction()
             world.begin_transaction()
@@ -421,3 +431,65 @@ class Chain:
         self._head = head
         self._world = World(self._store.at(head.number))
         self.pool.clear()
+
+
+def _facts(transaction: Transaction, index: int) -> TransactionFacts:
+    """A signed transaction as Aspects see it."""
+    return TransactionFacts(
+        type=transaction.type,
+        chain_id=transaction.chain_id or 0,
+        nonce=transaction.nonce,
+        gas=transaction.gas,
+        gas_price=transaction.fee_cap,
+        gas_tip_cap=transaction.tip_cap,
+        gas_fee_cap=transaction.fee_cap,
+        to=transaction.to,
+        value=transaction.value,
+        data=transaction.data,
+        sender=transaction.sender,
+        index=index,
+        hash=transaction.hash,
+        raw=transaction.raw,
+        unsigned_hash=transaction.unsigned_hash,
+        unsigned_raw=transaction.unsigned_raw,
+        v=transaction.v,
+        r=transaction.r,
+        s=transaction.s,
+        access_list=transaction.access_list,
+    )
+
+
+def _question_facts(question: Question, nonce: int, chain_id: int) -> TransactionFacts:
+    """The unsigned legacy transaction that the node makes of a question."""
+    body: list[rlp.Item] = [
+        rlp.integer(nonce),
+        rlp.integer(question.price),
+        rlp.integer(question.gas or 0),
+        question.to or b"",
+        rlp.integer(question.value),
+        question.data,
+    ]
+    raw = rlp.encode([*body, b"", b"", b""])
+    unsigned = rlp.encode([*body, rlp.integer(chain_id), b"", b""])
+    return TransactionFacts(
+        type=0,
+        chain_id=0,
+        nonce=nonce,
+        gas=question.gas or 0,
+        gas_price=question.price,
+        gas_tip_cap=question.price,
+        gas_fee_cap=question.price,
+        to=question.to,
+        value=question.value,
+        data=question.data,
+        sender=question.sender,
+        index=0,
+        hash=keccak(raw),
+        raw=raw,
+        unsigned_hash=keccak(unsigned),
+        unsigned_raw=unsigned,
+        v=0,
+        r=0,
+        s=0,
+        access_list=question.access_list,
+    )

@@ -86,15 +86,15 @@ class Execution:
 class Hooks(Protocol):
     """What happens around EVM calls and cannot be seen by the EVM: Aspects and their transient storage."""
 
-    def enter(self, frame: Frame) -> None:
-        """Every frame (call or creation) of a transaction announces itself, in order."""
+    def enter(self, frame: Frame | None) -> None:
+        """Every CALL and creation of a transaction announces itself, in order; None where it fails before it begins."""
         ...
 
     def before_code(self, frame: Frame) -> HookFailure | None:
         """Before the code of a CALL runs. May lower `frame.gas`."""
         ...
 
-    def after_code(self, frame: Frame, ret: bytes | None, error: str | None) -> HookFailure | None:
+    def after_code(self, frame: Frame, ret: bytes, error: str | None) -> HookFailure | None:
         """After the code of a CALL ran, whatever it came to. May lower `frame.gas`."""
         ...
 
@@ -111,7 +111,6 @@ class Frame:
     value: int
     data: bytes
     gas: int
-    creates: bool = False
     index: int = 0
 
 
@@ -142,11 +141,11 @@ class NamedError(VMError):
 class NoHooks:
     """Plain Ethereum."""
 
-    def enter(self, frame: Frame) -> None: ...
+    def enter(self, frame: Frame | None) -> None: ...
     def before_code(self, frame: Frame) -> HookFailure | None:
         return None
 
-    def after_code(self, frame: Frame, ret: bytes | None, error: str | None) -> HookFailure | None:
+    def after_code(self, frame: Frame, ret: bytes, error: str | None) -> HookFailure | None:
         return None
 
     def context_get(self, scope: bytes, key: bytes) -> bytes:
@@ -250,29 +249,52 @@ def _context_write(computation: Any) -> None:
     data = bytes(message.data)
     if len(data) < 128:
         return
+    key, value = (_string_argument(data, index) for index in (0, 1))
     if not _is_call(message):
-        raise NodePanic("0x66 outside CALL: no context")
-    pair = _key_and_value(data)
-    if pair is not None:
-        computation.state.hooks.context_set(message.sender, *pair)
+        # the node fills in who calls in CALL only, and follows a nil pointer elsewhere
+        raise NodePanic("0x66 outside CALL")
+    computation.state.hooks.context_set(message.sender, key, value)
+
+
+def _string_argument(data: bytes, index: int) -> bytes:
+    """The string at a position of an ABI-encoded argument list, with the node's unchecked 64-bit sums."""
+    offset = int.from_bytes(data[32 * index : 32 * index + 32], "big")
+    if offset >= 2**64:
+        raise NamedError("invalid offset")
+    start = (offset + 32) % 2**64
+    if start > len(data):
+        raise NamedError("invalid param length")
+    if start < offset:
+        raise NodePanic("0x66: slice bounds out of range")
+    size = int.from_bytes(data[offset:start], "big")
+    if size >= 2**64:
+        raise NamedError("invalid length")
+    end = (start + size) % 2**64
+    if end > len(data):
+        raise NamedError("invalid param length")
+    if end < start:
+        raise NodePanic("0x66: slice bounds out of range")
+    return data[start:end]
 
 
 def _user_operation_sender(computation: Any) -> None:
+    """Who submitted a user operation; no such wallets here, so always the zero address."""
     computation.consume_gas(_CONTEXT_GAS, "context")
+    if computation.msg.data:
+        computation.output = bytes(32)
 
 
-def _key_and_value(data: bytes) -> tuple[bytes, bytes] | None:
-    """abi.decode(data, (bytes, bytes)); None where the data is no such thing."""
-    parts = []
-    for head in (0, 32):
-        offset = int.from_bytes(data[head : head + 32], "big")
-        if offset + 32 > len(data):
-            return None
-        size = int.from_bytes(data[offset : offset + 32], "big")
-        if offset + 32 + size > len(data):
-            return None
-        parts.append(data[offset + 32 : offset + 32 + size])
-    return parts[0], parts[1]
+def _announcing(kind: type[Any]) -> type[Any]:
+    """CALL or CREATE that announces frames which fail before they begin: the node numbers those too."""
+
+    class Announcing(kind):  # type: ignore[misc]
+        def __call__(self, computation: Any) -> None:
+            begun = len(computation.children)
+            super().__call__(computation)
+            if len(computation.children) == begun:
+                computation.state.hooks.enter(None)
+
+    return Announcing
 
 
 def _opcodes() -> dict[int, Any]:
@@ -280,6 +302,8 @@ def _opcodes() -> dict[int, Any]:
     # before EIP-3860 and EIP-6780; and without py-evm's warning wrapper around SELFDESTRUCT
     for opcode in (opcode_values.CREATE, opcode_values.CREATE2, opcode_values.SELFDESTRUCT):
         table[opcode] = PARIS_OPCODES[opcode]
+    for opcode in (opcode_values.CREATE, opcode_values.CREATE2, opcode_values.CALL):
+        table[opcode] = _announcing(type(table[opcode]))()
     del table[opcode_values.BLOBHASH], table[opcode_values.BLOBBASEFEE]
     table[opcode_values.PREVRANDAO] = as_opcode(logic_fn=_prevrandao, mnemonic="PREVRANDAO", gas_cost=2)
     return table
@@ -327,6 +351,9 @@ class ArtelaComputation(ShanghaiComputation):
         is_call = _is_call(message)
         to = message.storage_address
         is_precompile = message.code_address in cls._precompiles
+        frame = Frame(message.sender, to, message.value, message.data, message.gas)
+        if is_call:
+            state.hooks.enter(frame)
         if is_call and not state.account_exists(to):
             if not is_precompile and not message.value:
                 return cls(state, message, transaction_context)
@@ -336,13 +363,8 @@ class ArtelaComputation(ShanghaiComputation):
             state.delta_balance(to, message.value)
 
         hooks: Hooks = state.hooks
-        frame = None
-        if not message.is_create:
-            frame = Frame(message.sender, to, message.value, message.data, message.gas)
-            if is_call:
-                hooks.enter(frame)
         watched = is_call and not is_precompile and bool(message.code)
-        if watched and frame is not None:
+        if watched:
             failure = hooks.before_code(frame)
             if failure is not None:
                 # no RevertToSnapshot here: a transferred value stays where it is, and the gas comes back
@@ -354,11 +376,11 @@ class ArtelaComputation(ShanghaiComputation):
 
         computation = cls.apply_computation(state, message, transaction_context, parent_computation=parent_computation)
 
-        if watched and frame is not None:
+        if watched:
             frame.gas = computation.get_gas_remaining()
             failure = hooks.after_code(
                 frame,
-                None if computation.is_error and not isinstance(computation._error, Revert) else computation.output,
+                computation.output,
                 None if computation.is_success else error_text(computation._error),
             )
             if failure is not None:
@@ -375,12 +397,12 @@ class ArtelaComputation(ShanghaiComputation):
     ) -> Any:
         snapshot = state.snapshot()
         address = message.storage_address
+        state.hooks.enter(Frame(message.sender, address, message.value, message.code, message.gas))
         state.world.create_account(address)
         state.increment_nonce(address)
         if message.value:
             state.delta_balance(message.sender, -message.value)
             state.delta_balance(address, message.value)
-        state.hooks.enter(Frame(message.sender, address, message.value, message.code, message.gas, creates=True))
         computation = cls.apply_computation(state, message, transaction_context, parent_computation=parent_computation)
         if computation.is_success:
             code = computation.output

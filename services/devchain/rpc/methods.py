@@ -28,7 +28,9 @@ FEE_CAP: Final = 10**18
 class Methods:
     """The method table of one chain."""
 
-    def __init__(self, chain: Chain, *, accounts: tuple[bytes, ...], instant: bool) -> None:
+    def __init__(
+        self, chain: Chain, *, accounts: tuple[bytes, ...], instant: bool, client: str = CLIENT_VERSION
+    ) -> None:
         self._chain = chain
         self._accounts = accounts
         self._instant = instant
@@ -38,7 +40,7 @@ class Methods:
             "net_version": lambda _: str(chain.config.chain_id),
             "net_listening": lambda _: True,
             "net_peerCount": lambda _: "0x0",
-            "web3_clientVersion": lambda _: CLIENT_VERSION,
+            "web3_clientVersion": lambda _: client,
             "web3_sha3": lambda p: data(keccak(codec.parse_data(_argument(p, 0), 0))),
             "eth_syncing": lambda _: False,
             "eth_mining": lambda _: False,
@@ -304,7 +306,7 @@ class Methods:
             "transactionIndex": quantity(receipt.index),
             "type": quantity(transaction.type),
         }
-        if not self._chain.config.strict:
+        if transaction.type == 2 or not self._chain.config.strict:
             answer["effectiveGasPrice"] = quantity(receipt.price)
         return answer
 
