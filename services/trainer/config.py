@@ -1,0 +1,131 @@
+"""What a trainer is told at its start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from linklearner.domain.errors import InvalidConfig, OutOfRange
+from linklearner.domain.update import Encoding
+from services.trainer.data import Shard
+from services.trainer.recipe import Recipe
+
+PREFIX = "LINKLEARNER_TRAINER_"
+FOREVER = -1
+ENCODINGS = {"two_bits": Encoding.TWO_BITS, "int8": Encoding.INT8}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Read once, from the environment in `__main__` or from whoever embeds the trainer. It holds no key and no secret."""
+
+    listen: str = "127.0.0.1:50071"
+    """host:port of the gRPC server; port 0 takes a free one."""
+    gateway: str = "127.0.0.1:50051"
+    """host:port of the chain gateway that holds this trainer's account."""
+    account: str = ""
+    """Address to contribute with, 0x and 40 hex digits; empty: the only account of the gateway."""
+    task: int = 1
+    """The task to contribute to, from 1."""
+    data: str = "digits"
+    """Where the samples come from: digits, mnist:FOLDER or npz:FILE."""
+    shard: str = "0/1"
+    """Which part of them is this trainer's, INDEX/COUNT; to play several contributors with one public data set."""
+    alpha: str = "1"
+    """How the labels are spread over the shards: Dirichlet's concentration (smaller is more skewed), or iid."""
+    shard_seed: int = 0
+    """Seed of the cut into shards; the same for all trainers of a cut."""
+    min_samples: int = 32
+    """Fewer samples than this are refused: from the update of a handful, the samples could be reconstructed."""
+    steps: int = 100
+    """Local Adam steps a round."""
+    batch_size: int = 64
+    """Samples a step."""
+    learning_rate: float = 0.01
+    """Adam's."""
+    encoding: str = "two_bits"
+    """How updates are written: two_bits or int8."""
+    seed: int = 0
+    """Seed of the batches' order."""
+    rounds: int = 0
+    """Rounds to contribute to without being asked, counted from each start; 0: on request only, -1: for ever."""
+    state_dir: str = ".linklearner/trainer"
+    """Folder for what must survive a restart; one trainer each."""
+    threads: int = 1
+    """Threads of torch; small models are fastest with one."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("task", 1, 2**21 - 1),
+            ("shard_seed", 0, 2**63 - 1),
+            ("min_samples", 1, 2**31),
+            ("seed", 0, 2**63 - 1),
+            ("rounds", FOREVER, 2**31),
+            ("threads", 1, 1024),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidConfig(f"{name} lies between {low} and {high}, not at {value}", facts={"setting": name})
+        for name in ("listen", "gateway"):
+            host, _, port = getattr(self, name).rpartition(":")
+            if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+                raise InvalidConfig(f"{name} is host:port, not {getattr(self, name)!r}", facts={"setting": name})
+        if self.encoding not in ENCODINGS:
+            raise InvalidConfig(f"encoding is {' or '.join(ENCODINGS)}, not {self.encoding!r}")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise InvalidConfig(f"log_level is debug, info, warning or error, not {self.log_level!r}")
+        self.account_bytes()
+        self.shard_of_data()
+        self.recipe()
+
+    def account_bytes(self) -> bytes | None:
+        """20 bytes; None: the gateway's only account."""
+        if not self.account:
+            return None
+        try:
+            account = bytes.fromhex(self.account.removeprefix("0x"))
+        except ValueError:
+            account = b""
+        if len(account) != 20:
+            raise InvalidConfig(f"account is 0x and 40 hex digits, not {self.account!r}", facts={"setting": "account"})
+        return account
+
+    def shard_of_data(self) -> Shard:
+        index, _, count = self.shard.partition("/")
+        if not index.isdecimal() or not count.isdecimal():
+            raise InvalidConfig(f"shard is INDEX/COUNT, not {self.shard!r}", facts={"setting": "shard"})
+        try:
+            alpha = None if self.alpha == "iid" else float(self.alpha)
+        except ValueError:
+            raise InvalidConfig(f"alpha is a number or iid, not {self.alpha!r}", facts={"setting": "alpha"}) from None
+        return Shard(int(index), int(count), alpha, self.shard_seed)
+
+    def recipe(self) -> Recipe:
+        try:
+            return Recipe(step_count=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        except OutOfRange as error:
+            raise InvalidConfig(error.message) from error
+
+    def state_folder(self) -> Path:
+        return Path(self.state_dir)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """LINKLEARNER_TRAINER_GATEWAY and so on: the field names in capitals. Raises InvalidConfig for unknown names or values."""
+        types = {field.name: field.type for field in fields(cls)}
+        given: dict[str, object] = {}
+        for key, text in environment.items():
+            if not key.startswith(PREFIX):
+                continue
+            name = key.removeprefix(PREFIX).lower()
+            if name not in types:
+                raise InvalidConfig(f"{key} is no setting of the trainer; known: {', '.join(sorted(types))}")
+            kind = types[name]
+            assert isinstance(kind, type)
+            try:
+                given[name] = kind(text)
+            except ValueError:
+                raise InvalidConfig(f"{key} is a number, not {text!r}", facts={"setting": name}) from None
+        return cls(**given)  # type: ignore[arg-type]  # converted by the fields' own types above

@@ -1,0 +1,386 @@
+"""The use case: pull the newest weights, train on private samples, quantise, contribute; by request, or round after round."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+import structlog
+
+from linklearner.domain.errors import (
+    BaseMoved,
+    DataLoss,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    Refused,
+    RequestIdReused,
+    TimedOut,
+    Unauthenticated,
+    Unavailable,
+)
+from linklearner.domain.fixedpoint import dequantise_weights
+from linklearner.domain.model import ModelVersion
+from linklearner.domain.quantise import Quantised, quantise_delta
+from linklearner.domain.update import Encoding
+from linklearner.v1.chain_gateway_pb2 import SubmitUpdateResponse
+from services.trainer import training
+from services.trainer.data import Samples
+from services.trainer.gateway import Gateway, TaskState
+from services.trainer.journal import Held, Journal, Outcome
+from services.trainer.recipe import Recipe
+
+MAX_REQUEST_ID = 128
+STALE_BASE = "StaleBase"
+ALREADY_SUBMITTED = "AlreadySubmitted"
+NEVER_SENT = (Refused, BaseMoved, InvalidInput, NotFound, PermissionDenied, Unauthenticated)
+"""A gateway that answers one of these has not landed the update and never will under this submission id."""
+AWAY = (Unavailable, TimedOut, Exhausted, NotFound, DataLoss)
+"""What may be otherwise a little later; a task that is not open yet is NotFound."""
+
+LOOK_AGAIN_S = 15.0
+"""Seconds between two looks at the open round while no new version is announced: a dropped round makes no version."""
+REFUSED_AGAIN_S = 300.0
+"""Seconds after which a refused contribution is tried again in the same round: stake or coin may have come in."""
+RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
+"""First and longest pause before trying again when the gateway or its chain is away; each pause is twice the last."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """The weights to start from have come and give their digest."""
+
+    version: ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """loss: mean cross-entropy since the last message, nats."""
+
+    step: int
+    step_count: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The update as it will be sent. residual_ratio: norm of what is kept for the next one over the norm of what was to be sent."""
+
+    encoding: Encoding
+    update_bytes: int
+    page_count: int
+    pages_total: int
+    residual_ratio: float
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The chain has accepted the update."""
+
+    response: SubmitUpdateResponse
+
+
+Event = Pulled | Progress | Prepared | Submitted
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where this trainer contributes."""
+
+    account: bytes
+    book: str
+    """Chain, pool, task and account: what a journal's memory is good for."""
+
+
+class Fate(Enum):
+    """What the chain's record says of an update that is held."""
+
+    MERGED = "in a settled round"
+    WAITING = "accepted in the open round"
+    LOST = "refused, too late, or in a round that was dropped"
+    UNSENT = "not on the chain, and its round is still open"
+
+
+class _Abandoned(Exception):
+    """Nobody waits for this training any more."""
+
+
+class Contributor:
+    """One private data set contributing to one task through one account, one round at a time."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        journal: Journal,
+        samples: Samples,
+        *,
+        task: int,
+        account: bytes | None,
+        recipe: Recipe,
+        encoding: Encoding,
+        seed: int,
+    ) -> None:
+        self._gateway = gateway
+        self._journal = journal
+        self._samples = samples
+        self._task = task
+        self._wanted = account
+        self._account: bytes | None = None
+        self._recipe = recipe
+        self._encoding = encoding
+        self._seed = seed
+        self._turn = asyncio.Lock()
+        self._request_id = ""
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training")
+
+    def close(self) -> None:
+        """Waits for the worker thread; a training that nobody waits for has been told to end."""
+        self._worker.shutdown(wait=True)
+
+    @property
+    def busy(self) -> bool:
+        """A round is being trained right now."""
+        return self._turn.locked()
+
+    async def home(self) -> Home:
+        """Asks the gateway where and as whom. Raises InvalidConfig if it does not hold the account."""
+        chain = await self._gateway.chain()
+        if self._account is None:
+            self._account = await self._gateway.account(self._wanted)
+        return Home(self._account, f"{chain.chain_id}/{chain.pool.hex()}/{self._task}/{self._account.hex()}")
+
+    async def contribute(
+        self, request_id: str, encoding: Encoding | None, step_count: int
+    ) -> AsyncGenerator[Event, None]:
+        """One update, told step by step; the last event is Submitted. Nothing is on the chain before Prepared.
+
+        encoding None and step_count 0: the trainer's own settings. The same request_id again answers the recorded outcome, or takes up
+        an update that was prepared before a crash; a new request_id takes up such an update too, instead of training the same round
+        twice. Raises Exhausted while another request is being served, RequestIdReused, OutOfRange for the settings, BaseMoved if the
+        weights moved on, Refused with the chain's reason; after Unavailable or TimedOut, repeat the same request_id.
+        """
+        if not 1 <= len(request_id) <= MAX_REQUEST_ID:
+            raise InvalidInput(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
+        contents = f"encoding={encoding or 0:d} steps={step_count}"
+        recipe = replace(self._recipe, step_count=step_count) if step_count else self._recipe
+        async with self._one_at_a_time(request_id):
+            home = await self.home()
+            state = await self._gateway.task(self._task)
+            self._samples.check(state.spec.layers[0], state.spec.layers[-1])
+            finished = await self._take_up(home, state, request_id, contents)
+            if finished is not None:
+                yield Submitted(finished)
+                return
+
+            version, weights = await self._gateway.weights(self._task, state.version.version, state.shape)
+            yield Pulled(version)
+            base = dequantise_weights(weights, state.shape)
+            carried = self._journal.residual(home.book, state.shape.weight_count)
+            events: asyncio.Queue[Progress | None] = asyncio.Queue()
+            stop = threading.Event()
+            loop = asyncio.get_running_loop()
+
+            def progress(step: int, loss: float) -> None:
+                if stop.is_set():
+                    raise _Abandoned
+                loop.call_soon_threadsafe(events.put_nowait, Progress(step, recipe.step_count, loss))
+
+            def learn() -> tuple[Quantised, float]:
+                delta = training.train(state.spec, base, self._samples, recipe, (self._seed, version.version), progress)
+                wanted = delta + carried
+                quantised = quantise_delta(wanted, state.shape, self._task, version.version, encoding or self._encoding)
+                length = float(np.linalg.norm(wanted))
+                return quantised, float(np.linalg.norm(quantised.residual)) / length if length else 0.0
+
+            work = loop.run_in_executor(self._worker, learn)
+            work.add_done_callback(lambda _: events.put_nowait(None))
+            try:
+                while (event := await events.get()) is not None:
+                    yield event
+            finally:  # also when nobody listens any more: the thread ends at its next report, and nothing has changed
+                stop.set()
+                work.cancel()
+            quantised, residual_ratio = await work
+            payload = quantised.update.encode(state.shape)
+            digest = quantised.update.digest(state.shape)
+            held = Held(
+                request_id=request_id,
+                contents=contents,
+                submission_id=_submission_id(home, request_id, state.round, digest),
+                round=state.round,
+                base_version=version.version,
+                payload=payload,
+                digest=digest,
+                residual=quantised.residual,
+            )
+            await asyncio.to_thread(self._journal.hold, home.book, held)
+            yield Prepared(
+                encoding=quantised.update.encoding,
+                update_bytes=len(payload),
+                page_count=len(quantised.update.pages),
+                pages_total=state.shape.page_count,
+                residual_ratio=residual_ratio,
+                digest=digest,
+            )
+            yield Submitted(await self._send(home, held))
+
+    async def follow(self, rounds: int | None) -> None:
+        """Contributes to every round by itself; None: for ever, otherwise returns after that many contributions.
+
+        Refusals are logged with the chain's reason and the next round is waited for; what is away is waited for.
+        """
+        contributed, pause = 0, RETRY_S
+        while rounds is None or contributed < rounds:
+            try:
+                state = await self._gateway.task(self._task)
+                patience: float | None = None
+                try:
+                    async with aclosing(self.contribute(f"auto-{state.round}", None, 0)) as events:
+                        async for event in events:
+                            _tell(event)
+                    contributed += 1
+                except BaseMoved:
+                    continue
+                except Refused as refusal:
+                    log.warning(
+                        "contribution_refused", round=state.round, reason=refusal.reason, detail=refusal.message
+                    )
+                    patience = REFUSED_AGAIN_S
+                pause = RETRY_S
+                if rounds is None or contributed < rounds:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(patience):
+                            await self._round_after(state)
+            except AWAY as absence:
+                log.warning("contribution_waits", reason=absence.reason, detail=absence.message, retry_s=pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_RETRY_S)
+
+    async def _round_after(self, state: TaskState) -> None:
+        """Waits until a later round than the one seen in `state` is open."""
+        while (await self._gateway.task(self._task)).round <= state.round:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await self._gateway.next_version(self._task, state.version.version)
+                    await asyncio.sleep(RETRY_S / 10)  # an announcement may be ahead of the gateway's view of the task
+
+    @asynccontextmanager
+    async def _one_at_a_time(self, request_id: str) -> AsyncIterator[None]:
+        if self._turn.locked() and self._request_id != request_id:
+            raise Exhausted("this trainer is busy with another round: call again when it is done, or see GetTrainer")
+        async with self._turn:  # the same request again waits for the first and then finds its outcome
+            self._request_id = request_id
+            yield
+
+    async def _take_up(
+        self, home: Home, state: TaskState, request_id: str, contents: str
+    ) -> SubmitUpdateResponse | None:
+        """Decides over the update that is held, from the chain's record; the answer to this request if it has one without training."""
+        known = self._journal.outcome(home.book, request_id)
+        held = self._journal.held(home.book, state.shape.weight_count)
+        first = known.contents if known else held.contents if held and held.request_id == request_id else contents
+        if first != contents:
+            raise RequestIdReused(
+                f"request_id {request_id!r} stands for a request with {first}, not {contents}: choose a new one"
+            )
+        if known is not None:
+            return SubmitUpdateResponse.FromString(known.response)
+        if held is None:
+            return None
+        fate, response = await self._fate(home, held)
+        log.info("held_update", fate=fate.name, round=held.round, digest=held.digest.hex())
+        if fate is Fate.UNSENT:
+            try:
+                response = await self._send(home, held)
+            except (Refused, BaseMoved) as refusal:
+                log.info("held_update_refused", reason=refusal.reason, detail=refusal.message)
+                return None
+            if held.request_id != request_id:
+                self._journal.accept(home.book, request_id, Outcome(contents, response.SerializeToString()))
+            return response
+        if response is not None:
+            self._journal.accept(home.book, held.request_id, Outcome(held.contents, response.SerializeToString()))
+        if fate is Fate.MERGED:
+            await asyncio.to_thread(self._journal.promote, home.book)
+        elif fate is Fate.LOST:
+            self._journal.discard(home.book)
+        if held.request_id == request_id:
+            return response
+        if fate is Fate.WAITING:
+            raise Refused(
+                f"round {state.round} holds an update of this account already: the next one can follow when it is settled",
+                reason=ALREADY_SUBMITTED,
+                facts={"round": state.round},
+            )
+        return None
+
+    async def _fate(self, home: Home, held: Held) -> tuple[Fate, SubmitUpdateResponse | None]:
+        """Looks through the rounds that started from the held update's base: a dropped round is followed by another from the same.
+
+        The response, rebuilt from the chain's record, if the update was accepted and its round was not dropped.
+        """
+        round = held.round
+        while True:
+            record = await self._gateway.round(self._task, round)
+            response = record.accepted.get((home.account, held.digest))
+            if record.base_version > held.base_version:
+                return Fate.LOST, None
+            if record.base_version == held.base_version:
+                if record.settled:
+                    return (Fate.LOST if response is None else Fate.MERGED), response
+                if record.dropped and response is not None:
+                    return Fate.LOST, None
+                if not record.dropped:
+                    return (Fate.UNSENT if response is None else Fate.WAITING), response
+            elif not record.settled and not record.dropped:
+                raise Unavailable(
+                    f"the gateway is behind: its open round starts from version {record.base_version}, this trainer has "
+                    f"trained on {held.base_version}; try again shortly"
+                )
+            round += 1
+
+    async def _send(self, home: Home, held: Held) -> SubmitUpdateResponse:
+        """Submits the held update and records the outcome; what can never land is forgotten, what might have is not."""
+        try:
+            response = await self._gateway.submit(held.submission_id, home.account, held.payload)
+        except NEVER_SENT as refusal:
+            self._journal.discard(home.book)
+            if refusal.reason == STALE_BASE:
+                raise BaseMoved(
+                    f"the weights moved on from version {held.base_version} before the update was accepted: call again",
+                    reason=STALE_BASE,
+                    facts=refusal.facts,
+                ) from refusal
+            raise
+        self._journal.accept(home.book, held.request_id, Outcome(held.contents, response.SerializeToString()))
+        return response
+
+
+def _submission_id(home: Home, request_id: str, round: int, digest: bytes) -> str:
+    """What the gateway, which serves several trainers, knows this update by: another one for other bytes or another round."""
+    return hashlib.sha256(f"{home.book}/{request_id}/{round}/{digest.hex()}".encode()).hexdigest()
+
+
+def _tell(event: Event) -> None:
+    match event:
+        case Progress(step=step, step_count=step_count, loss=loss) if step == step_count:
+            log.info("trained", steps=step, loss=round(loss, 4))
+        case Prepared(update_bytes=update_bytes, residual_ratio=residual_ratio):
+            log.info("update_prepared", bytes=update_bytes, residual_ratio=round(residual_ratio, 3))
+        case Submitted(response=response):
+            log.info(
+                "update_accepted",
+                round=response.round,
+                weight_units=response.weight_units,
+                gas=response.receipt.gas_used,
+                transaction=response.receipt.transaction_hash.hex(),
+            )

@@ -1,0 +1,185 @@
+"""What a trainer must remember over a crash: what quantising left over, the update on its way, and the requests it has answered.
+
+Error feedback adds the residual of each update to the next delta. The residual r' that an update leaves over is worth carrying only
+if that update became part of the weights; if it did not, the residual r from before it is still the right one. So the journal keeps
+both until the chain has decided:
+
+    hold(r', update)   before anything is sent: r stays the residual, r' waits with the update's bytes and digest
+    accept             the update is in a round; its request has an outcome. r' still waits: the round may yet be dropped
+    promote            the round was settled with it: r := r', exactly once, in one SQLite transaction with forgetting the update
+    discard            refused, dropped, or too late: r' is forgotten with the update and r is kept. The delta itself is not carried:
+                       it was made from weights that have moved on, and the samples that it came from are still here to train on
+
+Which of the last two applies is never guessed from what this process saw; `contributor` reads it from the chain's own record of the
+round before it trains again. A crash before `hold` repeats a training that nobody saw; a crash after it leaves the update, under
+the submission id that a gateway knows it by, to be sent again or looked up. At most one update is held, so nothing is applied twice.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linklearner.domain.errors import DataLoss, InvalidConfig
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE residual (book TEXT PRIMARY KEY, residual BLOB NOT NULL);
+CREATE TABLE held (
+  book TEXT PRIMARY KEY, request_id TEXT NOT NULL, contents TEXT NOT NULL, submission_id TEXT NOT NULL, round INTEGER NOT NULL,
+  base_version INTEGER NOT NULL, payload BLOB NOT NULL, digest BLOB NOT NULL, residual BLOB NOT NULL
+);
+CREATE TABLE outcome (
+  book TEXT NOT NULL, request_id TEXT NOT NULL, contents TEXT NOT NULL, response BLOB NOT NULL, PRIMARY KEY (book, request_id)
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An update whose fate the chain has not decided yet, as far as this trainer knows."""
+
+    request_id: str
+    contents: str
+    """The settings that came with the request_id, to notice its reuse."""
+    submission_id: str
+    """The request_id under which the gateway knows the update."""
+    round: int
+    """The round that was open when its base weights were pulled: it was accepted in this round or a later one."""
+    base_version: int
+    payload: bytes
+    """The update's byte string."""
+    digest: bytes
+    residual: NDArray[np.float64]
+    """(N,) float64 in real units: what to carry if it is merged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended: the gateway's serialised SubmitUpdateResponse."""
+
+    contents: str
+    response: bytes
+
+
+class Journal:
+    """One SQLite file, for one trainer at a time. `book` names whose memory it is: one account in one task of one chain."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """The journal of a state folder, made if absent, mode 0700. Raises InvalidConfig if it cannot be used or another trainer does."""
+        path = folder / "trainer.db"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Worker threads write large residuals, one at a time: a trainer trains one round at once.
+            connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise InvalidConfig(f"cannot keep state in {folder}: {error}") from error
+        try:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN EXCLUSIVE")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _SCHEMA.split(";")[:-1]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            connection.close()
+            if "locked" in str(error):
+                raise InvalidConfig(f"another trainer uses {folder}: give each its own state folder") from error
+            raise InvalidConfig(
+                f"{path} is damaged ({error}); without it only what rounding left over is lost: move it away"
+            ) from error
+        if version not in (0, SCHEMA_VERSION):
+            connection.close()
+            raise InvalidConfig(f"{path} was written by another version of the trainer (format {version})")
+        return cls(connection, path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def residual(self, book: str, weight_count: int) -> NDArray[np.float64]:
+        """(N,) float64 in real units: what to add to the next delta; zeros at first."""
+        row = self._connection.execute("SELECT residual FROM residual WHERE book = ?", (book,)).fetchone()
+        return np.zeros(weight_count) if row is None else self._array(row[0], weight_count)
+
+    def held(self, book: str, weight_count: int) -> Held | None:
+        """The update whose fate is open, if there is one."""
+        row = self._connection.execute(
+            "SELECT request_id, contents, submission_id, round, base_version, payload, digest, residual FROM held "
+            "WHERE book = ?",
+            (book,),
+        ).fetchone()
+        if row is None:
+            return None
+        request_id, contents, submission_id, round, base_version, payload, digest, residual = row
+        kept = self._array(residual, weight_count)
+        return Held(request_id, contents, submission_id, round, base_version, payload, digest, kept)
+
+    def hold(self, book: str, held: Held) -> None:
+        """Remembers an update before it is sent. One at a time: the fate of the last one must have been decided."""
+        self._connection.execute(
+            "INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                book,
+                held.request_id,
+                held.contents,
+                held.submission_id,
+                held.round,
+                held.base_version,
+                held.payload,
+                held.digest,
+                held.residual.astype("<f8").tobytes(),
+            ),
+        )
+
+    def accept(self, book: str, request_id: str, outcome: Outcome) -> None:
+        """Records how a request ended. Repeating it is harmless."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)",
+            (book, request_id, outcome.contents, outcome.response),
+        )
+
+    def outcome(self, book: str, request_id: str) -> Outcome | None:
+        """How a request ended, if it has."""
+        row = self._connection.execute(
+            "SELECT contents, response FROM outcome WHERE book = ? AND request_id = ?", (book, request_id)
+        ).fetchone()
+        return None if row is None else Outcome(*row)
+
+    def promote(self, book: str) -> None:
+        """The held update was merged: carry what it left over. Without a held update nothing happens, so it cannot count twice."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(
+                "INSERT OR REPLACE INTO residual SELECT book, residual FROM held WHERE book = ?", (book,)
+            )
+            self._connection.execute("DELETE FROM held WHERE book = ?", (book,))
+
+    def discard(self, book: str) -> None:
+        """The held update will never be merged: forget it, keep the residual from before it."""
+        self._connection.execute("DELETE FROM held WHERE book = ?", (book,))
+
+    def _array(self, data: bytes, weight_count: int) -> NDArray[np.float64]:
+        array = np.frombuffer(data, dtype="<f8").astype(np.float64)
+        if array.shape != (weight_count,) or not np.isfinite(array).all():
+            raise DataLoss(
+                f"{self._path} holds a residual of {array.size} weights, the task has {weight_count}: move the file away"
+            )
+        return array

@@ -1,0 +1,111 @@
+"""TrainerService on the wire: requests to use cases, events to messages."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from linklearner.domain.errors import InvalidInput
+from linklearner.domain.model import ModelVersion
+from linklearner.domain.update import Encoding
+from linklearner.v1 import model_pb2, trainer_pb2_grpc
+from linklearner.v1 import trainer_pb2 as pb
+from services.trainer.contributor import Contributor, Event, Prepared, Progress, Pulled, Submitted
+from services.trainer.data import Samples
+from services.trainer.examiner import Examiner
+
+SERVICE = "linklearner.v1.TrainerService"
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
+    def __init__(
+        self, contributor: Contributor, examiner: Examiner, task: int, samples: Samples, held_out: Samples
+    ) -> None:
+        self._contributor = contributor
+        self._examiner = examiner
+        self._task = task
+        self._samples = samples
+        self._held_out = held_out
+
+    async def GetTrainer(  # noqa: N802
+        self, request: pb.GetTrainerRequest, context: Context
+    ) -> pb.GetTrainerResponse:
+        home = await self._contributor.home()
+        label_count = 1 + max(int(part.y.max(initial=0)) for part in (self._samples, self._held_out))
+        return pb.GetTrainerResponse(
+            account=home.account,
+            task=self._task,
+            sample_count=len(self._samples),
+            held_out_count=len(self._held_out),
+            label_counts=self._samples.label_counts(label_count).tolist(),
+            busy=self._contributor.busy,
+        )
+
+    async def TrainRound(  # noqa: N802
+        self, request: pb.TrainRoundRequest, context: Context
+    ) -> AsyncIterator[pb.TrainRoundResponse]:
+        encoding = _encoding(request.encoding)
+        async with aclosing(self._contributor.contribute(request.request_id, encoding, request.step_count)) as events:
+            async for event in events:
+                yield _message(event)
+
+    async def Evaluate(  # noqa: N802
+        self, request: pb.EvaluateRequest, context: Context
+    ) -> pb.EvaluateResponse:
+        version, score = await self._examiner.evaluate(request.version)
+        return pb.EvaluateResponse(
+            version=_version(version), sample_count=len(self._held_out), accuracy=score.accuracy, loss=score.loss
+        )
+
+    async def ExportModel(  # noqa: N802
+        self, request: pb.ExportModelRequest, context: Context
+    ) -> pb.ExportModelResponse:
+        export = await self._examiner.export(request.version)
+        return pb.ExportModelResponse(
+            version=_version(export.version), onnx=export.onnx, max_abs_difference=export.max_abs_difference
+        )
+
+
+def _encoding(number: int) -> Encoding | None:
+    if number == model_pb2.ENCODING_UNSPECIFIED:
+        return None
+    if number not in (Encoding.TWO_BITS, Encoding.INT8):
+        raise InvalidInput(f"encoding {number} is unknown: 2 (two bits) and 8 (int8) are")
+    return Encoding(number)
+
+
+def _message(event: Event) -> pb.TrainRoundResponse:
+    match event:
+        case Pulled():
+            return pb.TrainRoundResponse(pulled=pb.ModelPulled(version=_version(event.version)))
+        case Progress():
+            return pb.TrainRoundResponse(
+                progress=pb.TrainingProgress(step=event.step, step_count=event.step_count, loss=event.loss)
+            )
+        case Prepared():
+            return pb.TrainRoundResponse(
+                quantised=pb.UpdateQuantised(
+                    encoding=model_pb2.Encoding.Name(event.encoding),
+                    update_bytes=event.update_bytes,
+                    page_count=event.page_count,
+                    pages_total=event.pages_total,
+                    residual_ratio=event.residual_ratio,
+                    digest=event.digest,
+                )
+            )
+        case Submitted():
+            return pb.TrainRoundResponse(submitted=event.response)
+
+
+def _version(version: ModelVersion) -> model_pb2.ModelVersion:
+    return model_pb2.ModelVersion(
+        task=version.task,
+        version=version.version,
+        digest=version.digest,
+        round=version.round,
+        accepted_count=version.accepted_count,
+        saturated_count=version.saturated_count,
+        block_number=version.block_number,
+    )

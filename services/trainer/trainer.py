@@ -1,0 +1,140 @@
+"""A whole trainer as one value; several of them in one process share one import of torch.
+
+async with Trainer.start(Config(gateway="127.0.0.1:50051", shard="0/5", listen="127.0.0.1:0", state_dir=folder)) as trainer:
+    await trainer.ready()
+    print(trainer.address)
+"""
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from linklearner.domain.errors import InvalidConfig, TimedOut, Unavailable
+from linklearner.rpc.channel import channel
+from linklearner.rpc.server import RpcServer
+from linklearner.v1 import trainer_pb2_grpc
+from services.trainer import data
+from services.trainer.config import ENCODINGS, FOREVER, Config
+from services.trainer.gateway import Gateway
+from services.trainer.journal import Journal
+
+if TYPE_CHECKING:
+    from services.trainer.contributor import Contributor
+
+ASK_AGAIN_S = 1.0
+QUIET = ("/linklearner.v1.TrainerService/GetTrainer",)
+
+log = structlog.get_logger()
+
+
+class Trainer:
+    """Listens from the first moment; health says NOT_SERVING while the gateway does not answer."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        """host:port of the gRPC server."""
+        self._first = asyncio.Event()
+        self._work: list[asyncio.Task[None]] = []
+
+    async def ready(self) -> None:
+        """Until the gateway has answered and holds the account. Raises what made that impossible (InvalidConfig)."""
+        first = asyncio.create_task(self._first.wait())
+        await asyncio.wait((first, *self._work), return_when=asyncio.FIRST_COMPLETED)
+        if not first.done():
+            first.cancel()
+            self._raise()
+            await self._first.wait()
+
+    async def wait(self) -> None:
+        """For as long as the trainer works. Raises what broke it, if anything does."""
+        await asyncio.wait(self._work, return_when=asyncio.FIRST_EXCEPTION)
+        self._raise()
+
+    def _raise(self) -> None:
+        for task in self._work:
+            if task.done():
+                task.result()
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, config: Config) -> AsyncIterator[Self]:
+        """A listening trainer; an absent gateway is waited for.
+
+        Raises InvalidConfig for data that cannot be read or is too little, a state folder in use, or a port in use.
+        """
+        samples, held_out = await asyncio.to_thread(data.load, config.data, config.shard_of_data())
+        if len(samples) < config.min_samples:
+            raise InvalidConfig(
+                f"{len(samples)} samples are too few to hide in one update: the trainer takes {config.min_samples} or more "
+                "(LINKLEARNER_TRAINER_MIN_SAMPLES)",
+                reason="TooFewSamples",
+                facts={"samples": len(samples), "min_samples": config.min_samples},
+            )
+        await asyncio.to_thread(_import_torch, config.threads)
+        from services.trainer.contributor import Contributor
+        from services.trainer.examiner import Examiner
+        from services.trainer.servicer import SERVICE, TrainerServicer
+
+        async with AsyncExitStack() as stack:
+            journal = stack.enter_context(Journal.open(config.state_folder()))
+            gateway = Gateway(await stack.enter_async_context(channel(config.gateway)), config.gateway)
+            contributor = Contributor(
+                gateway,
+                journal,
+                samples,
+                task=config.task,
+                account=config.account_bytes(),
+                recipe=config.recipe(),
+                encoding=ENCODINGS[config.encoding],
+                seed=config.seed,
+            )
+            stack.callback(contributor.close)
+            servicer = TrainerServicer(
+                contributor, Examiner(gateway, config.task, held_out), config.task, samples, held_out
+            )
+            server = await stack.enter_async_context(
+                RpcServer(
+                    config.listen,
+                    lambda grpc_server: trainer_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, grpc_server),
+                    (SERVICE,),
+                    quiet=QUIET,
+                )
+            )
+            await server.set_ready(False)
+            trainer = cls(server.address)
+            trainer._work.append(asyncio.create_task(trainer._mind(gateway, contributor, server)))
+            if config.rounds:
+                rounds = None if config.rounds == FOREVER else config.rounds
+                trainer._work.append(asyncio.create_task(contributor.follow(rounds)))
+            try:
+                yield trainer
+            finally:
+                for task in trainer._work:
+                    task.cancel()
+                await asyncio.gather(*trainer._work, return_exceptions=True)
+
+    async def _mind(self, gateway: Gateway, contributor: "Contributor", server: RpcServer) -> None:
+        """Keeps health up to date: SERVING while the gateway is connected, from its first answer on."""
+        async for connected in gateway.connection():
+            while connected and not self._first.is_set():
+                try:
+                    home = await contributor.home()
+                except (Unavailable, TimedOut) as absence:
+                    log.info("gateway_waited_for", reason=absence.reason, detail=absence.message)
+                    await asyncio.sleep(ASK_AGAIN_S)
+                else:
+                    log.info("trainer_ready", account="0x" + home.account.hex(), address=self.address)
+                    self._first.set()
+            await server.set_ready(connected)
+
+
+def _import_torch(threads: int) -> None:
+    """Seconds of work at the first call of a process, hence not at the top of this file, and hence in a thread."""
+    importlib.import_module("services.trainer.servicer")
+    from services.trainer.training import bound_threads
+
+    bound_threads(threads)
