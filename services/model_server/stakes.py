@@ -47,6 +47,7 @@ class StakeWatch:
         self._wall = wall
         self._reading: dict[bytes, asyncio.Task[None]] = {}
         self._chain_id: int | None = None
+        self._head = 0
         self._trouble: LinkLearnerError | None = Unavailable("the gateway has not answered yet")
 
     @property
@@ -102,6 +103,12 @@ class StakeWatch:
             facts={"task": self._task},
         )
 
+    @staticmethod
+    def _went_back(block: int, seen: int) -> Unavailable:
+        return Unavailable(
+            f"the gateway answers from block {block}, but block {seen} has been seen", reason="HeadWentBack"
+        )
+
     async def _look(self, active: Callable[[float], list[Holding]]) -> None:
         began = self._monotonic()
         try:
@@ -121,11 +128,14 @@ class StakeWatch:
                 f"the newest block is {age:.0f} s old, more than the {self._head_stale_s:g} s allowed",
                 reason="HeadStale",
             )
+        if chain.head_block_number < self._head:
+            raise self._went_back(chain.head_block_number, self._head)
+        self._head = chain.head_block_number
         moved = []
         for holding in active(began):
-            if holding.block >= chain.head_block_number:
+            if holding.block == self._head:
                 holding.confirmed = max(holding.confirmed, began)
-            else:
+            elif holding.block < self._head:
                 moved.append(holding)
         moved.sort(key=lambda holding: holding.confirmed)
         slots = asyncio.Semaphore(CONCURRENT_READS)
@@ -147,10 +157,7 @@ class StakeWatch:
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
         if balance.block_number < holding.block:
-            raise Unavailable(
-                f"the gateway answers from block {balance.block_number}, but block {holding.block} has been seen",
-                reason="HeadWentBack",
-            )
+            raise self._went_back(balance.block_number, holding.block)
         if balance.stake.locked_units < holding.units:
             log.info(
                 "stake_fell", address=f"0x{holding.address.hex()}", units=balance.stake.locked_units, was=holding.units

@@ -144,7 +144,9 @@ async def test_health_and_metadata_need_no_session(wire: Wire) -> None:
     assert not (await wire.stub.ModelReady(oip.ModelReadyRequest(name="letters"))).ready
 
 
-def changed(change: Callable[[oip.ModelInferRequest], Any], base: Callable[..., oip.ModelInferRequest] = raw_request) -> Any:
+def changed(
+    change: Callable[[oip.ModelInferRequest], Any], base: Callable[..., oip.ModelInferRequest] = raw_request
+) -> Any:
     request = base(pixels(2))
     change(request)
     return request
@@ -308,7 +310,9 @@ async def test_before_the_first_version_the_server_lives_and_is_not_ready(
         health = health_pb2_grpc.HealthStub(opened)
         assert (await stub.ServerLive(oip.ServerLiveRequest())).live
         assert not (await stub.ServerReady(oip.ServerReadyRequest())).ready
-        assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert (
+            await health.Check(health_pb2.HealthCheckRequest())
+        ).status == health_pb2.HealthCheckResponse.NOT_SERVING
         wire = Wire(stub, await token_for(caller, server.address))
         with pytest.raises(grpc.aio.AioRpcError, match="no version of the model has arrived") as caught:
             await wire.infer(raw_request(pixels(1)))
@@ -325,7 +329,10 @@ async def test_before_the_first_version_the_server_lives_and_is_not_ready(
     ("servicer", "service"),
     [
         (InferenceServicer, oip.DESCRIPTOR.services_by_name["GRPCInferenceService"]),
-        (SessionServicer, __import__("linklearner.v1.session_pb2", fromlist=["x"]).DESCRIPTOR.services_by_name["SessionService"]),
+        (
+            SessionServicer,
+            __import__("linklearner.v1.session_pb2", fromlist=["x"]).DESCRIPTOR.services_by_name["SessionService"],
+        ),
     ],
 )
 def test_every_method_of_the_service_is_written(servicer: type, service: Any) -> None:

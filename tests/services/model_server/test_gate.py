@@ -1,0 +1,352 @@
+"""Who gets an inference: those who proved an address with enough locked, for as long as that is so."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from linklearner.domain.errors import (
+    Exhausted,
+    InvalidInput,
+    LinkLearnerError,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
+from linklearner.inference import InferenceClient
+from linklearner.rpc.channel import channel
+from linklearner.rpc.status import from_rpc_error
+from linklearner.v1 import session_pb2 as session
+from linklearner.v1 import session_pb2_grpc as session_grpc
+from services.model_server.server import ModelServer
+from services.model_server.sessions import SignIn
+from tests.services.model_server.conftest import QUICK, address_of, eventually, sessions_at, sign, token_for
+from tests.services.model_server.in_memory_gateway import CHAIN_ID, InMemoryGateway, weights_of
+
+PIXELS = np.zeros((1, 64), np.float32)
+
+
+class Asking(InferenceClient):
+    """A caller with the token it is given."""
+
+    def __init__(self, address: str, token: str | None) -> None:
+        super().__init__(address, None)
+        self.token = token
+
+
+async def ask(server: ModelServer, token: str | None) -> int:
+    """The version that answered."""
+    async with Asking(server.address, token) as client:
+        return (await client.infer("digits", PIXELS, input_name="pixels")).version
+
+
+async def refusal(call: Any) -> LinkLearnerError:
+    """What a call was refused with."""
+    try:
+        await call
+    except grpc.RpcError as error:
+        return from_rpc_error(error)
+    except LinkLearnerError as error:
+        return error
+    raise AssertionError("the call was not refused")
+
+
+async def challenge(stub: session_grpc.SessionServiceStub, account: LocalAccount) -> str:
+    answer = await stub.CreateChallenge(session.CreateChallengeRequest(address=address_of(account)))
+    return str(answer.message)
+
+
+def opening(message: str, signature: bytes) -> session.OpenSessionRequest:
+    return session.OpenSessionRequest(message=message, signature=signature)
+
+
+async def test_a_signed_challenge_opens_a_session_that_is_served(server: ModelServer, caller: LocalAccount) -> None:
+    async with sessions_at(server.address) as stub:
+        asked = await stub.CreateChallenge(session.CreateChallengeRequest(address=address_of(caller)))
+        opened = await stub.OpenSession(opening(asked.message, sign(caller, asked.message)))
+    text = SignIn.parse(asked.message)
+    assert (text.domain, text.chain_id, text.address) == (server.address, CHAIN_ID, address_of(caller))
+    assert text.uri == f"grpc://{server.address}/inference.GRPCInferenceService"
+    assert text.expires_s == asked.expires_s and 120 <= asked.expires_s - time.time() <= 300
+    assert 600 <= opened.expires_s - time.time() <= 900
+    assert (opened.locked_units, opened.required_units) == (1000, 1000)
+    assert await ask(server, opened.token) == 1
+
+
+async def test_no_token_and_a_wrong_token_are_unauthenticated(server: ModelServer, caller: LocalAccount) -> None:
+    good = await token_for(caller, server.address)
+    assert (await refusal(ask(server, None))).reason == "NoToken"
+    for token in ("x", good[:-1], good + "A", ""):
+        error = await refusal(ask(server, token))
+        assert isinstance(error, Unauthenticated), token
+    async with channel(server.address) as wire:
+        for value in (good, f"Basic {good}", f"Bearer{good}"):
+            call = wire.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            assert isinstance(await refusal(call(b"", metadata=(("authorization", value),))), Unauthenticated), value
+
+
+async def test_a_closed_session_opens_nothing_and_closing_twice_is_harmless(
+    server: ModelServer, caller: LocalAccount
+) -> None:
+    token, other = await token_for(caller, server.address), await token_for(caller, server.address)
+    assert await ask(server, token) == 1
+    async with sessions_at(server.address) as stub:
+        for _ in range(2):
+            await stub.CloseSession(session.CloseSessionRequest(token=token))
+    assert (await refusal(ask(server, token))).reason == "UnknownToken"
+    assert await ask(server, other) == 1
+
+
+async def test_a_challenge_cannot_be_used_twice(server: ModelServer, caller: LocalAccount) -> None:
+    async with sessions_at(server.address) as stub:
+        message = await challenge(stub, caller)
+        await stub.OpenSession(opening(message, sign(caller, message)))
+        error = await refusal(stub.OpenSession(opening(message, sign(caller, message))))
+    assert (type(error), error.reason) == (Unauthenticated, "UnknownChallenge")
+
+
+async def test_another_key_cannot_answer_a_challenge(server: ModelServer, caller: LocalAccount) -> None:
+    async with sessions_at(server.address) as stub:
+        message = await challenge(stub, caller)
+        error = await refusal(stub.OpenSession(opening(message, sign(Account.create(), message))))
+        assert (type(error), error.reason) == (Unauthenticated, "WrongSigner")
+        error = await refusal(stub.OpenSession(opening(message, sign(caller, message))))  # and it is used up
+        assert error.reason == "UnknownChallenge"
+
+
+async def test_an_altered_text_is_refused_even_if_it_is_signed(server: ModelServer, caller: LocalAccount) -> None:
+    stranger: LocalAccount = Account.create()
+    async with sessions_at(server.address) as stub:
+        for old, new in (
+            (f"Chain ID: {CHAIN_ID}", "Chain ID: 1"),
+            (server.address, "evil.example:1"),
+            (stranger.address, caller.address),
+            ("This signature costs nothing", "This signature costs something"),
+        ):
+            message = await challenge(stub, stranger)
+            altered = message.replace(old, new)
+            assert altered != message
+            error = await refusal(stub.OpenSession(opening(altered, sign(caller, altered))))
+            assert (type(error), error.reason) == (Unauthenticated, "AlteredChallenge"), old
+
+
+async def test_a_challenge_of_one_server_opens_nothing_at_another(
+    start: Callable[..., Any], caller: LocalAccount
+) -> None:
+    one, two = await start(), await start()
+    async with sessions_at(one.address) as first, sessions_at(two.address) as second:
+        message = await challenge(first, caller)
+        error = await refusal(second.OpenSession(opening(message, sign(caller, message))))
+    assert (type(error), error.reason) == (Unauthenticated, "UnknownChallenge")
+
+
+async def test_the_domain_is_the_one_that_callers_know(start: Callable[..., Any], caller: LocalAccount) -> None:
+    server = await start(domain="models.example:443")
+    async with sessions_at(server.address) as stub:
+        assert SignIn.parse(await challenge(stub, caller)).domain == "models.example:443"
+
+
+async def test_a_malformed_address_or_signature_says_what_is_expected(
+    server: ModelServer, caller: LocalAccount
+) -> None:
+    async with sessions_at(server.address) as stub:
+        error = await refusal(stub.CreateChallenge(session.CreateChallengeRequest(address=bytes(19))))
+        assert (type(error), str(error)) == (InvalidInput, "an address has 20 bytes, not 19")
+        message = await challenge(stub, caller)
+        error = await refusal(stub.OpenSession(opening(message, b"x")))
+        assert (type(error), error.reason) == (Unauthenticated, "MalformedSignature")
+
+
+@pytest.mark.parametrize(("units", "enough"), [(0, False), (999, False), (1000, True), (2**63, True)])
+async def test_exactly_the_required_stake_is_enough(
+    server: ModelServer, gateway: InMemoryGateway, units: int, enough: bool
+) -> None:
+    account: LocalAccount = Account.create()
+    gateway.lock(address_of(account), units)
+    if enough:
+        assert await ask(server, await token_for(account, server.address)) == 1
+        return
+    error = await refusal(token_for(account, server.address))
+    assert (type(error), error.reason) == (PermissionDenied, "NotEnoughLocked")
+    assert error.facts == {"locked_units": str(units), "required_units": "1000", "task": "1"}
+
+
+async def test_with_nothing_required_any_address_is_served(start: Callable[..., Any]) -> None:
+    server = await start(required_units=0)
+    assert await ask(server, await token_for(Account.create(), server.address)) == 1
+
+
+async def test_an_unlock_stops_service_within_the_refresh_time_and_a_lock_resumes_it(
+    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+) -> None:
+    token = await token_for(caller, server.address)
+    assert await ask(server, token) == 1
+    gateway.lock(address_of(caller), 999)
+    unlocked = time.monotonic()
+    async with asyncio.timeout(5), Asking(server.address, token) as client:
+        with pytest.raises(PermissionDenied) as caught:
+            while True:
+                await client.infer("digits", PIXELS, input_name="pixels")
+    assert time.monotonic() - unlocked < QUICK.stake_refresh_s + 0.4  # a round trip on a busy machine
+    assert caught.value.facts == {"locked_units": "999", "required_units": "1000", "task": "1"}
+    gateway.lock(address_of(caller), 1000)
+    await asyncio.sleep(4 * QUICK.stake_refresh_s)
+    async with asyncio.timeout(5):
+        while isinstance(await _outcome(server, token), PermissionDenied):
+            await asyncio.sleep(0.02)
+    assert await ask(server, token) == 1
+
+
+async def _outcome(server: ModelServer, token: str) -> LinkLearnerError | int:
+    try:
+        return await ask(server, token)
+    except LinkLearnerError as error:
+        return error
+
+
+async def test_stakes_are_read_again_only_when_the_chain_moves(
+    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+) -> None:
+    token = await token_for(caller, server.address)
+    before = gateway.balance_reads
+    async with Asking(server.address, token) as client:
+        until = time.monotonic() + 2 * QUICK.stake_stale_s
+        while time.monotonic() < until:
+            await client.infer("digits", PIXELS, input_name="pixels")
+    assert gateway.balance_reads == before
+    gateway.lock(bytes(20), 1)
+    await ask(server, token)
+    await eventually(lambda: gateway.balance_reads == before + 1, 2)
+
+
+async def test_an_idle_session_costs_nothing_and_is_read_again_when_it_asks(
+    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+) -> None:
+    token = await token_for(caller, server.address)
+    await asyncio.sleep(1.5 * QUICK.stake_stale_s)
+    before = gateway.balance_reads
+    gateway.lock(address_of(caller), 999)
+    await asyncio.sleep(QUICK.stake_stale_s)
+    assert gateway.balance_reads == before
+    assert isinstance(await refusal(ask(server, token)), PermissionDenied)
+    assert gateway.balance_reads == before + 1
+
+
+@pytest.mark.parametrize("how", ["hangs", "vanishes"])
+async def test_without_the_gateway_the_gate_closes_within_its_time_and_says_why(
+    start: Callable[..., Any], how: str
+) -> None:
+    chain = InMemoryGateway()
+    chain.publish(weights_of(0))
+    account: LocalAccount = Account.create()
+    chain.lock(address_of(account), 1000)
+    async with chain.served() as address:
+        server = await start(gateway=address)
+        token = await token_for(account, server.address)
+        assert await ask(server, token) == 1
+        if how == "hangs":
+            chain.hanging = True
+            await _closes(server, token)
+            chain.hanging = False
+            await _opens(server, token)
+    if how == "vanishes":
+        await _closes(server, token)
+        async with chain.served(address):
+            await _opens(server, token)
+
+
+async def _closes(server: ModelServer, token: str) -> None:
+    began = time.monotonic()
+    async with asyncio.timeout(10):
+        while not isinstance(error := await _outcome(server, token), Unavailable):
+            await asyncio.sleep(0.02)
+    # a hanging read is given up after READ_TIMEOUT_S, so a call that waited for one may come that much later
+    assert time.monotonic() - began < QUICK.stake_stale_s + 2.0 + 0.5
+    assert str(error).startswith("stakes cannot be read just now, so nobody is let in: ")
+
+
+async def _opens(server: ModelServer, token: str) -> None:
+    async with asyncio.timeout(10):
+        while await _outcome(server, token) != 1:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_chain_that_stands_still_closes_the_gate_if_that_is_asked_for(
+    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+) -> None:
+    strict, patient = await start(head_stale_s=30), await start()
+    tokens = [await token_for(caller, server.address) for server in (strict, patient)]
+    gateway.head_time_s = int(time.time()) - 25
+    await asyncio.sleep(2 * QUICK.stake_stale_s)
+    assert await ask(strict, tokens[0]) == 1
+    gateway.head_time_s = int(time.time()) - 40
+    await asyncio.sleep(2 * QUICK.stake_stale_s)
+    error = await refusal(ask(strict, tokens[0]))
+    assert (type(error), error.reason) == (Unavailable, "HeadStale")
+    assert "more than the 30 s allowed" in str(error)
+    assert await ask(patient, tokens[1]) == 1
+
+
+async def test_a_gateway_that_goes_back_in_time_is_not_believed(
+    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+) -> None:
+    gateway.block = 100
+    token = await token_for(caller, server.address)
+    await asyncio.sleep(2 * QUICK.stake_refresh_s)
+    gateway.block = 50
+    await asyncio.sleep(2 * QUICK.stake_stale_s)
+    error = await refusal(ask(server, token))
+    assert (type(error), error.reason) == (Unavailable, "HeadWentBack")
+    assert "block 50, but block 100 has been seen" in str(error)
+    gateway.block = 100
+    await asyncio.sleep(2 * QUICK.stake_refresh_s)
+    assert await ask(server, token) == 1
+
+
+async def test_a_gateway_of_another_chain_is_not_believed(
+    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+) -> None:
+    token = await token_for(caller, server.address)
+    gateway.chain_id = 1
+    await asyncio.sleep(2 * QUICK.stake_stale_s)
+    error = await refusal(ask(server, token))
+    assert (type(error), error.reason) == (Unavailable, "OtherChain")
+
+
+async def test_sessions_and_challenges_are_bounded_over_the_wire(
+    start: Callable[..., Any], caller: LocalAccount
+) -> None:
+    server = await start(max_sessions_per_address=2, max_challenges_per_network=3)
+    tokens = [await token_for(caller, server.address) for _ in range(2)]
+    error = await refusal(token_for(caller, server.address))
+    assert (type(error), error.reason) == (Exhausted, "TooManySessions")
+    async with sessions_at(server.address) as stub:
+        await stub.CloseSession(session.CloseSessionRequest(token=tokens[0]))
+        await token_for(caller, server.address)
+        for _ in range(3):
+            await challenge(stub, caller)
+        error = await refusal(challenge(stub, caller))
+    assert (type(error), error.reason) == (Exhausted, "TooManyChallenges")
+
+
+async def test_no_token_and_no_signature_reaches_the_log(
+    server: ModelServer, caller: LocalAccount, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with sessions_at(server.address) as stub:
+        message = await challenge(stub, caller)
+        signature = sign(caller, message)
+        opened = await stub.OpenSession(opening(message, signature))
+    await ask(server, opened.token)
+    await refusal(ask(server, opened.token + "x"))
+    printed = "".join(capsys.readouterr())
+    assert "OpenSession" in printed
+    for secret in (opened.token, signature.hex(), SignIn.parse(message).nonce):
+        assert secret not in printed
+    assert "ModelInfer" in printed  # the refusal, once
+    assert printed.count("ModelInfer") == 1
