@@ -1,0 +1,108 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linklearner.domain.digest import digest_of_pages, model_digest, page_digest, page_digests
+from linklearner.domain.errors import InvalidInput, InvalidModel
+from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.domain.shape import Shape, Tensor
+
+DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=2, max_size=5),
+    st.text(min_size=1, max_size=20),
+    st.floats(1e-6, 1e6),
+)
+def test_json_goes_there_and_back(layers: list[int], name: str, scale: float) -> None:
+    spec = ModelSpec(name, tuple(layers), tuple(str(i) for i in range(layers[-1])), "x", scale)
+    assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
+    assert [(t.name, t.dimensions) for t in DIGITS.tensors()] == [
+        ("W1", (32, 64)),
+        ("b1", (32,)),
+        ("W2", (10, 32)),
+        ("b2", (10,)),
+    ]
+    assert DIGITS.shape(12, 2412, 1, 1).weight_count == DIGITS.weight_count == 2410
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"kind": "svm"},
+        {"activation": "tanh"},
+        {"layers": [64]},
+        {"layers": [64, 0, 10]},
+        {"layers": [64, True, 10]},
+        {"layers": "64"},
+        {"labels": ["0"]},
+        {"labels": list(range(10))},
+        {"input": {"name": "x"}},
+        {"input": {"name": "x", "scale": 0}},
+        {"input": {"name": "x", "scale": "1"}},
+        {"input": {"name": "x", "scale": float("nan")}},
+        {"name": ""},
+        {"extra": 1},
+    ],
+)
+def test_a_description_that_cannot_be_run_as_written_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InvalidModel):
+        ModelSpec.from_json(json.dumps(json.loads(DIGITS.to_json()) | change))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "[" * 5000, " " * 20000])
+def test_what_is_no_description_is_refused(text: str) -> None:
+    with pytest.raises(InvalidModel):
+        ModelSpec.from_json(text)
+
+
+def test_initial_weights_follow_the_seed_and_the_fan_in() -> None:
+    first, again, other = DIGITS.initial(1), DIGITS.initial(1), DIGITS.initial(2)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    w1, b1, _, b2 = DIGITS.split(first)
+    assert abs(float(w1.std()) - np.sqrt(2 / 64)) < 0.01
+    assert not b1.any()
+    assert not b2.any()
+
+
+def test_the_forward_pass_is_relu_between_affine_layers() -> None:
+    spec = ModelSpec("tiny", (2, 2, 1), ("y",), "x", 0.5)
+    weights = np.array([1, 0, 0, -1, 0.5, 0, 2, 3, -1], dtype=np.float32)
+    inputs = np.array([[2, 4], [-2, -4]], dtype=np.float32)
+    # (1, 2) -> (1.5, -2) -> 2 * 1.5 - 1 = 2;  (-1, -2) -> (-0.5, 2) -> 3 * 2 - 1 = 5
+    assert spec.forward(weights, inputs).tolist() == [[2.0], [5.0]]
+    with pytest.raises(InvalidInput):
+        spec.forward(weights[:-1], inputs)
+    with pytest.raises(InvalidInput):
+        spec.forward(weights, inputs[:, :1])
+
+
+def test_the_digest_changes_with_every_weight_and_only_in_its_page() -> None:
+    shape = Shape((Tensor(10, 12),), 4, 2, 1)
+    base = np.arange(10, dtype=np.int16)
+    digests = page_digests(base, shape)
+    assert digests == (page_digest(base[:4]), page_digest(base[4:8]), page_digest(base[8:]))
+    for j in range(10):
+        moved = base.copy()
+        moved[j] += 1
+        changed = [p for p, (a, b) in enumerate(zip(digests, page_digests(moved, shape), strict=True)) if a != b]
+        assert changed == [j // 4]
+        assert model_digest(moved, shape) != digest_of_pages(digests)
+    with pytest.raises(InvalidInput):
+        model_digest(base[:9], shape)
+
+
+def test_a_version_without_a_digest_does_not_exist() -> None:
+    version = ModelVersion(0, 1, b"d" * 32, 0, 5)
+    with pytest.raises(InvalidInput):
+        dataclasses.replace(version, digest=b"")

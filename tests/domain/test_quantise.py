@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from linklearner.domain.errors import InvalidInput, NotFinite, OutOfRange
+from linklearner.domain.quantise import GRID_BITS, MAX_STEPS, quantise_delta
+from linklearner.domain.shape import Shape, Tensor
+from linklearner.domain.update import Encoding, Update
+from tests.domain.strategies import shapes
+
+ENCODINGS = st.sampled_from(Encoding)
+
+
+@st.composite
+def shapes_with_deltas(draw: st.DrawFn) -> tuple[Shape, np.ndarray]:
+    """Deltas in real units, up to the largest that is taken, some tensors nearly silent."""
+    shape = draw(shapes())
+    scale = draw(st.sampled_from([1e-9, 1e-3, 1.0, 300.0, MAX_STEPS]))
+    steps = draw(hnp.arrays(np.float64, shape.weight_count, elements=st.floats(-scale, scale)))
+    return shape, np.ldexp(steps, -shape.exponents().astype(np.int32))
+
+
+def gridded(delta: np.ndarray, shape: Shape) -> np.ndarray:
+    grid = GRID_BITS + shape.exponents().astype(np.int32)
+    scaled = np.ldexp(delta, grid)
+    return np.ldexp(np.trunc(scaled) + np.where(np.abs(scaled - np.trunc(scaled)) >= 0.5, np.sign(scaled), 0), -grid)
+
+
+@given(shapes_with_deltas(), ENCODINGS, st.sampled_from([0.0, 0.1, 5.0]))
+def test_delta_is_dequantised_plus_residual_exactly(
+    case: tuple[Shape, np.ndarray], encoding: Encoding, drop_below: float
+) -> None:
+    shape, delta = case
+    result = quantise_delta(delta, shape, 0, 1, encoding, drop_below)
+    dequantised = np.ldexp(result.update.delta(shape), -shape.exponents().astype(np.int32))
+    assert np.array_equal(dequantised + result.residual, gridded(delta, shape))
+    again = quantise_delta(result.residual, shape, 0, 1, encoding)  # a residual is itself on the grid
+    assert np.array_equal(
+        np.ldexp(again.update.delta(shape), -shape.exponents().astype(np.int32)) + again.residual, result.residual
+    )
+
+
+@given(shapes_with_deltas(), ENCODINGS)
+def test_every_update_is_canonical(case: tuple[Shape, np.ndarray], encoding: Encoding) -> None:
+    shape, delta = case
+    update = quantise_delta(delta, shape, 3, 9, encoding).update
+    assert Update.decode(update.encode(shape), shape) == update
+    assert (update.task, update.base_version) == (3, 9)
+
+
+def test_two_bits_use_half_the_root_mean_square() -> None:
+    shape = Shape((Tensor(4, 12),), 4, 1, 1)
+    delta = (
+        np.array([-64.0, -8, 8, 64]) / 4096
+    )  # root mean square 45.6 steps, half of it 22.8: 2**5 is the nearest power in log
+    update = quantise_delta(delta, shape, 0, 1).update
+    assert update.shifts == (5,)
+    assert update.pages[0][1].tolist() == [-3, -1, 1, 3]  # 64 steps are exactly 2 * 2**5: away from zero
+
+
+def test_int8_uses_the_smallest_shift_that_holds_the_largest_weight() -> None:
+    shape = Shape((Tensor(4, 12),), 4, 1, 1)
+    for largest, shift in ((127.0, 0), (127.5, 1), (254.0, 1), (255.0, 2), (63.5, -1)):
+        update = quantise_delta(np.array([0, 0, 0, largest]) / 4096, shape, 0, 1, Encoding.INT8).update
+        assert update.shifts == (shift,)
+
+
+def test_quiet_pages_stay_behind_and_come_later() -> None:
+    shape = Shape((Tensor(8, 12),), 4, 2, 1)
+    delta = np.array([100.0] * 4 + [1.0] * 4) / 4096
+    first = quantise_delta(delta, shape, 0, 1, drop_below=2.0)
+    assert [page for page, _ in first.update.pages] == [0]
+    assert np.array_equal(first.residual[4:], delta[4:])
+
+
+def test_silence_makes_an_update_without_pages() -> None:
+    shape = Shape((Tensor(8, 12),), 4, 2, 1)
+    for encoding in Encoding:
+        assert quantise_delta(np.zeros(8), shape, 0, 1, encoding).update.pages == ()
+
+
+def test_an_int8_page_that_rounds_to_zero_is_left_out() -> None:
+    shape = Shape((Tensor(8, 12),), 4, 2, 1)
+    delta = np.array([1e3] * 4 + [1e-6] * 4) / 4096
+    assert [page for page, _ in quantise_delta(delta, shape, 0, 1, Encoding.INT8).update.pages] == [0]
+
+
+def test_deltas_that_are_no_numbers_or_too_long_are_refused() -> None:
+    shape = Shape((Tensor(4, 0),), 4, 1, 1)
+    assert quantise_delta(np.array([0, 0, 0, MAX_STEPS]), shape, 0, 1)
+    with pytest.raises(OutOfRange, match="diverged"):
+        quantise_delta(np.array([0, 0, 0, np.nextafter(MAX_STEPS, np.inf)]), shape, 0, 1)
+    with pytest.raises(NotFinite):
+        quantise_delta(np.array([0, 0, 0, np.nan]), shape, 0, 1)
+    with pytest.raises(InvalidInput):
+        quantise_delta(np.zeros(5), shape, 0, 1)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_error_feedback_loses_nothing_over_many_rounds(seed: int) -> None:
+    shape = Shape((Tensor(40, 12),), 8, 2, 1)
+    generator = np.random.default_rng(seed)
+    residual = np.zeros(40)
+    wanted, sent = np.zeros(40), np.zeros(40)
+    for _ in range(10):
+        delta = np.round(generator.normal(0, 0.01, 40) * 2**30) / 2**30
+        wanted += delta
+        result = quantise_delta(delta + residual, shape, 0, 1)
+        residual = result.residual
+        sent += result.update.delta(shape) / 4096
+    assert np.array_equal(sent + residual, wanted)

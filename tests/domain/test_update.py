@@ -1,0 +1,159 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from eth_hash.auto import keccak
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linklearner.domain.errors import InvalidUpdate
+from linklearner.domain.shape import Shape, Tensor
+from linklearner.domain.update import Encoding, Update, join
+from tests.domain.strategies import shapes, shapes_with_updates
+
+# Ten weights in three pages of 4, 4 and 2; the tensors meet in the middle of page 1; two groups.
+SHAPE = Shape((Tensor(6, 12), Tensor(4, 12)), 4, 2, 1000)
+
+
+def two_bits(**changes: object) -> Update:
+    pages = ((0, np.array([-3, -1, 1, 3], dtype=np.int8)), (2, np.array([1, -1], dtype=np.int8)))
+    return dataclasses.replace(Update(7, 3, Encoding.TWO_BITS, (-8, 13), pages), **changes)  # type: ignore[arg-type]
+
+
+def int8(**changes: object) -> Update:
+    pages = ((0, np.array([-128, 0, 0, 127], dtype=np.int8)), (1, np.array([0, 0, 0, 5], dtype=np.int8)))
+    return dataclasses.replace(Update(7, 3, Encoding.INT8, (-8, 8), pages), **changes)  # type: ignore[arg-type]
+
+
+@given(shapes_with_updates())
+def test_decode_inverts_encode(case: tuple[Shape, Update]) -> None:
+    shape, update = case
+    assert Update.decode(update.encode(shape), shape) == update
+    assert join(update.header(shape), update.groups(shape)) == update.encode(shape)
+
+
+@given(shapes_with_updates(), st.data())
+def test_whatever_decodes_encodes_to_the_same_bytes(case: tuple[Shape, Update], data: st.DataObject) -> None:
+    shape, update = case
+    mutated = bytearray(update.encode(shape))
+    mutated[data.draw(st.integers(0, len(mutated) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        decoded = Update.decode(bytes(mutated), shape)
+    except InvalidUpdate:
+        return
+    assert decoded.encode(shape) == bytes(mutated)
+
+
+@given(shapes_with_updates(), st.data())
+def test_truncated_and_over_long_updates_are_refused(case: tuple[Shape, Update], data: st.DataObject) -> None:
+    shape, update = case
+    encoded = update.encode(shape)
+    with pytest.raises(InvalidUpdate):
+        Update.decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))], shape)
+    with pytest.raises(InvalidUpdate):
+        Update.decode(encoded + b"\0", shape)
+
+
+@given(st.binary(max_size=60), shapes())
+def test_garbage_is_refused_and_nothing_else_happens(garbage: bytes, shape: Shape) -> None:
+    try:
+        update = Update.decode(garbage, shape)
+    except InvalidUpdate:
+        return
+    assert update.encode(shape) == garbage
+
+
+@given(shapes_with_updates())
+def test_norm_and_delta_agree(case: tuple[Shape, Update]) -> None:
+    shape, update = case
+    exact = sum(int(step * 256) ** 2 for step in update.delta(shape).tolist())  # 2**-8 steps are integers
+    assert update.squared_norm(shape) == exact
+
+
+@given(shapes_with_updates())
+def test_the_digest_is_over_header_and_group_digests(case: tuple[Shape, Update]) -> None:
+    shape, update = case
+    groups = b"".join(keccak(group) for group in update.groups(shape))
+    assert update.digest(shape) == keccak(update.header(shape) + groups)
+
+
+def test_the_bytes_are_as_documented() -> None:
+    head = bytes([1, 2]) + (7).to_bytes(8, "big") + (3).to_bytes(8, "big")
+    assert two_bits().header(SHAPE) == head + bytes([0xF8, 13, 0b101])
+    assert two_bits().groups(SHAPE) == (bytes([0b11100100]), bytes([0b0110]))
+    assert int8().groups(SHAPE) == (bytes([0x80, 0, 0, 0x7F, 0, 0, 0, 5]), b"")
+
+
+def test_an_update_without_pages_is_allowed() -> None:
+    empty = Update(7, 3, Encoding.TWO_BITS, (0, 0), ())
+    assert Update.decode(empty.encode(SHAPE), SHAPE) == empty
+    assert empty.squared_norm(SHAPE) == 0
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, 2, "format 2"),
+        (1, 4, "encoding 4"),
+        (2, 1, "a task is a number"),
+        (18, 0xF7, "a shift lies in"),
+        (19, 14, "a shift lies in"),
+        (20, 0b1101, "pages that do not exist"),
+        (22, 0b01110110, "unused bits"),
+    ],
+)
+def test_each_byte_that_is_not_canonical_is_refused(position: int, value: int, message: str) -> None:
+    encoded = bytearray(two_bits().encode(SHAPE))
+    encoded[position] = value
+    with pytest.raises(InvalidUpdate, match=message):
+        Update.decode(bytes(encoded), SHAPE)
+
+
+def test_a_page_of_zeros_is_refused() -> None:
+    encoded = bytearray(int8().encode(SHAPE))
+    encoded[-1] = 0
+    with pytest.raises(InvalidUpdate, match="page 1 is all zero"):
+        Update.decode(bytes(encoded), SHAPE)
+
+
+def test_a_shift_of_an_absent_tensor_is_zero() -> None:
+    only_first = (two_bits().pages[0],)
+    assert two_bits(pages=only_first, shifts=(5, 0)).encode(SHAPE)
+    with pytest.raises(InvalidUpdate, match="its shift must be 0"):
+        two_bits(pages=only_first, shifts=(5, 1)).encode(SHAPE)
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+def test_shifts_hold_from_both_sides(encoding: Encoding) -> None:
+    base = two_bits() if encoding is Encoding.TWO_BITS else int8()
+    for good, bad in ((-8, -9), (encoding.max_shift, encoding.max_shift + 1)):
+        assert dataclasses.replace(base, shifts=(good, 0)).encode(SHAPE)
+        with pytest.raises(InvalidUpdate, match="a shift lies in"):
+            dataclasses.replace(base, shifts=(bad, 0)).encode(SHAPE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task": 2**21},
+        {"task": -1},
+        {"base_version": 2**64},
+        {"shifts": (0,)},
+        {"pages": (two_bits().pages[1], two_bits().pages[0])},
+        {"pages": (two_bits().pages[0], two_bits().pages[0])},
+        {"pages": ((3, np.ones(4, dtype=np.int8)),), "shifts": (0, 0)},
+        {"pages": ((0, np.ones(3, dtype=np.int8)),), "shifts": (0, 0)},
+        {"pages": ((0, np.ones(4, dtype=np.int16)),), "shifts": (0, 0)},
+        {"pages": ((0, np.array([1, 1, 0, 1], dtype=np.int8)),), "shifts": (0, 0)},
+        {"pages": ((0, np.array([1, 1, 5, 1], dtype=np.int8)),), "shifts": (0, 0)},
+        {"pages": ((0, np.array([1, 1, 2, -128], dtype=np.int8)),), "shifts": (0, 0)},
+    ],
+)
+def test_values_that_do_not_fit_the_shape_are_not_encoded(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidUpdate):
+        two_bits(**changes).encode(SHAPE)
+
+
+def test_both_encodings_reach_the_same_largest_step() -> None:
+    assert 3 << (Encoding.TWO_BITS.max_shift + 8) <= 2**23
+    assert 128 << (Encoding.INT8.max_shift + 8) == 2**23
