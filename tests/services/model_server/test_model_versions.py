@@ -1,0 +1,305 @@
+"""Which weights go live: the newest that check out, and never any others, whatever the gateway does."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from linklearner.domain.digest import model_digest, weight_bytes
+from linklearner.domain.errors import DataLoss, InvalidModel, NotFound
+from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.oip import open_inference_grpc_pb2 as oip
+from services.model_server.inference import Model, Shelf
+from services.model_server.server import ModelServer
+from services.model_server.versions import load
+from tests.services.model_server.conftest import QUICK, eventually
+from tests.services.model_server.in_memory_gateway import DIGITS, SHAPE, InMemoryGateway, weights_of
+
+
+def version_of(number: int, seed: int, **changes: Any) -> ModelVersion:
+    fields = {
+        "task": 1,
+        "version": number,
+        "digest": model_digest(weights_of(seed), SHAPE),
+        "round": 1,
+        "block_number": 5,
+    }
+    return ModelVersion(**{**fields, **changes})
+
+
+def model_of(number: int, seed: int) -> Model:
+    return load(DIGITS, SHAPE, version_of(number, seed), weight_bytes(weights_of(seed)))
+
+
+def live(server: ModelServer) -> int:
+    assert server.shelf.live is not None
+    return server.shelf.live.version.version
+
+
+async def metric(server: ModelServer, name: str) -> float:
+    async with httpx.AsyncClient() as client:
+        for line in (await client.get(f"http://{server.metrics_address}/metrics")).text.splitlines():
+            if line.startswith(name + " "):
+                return float(line.rpartition(" ")[2])
+    return 0.0
+
+
+async def test_a_new_version_goes_live_at_its_announcement(start: Callable[..., Any], gateway: InMemoryGateway) -> None:
+    server = await start(poll_s=60)  # only the announcement can be that quick
+    await asyncio.sleep(0.2)
+    gateway.publish(weights_of(1))
+    await eventually(lambda: live(server) == 2, 5)
+
+
+async def test_a_version_that_nobody_announced_is_found(start: Callable[..., Any], gateway: InMemoryGateway) -> None:
+    gateway.announcing = False
+    server = await start()
+    gateway.publish(weights_of(1))
+    await eventually(lambda: live(server) == 2, 20 * QUICK.poll_s)
+
+
+async def test_a_server_that_starts_late_takes_the_newest_version(
+    start: Callable[..., Any], gateway: InMemoryGateway
+) -> None:
+    for seed in (1, 2, 3):
+        gateway.publish(weights_of(seed))
+    server = await start()
+    assert live(server) == 4
+    assert server.shelf.versions() == [4]
+
+
+def truncated(seed: int) -> bytes:
+    return weight_bytes(weights_of(seed))[:-2]
+
+
+def overlong(seed: int) -> bytes:
+    return weight_bytes(weights_of(seed)) + b"\0\0"
+
+
+def one_bit_off(seed: int) -> bytes:
+    body = bytearray(weight_bytes(weights_of(seed)))
+    body[777] ^= 1
+    return bytes(body)
+
+
+def of_another_version(seed: int) -> bytes:
+    return weight_bytes(weights_of(seed + 100))
+
+
+def nothing(seed: int) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (truncated, "WrongLength"),
+        (overlong, "WrongLength"),
+        (nothing, "WrongLength"),
+        (one_bit_off, "WrongDigest"),
+        (of_another_version, "WrongDigest"),
+    ],
+)
+async def test_weights_that_are_not_the_announced_ones_never_go_live(
+    server: ModelServer,
+    gateway: InMemoryGateway,
+    spoil: Callable[[int], bytes],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = server.shelf.live
+    gateway.publish(weights_of(1), body=spoil(1))
+    counter = f'linklearner_versions_refused_total{{reason="{reason}"}}'
+    async with asyncio.timeout(5):
+        while not await metric(server, counter):
+            await asyncio.sleep(0.05)
+    assert server.shelf.live is before
+    assert server.shelf.versions() == [1]
+    assert server.shelf.find("digits", "") is before
+    assert "version_refused" in capsys.readouterr().out
+    gateway.bodies[2] = weight_bytes(weights_of(1))  # the gateway mends itself: the same version goes live after all
+    await eventually(lambda: live(server) == 2)
+
+
+async def test_a_version_announced_with_two_digests_never_goes_live(
+    server: ModelServer, gateway: InMemoryGateway
+) -> None:
+    gateway.versions[0].digest = bytes(32)
+    async with asyncio.timeout(5):
+        while not await metric(server, 'linklearner_versions_refused_total{reason="TwoDigests"}'):
+            await asyncio.sleep(0.05)
+    assert server.shelf.live is not None and server.shelf.live.version.digest == model_digest(weights_of(0), SHAPE)
+
+
+async def test_a_task_that_changes_is_another_chain_and_is_not_followed(
+    server: ModelServer, gateway: InMemoryGateway
+) -> None:
+    gateway.model = ModelSpec("letters", DIGITS.layers, DIGITS.labels, "pixels").to_json()
+    gateway.publish(weights_of(1))
+    async with asyncio.timeout(5):
+        while not await metric(server, 'linklearner_versions_refused_total{reason="OtherTask"}'):
+            await asyncio.sleep(0.05)
+    assert live(server) == 1
+
+
+async def test_a_model_that_its_shape_does_not_fit_is_never_served(
+    start: Callable[..., Any], gateway: InMemoryGateway
+) -> None:
+    gateway.model = ModelSpec("digits", (64, 33, 10), DIGITS.labels, "pixels").to_json()
+    server = await start(ready=False)
+    async with asyncio.timeout(5):
+        while not await metric(server, 'linklearner_versions_refused_total{reason="WrongShape"}'):
+            await asyncio.sleep(0.05)
+    assert server.shelf.live is None
+
+
+async def test_an_unreadable_description_is_refused_and_said(
+    start: Callable[..., Any], gateway: InMemoryGateway
+) -> None:
+    gateway.model = "{}"
+    server = await start(ready=False)
+    async with asyncio.timeout(5):
+        while not await metric(server, 'linklearner_versions_refused_total{reason="InvalidModel"}'):
+            await asyncio.sleep(0.05)
+    assert server.shelf.live is None
+
+
+def test_a_model_that_answers_a_blank_input_with_infinity_is_refused() -> None:
+    spec = ModelSpec("deep", (1,) * 9, ("a",), "x")
+    shape = spec.shape(exponent=-8, page_length=1024, group_pages=4, norm_bound=1)
+    weights = np.full(shape.weight_count, 32767, "<i2")  # 2**23 each: eight layers of them leave float32
+    version = version_of(1, 0, digest=model_digest(weights, shape))
+    with pytest.raises(InvalidModel, match="NaN or infinity"):
+        load(spec, shape, version, weights.tobytes())
+
+
+def test_a_graph_that_does_not_run_is_an_invalid_model() -> None:
+    with pytest.raises(InvalidModel, match="onnxruntime cannot run version 1"):
+        Model(DIGITS, version_of(1, 0), b"not a graph")
+
+
+def test_loading_checks_length_and_digest() -> None:
+    body = weight_bytes(weights_of(0))
+    load(DIGITS, SHAPE, version_of(1, 0), body)
+    for bad in (body[:-1], body + b"\0", body[:-1] + b"\x55"):
+        with pytest.raises(DataLoss):
+            load(DIGITS, SHAPE, version_of(1, 0), bad)
+    with pytest.raises(DataLoss):
+        load(DIGITS, SHAPE, version_of(1, 0, digest=bytes(32)), body)
+
+
+async def test_a_gateway_that_restarts_is_followed_on(start: Callable[..., Any]) -> None:
+    chain = InMemoryGateway()
+    chain.publish(weights_of(0))
+    async with chain.served() as address:
+        server = await start(gateway=address)
+    chain.publish(weights_of(1))
+    await asyncio.sleep(0.3)
+    assert live(server) == 1
+    async with chain.served(address):
+        await eventually(lambda: live(server) == 2)
+        chain.publish(weights_of(2))
+        await eventually(lambda: live(server) == 3)
+
+
+async def test_a_gateway_that_hangs_is_followed_on(
+    start: Callable[..., Any], gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.model_server.versions.CALL_TIMEOUT_S", 0.3)
+    server = await start()
+    gateway.hanging = True
+    gateway.publish(weights_of(1))
+    await asyncio.sleep(0.8)
+    assert live(server) == 1
+    gateway.hanging = False
+    await eventually(lambda: live(server) == 2)
+
+
+async def test_a_download_that_stalls_is_given_up_and_tried_again(
+    start: Callable[..., Any], gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.model_server.versions.STALL_S", 0.2)
+    server = await start()
+    original = gateway.GetModel
+    tries = []
+
+    async def stalling(request: Any, context: Any) -> Any:
+        tries.append(1)
+        async for part in original(request, context):
+            yield part
+            if len(tries) == 1:
+                await asyncio.sleep(60)
+
+    gateway.GetModel = stalling  # type: ignore[method-assign]
+    # the servicer's methods were bound at registration: serve the stalling one anew
+    async with gateway.served() as address:
+        slow = await start(gateway=address)
+        assert len(tries) == 2 and live(slow) == 1
+    assert live(server) == 1
+
+
+def test_a_replaced_version_answers_to_its_number_for_its_time_and_no_longer() -> None:
+    now = [0.0]
+    shelf = Shelf(60, lambda: now[0])
+    first, second = model_of(1, 0), model_of(2, 1)
+    shelf.put(first)
+    shelf.put(second)
+    assert shelf.find("digits", "") is second and shelf.find("digits", "2") is second
+    assert shelf.find("digits", "1") is first
+    assert shelf.versions() == [2, 1]
+    now[0] = 59.9
+    assert shelf.find("digits", "1") is first
+    now[0] = 60.0
+    with pytest.raises(NotFound):
+        shelf.find("digits", "1")
+    assert shelf.versions() == [2]
+
+
+def test_a_call_that_has_taken_its_model_finishes_with_it() -> None:
+    shelf = Shelf(0)
+    shelf.put(model_of(1, 0))
+    taken = shelf.find("digits", "")
+    shelf.put(model_of(2, 1))
+    request = oip.ModelInferRequest(
+        model_name="digits",
+        inputs=[oip.ModelInferRequest.InferInputTensor(name="pixels", datatype="FP32", shape=[1, 64])],
+        raw_input_contents=[bytes(256)],
+    )
+    assert taken.infer(request, 1).model_version == "1"
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:  # noqa: PTH123  # a file of the kernel
+        return int(statm.read().split()[1]) * 4096
+
+
+async def test_twenty_swaps_leave_nothing_behind(start: Callable[..., Any], gateway: InMemoryGateway) -> None:
+    server = await start(keep_previous_s=0)
+    for seed in range(1, 6):  # onnxruntime and the allocator settle
+        gateway.publish(weights_of(seed))
+        await eventually(lambda seed=seed: live(server) == seed + 1)
+    gone: list[weakref.ref[Model]] = []
+    for seed in range(6, 26):
+        assert server.shelf.live is not None
+        gone.append(weakref.ref(server.shelf.live))
+        gateway.publish(weights_of(seed))
+        await eventually(lambda seed=seed: live(server) == seed + 1)
+    gc.collect()
+    assert [reference for reference in gone if reference() is not None] == []
+    assert server.shelf.versions() == [26]
+
+
+def test_a_hundred_models_later_memory_is_where_it_was() -> None:
+    for seed in range(10):  # onnxruntime and the allocator settle
+        model_of(1, seed)
+    gc.collect()
+    before = resident_bytes()
+    for seed in range(100):
+        model_of(1, seed)
+    gc.collect()
+    assert resident_bytes() - before < 5 << 20  # one holds about 146 KiB: a hundred kept ones would be 14 MiB
