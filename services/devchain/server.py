@@ -96,7 +96,11 @@ class Devchain:
                 async def dispatch(method: str, params: list[Any]) -> Any:
                     return await thread.run(methods, method, params)
 
-                runner = web.AppRunner(RpcServer(dispatch).application(), access_log=None, shutdown_timeout=1.0)
+                rpc = RpcServer(dispatch, strict=config.strict)
+                loop = asyncio.get_running_loop()
+                chain.on_block(lambda block: _from_chain(loop, rpc.block, block))
+                chain.on_arrival(lambda transaction: _from_chain(loop, rpc.transaction, transaction.hash))
+                runner = web.AppRunner(rpc.application(), access_log=None, shutdown_timeout=1.0)
                 await runner.setup()
                 try:
                     site = web.TCPSite(runner, host, port)
@@ -135,6 +139,12 @@ class Devchain:
             loop.call_soon_threadsafe(loop.stop)
             worker.join()
             loop.close()
+
+
+def _from_chain(loop: asyncio.AbstractEventLoop, tell: Callable[[Any], None], news: Any) -> None:
+    """Hand news from the chain's thread to the server's loop, which may be closing."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(tell, news)
 
 
 async def _tick(thread: ChainThread, chain: Chain, interval_s: float) -> None:

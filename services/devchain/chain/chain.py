@@ -23,6 +23,7 @@ from services.devchain.config import ChainConfig
 
 QUESTION_GAS_CAP: Final = 25_000_000
 """Most gas that `eth_call` and `eth_estimateGas` give; the node's default."""
+LEAST_GAS: Final = 21_000
 QUESTION_EXTRA_INTRINSIC: Final = 150_000
 """What the node adds to the intrinsic gas of a question with data: it takes any data for a validation envelope."""
 
@@ -61,6 +62,11 @@ class CallFailed(Exception):
         self.reverted = reverted
 
 
+RAW_LIMIT: Final = 1_048_576
+"""Bytes of a raw transaction that a strict chain takes (CometBFT's `max_tx_bytes`)."""
+FEE_CAP: Final = 10**18
+"""wei of fee that a strict chain takes (the node's `txfee-cap` of 1 ART)."""
+
 BlockListener = Callable[[Block], None]
 
 
@@ -77,6 +83,7 @@ class Chain:
         self._runtime = AspectRuntime()
         self.pool = Mempool()
         self._listeners: list[BlockListener] = []
+        self._arrival_listeners: list[Callable[[Transaction], None]] = []
         head = self._store.head()
         if head is None:
             head = self._begin()
@@ -131,10 +138,14 @@ class Chain:
         transaction = decode(raw, self.config.chain_id)
         self._check(transaction)
         self.pool.add(transaction)
+        for listener in self._arrival_listeners:
+            listener(transaction)
         return transaction
 
     def _check(self, transaction: Transaction) -> None:
-        """The node's ante handler, in its order."""
+        """What the node's RPC and its ante handler check, in that order."""
+        if self.config.strict:
+            self._check_narrow_gate(transaction)
         if self.pool.get(transaction.hash) is not None or self._store.is_known(transaction.hash):
             raise TransactionRefused(": tx already in mempool" if self.config.strict else "already known")
         if transaction.tip_cap > transaction.fee_cap:
@@ -166,6 +177,15 @@ class Chain:
             )
         self._check_nonce(transaction)
 
+    def _check_narrow_gate(self, transaction: Transaction) -> None:
+        fee = transaction.gas * transaction.fee_cap
+        if fee > FEE_CAP:
+            raise TransactionRefused(f"tx fee ({fee / 10**18:.2f} art) exceeds the configured cap (1.00 art)")
+        if transaction.chain_id is None:
+            raise TransactionRefused("only replay-protected (EIP-155) transactions allowed over RPC")
+        if len(transaction.raw) > RAW_LIMIT:
+            raise TransactionRefused(": tx too large")
+
     def _check_nonce(self, transaction: Transaction) -> None:
         if self.config.strict:
             expected = self.pending_nonce(transaction.sender)
@@ -182,7 +202,12 @@ class Chain:
     # -- blocks
 
     def on_block(self, listener: BlockListener) -> None:
+        """Call it after each block, on the chain's thread."""
         self._listeners.append(listener)
+
+    def on_arrival(self, listener: Callable[[Transaction], None]) -> None:
+        """Call it for each transaction that the pool takes, on the chain's thread."""
+        self._arrival_listeners.append(listener)
 
     def increase_time(self, seconds: int) -> int:
         """Shift the clock of all later blocks; returns the total shift."""
@@ -342,8 +367,8 @@ class Chain:
 
     # -- questions
 
-    def ask(self, question: Question, number: int) -> Outcome:
-        """Run a question on the state after block `number`; nothing is kept.
+    def ask(self, question: Question, number: int, gas: int | None = None) -> Outcome:
+        """Run a question on the state after block `number`, with `gas` if given; nothing is kept.
 
         Raises CallFailed, and NodePanic where the node's own call would crash.
         """
@@ -352,7 +377,8 @@ class Chain:
             raise KeyError(number)
         world = self.world_at(number)
         context = self._context(header.number, header.timestamp, header.base_fee, header.parent_hash)
-        gas = QUESTION_GAS_CAP if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
+        if gas is None:
+            gas = QUESTION_GAS_CAP if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
         block = BlockSoFar(
             context=context,
             facts=BlockFacts(
@@ -392,34 +418,45 @@ class Chain:
         return outcome.output
 
     def estimate(self, question: Question, number: int) -> int:
-        """`eth_estimateGas`: the smallest limit with which the question succeeds, by bisection. Raises CallFailed."""
-        high = self.config.block_gas_limit if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
-        failure = self._try(question, number, high)
-        if failure is not None:
-            raise failure
-        low = 20_999
+        """`eth_estimateGas`: the smallest gas limit with which the question succeeds. Raises CallFailed."""
+        high = self.config.block_gas_limit
+        if question.gas is not None and question.gas >= LEAST_GAS:
+            high = min(question.gas, QUESTION_GAS_CAP)
+        spent = self._try(question, number, high)
+        # almost always what it used is what it needs: two tries settle that, and only a program that looks at its gas is searched
+        if spent < high and self._succeeds(question, number, spent):
+            if not self._succeeds(question, number, spent - 1):
+                return spent
+            high = spent - 1
+        low = LEAST_GAS - 1
         while low + 1 < high:
             middle = (low + high) // 2
-            if self._try(question, number, middle) is None:
+            if self._succeeds(question, number, middle):
                 high = middle
             else:
                 low = middle
         return high
 
-    def _try(self, question: Question, number: int, gas: int) -> CallFailed | None:
-        attempt = Question(
-            sender=question.sender, to=question.to, value=question.value, data=question.data, gas=gas, price=question.price,
-            access_list=question.access_list,
-        )  # fmt: skip
+    def _succeeds(self, question: Question, number: int, gas: int) -> bool:
         try:
-            outcome = self.ask(attempt, number)
+            self._try(question, number, gas)
+        except CallFailed:
+            return False
+        return True
+
+    def _try(self, question: Question, number: int, gas: int) -> int:
+        """Gas used before refunds at this limit. Raises CallFailed in the words of an estimate."""
+        try:
+            outcome = self.ask(question, number, gas)
         except IntrinsicGasTooLow:
-            return CallFailed("apply message: intrinsic gas too low", b"", reverted=False)
+            raise CallFailed(f"gas required exceeds allowance ({gas})", b"", reverted=False) from None
         except NodePanic as panic:
-            return CallFailed(str(panic), b"", reverted=False)
+            raise CallFailed(str(panic), b"", reverted=False) from None
+        if outcome.error == "out of gas":
+            raise CallFailed(f"gas required exceeds allowance ({gas})", b"", reverted=False)
         if outcome.error is not None:
-            return CallFailed(outcome.error, outcome.output, reverted=outcome.reverted)
-        return None
+            raise CallFailed(outcome.error, outcome.output, reverted=outcome.reverted)
+        return outcome.gas_before_refund
 
     # -- going back
 

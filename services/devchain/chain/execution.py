@@ -49,8 +49,8 @@ class Outcome:
 
     gas_used: int
     """What is charged."""
-    gas_spent: int
-    """What was used before the floor by the limit."""
+    gas_before_refund: int
+    """What was used, before the refund and the floor by the limit."""
     error: str | None
     reverted: bool
     output: bytes
@@ -90,7 +90,9 @@ def execute(
     def make_evm(hooks: TransactionAspects) -> Evm:
         return Evm(world, block.context, hooks, origin=facts.sender, gas_price=message.price)
 
-    aspects = TransactionAspects(world, runtime, block.context.chain_id, block.facts, facts, message.is_call, make_evm)
+    aspects = TransactionAspects(
+        world, runtime, block.context.chain_id, block.facts, facts, message.gas, message.is_call, make_evm
+    )
     gas = message.gas - intrinsic
     if facts.to == SYSTEM_CONTRACT:
         result = SystemContract(aspects, sender=facts.sender, nonce=facts.nonce).call(facts.data, gas)
@@ -162,7 +164,7 @@ def _settle(
     creates = facts.to is None or is_deploy(facts.to, facts.data)
     return Outcome(
         gas_used=charged,
-        gas_spent=spent,
+        gas_before_refund=used,
         error=done.error,
         reverted=done.reverted,
         output=done.output,

@@ -66,6 +66,8 @@ class TransactionAspects:
     chain_id: int
     block: BlockFacts
     transaction: TransactionFacts
+    gas_limit: int
+    """Of the message; a question may run with another than its facts show."""
     is_call: bool
     make_evm: Callable[[TransactionAspects], Evm]
     runs: list[AspectRun] = field(default_factory=list)
@@ -187,9 +189,9 @@ class TransactionAspects:
             to=transaction.to or bytes(20),
             value=transaction.value,
             data=transaction.data,
-            gas=transaction.gas,
+            gas=self.gas_limit,
             index=frame.index,
-            result_gas_used=transaction.gas,
+            result_gas_used=self.gas_limit,
             result_error=error,
         )
 
@@ -200,7 +202,7 @@ class TransactionAspects:
             to=transaction.to or bytes(20),
             value=transaction.value,
             data=transaction.data,
-            gas=transaction.gas,
+            gas=self.gas_limit,
             index=0,
         )
 

@@ -109,3 +109,10 @@ def parse_bool(value: Any, position: int) -> bool:
     if not isinstance(value, bool):
         raise invalid(position, "json: cannot unmarshal into Go value of type bool")
     return value
+
+
+def argument(params: list[Any], position: int) -> Any:
+    """A required parameter. Raises RpcError."""
+    if len(params) <= position:
+        raise RpcError(INVALID_PARAMS, f"missing value for required argument {position}")
+    return params[position]

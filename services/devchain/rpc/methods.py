@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from eth_hash.auto import keccak
 
-from services.devchain.chain.blocks import EMPTY_ROOT, EMPTY_UNCLES_HASH, ZERO_HASH, Header, Receipt
+from services.devchain.chain.blocks import Header, Receipt
 from services.devchain.chain.chain import CallFailed, Chain, Question
-from services.devchain.chain.store import LogEntry
-from services.devchain.chain.transactions import Transaction, TransactionRefused
+from services.devchain.chain.transactions import TransactionRefused
 from services.devchain.rpc import codec
+from services.devchain.rpc.blocks import header_json, receipt_json, transaction_json
 from services.devchain.rpc.codec import RpcError, data, quantity
+from services.devchain.rpc.filters import Filters
+from services.devchain.rpc.logs import log_json, parse_log_filter
 
 Params = list[Any]
 Method = Callable[[Params], Any]
 
 CLIENT_VERSION: Final = "LinkLearner-devchain/artela"
 LOG_RANGE_LIMIT: Final = 10_000
-RAW_LIMIT: Final = 1_048_576
-FEE_CAP: Final = 10**18
-"""Most wei of fee that the strict RPC takes, as the node's default (1 ART)."""
 
 
 class Methods:
@@ -35,13 +35,15 @@ class Methods:
         self._accounts = accounts
         self._instant = instant
         self._snapshots: list[int] = []
+        self._filters = Filters(chain, time.monotonic)
+        chain.on_arrival(lambda transaction: self._filters.transaction_arrived(transaction.hash))
         self._table: dict[str, Method] = {
             "eth_chainId": lambda _: quantity(chain.config.chain_id),
             "net_version": lambda _: str(chain.config.chain_id),
             "net_listening": lambda _: True,
             "net_peerCount": lambda _: "0x0",
             "web3_clientVersion": lambda _: client,
-            "web3_sha3": lambda p: data(keccak(codec.parse_data(_argument(p, 0), 0))),
+            "web3_sha3": lambda p: data(keccak(codec.parse_data(codec.argument(p, 0), 0))),
             "eth_syncing": lambda _: False,
             "eth_mining": lambda _: False,
             "eth_hashrate": lambda _: "0x0",
@@ -75,6 +77,7 @@ class Methods:
         if not chain.config.strict:
             self._table |= {
                 "eth_getBlockReceipts": self._block_receipts,
+                **self._filters.table(),
                 "evm_mine": self._evm_mine,
                 "evm_increaseTime": self._evm_increase_time,
                 "evm_setNextBlockTimestamp": self._evm_set_next_timestamp,
@@ -129,30 +132,30 @@ class Methods:
     # -- state
 
     def _get_balance(self, params: Params) -> str:
-        address = codec.parse_address(_argument(params, 0), 0)
+        address = codec.parse_address(codec.argument(params, 0), 0)
         return quantity(self._chain.world_at(self._number(_optional(params, 1), 1)).get_balance(address))
 
     def _get_transaction_count(self, params: Params) -> str:
-        address = codec.parse_address(_argument(params, 0), 0)
+        address = codec.parse_address(codec.argument(params, 0), 0)
         tag = _optional(params, 1)
         if tag == "pending":
             return quantity(self._chain.pending_nonce(address))
         return quantity(self._chain.world_at(self._number(tag, 1)).get_nonce(address))
 
     def _get_code(self, params: Params) -> str:
-        address = codec.parse_address(_argument(params, 0), 0)
+        address = codec.parse_address(codec.argument(params, 0), 0)
         return data(self._chain.world_at(self._number(_optional(params, 1), 1)).get_code(address))
 
     def _get_storage_at(self, params: Params) -> str:
-        address = codec.parse_address(_argument(params, 0), 0)
-        slot = codec.parse_index(_argument(params, 1), 1)
+        address = codec.parse_address(codec.argument(params, 0), 0)
+        slot = codec.parse_index(codec.argument(params, 1), 1)
         world = self._chain.world_at(self._number(_optional(params, 2), 2))
         return data(world.get_storage(address, slot).to_bytes(32, "big"))
 
     # -- questions
 
     def _question(self, params: Params) -> Question:
-        asked = _argument(params, 0)
+        asked = codec.argument(params, 0)
         if not isinstance(asked, dict):
             raise codec.invalid(0, "json: cannot unmarshal into Go value of type types.TransactionArgs")
         payload = asked.get("input", asked.get("data"))
@@ -198,10 +201,8 @@ class Methods:
     # -- transactions
 
     def _send_raw_transaction(self, params: Params) -> str:
-        raw = codec.parse_data(_argument(params, 0), 0)
+        raw = codec.parse_data(codec.argument(params, 0), 0)
         try:
-            if self._chain.config.strict and len(raw) > RAW_LIMIT:
-                raise TransactionRefused(": tx too large")
             transaction = self._chain.submit(raw)
         except TransactionRefused as refused:
             raise RpcError(codec.SERVER_ERROR, str(refused)) from None
@@ -210,66 +211,35 @@ class Methods:
         return data(transaction.hash)
 
     def _get_transaction(self, params: Params) -> dict[str, Any] | None:
-        transaction_hash = codec.parse_hash(_argument(params, 0), 0)
+        transaction_hash = codec.parse_hash(codec.argument(params, 0), 0)
         found = self._chain.store.receipt(transaction_hash)
         if found is not None:
             header = self._chain.store.header(found[0])
-            return self._transaction_json(found[1].transaction, header, found[1])
+            return transaction_json(found[1].transaction, header, found[1])
         waiting = self._chain.pool.get(transaction_hash)
-        return None if waiting is None else self._transaction_json(waiting, None, None)
+        return None if waiting is None else transaction_json(waiting, None, None)
 
     def _transaction_in_block_number(self, params: Params) -> dict[str, Any] | None:
         return self._transaction_at(
-            self._number(_argument(params, 0), 0), codec.parse_quantity(_argument(params, 1), 1)
+            self._number(codec.argument(params, 0), 0), codec.parse_quantity(codec.argument(params, 1), 1)
         )
 
     def _transaction_in_block_hash(self, params: Params) -> dict[str, Any] | None:
-        header = self._chain.store.header_by_hash(codec.parse_hash(_argument(params, 0), 0))
+        header = self._chain.store.header_by_hash(codec.parse_hash(codec.argument(params, 0), 0))
         return (
             None
             if header is None
-            else self._transaction_at(header.number, codec.parse_quantity(_argument(params, 1), 1))
+            else self._transaction_at(header.number, codec.parse_quantity(codec.argument(params, 1), 1))
         )
 
     def _transaction_at(self, number: int, index: int) -> dict[str, Any] | None:
         receipts = self._chain.store.receipts(number)
         if index >= len(receipts):
             return None
-        return self._transaction_json(receipts[index].transaction, self._chain.store.header(number), receipts[index])
-
-    def _transaction_json(
-        self, transaction: Transaction, header: Header | None, receipt: Receipt | None
-    ) -> dict[str, Any]:
-        price = transaction.fee_cap if receipt is None else receipt.price
-        answer: dict[str, Any] = {
-            "blockHash": None if header is None else data(header.hash),
-            "blockNumber": None if header is None else quantity(header.number),
-            "from": data(transaction.sender),
-            "gas": quantity(transaction.gas),
-            "gasPrice": quantity(price),
-            "hash": data(transaction.hash),
-            "input": data(transaction.data),
-            "nonce": quantity(transaction.nonce),
-            "to": None if transaction.to is None else data(transaction.to),
-            "transactionIndex": None if receipt is None else quantity(receipt.index),
-            "value": quantity(transaction.value),
-            "type": quantity(transaction.type),
-        }
-        if transaction.type == 2:
-            answer["maxFeePerGas"] = quantity(transaction.fee_cap)
-            answer["maxPriorityFeePerGas"] = quantity(transaction.tip_cap)
-        if transaction.type:
-            answer["accessList"] = [
-                {"address": data(address), "storageKeys": [data(key) for key in keys]}
-                for address, keys in transaction.access_list
-            ]
-        if transaction.chain_id is not None:
-            answer["chainId"] = quantity(transaction.chain_id)
-        answer |= {"v": quantity(transaction.v), "r": quantity(transaction.r), "s": quantity(transaction.s)}
-        return answer
+        return transaction_json(receipts[index].transaction, self._chain.store.header(number), receipts[index])
 
     def _get_receipt(self, params: Params) -> dict[str, Any] | None:
-        found = self._chain.store.receipt(codec.parse_hash(_argument(params, 0), 0))
+        found = self._chain.store.receipt(codec.parse_hash(codec.argument(params, 0), 0))
         if found is None:
             return None
         header = self._chain.store.header(found[0])
@@ -277,42 +247,15 @@ class Methods:
         return self._receipt_json(found[1], header)
 
     def _block_receipts(self, params: Params) -> list[dict[str, Any]]:
-        header = self._header(_argument(params, 0), 0)
+        header = self._header(codec.argument(params, 0), 0)
         return [self._receipt_json(receipt, header) for receipt in self._chain.store.receipts(header.number)]
 
     def _receipt_json(self, receipt: Receipt, header: Header) -> dict[str, Any]:
-        transaction = receipt.transaction
-        logs = [
-            log_json(
-                LogEntry(
-                    log, header.number, header.hash, transaction.hash, receipt.index, receipt.first_log_index + offset
-                )
-            )
-            for offset, log in enumerate(receipt.logs)
-        ]
-        contract = receipt.contract_address
-        answer: dict[str, Any] = {
-            "blockHash": data(header.hash),
-            "blockNumber": quantity(header.number),
-            "contractAddress": None if contract is None else data(contract),
-            "cumulativeGasUsed": quantity(receipt.cumulative_gas_used),
-            "from": codec.checksum_address(transaction.sender),
-            "gasUsed": quantity(receipt.gas_used),
-            "logs": logs,
-            "logsBloom": data(receipt.bloom),
-            "status": quantity(receipt.status),
-            "to": None if transaction.to is None else data(transaction.to),
-            "transactionHash": data(transaction.hash),
-            "transactionIndex": quantity(receipt.index),
-            "type": quantity(transaction.type),
-        }
-        if transaction.type == 2 or not self._chain.config.strict:
-            answer["effectiveGasPrice"] = quantity(receipt.price)
-        return answer
+        return receipt_json(receipt, header, always_price=not self._chain.config.strict)
 
     def _gas_parts(self, params: Params) -> list[dict[str, Any]] | None:
         """Where a transaction's gas went; the parts sum to `gasUsed`. Not a node's method."""
-        found = self._chain.store.receipt(codec.parse_hash(_argument(params, 0), 0))
+        found = self._chain.store.receipt(codec.parse_hash(codec.argument(params, 0), 0))
         if found is None:
             return None
         answer = []
@@ -330,26 +273,26 @@ class Methods:
     # -- blocks
 
     def _get_block_by_number(self, params: Params) -> dict[str, Any] | None:
-        number = self._number(_argument(params, 0), 0)
+        number = self._number(codec.argument(params, 0), 0)
         header = self._chain.store.header(number)
         return None if header is None else self._block_json(header, full=_full(params))
 
     def _get_block_by_hash(self, params: Params) -> dict[str, Any] | None:
-        header = self._chain.store.header_by_hash(codec.parse_hash(_argument(params, 0), 0))
+        header = self._chain.store.header_by_hash(codec.parse_hash(codec.argument(params, 0), 0))
         return None if header is None else self._block_json(header, full=_full(params))
 
     def _count_by_number(self, params: Params) -> str:
-        return quantity(self._chain.store.transaction_count(self._number(_argument(params, 0), 0)))
+        return quantity(self._chain.store.transaction_count(self._number(codec.argument(params, 0), 0)))
 
     def _count_by_hash(self, params: Params) -> str | None:
-        header = self._chain.store.header_by_hash(codec.parse_hash(_argument(params, 0), 0))
+        header = self._chain.store.header_by_hash(codec.parse_hash(codec.argument(params, 0), 0))
         return None if header is None else quantity(self._chain.store.transaction_count(header.number))
 
     def _block_json(self, header: Header, *, full: bool) -> dict[str, Any]:
         store = self._chain.store
         transactions: list[Any]
         if full:
-            transactions = [self._transaction_json(r.transaction, header, r) for r in store.receipts(header.number)]
+            transactions = [transaction_json(r.transaction, header, r) for r in store.receipts(header.number)]
         else:
             transactions = [data(transaction_hash) for transaction_hash in store.transaction_hashes(header.number)]
         return header_json(header) | {"size": quantity(header.size), "transactions": transactions, "uncles": []}
@@ -357,23 +300,15 @@ class Methods:
     # -- logs and fees
 
     def _get_logs(self, params: Params) -> list[dict[str, Any]]:
-        wanted = parse_log_filter(_argument(params, 0))
-        if wanted.block_hash is not None:
-            header = self._chain.store.header_by_hash(wanted.block_hash)
-            if header is None:
-                raise RpcError(codec.SERVER_ERROR, "unknown block")
-            first = last = header.number
-        else:
-            head = self._chain.head.number
-            first = min(self._parse_tag(wanted.first, 0), head + 1)
-            last = min(self._parse_tag(wanted.last, 0), head)
+        wanted = parse_log_filter(codec.argument(params, 0))
+        first, last = wanted.range(self._chain)
         if self._chain.config.strict and last - first > LOG_RANGE_LIMIT:
             raise RpcError(codec.SERVER_ERROR, f"maximum [from, to] blocks distance: {LOG_RANGE_LIMIT}")
         return [log_json(entry) for entry in self._chain.store.logs(first, last, wanted.addresses, wanted.topics)]
 
     def _fee_history(self, params: Params) -> dict[str, Any]:
-        count = codec.parse_quantity(_argument(params, 0), 0)
-        last = self._number(_argument(params, 1), 1)
+        count = codec.parse_quantity(codec.argument(params, 0), 0)
+        last = self._number(codec.argument(params, 1), 1)
         percentiles = _optional(params, 2) or []
         if not isinstance(percentiles, list) or any(
             not isinstance(p, int | float) or not 0 <= p <= 100 for p in percentiles
@@ -422,10 +357,10 @@ class Methods:
         return "0x0"
 
     def _evm_increase_time(self, params: Params) -> str:
-        return quantity(self._chain.increase_time(codec.parse_quantity(_argument(params, 0), 0)))
+        return quantity(self._chain.increase_time(codec.parse_quantity(codec.argument(params, 0), 0)))
 
     def _evm_set_next_timestamp(self, params: Params) -> None:
-        timestamp = codec.parse_quantity(_argument(params, 0), 0)
+        timestamp = codec.parse_quantity(codec.argument(params, 0), 0)
         if timestamp < self._chain.head.timestamp:
             raise RpcError(
                 codec.SERVER_ERROR, f"timestamp {timestamp} is before the head's {self._chain.head.timestamp}"
@@ -437,97 +372,13 @@ class Methods:
         return quantity(len(self._snapshots))
 
     def _evm_revert(self, params: Params) -> bool:
-        which = codec.parse_quantity(_argument(params, 0), 0)
+        which = codec.parse_quantity(codec.argument(params, 0), 0)
         if not 1 <= which <= len(self._snapshots):
             return False
         number = self._snapshots[which - 1]
         del self._snapshots[which - 1 :]
         self._chain.rewind(number)
         return True
-
-
-def header_json(header: Header) -> dict[str, Any]:
-    return {
-        "baseFeePerGas": quantity(header.base_fee),
-        "difficulty": "0x0",
-        "extraData": "0x",
-        "gasLimit": quantity(header.gas_limit),
-        "gasUsed": quantity(header.gas_used),
-        "hash": data(header.hash),
-        "logsBloom": data(header.bloom),
-        "miner": data(header.miner),
-        "mixHash": data(ZERO_HASH),
-        "nonce": "0x0000000000000000",
-        "number": quantity(header.number),
-        "parentHash": data(header.parent_hash),
-        "receiptsRoot": data(EMPTY_ROOT),
-        "sha3Uncles": data(EMPTY_UNCLES_HASH),
-        "stateRoot": data(header.state_digest),
-        "timestamp": quantity(header.timestamp),
-        "transactionsRoot": data(header.transactions_root),
-    }
-
-
-def log_json(entry: LogEntry) -> dict[str, Any]:
-    return {
-        "address": data(entry.log.address),
-        "topics": [data(topic) for topic in entry.log.topics],
-        "data": data(entry.log.data),
-        "blockNumber": quantity(entry.block_number),
-        "transactionHash": data(entry.transaction_hash),
-        "transactionIndex": quantity(entry.transaction_index),
-        "blockHash": data(entry.block_hash),
-        "logIndex": quantity(entry.log_index),
-        "removed": False,
-    }
-
-
-class LogFilter:
-    """What `eth_getLogs`, filters and subscriptions ask for."""
-
-    def __init__(
-        self,
-        first: Any,
-        last: Any,
-        block_hash: bytes | None,
-        addresses: tuple[bytes, ...],
-        topics: tuple[tuple[bytes, ...], ...],
-    ) -> None:
-        self.first = first
-        self.last = last
-        self.block_hash = block_hash
-        self.addresses = addresses
-        self.topics = topics
-
-
-def parse_log_filter(asked: Any) -> LogFilter:
-    if not isinstance(asked, dict):
-        raise codec.invalid(0, "json: cannot unmarshal into Go value of type filters.FilterCriteria")
-    address = asked.get("address")
-    addresses = address if isinstance(address, list) else [] if address is None else [address]
-    topics = []
-    for topic in asked.get("topics") or []:
-        choices = topic if isinstance(topic, list) else [] if topic is None else [topic]
-        # a null among the choices makes the position free
-        topics.append(() if None in choices else tuple(codec.parse_hash(choice, 0) for choice in choices))
-    if len(topics) > 4:
-        raise codec.invalid(0, "at most four topics")
-    block_hash = asked.get("blockHash")
-    if block_hash is not None and ("fromBlock" in asked or "toBlock" in asked):
-        raise codec.invalid(0, "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other")
-    return LogFilter(
-        asked.get("fromBlock"),
-        asked.get("toBlock"),
-        None if block_hash is None else codec.parse_hash(block_hash, 0),
-        tuple(codec.parse_address(a, 0) for a in addresses),
-        tuple(topics),
-    )
-
-
-def _argument(params: Params, position: int) -> Any:
-    if len(params) <= position:
-        raise RpcError(codec.INVALID_PARAMS, f"missing value for required argument {position}")
-    return params[position]
 
 
 def _optional(params: Params, position: int) -> Any:
