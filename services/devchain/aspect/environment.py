@@ -61,7 +61,7 @@ class TransactionFacts:
 
     type: int
     chain_id: int
-    """0 where the node shows none (an unsigned legacy `eth_call`)."""
+    """That the node hides it where v is 0 is this package's business."""
     nonce: int
     gas: int
     gas_price: int
@@ -77,8 +77,9 @@ class TransactionFacts:
     raw: bytes
     """The canonical encoding, signature included."""
     unsigned_hash: bytes
+    """What is signed: keccak-256, of typed transactions with the type byte."""
     unsigned_raw: bytes
-    """What is hashed for signing."""
+    """The RLP list of the fields that are signed (legacy: with chain id, 0, 0); of typed transactions without the type byte."""
     v: int
     r: int
     s: int
@@ -91,7 +92,8 @@ class MessageFacts:
     """The top-level message (also while a nested call is being looked at; so does the node), and the index of the current call."""
 
     sender: bytes
-    to: bytes
+    to: bytes | None
+    """None where the top-level message creates a contract."""
     value: int
     data: bytes
     gas: int

@@ -27,18 +27,18 @@ _NAMES = {
         i64_reinterpret_f64 f32_reinterpret_i32 f64_reinterpret_i64 i32_extend8_s i32_extend16_s i64_extend8_s
         i64_extend16_s i64_extend32_s d1: ref_is_null d3: ref_eq ref_as_non_null br_on_null br_on_non_null
     """,
-    0xfb: """
+    0xFB: """
         0: struct.new struct.new_default struct_get struct_get_s struct_get_u struct_set array.new array.new_default
         array.new_fixed array_new_data array_new_elem array_get array_get_s array_get_u array_set array_len array_fill
         array_copy array_init_data array_init_elem ref_test_non_null ref_test_nullable ref_cast_non_null
         ref_cast_nullable br_on_cast br_on_cast_fail any_convert_extern extern_convert_any ref.i31 i31_get_s i31_get_u
     """,
-    0xfc: """
+    0xFC: """
         0: i32_trunc_sat_f32_s i32_trunc_sat_f32_u i32_trunc_sat_f64_s i32_trunc_sat_f64_u i64_trunc_sat_f32_s
         i64_trunc_sat_f32_u i64_trunc_sat_f64_s i64_trunc_sat_f64_u memory_init data_drop memory_copy memory_fill
         table_init elem_drop table_copy table_grow table_size table_fill memory_discard
     """,
-    0xfd: """
+    0xFD: """
         0: v128_load v128_load8x8_s v128_load8x8_u v128_load16x4_s v128_load16x4_u v128_load32x2_s v128_load32x2_u
         v128_load8_splat v128_load16_splat v128_load32_splat v128_load64_splat v128_store d: i8x16_shuffle i8x16_swizzle
         i8x16_splat i16x8_splat i32x4_splat i64x2_splat f32x4_splat f64x2_splat i8x16_extract_lane_s
@@ -79,7 +79,7 @@ _NAMES = {
         f32x4_relaxed_min f32x4_relaxed_max f64x2_relaxed_min f64x2_relaxed_max i16x8_relaxed_q15mulr_s
         i16x8_relaxed_dot_i8x16_i7x16_s i32x4_relaxed_dot_i8x16_i7x16_add_s
     """,
-    0xfe: """
+    0xFE: """
         0: memory_atomic_notify memory_atomic_wait32 memory_atomic_wait64 atomic_fence 10: i32_atomic_load
         i64_atomic_load i32_atomic_load8_u i32_atomic_load16_u i64_atomic_load8_u i64_atomic_load16_u
         i64_atomic_load32_u i32_atomic_store i64_atomic_store i32_atomic_store8 i32_atomic_store16 i64_atomic_store8

@@ -68,14 +68,13 @@ def _plain() -> dict[int, Plain]:
     put(0x92, "ff>f", 7)
     put(0x99, "d>d", 7)
     put(0xA0, "dd>d", 7)
-    for op, signature in enumerate(
-        "l>i f>i f>i d>i d>i i>l i>l f>l f>l d>l d>l i>f i>f l>f l>f d>f i>d i>d l>d l>d f>d f>i d>l i>f l>d".split(),
-        start=0xA7,
-    ):
+    conversions = "l>i f>i f>i d>i d>i i>l i>l f>l f>l d>l d>l i>f i>f l>f l>f d>f i>d i>d l>d l>d f>d f>i d>l i>f l>d"
+    for op, signature in enumerate(conversions.split(), start=0xA7):
         put(op, signature, 1)
     put(0xC0, "i>i", 2)  # sign extensions
     put(0xC2, "l>l", 3)
-    for sub, signature in enumerate("f>i f>i d>i d>i f>l f>l d>l d>l".split()):
+    saturating = "f>i f>i d>i d>i f>l f>l d>l d>l"
+    for sub, signature in enumerate(saturating.split()):
         put(0xFC000 + sub, signature, 1)
     return table
 

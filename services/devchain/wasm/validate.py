@@ -288,7 +288,6 @@ class _Sections:
                 self._entrypoint = True
 
     def _elements(self, reader: Reader, count: int, offset: int) -> None:
-        module = self._module
         _check_max(0, count, _MAX_SEGMENTS, "element segments", offset)
         for _ in range(count):
             at = reader.pos
