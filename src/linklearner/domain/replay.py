@@ -219,7 +219,7 @@ class Replay:
                 _diverge(task.due[0], "event", type(task.due[0]).__name__, "the end of the history")
 
     def _open(self, event: TaskOpened) -> None:
-        _compare(event, "task", len(self.tasks), event.task)
+        _compare(event, "task", len(self.tasks) + 1, event.task)
         try:
             shape, model = Shape.decode(event.shape), ModelSpec.from_json(event.model)
         except LinkLearnerError as error:

@@ -1,0 +1,299 @@
+"""A pool with its Aspect on an in-process devchain, driven by signed transactions; `gasUsed` is exactly what was used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from eth_abi.abi import decode, encode
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_hash.auto import keccak
+from eth_utils.address import to_checksum_address
+from numpy.typing import NDArray
+
+from linklearner import artifacts
+from linklearner.abi import Decoded, Interface, error_string
+from linklearner.domain.digest import weight_bytes
+from linklearner.domain.model import ModelSpec
+from linklearner.domain.rounds import Terms
+from linklearner.domain.shape import Shape
+from linklearner.domain.update import Update
+from services.devchain.chain.blocks import Receipt
+from services.devchain.chain.chain import CallFailed, Chain, Question
+from services.devchain.config import ChainConfig
+
+SYSTEM = bytes.fromhex("0000000000000000000000000000000000a27e14")
+PRE_CONTRACT_CALL = 4
+POOL = Interface(artifacts.contract("TrainingPool").abi)
+TOKEN = Interface(artifacts.contract("LinkLearnerToken").abi)
+UNIT = 10**15
+GAS = 19_000_000
+BASE_FEE = 7
+
+TERMS = Terms(
+    quorum=2, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * 10**18
+)
+DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
+
+
+class Reverted(Exception):
+    """A transaction failed: the contract's custom error or the Aspect's reason, by name."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        error = POOL.decode_error(receipt.output) or TOKEN.decode_error(receipt.output)
+        text = error_string(receipt.output) or receipt.error or ""
+        self.name = error.name if error else text.partition(":")[0]
+        self.values: dict[str, Any] = error.values if error else {}
+        self.text = text
+        self.receipt = receipt
+        super().__init__(f"{self.name} {self.values} {text}")
+
+
+def account(index: int) -> LocalAccount:
+    return Account.from_key(keccak(b"test account %d" % index))
+
+
+def address_of(signer: LocalAccount) -> bytes:
+    return bytes.fromhex(signer.address[2:])
+
+
+def selector(signature: str) -> bytes:
+    return bytes(keccak(signature.encode())[:4])
+
+
+def terms_tuple(terms: Terms) -> tuple[int, ...]:
+    return (
+        terms.rule,
+        terms.quorum,
+        terms.max_updates,
+        terms.round_seconds,
+        terms.drop_seconds,
+        terms.min_stake,
+        terms.settler_bps,
+        terms.reward,
+    )
+
+
+@dataclass
+class PoolChain:
+    """owner and treasury: account 0; contributors: accounts 1 and up."""
+
+    chain: Chain
+    pool: bytes = b""
+    token: bytes = b""
+    aspect: bytes = b""
+
+    @classmethod
+    def begin(cls, accounts: int = 24) -> PoolChain:
+        alloc = {address_of(account(index)): 10**24 for index in range(accounts)}
+        config = ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0))
+        return cls(Chain(config, None, time.time))
+
+    @classmethod
+    def deployed(cls, accounts: int = 24) -> PoolChain:
+        """Pool, token and Aspect through real transactions, bound, every contributor with 10,000 LL."""
+        world = cls.begin(accounts)
+        owner = account(0)
+        pool = artifacts.contract("TrainingPool")
+        arguments = POOL.encode_constructor(owner.address, owner.address, 10**9 * 10**18)
+        world.pool = world.create(owner, pool.bytecode + arguments)
+        world.token = decode(["address"], world.ask(world.pool, POOL.encode_call("token")))[0]
+        world.token = bytes.fromhex(world.token[2:])  # type: ignore[call-overload]
+        world.aspect = world.deploy_aspect(owner, world.pool)
+        world.transact(owner, "setAspect", world.aspect)
+        world.bind(owner, world.pool)
+        for index in range(1, accounts):
+            world.send(owner, world.token, TOKEN.encode_call("transfer", account(index).address, 10_000 * 10**18))
+        return world
+
+    # -- transactions
+
+    def send(
+        self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS
+    ) -> Receipt:
+        """One transaction in a block of its own. Raises Reverted."""
+        receipt = self.try_send(signer, to, data, value=value, gas=gas)
+        if receipt.status != 1:
+            raise Reverted(receipt)
+        return receipt
+
+    def try_send(
+        self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS
+    ) -> Receipt:
+        sender = address_of(signer)
+        fields: dict[str, Any] = {
+            "nonce": self.chain.pending_nonce(sender),
+            "gas": gas,
+            "gasPrice": max(BASE_FEE, self.chain.next_base_fee()),
+            "value": value,
+            "data": data,
+            "chainId": self.chain.config.chain_id,
+        }
+        if to is not None:
+            fields["to"] = to_checksum_address(to)
+        signed = signer.sign_transaction(fields)
+        self.chain.submit(bytes(signed.raw_transaction))
+        block = self.chain.mine()
+        (receipt,) = block.receipts
+        return receipt
+
+    def create(self, signer: LocalAccount, code: bytes) -> bytes:
+        receipt = self.send(signer, None, code)
+        assert receipt.contract_address is not None
+        return receipt.contract_address
+
+    def transact(self, signer: LocalAccount, function: str, *arguments: Any, gas: int = GAS) -> Receipt:
+        """A transaction to the pool."""
+        return self.send(signer, self.pool, POOL.encode_call(function, *arguments), gas=gas)
+
+    def deploy_aspect(self, signer: LocalAccount, pool: bytes, code: bytes | None = None) -> bytes:
+        owner = address_of(signer)
+        data = selector("deploy(bytes,bytes,(string,bytes)[],address,bytes,uint256)") + encode(
+            ["bytes", "bytes", "(string,bytes)[]", "address", "bytes", "uint256"],
+            [
+                artifacts.aspect("aggregator") if code is None else code,
+                b"",
+                [("pool", pool), ("owner", owner)],
+                owner,
+                b"",
+                PRE_CONTRACT_CALL,
+            ],
+        )
+        receipt = self.send(signer, SYSTEM, data)
+        assert receipt.contract_address is not None
+        return receipt.contract_address
+
+    def bind(self, signer: LocalAccount, contract: bytes) -> Receipt:
+        data = selector("bind(address,uint256,address,int8)") + encode(
+            ["address", "uint256", "address", "int8"], [self.aspect, 0, contract, 0]
+        )
+        return self.send(signer, SYSTEM, data)
+
+    def open_task(
+        self,
+        shape: Shape,
+        weights: NDArray[np.int16],
+        stakes: Sequence[int],
+        terms: Terms = TERMS,
+        model: str = "{}",
+        pages_per_call: int = 1024,
+    ) -> int:
+        """Opens a task; contributor i locks stakes[i] units before the weights are loaded, so that they count in round 1."""
+        owner = account(0)
+        task = self.number("nextTask")
+        self.transact(owner, "openTask", task, shape.encode(), model, terms_tuple(terms))
+        for index, units in enumerate(stakes):
+            if units:
+                self.transact(account(index + 1), "lock", task, units)
+        for first in range(0, shape.page_count, pages_per_call):
+            last = min(first + pages_per_call, shape.page_count)
+            part = weights[first * shape.page_length : last * shape.page_length]
+            self.transact(owner, "loadPages", task, first, weight_bytes(part))
+        return task
+
+    def submit(self, contributor: int, update: Update, shape: Shape) -> Receipt:
+        return self.send(account(contributor), self.pool, self.submission(update, shape))
+
+    @staticmethod
+    def submission(update: Update, shape: Shape) -> bytes:
+        """Calldata of a submit."""
+        return POOL.encode_call(
+            "submit", update.task, update.digest(shape), update.header(shape), list(update.groups(shape))
+        )
+
+    def settlements(self, task: int, group: int, shape: Shape, updates: dict[bytes, Update]) -> list[tuple[Any, ...]]:
+        """The round's accepted updates as settle wants them, from the events since the round opened."""
+        round_number = self.status(task)["round"]
+        found = []
+        for event in self.events():
+            if event.name == "UpdateAccepted" and (event.values["task"], event.values["round"]) == (task, round_number):
+                update = updates[event.values["digest"]]
+                groups = update.groups(shape)
+                found.append(
+                    (
+                        event.values["contributor"],
+                        event.values["weight"],
+                        event.values["effective"],
+                        update.header(shape),
+                        [keccak(part) for part in groups],
+                        groups[group],
+                    )
+                )
+        return found
+
+    # -- reading
+
+    def ask(self, to: bytes, data: bytes, sender: bytes = bytes(20)) -> bytes:
+        return self.chain.call(Question(sender=sender, to=to, data=data), self.chain.head.number)
+
+    def read(self, function: str, *arguments: Any) -> dict[str, Any]:
+        """A view of the pool."""
+        return POOL.decode_result(function, self.ask(self.pool, POOL.encode_call(function, *arguments)))
+
+    def number(self, function: str, *arguments: Any) -> int:
+        (value,) = self.read(function, *arguments).values()
+        return int(value)
+
+    def status(self, task: int) -> dict[str, Any]:
+        (value,) = self.read("taskOf", task).values()
+        return dict(value)
+
+    def balance(self, who: bytes) -> int:
+        result = TOKEN.decode_result("balanceOf", self.ask(self.token, TOKEN.encode_call("balanceOf", "0x" + who.hex())))
+        return int(result["0"])
+
+    def supply(self) -> int:
+        return int(TOKEN.decode_result("totalSupply", self.ask(self.token, TOKEN.encode_call("totalSupply")))["0"])
+
+    def operation(self, question: bytes) -> bytes:
+        """What the Aspect answers. Raises CallFailed."""
+        data = selector("entrypoint(address,bytes)") + encode(["address", "bytes"], [self.aspect, question])
+        return bytes(decode(["bytes"], self.ask(SYSTEM, data))[0])
+
+    def weights(self, task: int, shape: Shape) -> NDArray[np.int16]:
+        question = b"\2" + task.to_bytes(8, "big") + bytes(4) + shape.page_count.to_bytes(4, "big")
+        return np.frombuffer(self.operation(question)[12:], "<i2").astype(np.int16)
+
+    def page_digests(self, task: int, shape: Shape) -> tuple[bytes, ...]:
+        question = b"\3" + task.to_bytes(8, "big") + bytes(4) + shape.page_count.to_bytes(4, "big")
+        answer = self.operation(question)[12:]
+        return tuple(answer[i : i + 32] for i in range(0, len(answer), 32))
+
+    def events(self, receipt: Receipt | None = None) -> list[Decoded]:
+        """The pool's events, of one receipt or of all blocks."""
+        if receipt is None:
+            numbers = range(1, self.chain.head.number + 1)
+            receipts = [one for number in numbers for one in self.chain.store.receipts(number)]
+        else:
+            receipts = [receipt]
+        decoded = []
+        for one in receipts:
+            for log in one.logs:
+                if log.address == self.pool:
+                    event = POOL.decode_log(log.topics, log.data)
+                    assert event is not None
+                    decoded.append(event)
+        return decoded
+
+
+__all__ = [
+    "DIGITS",
+    "GAS",
+    "POOL",
+    "SYSTEM",
+    "TERMS",
+    "TOKEN",
+    "UNIT",
+    "CallFailed",
+    "PoolChain",
+    "Reverted",
+    "account",
+    "address_of",
+    "selector",
+    "terms_tuple",
+]
