@@ -13,7 +13,7 @@ from services.devchain.aspect.environment import BlockFacts, NodePanic, Transact
 from services.devchain.aspect.runtime import AspectRuntime
 from services.devchain.chain import blocks, rlp
 from services.devchain.chain.blocks import Block, Header, Receipt
-from services.devchain.chain.evm import BlockContext, Log
+from services.devchain.chain.evm import REVERTED, BlockContext, Log
 from services.devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
 from services.devchain.chain.mempool import Mempool
 from services.devchain.chain.state import World
@@ -54,12 +54,15 @@ class Question:
 
 
 class CallFailed(Exception):
-    """A question failed. `reverted` says whether the EVM (or an Aspect) said so itself; `output` is then the packed reason."""
+    """A question failed. On a revert `output` is the packed reason."""
 
-    def __init__(self, message: str, output: bytes, *, reverted: bool) -> None:
+    def __init__(self, message: str, output: bytes = b"") -> None:
         super().__init__(message)
         self.output = output
-        self.reverted = reverted
+
+    @property
+    def reverted(self) -> bool:
+        return str(self) == REVERTED
 
 
 RAW_LIMIT: Final = 1_048_576
@@ -301,7 +304,9 @@ class Chain:
         world.set_balance(transaction.sender, balance - fee)
         world.increment_nonce(transaction.sender)
         paid = world.snapshot()
-        message = ChainMessage(facts=_facts(transaction, index), gas=transaction.gas, price=price, is_call=False)
+        message = ChainMessage(
+            facts=_facts(transaction, index, self.config.chain_id), gas=transaction.gas, price=price, is_call=False
+        )
         try:
             outcome = execute(world, self._runtime, block, message, self.config.min_gas_multiplier)
         except NodePanic:
@@ -410,11 +415,11 @@ class Chain:
         try:
             outcome = self.ask(question, number)
         except IntrinsicGasTooLow:
-            raise CallFailed("apply message: intrinsic gas too low", b"", reverted=False) from None
+            raise CallFailed("apply message: intrinsic gas too low") from None
         except NodePanic:
             return b""
         if outcome.error is not None:
-            raise CallFailed(outcome.error, outcome.output, reverted=outcome.reverted)
+            raise CallFailed(outcome.error, outcome.output)
         return outcome.output
 
     def estimate(self, question: Question, number: int) -> int:
@@ -449,13 +454,13 @@ class Chain:
         try:
             outcome = self.ask(question, number, gas)
         except IntrinsicGasTooLow:
-            raise CallFailed(f"gas required exceeds allowance ({gas})", b"", reverted=False) from None
+            raise CallFailed(f"gas required exceeds allowance ({gas})") from None
         except NodePanic as panic:
-            raise CallFailed(str(panic), b"", reverted=False) from None
+            raise CallFailed(str(panic)) from None
         if outcome.error == "out of gas":
-            raise CallFailed(f"gas required exceeds allowance ({gas})", b"", reverted=False)
+            raise CallFailed(f"gas required exceeds allowance ({gas})")
         if outcome.error is not None:
-            raise CallFailed(outcome.error, outcome.output, reverted=outcome.reverted)
+            raise CallFailed(outcome.error, outcome.output)
         return outcome.gas_before_refund
 
     # -- going back
@@ -470,11 +475,11 @@ class Chain:
         self.pool.clear()
 
 
-def _facts(transaction: Transaction, index: int) -> TransactionFacts:
+def _facts(transaction: Transaction, index: int, chain_id: int) -> TransactionFacts:
     """A signed transaction as Aspects see it."""
     return TransactionFacts(
         type=transaction.type,
-        chain_id=transaction.chain_id or 0,
+        chain_id=chain_id,
         nonce=transaction.nonce,
         gas=transaction.gas,
         gas_price=transaction.fee_cap,
@@ -488,7 +493,7 @@ def _facts(transaction: Transaction, index: int) -> TransactionFacts:
         hash=transaction.hash,
         raw=transaction.raw,
         unsigned_hash=transaction.unsigned_hash,
-        unsigned_raw=transaction.unsigned_raw,
+        unsigned_raw=transaction.unsigned_raw[1:] if transaction.type else transaction.unsigned_raw,
         v=transaction.v,
         r=transaction.r,
         s=transaction.s,
@@ -510,7 +515,7 @@ def _question_facts(question: Question, nonce: int, chain_id: int) -> Transactio
     unsigned = rlp.encode([*body, rlp.integer(chain_id), b"", b""])
     return TransactionFacts(
         type=0,
-        chain_id=0,
+        chain_id=chain_id,
         nonce=nonce,
         gas=question.gas or 0,
         gas_price=question.price,

@@ -67,6 +67,10 @@ class Log:
     data: bytes
 
 
+REVERTED: Final = "execution reverted"
+"""The one error text that means a revert, whoever says it: the EVM or an Aspect."""
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """What a message came to."""
@@ -76,7 +80,6 @@ class Execution:
     gas_left: int
     error: str | None
     """go-ethereum's text, None on success."""
-    reverted: bool = False
     logs: tuple[Log, ...] = ()
     refund: int = 0
     contract: bytes | None = None
@@ -439,7 +442,7 @@ def error_text(error: Any) -> str:
 
 
 _ERROR_TEXTS: Final = (
-    (Revert, "execution reverted"),
+    (Revert, REVERTED),
     (OutOfGas, "out of gas"),
     (InvalidJumpDestination, "invalid jump destination"),
     (WriteProtection, "write protection"),
@@ -499,7 +502,6 @@ class Evm:
             output=error.failure.ret if isinstance(error, AspectError) else computation.output,
             gas_left=computation.get_gas_remaining(),
             error=None if error is None else error_text(error),
-            reverted=isinstance(error, Revert),
             logs=tuple(
                 Log(address, tuple(topic.to_bytes(32, "big") for topic in topics), data)
                 for address, topics, data in computation.get_log_entries()

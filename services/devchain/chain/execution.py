@@ -52,7 +52,6 @@ class Outcome:
     gas_before_refund: int
     """What was used, before the refund and the floor by the limit."""
     error: str | None
-    reverted: bool
     output: bytes
     logs: tuple[Log, ...]
     contract_address: bytes | None
@@ -68,7 +67,6 @@ class _Done:
     output: bytes
     gas_left: int
     error: str | None
-    reverted: bool
     logs: tuple[Log, ...] = ()
     refund: int = 0
 
@@ -96,10 +94,10 @@ def execute(
     gas = message.gas - intrinsic
     if facts.to == SYSTEM_CONTRACT:
         result = SystemContract(aspects, sender=facts.sender, nonce=facts.nonce).call(facts.data, gas)
-        done = _Done(result.output, result.gas_left, result.error, result.reverted)
+        done = _Done(result.output, result.gas_left, result.error)
     elif facts.to is None:
         made = aspects.evm.create(sender=facts.sender, nonce=facts.nonce, value=facts.value, code=facts.data, gas=gas)
-        done = _Done(made.output, made.gas_left, made.error, made.reverted, made.logs, made.refund)
+        done = _Done(made.output, made.gas_left, made.error, made.logs, made.refund)
     else:
         done = _call(aspects, block, message, facts.to, gas)
     return _settle(message, intrinsic, done, aspects, min_gas_multiplier)
@@ -111,9 +109,9 @@ def _call(aspects: TransactionAspects, block: BlockSoFar, message: ChainMessage,
     before = aspects.before_transaction(gas)
     if before.failure is not None:
         # the reason is lost on the node: only the text of the error remains
-        return _Done(b"", before.gas, before.failure.error, before.reverted)
+        return _Done(b"", before.gas, before.failure.error)
     done = aspects.evm.call(sender=facts.sender, to=to, value=facts.value, data=facts.data, gas=before.gas)
-    result = _Done(done.output, done.gas_left, done.error, done.reverted, done.logs, done.refund)
+    result = _Done(done.output, done.gas_left, done.error, done.logs, done.refund)
     if done.error is not None:
         return result
     used = message.gas - done.gas_left
@@ -127,9 +125,9 @@ def _call(aspects: TransactionAspects, block: BlockSoFar, message: ChainMessage,
     )
     after = aspects.after_transaction(done.gas_left, receipt)
     if after.failure is None:
-        return _Done(done.output, after.gas, None, False, done.logs, done.refund)
+        return _Done(done.output, after.gas, None, done.logs, done.refund)
     # state is dropped, but logs and refund counter live outside of it and stay
-    return _Done(after.failure.ret, after.gas, after.failure.error, after.reverted, done.logs, done.refund)
+    return _Done(after.failure.ret, after.gas, after.failure.error, done.logs, done.refund)
 
 
 def _warm_up(world: World, facts: TransactionFacts) -> None:
@@ -166,7 +164,6 @@ def _settle(
         gas_used=charged,
         gas_before_refund=used,
         error=done.error,
-        reverted=done.reverted,
         output=done.output,
         logs=done.logs,
         contract_address=contract_address(facts.sender, facts.nonce) if creates else None,

@@ -25,7 +25,7 @@ from services.devchain.aspect.inputs import MarshalError
 from services.devchain.aspect.runtime import AspectOutcome, AspectRuntime, FailureKind
 from services.devchain.chain.aspect_store import AccountRecord, AspectRecord, Binding, Meter, state_key
 from services.devchain.chain.blocks import GasPart
-from services.devchain.chain.evm import Evm, Frame, HookFailure, Log
+from services.devchain.chain.evm import REVERTED, Evm, Frame, HookFailure, Log
 from services.devchain.chain.state import EMPTY_CODE_HASH, World
 
 CRASHED: Final = "aspect execution crashed"
@@ -53,8 +53,6 @@ class JoinPointResult:
 
     gas: int
     failure: HookFailure | None
-    reverted: bool = False
-    """Whether the failure is a revert with a reason."""
 
 
 @dataclass(slots=True)
@@ -186,7 +184,7 @@ class TransactionAspects:
         transaction = self.transaction
         return MessageFacts(
             sender=transaction.sender,
-            to=transaction.to or bytes(20),
+            to=transaction.to,
             value=transaction.value,
             data=transaction.data,
             gas=self.gas_limit,
@@ -199,7 +197,7 @@ class TransactionAspects:
         transaction = self.transaction
         return MessageFacts(
             sender=transaction.sender,
-            to=transaction.to or bytes(20),
+            to=transaction.to,
             value=transaction.value,
             data=transaction.data,
             gas=self.gas_limit,
@@ -249,12 +247,11 @@ class TransactionAspects:
                 index=index,
             )
             failure = outcome.failure
-            if failure is not None and failure.kind is FailureKind.PANIC:
+            if failure is not None and failure.kind in (FailureKind.PANIC, FailureKind.UNRUNNABLE):
                 return JoinPointResult(gas, HookFailure(CRASHED, b""))
             gas = outcome.gas_left
             if failure is not None:
-                reverted = failure.kind is FailureKind.REVERTED
-                return JoinPointResult(gas, HookFailure(failure.message, failure.reason), reverted)
+                return JoinPointResult(gas, HookFailure(failure.message, failure.reason))
         return JoinPointResult(gas, None)
 
     def run(
@@ -392,7 +389,7 @@ class _Environment:
 
     def static_call(self, sender: bytes, to: bytes, data: bytes, gas: int) -> StaticCallResult:
         done = self._aspects.evm.static_call(sender=sender, to=to, data=data, gas=gas)
-        if done.error is not None and not done.reverted:
+        if done.error not in (None, REVERTED):
             # any other error leaves the node's host function without a result, which it then reads
             raise NodePanic(f"static call: {done.error}")
         return StaticCallResult(done.output, done.error, gas - done.gas_left)

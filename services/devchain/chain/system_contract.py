@@ -70,7 +70,6 @@ class SystemCallResult:
     output: bytes
     gas_left: int
     error: str | None = None
-    reverted: bool = False
 
 
 class _Refused(Exception):
@@ -162,7 +161,7 @@ class SystemContract:
         current = record.code(record.latest)
         outcome = self._aspects.run(aspect_id, record.latest, JoinPoint.IS_OWNER, self._sender, meter.gas, code=current)
         failure = outcome.failure
-        if failure is not None and failure.kind is FailureKind.PANIC:
+        if failure is not None and failure.kind in (FailureKind.PANIC, FailureKind.UNRUNNABLE):
             raise NodePanic(failure.message)
         if failure is not None or outcome.result is not True:
             raise _Refused("aspect ownership validation failed")
@@ -203,9 +202,9 @@ class SystemContract:
             return SystemCallResult(output, outcome.gas_left)
         if failure.kind is FailureKind.PANIC:
             raise NodePanic(failure.message)
-        return SystemCallResult(
-            failure.reason, outcome.gas_left, failure.message, reverted=failure.kind is FailureKind.REVERTED
-        )
+        if failure.kind is FailureKind.UNRUNNABLE:
+            return SystemCallResult(b"", 0, failure.message)
+        return SystemCallResult(failure.reason, outcome.gas_left, failure.message)
 
     def _validated(self, code: bytes) -> bytes:
         module = unpack(code)
