@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from linklearner.cli.output import Format
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from linklearner.cli.output import Format, console
+from linklearner.domain import replay
+from linklearner.domain.errors import NotFound
+from linklearner.history import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +22,34 @@ class HistoryOf:
 
 
 async def verified(what: HistoryOf, format: Format) -> dict[str, Any]:
-    """Replays everything. Raises Divergence, naming block, transaction and field, at the first difference.
+    """Replays the pool's whole history. Raises Divergence, naming block, transaction and field, at the first difference.
 
-    Returns counts and the digest of the newest version, for printing.
+    Returns counts and the newest version's digest of the task, for printing. Raises NotFound if the history knows no such task.
     """
-    raise NotImplementedError
+    counted = dict.fromkeys((replay.UpdateSubmitted, replay.ModelUpdated, replay.ContributionPaid), 0)
+    columns = (SpinnerColumn(), TextColumn("block"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console(format), transient=True) as bar:
+        line = bar.add_task("replaying", total=None)
+        async with History(what.rpc_url, what.pool, what.from_block) as history:
+            replayed = replay.Replay(await history.chain_id(), what.pool)
+            async for event in history.events(lambda block, last: bar.update(line, completed=block, total=last)):
+                replayed.feed(event)
+                if event.task == what.task and type(event) in counted:
+                    counted[type(event)] += 1
+            replayed.finish()
+    task = replayed.tasks.get(what.task)
+    if task is None:
+        raise NotFound(
+            f"the history of pool 0x{what.pool.hex()} from block {what.from_block} on opens no task {what.task}: "
+            "are pool, --from-block and --task right?"
+        )
+    return {
+        "task": what.task,
+        "versions": counted[replay.ModelUpdated],
+        "updates": counted[replay.UpdateSubmitted],
+        "payments": counted[replay.ContributionPaid],
+        "minted_wei": str(task.paid),
+        "newest_version": task.version,
+        "digest": "0x" + task.digest.hex(),
+        "equal": True,
+    }

@@ -1,0 +1,231 @@
+"""A pool's history over plain JSON-RPC, as the events that `linklearner.domain.replay` takes: what anybody needs to check everything.
+
+Logs come in ranges of at most 10,000 blocks (an Artela node answers no more at once) and calldata in batches, both only up to the block
+that was the head at the start. Nothing is read from the node but logs and transactions: what they mean is computed here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from linklearner import artifacts
+from linklearner.abi import Decoded, Interface
+from linklearner.domain import replay
+from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, Unavailable
+from linklearner.domain.rounds import Terms
+
+LOG_RANGE: Final = 10_000
+"""Blocks in one eth_getLogs: the node's limit on their distance."""
+BATCH: Final = 16
+"""Transactions in one request: sixteen of a megabyte are what a patient node answers at once."""
+TIMEOUT_S: Final = 60.0
+
+POOL: Final = Interface(artifacts.contract("TrainingPool").abi)
+
+Progress = Callable[[int, int], None]
+"""Told the block that is read and the last one."""
+
+
+class History:
+    """One pool's events on one chain. Use as `async with`.
+
+    Raises Unavailable if the node cannot be reached or refuses, DataLoss if what it answers does not fit together,
+    InvalidConfig if there is no JSON-RPC node at the URL.
+    """
+
+    def __init__(self, rpc_url: str, pool: bytes, from_block: int) -> None:
+        self._url = rpc_url
+        self._pool = pool
+        self._from_block = from_block
+        self._ids = itertools.count(1)
+
+    async def __aenter__(self) -> Self:
+        self._client = httpx.AsyncClient(timeout=TIMEOUT_S)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def chain_id(self) -> int:
+        return _number(await self._ask("eth_chainId"), "chain id")
+
+    async def events(self, progress: Progress = lambda block, last: None) -> AsyncIterator[replay.Event]:
+        """Every event of the pool in the order of the chain, up to the head as it is now."""
+        last = _number(await self._ask("eth_blockNumber"), "block number")
+        for first in range(self._from_block, last + 1, LOG_RANGE):
+            until = min(first + LOG_RANGE - 1, last)
+            progress(first, last)
+            logs = await self._ask(
+                "eth_getLogs",
+                {"address": "0x" + self._pool.hex(), "fromBlock": hex(first), "toBlock": hex(until)},
+            )
+            for part in _batched(logs, BATCH):
+                calls = await self._calls([_hash(entry) for entry in part if _needs_call(entry)])
+                for entry in part:
+                    progress(_number(entry["blockNumber"], "block number"), last)
+                    event = _event(entry, calls)
+                    if event is not None:
+                        yield event
+        progress(last, last)
+
+    async def _calls(self, hashes: Sequence[bytes]) -> dict[bytes, Decoded]:
+        """The decoded calldata of transactions, all asked for at once."""
+        wanted = list(dict.fromkeys(hashes))
+        answers = await self._batch([("eth_getTransactionByHash", ["0x" + one.hex()]) for one in wanted])
+        calls = {}
+        for one, answer in zip(wanted, answers, strict=True):
+            if answer is None:
+                raise DataLoss(
+                    f"the node tells of events of transaction 0x{one.hex()} and no longer has it: ask one that keeps its history"
+                )
+            try:
+                calls[one] = POOL.decode_call(bytes.fromhex(answer["input"].removeprefix("0x")))
+            except (InvalidInput, ValueError, KeyError) as error:
+                raise DataLoss(
+                    f"transaction 0x{one.hex()} made events of the pool and does not call it: {error}"
+                ) from error
+        return calls
+
+    async def _ask(self, method: str, *parameters: Any) -> Any:
+        [answer] = await self._batch([(method, list(parameters))])
+        return answer
+
+    async def _batch(self, questions: Sequence[tuple[str, list[Any]]]) -> list[Any]:
+        """One HTTP request for all questions; the answers in their order."""
+        if not questions:
+            return []
+        asked = [
+            {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": parameters}
+            for method, parameters in questions
+        ]
+        try:
+            response = await self._client.post(self._url, json=asked)
+            response.raise_for_status()
+            answers = {one["id"]: one for one in response.json()}
+            for question, (method, _) in zip(asked, questions, strict=True):
+                if "error" in answers[question["id"]]:
+                    refusal = answers[question["id"]]["error"]
+                    raise Unavailable(f"the node refuses {method}: {refusal.get('message', refusal)}")
+            return [answers[question["id"]]["result"] for question in asked]
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise InvalidConfig(f"{self._url} is no http:// or https:// URL: {error}") from error
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"the node at {self._url} cannot be reached: {error}; is it running, is the URL right?"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidConfig(f"what answers at {self._url} does not speak JSON-RPC: {error}") from error
+
+
+_WITH_CALL: Final = {POOL.topic(name) for name in ("PagesLoaded", "UpdateAccepted", "GroupMerged")}
+
+
+def _batched(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _needs_call(entry: Mapping[str, Any]) -> bool:
+    return bool(entry["topics"]) and bytes.fromhex(entry["topics"][0][2:]) in _WITH_CALL
+
+
+def _hash(entry: Mapping[str, Any]) -> bytes:
+    return bytes.fromhex(entry["transactionHash"].removeprefix("0x"))
+
+
+def _number(text: Any, what: str) -> int:
+    try:
+        return int(text, 16)
+    except (TypeError, ValueError) as error:
+        raise DataLoss(f"the node's {what} is {text!r:.60}, not a hexadecimal number") from error
+
+
+def _event(entry: Mapping[str, Any], calls: Mapping[bytes, Decoded]) -> replay.Event | None:
+    """The replay's event of a log; None for those that change nothing (AspectSet)."""
+    decoded = POOL.decode_log(
+        [bytes.fromhex(topic.removeprefix("0x")) for topic in entry["topics"]],
+        bytes.fromhex(entry["data"].removeprefix("0x")),
+    )
+    if decoded is None:
+        raise DataLoss(
+            f"transaction {entry['transactionHash']} made an event that this version of the pool does not know"
+        )
+    if decoded.name == "AspectSet":
+        return None
+    values = decoded.values
+    where: dict[str, Any] = {
+        "block": _number(entry["blockNumber"], "block number"),
+        "transaction": _hash(entry),
+        "task": values["task"],
+    }
+    call = calls[where["transaction"]].values if _needs_call(entry) else {}
+    match decoded.name:
+        case "TaskOpened":
+            terms = values["terms"]
+            return replay.TaskOpened(
+                **where,
+                model=values["model"],
+                shape=values["shape"],
+                terms=Terms(
+                    rule=terms["rule"],
+                    quorum=terms["quorum"],
+                    max_updates=terms["maxUpdates"],
+                    round_seconds=terms["roundSeconds"],
+                    drop_seconds=terms["dropSeconds"],
+                    min_stake=terms["minStake"],
+                    settler_bps=terms["settlerBps"],
+                    reward=terms["reward"],
+                ),
+            )
+        case "PagesLoaded":
+            return replay.PagesLoaded(**where, first_page=call["firstPage"], weights=call["weights"])
+        case "StakeLocked" | "StakeUnlocked" as name:
+            kind = replay.StakeLocked if name == "StakeLocked" else replay.StakeUnlocked
+            return kind(**where, account=values["account"], units=values["units"], round=values["round"])
+        case "StakeWithdrawn":
+            return replay.StakeWithdrawn(**where, account=values["account"], units=values["units"])
+        case "UpdateAccepted":
+            return replay.UpdateSubmitted(
+                **where,
+                round=values["round"],
+                contributor=values["contributor"],
+                header=call["header"],
+                groups=call["groups"],
+                digest=values["digest"],
+                weight=values["weight"],
+                effective=values["effective"],
+            )
+        case "GroupMerged":
+            return replay.GroupSettled(
+                **where,
+                round=values["round"],
+                group=values["group"],
+                updates=tuple(replay.Settlement(**update) for update in call["updates"]),
+            )
+        case "ModelUpdated":
+            return replay.ModelUpdated(
+                **where,
+                version=values["version"],
+                digest=values["digest"],
+                round=values["round"],
+                accepted=values["accepted"],
+                saturated=values["saturated"],
+            )
+        case "ContributionPaid":
+            return replay.ContributionPaid(
+                **where, round=values["round"], contributor=values["contributor"], amount=values["amount"]
+            )
+        case "SettlerPaid":
+            return replay.SettlerPaid(
+                **where, round=values["round"], settler=values["settler"], amount=values["amount"]
+            )
+        case "RoundDropped":
+            return replay.RoundDropped(**where, round=values["round"])
+        case name:
+            raise DataLoss(f"the pool has an event {name} that the replay has no rule for")

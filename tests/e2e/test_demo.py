@@ -1,0 +1,100 @@
+"""The demo does what it prints: run as a user runs it, read as a program reads it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LINKLEARNER = Path(sys.executable).with_name("linklearner")
+
+
+def demo(home: Path, *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+    """Exit status, events, and what people would have seen."""
+    done = subprocess.run(
+        [LINKLEARNER, "demo", "--format", "json", *arguments],
+        cwd=ROOT, env={**os.environ, "LINKLEARNER_HOME": str(home)}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict[str, Any]], str]:
+    return demo(tmp_path_factory.mktemp("home"))
+
+
+def of(played: tuple[int, list[dict[str, Any]], str], name: str) -> list[dict[str, Any]]:
+    return [event for event in played[1] if event["event"] == name]
+
+
+def test_the_demo_ends_well(played: tuple[int, list[dict[str, Any]], str]) -> None:
+    assert played[0] == 0, played[2]
+    assert played[1][-1]["event"] == "done"
+
+
+def test_five_rounds_train_the_model_on_the_chain(played: tuple[int, list[dict[str, Any]], str]) -> None:
+    rounds = of(played, "round")
+    assert [one["version"] for one in rounds] == [2, 3, 4, 5, 6]
+    assert rounds[-1]["accuracy"] >= 0.93
+    assert all(person["verdict"] == "accepted" for one in rounds for person in one["contributors"])
+
+
+def test_contributors_are_paid_and_never_more_than_the_rounds_sum(
+    played: tuple[int, list[dict[str, Any]], str],
+) -> None:
+    for one in of(played, "round"):
+        paid = [int(person["paid_wei"]) for person in one["contributors"]]
+        assert min(paid) > 0
+        assert sum(paid) <= 1000 * 10**18
+
+
+def test_each_way_to_cheat_is_refused_with_the_chains_reason(played: tuple[int, list[dict[str, Any]], str]) -> None:
+    attempts = of(played, "attempt")
+    assert len(attempts) >= 8
+    assert all(attempt["refused"] and attempt["reason"] for attempt in attempts)
+
+
+def test_an_answer_names_the_newest_weights_and_the_gate_turns_others_away(
+    played: tuple[int, list[dict[str, Any]], str],
+) -> None:
+    [answer] = of(played, "inference")
+    newest = of(played, "round")[-1]
+    assert (answer["model_version"], answer["digest"]) == (newest["version"], newest["digest"])
+    assert {one["reason"] for one in answer["turned_away"]} <= {"Unauthenticated", "PermissionDenied", "NotEnoughStake"}
+    assert len(answer["turned_away"]) == 2
+
+
+def test_the_audit_recomputes_every_version(played: tuple[int, list[dict[str, Any]], str]) -> None:
+    [audit] = of(played, "verified")
+    assert (audit["versions"], audit["updates"]) == (6, 25)
+
+
+def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
+    code, _, seen = demo(tmp_path, "--rounds", "1")
+    assert code == 0, seen
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_runs_on_a_chain_as_narrow_as_an_artela_node(tmp_path: Path) -> None:
+    """No instant blocks, no filters, no queue: `--rpc` against a devchain in its strict mode with a block every half second."""
+    chain = subprocess.Popen(
+        [sys.executable, "-m", "services.devchain", "--port", "0", "--state", str(tmp_path / "chain.sqlite"),
+         "--strict-rpc", "--mining", "interval:0.5"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert chain.stdout is not None
+        url = chain.stdout.readline().split(" at ")[1].strip()
+        keys = json.loads((tmp_path / "chain.sqlite.keys.json").read_text())
+        key_file = tmp_path / "funded.key"
+        key_file.write_text(next(iter(keys.values())))
+        code, events, seen = demo(tmp_path / "home", "--rpc", url, "--key-file", str(key_file), "--rounds", "3")
+    finally:
+        chain.terminate()
+        chain.wait(10)
+    assert code == 0, seen
+    assert events[-1]["event"] == "done"
