@@ -149,6 +149,15 @@ Prepare = Callable[[], Awaitable[Call]]
 """Makes the call that a request sends; asked only while nothing is signed. May raise what the caller should see."""
 
 
+def always(call: Call) -> Prepare:
+    """For a request that knows its call beforehand."""
+
+    async def prepare() -> Call:
+        return call
+
+    return prepare
+
+
 class Outbox:
     """Sends each request exactly once. Made by `Outbox.open`."""
 
@@ -180,7 +189,7 @@ class Outbox:
                 log.info("request_resumed", request_id=request.request_id, kind=request.kind)
                 # if it has to be sent at another nonce, it is the same call, judged anew
                 call = replace(database.attempts(request.request_id)[-1].call, gas_limit=None)
-                outbox._start(request, _always(call))
+                outbox._start(request, always(call))
             try:
                 yield outbox
             finally:
@@ -684,13 +693,6 @@ async def _same_chain(path: Path, database: _Database, chain: Chain) -> None:
         raise InvalidConfig(
             f"the outbox {path} belongs to another chain (id {chain_id}, with another block {number}); choose another file"
         )
-
-
-def _always(call: Call) -> Prepare:
-    async def prepare() -> Call:
-        return call
-
-    return prepare
 
 
 def _told(refused: Refused) -> str:

@@ -1,0 +1,148 @@
+"""`python -m services.chain_gateway`: serves until SIGINT or SIGTERM, settings from LINKLEARNER_GATEWAY_*.
+
+`… create-account` makes an encrypted key, `… deploy` puts contracts, Aspect and a task on a chain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from linklearner import log
+from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from services.chain_gateway.chain import Chain
+from services.chain_gateway.config import Config
+from services.chain_gateway.deploy import Plan, TaskPlan, deploy, digits
+from services.chain_gateway.deployment import POOL, TOKEN
+from services.chain_gateway.gateway import Gateway
+from services.chain_gateway.keystore import Keystore, read_password
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="services.chain_gateway", description=__doc__)
+    commands = parser.add_subparsers(dest="command")
+    create = commands.add_parser("create-account", help="make an encrypted key in the keystore folder")
+    create.add_argument("--keystore", type=Path, required=True, help="folder of the keyfiles")
+    create.add_argument(
+        "--password-file",
+        type=Path,
+        required=True,
+        help="its first line is the password; made with 256 random bits if there is none",
+    )
+    create.add_argument("--count", type=int, default=1, help="how many accounts (default %(default)s)")
+    place = commands.add_parser("deploy", help="contracts, Aspect and a task; goes on where it was interrupted")
+    place.add_argument("--rpc", required=True, help="JSON-RPC endpoint of the chain")
+    place.add_argument(
+        "--key-file", type=Path, required=True, help="who owns and pays: a private key in hex or a keyfile"
+    )
+    place.add_argument("--password-file", type=Path, help="password of the key file, if it is encrypted")
+    place.add_argument("--out", type=Path, required=True, help="the deployment file to write")
+    place.add_argument("--outbox", type=Path, help="signed transactions (default: beside the deployment file)")
+    place.add_argument(
+        "--contributor", action="append", default=[], help="0x address to fund; may be given several times"
+    )
+    place.add_argument("--keystore", type=Path, help="keys of contributors: funded, and their stake is locked")
+    place.add_argument(
+        "--keystore-password-file", type=Path, help="password of that keystore (default: FOLDER/password)"
+    )
+    place.add_argument(
+        "--stake-units", type=int, default=1000, help="0.001 $LL each, for every contributor (default %(default)s)"
+    )
+    place.add_argument("--coin-wei", type=int, help="coin for every contributor (default: enough for 200 million gas)")
+    place.add_argument("--task", type=Path, help="JSON with the task's settings (default: digits)")
+    place.add_argument(
+        "--hold", action="store_true", help="stop before the first weights, so that others can lock stake first"
+    )
+    return parser.parse_args(argv)
+
+
+async def serve(config: Config) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Gateway.start(config) as gateway:
+        print(f"chain_gateway {gateway.address}", flush=True)
+        await stop.wait()
+
+
+def create_accounts(options: argparse.Namespace) -> None:
+    fresh = not options.password_file.exists()
+    password = Keystore.new_password(options.password_file) if fresh else read_password(options.password_file)
+    # 64 hex digits are taken for a password that this command has made earlier
+    random = len(password) == 64 and set(password) <= set("0123456789abcdef")
+    for _ in range(options.count):
+        print("0x" + Keystore.create(options.keystore, password, random_password=random).hex())
+
+
+async def place(options: argparse.Namespace) -> None:
+    owner = Keystore.of_key_file(
+        options.key_file, None if options.password_file is None else read_password(options.password_file)
+    )
+    contributors = None
+    if options.keystore is not None:
+        password_file = options.keystore_password_file or options.keystore / "password"
+        contributors = Keystore.unlock(options.keystore, read_password(password_file))
+    addresses = [_address(text) for text in options.contributor]
+    addresses += [a for a in (contributors.addresses if contributors else ()) if a not in addresses]
+    task = digits(quorum=max(1, len(addresses))) if options.task is None else TaskPlan.from_json(_text(options.task))
+    plan = Plan(
+        task=task,
+        contributors=addresses,
+        stake_units=options.stake_units,
+        coin_wei=options.coin_wei,
+        load=not options.hold,
+    )
+    async with Chain.connect(options.rpc, (POOL, TOKEN)) as chain:
+        deployment = await deploy(
+            chain,
+            owner,
+            options.outbox or options.out.with_name(options.out.name + ".outbox"),
+            plan,
+            contributors=contributors,
+            deployment_path=options.out,
+            progress=lambda name, done, total: print(f"[{done}/{total}] {name}", file=sys.stderr, flush=True),
+        )
+    print(f"pool 0x{deployment.pool.hex()} aspect 0x{deployment.aspect.hex()}; written to {options.out}")
+
+
+def _address(text: str) -> bytes:
+    try:
+        address = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        address = b""
+    if len(address) != 20:
+        raise InvalidConfig(f"{text!r} is no address (0x and 40 hex digits)")
+    return address
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise InvalidConfig(f"cannot read {path}: {error.strerror}") from None
+
+
+def main() -> int:
+    options = arguments()
+    try:
+        if options.command == "create-account":
+            create_accounts(options)
+        elif options.command == "deploy":
+            log.configure(service="chain_gateway", level="warning")
+            asyncio.run(place(options))
+        else:
+            config = Config.from_environment(os.environ)
+            log.configure(service="chain_gateway", level=config.log_level)
+            asyncio.run(serve(config))
+    except LinkLearnerError as error:
+        print(f"chain_gateway: {error.message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

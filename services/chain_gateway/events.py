@@ -1,0 +1,205 @@
+"""The pool's history as far as it is known here: raw logs in SQLite, followed from a stored cursor.
+
+Nothing is believed that did not come from `eth_getLogs` over a range that ends at the cursor; being woken up only makes the next look come
+sooner. With a witness, a second node must give the same logs before they are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from linklearner.abi import Interface
+from linklearner.domain.errors import DataLoss, Unavailable
+from services.chain_gateway.chain import LOG_RANGE, Chain, Log
+
+_LAG_BLOCKS: Final = 20
+"""Blocks that the node may be behind what it told before: a node behind a load balancer may be."""
+
+log = structlog.get_logger()
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cursor (pool BLOB PRIMARY KEY, block INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS event (
+    block INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    task BLOB NOT NULL,
+    second BLOB NOT NULL,
+    transaction_hash BLOB NOT NULL,
+    topics BLOB NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (block, position)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS event_of ON event (name, task, second);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of the pool, decoded."""
+
+    name: str
+    block: int
+    position: int
+    """Of the log in its block."""
+    transaction: bytes
+    values: dict[str, Any]
+
+
+class EventIndex:
+    """Made by `EventIndex.open`. One pool, one file (the outbox's will do)."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        chain: Chain,
+        pool: bytes,
+        interface: Interface,
+        witness: Chain | None,
+    ) -> None:
+        self._connection = connection
+        self._chain = chain
+        self._witness = witness
+        self._pool = pool
+        self._interface = interface
+        self._syncing = asyncio.Lock()
+        self._grown = asyncio.Condition()
+        self._poke = asyncio.Event()
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls,
+        path: Path,
+        chain: Chain,
+        pool: bytes,
+        interface: Interface,
+        *,
+        first_block: int,
+        witness: Chain | None = None,
+    ) -> Iterator[EventIndex]:
+        """first_block: of the pool's deployment. witness: a second node that must agree."""
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            # A lost commit is fetched again, so this connection need not wait for the disk.
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(_SCHEMA)
+            connection.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", (pool, first_block - 1))
+            yield cls(connection, chain, pool, interface, witness)
+
+    @property
+    def cursor(self) -> int:
+        """All blocks up to this one are known."""
+        row = self._connection.execute("SELECT block FROM cursor WHERE pool = ?", (self._pool,)).fetchone()
+        return int(row[0])
+
+    async def sync(self, at_least: int = 0) -> int:
+        """Reads on to the newest block and returns it. at_least: a block that must be known afterwards.
+
+        Raises Unavailable if the node is behind that block, or behind what it told before; DataLoss if the witness tells otherwise.
+        """
+        async with self._syncing:
+            cursor = self.cursor
+            head = await self._chain.head_number()
+            if self._witness is not None:
+                head = min(head, await self._witness.head_number())
+            if head < max(at_least, cursor - _LAG_BLOCKS):
+                raise Unavailable(
+                    f"the chain at {self._chain.shown_url} is at block {head} and was at {max(at_least, cursor)} before; retry",
+                    facts={"head": head, "known": max(at_least, cursor)},
+                )
+            while cursor < head:
+                last = min(cursor + LOG_RANGE, head)
+                self._keep(await self._logs(cursor + 1, last), last)
+                cursor = last
+                async with self._grown:
+                    self._grown.notify_all()
+            return cursor
+
+    async def _logs(self, first: int, last: int) -> list[Log]:
+        logs = await self._chain.logs(self._pool, first, last)
+        if self._witness is not None and logs != await self._witness.logs(self._pool, first, last):
+            raise DataLoss(
+                f"two nodes tell different histories of blocks {first} to {last}: {self._chain.shown_url} and {self._witness.shown_url}; "
+                "trust neither until you know which one lies",
+                facts={"first": first, "last": last},
+            )
+        return logs
+
+    def _keep(self, logs: list[Log], last: int) -> None:
+        rows = []
+        for entry in logs:
+            decoded = self._interface.decode_log(entry.topics, entry.data)
+            if decoded is None or "task" not in decoded.values:
+                continue
+            second = entry.topics[2] if len(entry.topics) > 2 else b""
+            rows.append(
+                (
+                    entry.block_number,
+                    entry.index,
+                    decoded.name,
+                    entry.topics[1],
+                    second,
+                    entry.transaction_hash,
+                    b"".join(entry.topics),
+                    entry.data,
+                )
+            )
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._connection.execute("UPDATE cursor SET block = ? WHERE pool = ?", (last, self._pool))
+        self._connection.execute("COMMIT")
+
+    def find(
+        self, name: str, task: int | None = None, *, second: int | None = None, above: int | None = None
+    ) -> list[Event]:
+        """Events of one name, in the order of the chain. second, above: what the second indexed number (round, version) is, or exceeds."""
+        where = "name = ?"
+        parameters: list[str | bytes] = [name]
+        for clause, number in (("task = ?", task), ("second = ?", second), ("second > ?", above)):
+            if number is not None:
+                where += f" AND {clause}"
+                parameters.append(number.to_bytes(32, "big"))
+        rows = self._connection.execute(
+            f"SELECT block, position, transaction_hash, topics, data FROM event WHERE {where} ORDER BY block, position",
+            parameters,
+        ).fetchall()
+        return [self._event(*row) for row in rows]
+
+    def _event(self, block: int, position: int, transaction: bytes, topics: bytes, data: bytes) -> Event:
+        words = [topics[start : start + 32] for start in range(0, len(topics), 32)]
+        decoded = self._interface.decode_log(words, data)
+        assert decoded is not None  # it was when it was kept
+        return Event(decoded.name, block, position, transaction, decoded.values)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until blocks were read, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self._grown:
+                await self._grown.wait()
+
+    def poke(self) -> None:
+        """Something happened: look now."""
+        self._poke.set()
+
+    async def follow(self, poll_s: float) -> None:
+        """Reads on for ever, every `poll_s` seconds or when poked. A chain that is away, or a witness that disagrees, is waited for."""
+        trouble = ""
+        while True:
+            try:
+                await self.sync()
+                trouble = ""
+            except (Unavailable, DataLoss) as error:
+                if error.message != trouble:
+                    log.warning("not_following", reason=error.reason, detail=error.message)
+                trouble = error.message
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._poke.wait(), poll_s)
+            self._poke.clear()

@@ -1,0 +1,140 @@
+"""A running gateway, from settings to graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from linklearner.domain.errors import InvalidConfig, NotFound, Unavailable
+from linklearner.rpc.server import RpcServer
+from linklearner.v1.chain_gateway_pb2_grpc import add_ChainGatewayServiceServicer_to_server
+from services.chain_gateway.chain import Chain
+from services.chain_gateway.config import Config
+from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.events import EventIndex
+from services.chain_gateway.keystore import Keystore, read_password
+from services.chain_gateway.ledger import Ledger
+from services.chain_gateway.outbox import Outbox, Patience
+from services.chain_gateway.servicer import SERVICE, ChainGatewayServicer
+from services.chain_gateway.settler import AutoSettler
+
+READY_LAG_BLOCKS: Final = 20
+"""Blocks of history that may be unread while ready: a busy chain makes one while we look."""
+QUIET: Final = (f"/{SERVICE}/GetChain", f"/{SERVICE}/GetBalance")
+"""Asked by model servers every few seconds."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """address: host:port of the gRPC server."""
+
+    address: str
+    ledger: Ledger
+    server: RpcServer
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def start(config: Config, *, patience: Patience | None = None) -> AsyncIterator[Gateway]:
+        """Serves for the length of the block; ready once the chain has answered and its history is known.
+
+        Raises InvalidConfig for settings, files, passwords, a port in use or a deployment on another chain; Unavailable if nobody answers
+        at the chain's URL.
+        """
+        keystore = Keystore.unlock(config.keystore, read_password(config.password_file))
+        deployment = Deployment.load(config.deployment)
+        async with contextlib.AsyncExitStack() as stack:
+            chain = await stack.enter_async_context(Chain.connect(config.rpc_url, (POOL, TOKEN)))
+            await _check_deployment(chain, deployment)
+            witness = None
+            if config.witness_rpc_url:
+                witness = await stack.enter_async_context(Chain.connect(config.witness_rpc_url, (POOL, TOKEN)))
+                await _check_deployment(witness, deployment)
+            patience = patience or Patience(receipt_s=config.receipt_s)
+            outbox = await stack.enter_async_context(Outbox.open(config.outbox, chain, keystore, patience))
+            events = stack.enter_context(
+                EventIndex.open(
+                    config.outbox, chain, deployment.pool, POOL, first_block=deployment.block, witness=witness
+                )
+            )
+            ledger = Ledger(chain, outbox, events, deployment, max_head_age_s=config.max_head_age_s)
+            servicer = ChainGatewayServicer(ledger)
+            server = RpcServer(
+                config.listen,
+                lambda grpc_server: add_ChainGatewayServiceServicer_to_server(servicer, grpc_server),
+                (SERVICE,),
+                quiet=QUIET,
+            )
+            await stack.enter_async_context(server)
+            jobs = {
+                "follow": events.follow(config.poll_s),
+                "readiness": _watch_readiness(ledger, server, config.poll_s),
+            }
+            if config.auto_settle:
+                jobs["settle"] = AutoSettler(ledger).run()
+            work = [_background(server, job, name) for name, job in jobs.items()]
+            stack.push_async_callback(_cancel, work)
+            log.info(
+                "gateway_started",
+                address=server.address,
+                chain_id=chain.chain_id,
+                pool="0x" + deployment.pool.hex(),
+                accounts=["0x" + account.hex() for account in keystore.addresses],
+            )
+            yield Gateway(server.address, ledger, server)
+
+
+async def _check_deployment(chain: Chain, deployment: Deployment) -> None:
+    if chain.chain_id != deployment.chain_id:
+        raise InvalidConfig(
+            f"the deployment is on chain {deployment.chain_id}, {chain.shown_url} is chain {chain.chain_id}; choose the right one"
+        )
+    for name in ("pool", "token"):
+        if not await chain.code(getattr(deployment, name)):
+            raise InvalidConfig(
+                f"there is no contract at the {name}'s address 0x{getattr(deployment, name).hex()} on {chain.shown_url}; "
+                "the deployment file belongs to another chain, or to one that began anew: deploy again"
+            )
+
+
+async def _watch_readiness(ledger: Ledger, server: RpcServer, poll_s: float) -> None:
+    """Ready while the chain answers, is not stale, and what it tells is known here."""
+    ready: bool | None = None
+    while True:
+        try:
+            head = await ledger.head()
+            now = ledger.events.cursor >= head.number - READY_LAG_BLOCKS
+            reason = "" if now else "history is being read"
+        except (Unavailable, NotFound) as error:
+            now, reason = False, error.message
+        if now != ready:
+            log.info("ready" if now else "not_ready", reason=reason)
+            await server.set_ready(now)
+            ready = now
+        await asyncio.sleep(poll_s if ready else min(poll_s, 0.1))
+
+
+def _background(server: RpcServer, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Runs for as long as the gateway. If it ends by itself that is a bug: said loudly, and the gateway is not ready any more."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.error("background_died", task=name, exc_info=task.exception())
+            deaths.append(asyncio.ensure_future(server.set_ready(False)))
+
+    deaths: list[asyncio.Future[None]] = []
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(ended)
+    return task
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,643 @@
+"""The use cases: what a gateway does for those who hold no key.
+
+Everything that sends goes through the outbox under the caller's request_id; everything that reads names the block it was read at or comes
+from the event index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+from eth_hash.auto import keccak
+
+from linklearner.abi import Interface
+from linklearner.domain.digest import model_digest
+from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, NotFound, Refused, Unavailable
+from linklearner.domain.model import ModelVersion
+from linklearner.domain.rounds import Terms
+from linklearner.domain.shape import Shape
+from linklearner.domain.update import Update
+from services.chain_gateway.aspect import read_weights
+from services.chain_gateway.chain import Call, Chain, Head
+from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.events import Event, EventIndex
+from services.chain_gateway.outbox import Outbox, Outcome, Prepare, Request, State, always
+
+MAX_CALLER_REQUEST_ID: Final = 128
+STANDSTILL_S: Final = 2.0
+"""A chain without a new block for so long makes none unless asked; Artela makes one a second at least."""
+CACHED_WEIGHT_BYTES: Final = 256 << 20
+"""Weights of verified versions kept in memory, and calldata of submissions beside them: so that five trainers cost one read."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """A transaction that landed. length: bytes of it as signed."""
+
+    transaction: bytes
+    block: int
+    gas_used: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class StakeStatus:
+    """Units. unlocking_round: the round after which `unlocking` may be withdrawn."""
+
+    eligible: int
+    locked: int
+    unlocking: int
+    unlocking_round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """$LL and the chain's coin, wei; stake is None where no task was asked for."""
+
+    token: int
+    coin: int
+    stake: StakeStatus | None
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStatus:
+    """Where the open round stands; stakes in units, first_update_s Unix seconds or 0."""
+
+    round: int
+    accepted: int
+    present: int
+    eligible: int
+    merged_groups: int
+    first_update_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """version: the number of the newest weights, 0 while the first ones are being loaded; announced: the same with its digest."""
+
+    task: int
+    model: str
+    shape: Shape
+    terms: Terms
+    version: int
+    announced: ModelVersion | None
+    round: RoundStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An accepted update. weight, effective: units."""
+
+    mined: Mined
+    digest: bytes
+    round: int
+    weight: int
+    effective: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Our transactions, one per group that we merged, and the version that came of it."""
+
+    mined: tuple[Mined, ...]
+    version: ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One accepted update of a round. paid: wei, None while the round is open."""
+
+    contributor: bytes
+    digest: bytes
+    weight: int
+    effective: int
+    mined: Mined
+    update_bytes: int
+    paid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round, open or over. settler_paid: wei."""
+
+    round: int
+    base_version: int
+    contributions: tuple[Contribution, ...]
+    version: ModelVersion | None
+    settlements: tuple[Mined, ...]
+    settler: bytes
+    settler_paid: int
+    dropped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The calldata of an accepted update."""
+
+    header: bytes = field(repr=False)
+    groups: tuple[bytes, ...] = field(repr=False)
+    mined: Mined
+
+
+class Ledger:
+    """All that a gateway does with one deployment."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        outbox: Outbox,
+        events: EventIndex,
+        deployment: Deployment,
+        *,
+        max_head_age_s: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """max_head_age_s: refuse to work on a chain whose newest block is older; 0 for a chain that makes blocks on demand only."""
+        self.chain = chain
+        self.deployment = deployment
+        self.events = events
+        self._outbox = outbox
+        self._max_head_age_s = max_head_age_s
+        self._clock = clock
+        self._weights = _Kept[tuple[int, int], bytes](CACHED_WEIGHT_BYTES, len)
+        self._submissions = _Kept[bytes, Submission](CACHED_WEIGHT_BYTES, lambda kept: sum(map(len, kept.groups)))
+        self._mined = _Kept[bytes, Mined](100_000, lambda _: 1)
+        self._shapes: dict[int, Shape] = {}
+
+    @property
+    def accounts(self) -> tuple[bytes, ...]:
+        return self._outbox.accounts
+
+    # -- reading
+
+    async def head(self) -> Head:
+        """The newest block. Raises Unavailable if it is older than it may be."""
+        head = await self.chain.head()
+        age = self._clock() - head.time_s
+        if 0 < self._max_head_age_s < age:
+            raise Unavailable(
+                f"the chain's newest block {head.number} is {age:.0f} s old, {self._max_head_age_s:g} s are allowed: "
+                "the node is stuck or lagging behind",
+                reason="StaleChain",
+                facts={"head": head.number, "age_s": int(age)},
+            )
+        return head
+
+    async def balance(self, account: bytes, task: int) -> Balance:
+        """The stake is read too unless task is 0. Raises NotFound for an unknown task."""
+        block = (await self.head()).number
+        token, coin = await asyncio.gather(
+            self._view(TOKEN, self.deployment.token, "balanceOf", account, block=block),
+            self.chain.balance(account, block),
+        )
+        stake = await self.stake(account, task, block) if task else None
+        return Balance(token["0"], coin, stake, block)
+
+    async def stake(self, account: bytes, task: int, block: int | None = None) -> StakeStatus:
+        """Raises NotFound for an unknown task."""
+        stake, unlocking = await asyncio.gather(
+            self._pool("stakeOf", task, account, block=block), self._pool("unlockingOf", task, account, block=block)
+        )
+        return StakeStatus(stake["eligible"], stake["locked"], unlocking["units"], unlocking["round"])
+
+    async def task(self, task: int) -> Task:
+        """Raises NotFound for an unknown task."""
+        block = (await self.head()).number
+        status = (await self._pool("taskOf", task, block=block))["status"]
+        await self.events.sync(block)
+        opened = self._opened(task)
+        version: int = status["version"]
+        return Task(
+            task,
+            opened.values["model"],
+            self.shape(task),
+            _terms(opened.values["terms"]),
+            version,
+            self._version(task, version) if version else None,
+            RoundStatus(
+                status["round"],
+                status["accepted"],
+                status["present"],
+                status["eligible"],
+                status["merged"],
+                status["firstAt"],
+            ),
+        )
+
+    def tasks(self) -> tuple[int, ...]:
+        """The tasks that are known so far."""
+        return tuple(event.values["task"] for event in self.events.find("TaskOpened"))
+
+    def shape(self, task: int) -> Shape:
+        """Of a task whose opening is known. Raises NotFound."""
+        if task not in self._shapes:
+            self._shapes[task] = Shape.decode(self._opened(task).values["shape"])
+        return self._shapes[task]
+
+    async def model(self, task: int, version: int) -> tuple[ModelVersion, bytes]:
+        """A version (0: the newest) and its weights, little-endian int16, whose digest has been checked.
+
+        Raises NotFound for an unknown version or one whose state the node no longer has, DataLoss if the weights are others than announced.
+        """
+        head = (await self.head()).number
+        await self.events.sync(head)
+        self._opened(task)
+        announced = self._version(task, version)
+        key = (task, announced.version)
+        data = self._weights.get(key)
+        if data is None:
+            data = await self._read_weights(announced, head)
+            self._weights.put(key, data)
+        return announced, data
+
+    async def _read_weights(self, announced: ModelVersion, head: int) -> bytes:
+        shape = self.shape(announced.task)
+        # At the newest block if that still is this version (old state may be pruned), else at the block that announced it.
+        for block in (head, announced.block_number):
+            weights = await read_weights(self.chain, self.deployment.aspect, announced.task, shape, block)
+            if (weights.version, weights.merged_groups) == (announced.version, 0):
+                break
+        else:
+            raise NotFound(
+                f"version {announced.version} of task {announced.task} stands at the end of no block: the next one began in the same",
+                reason="StateGone",
+            )
+        digest = model_digest(np.frombuffer(weights.data, "<i2"), shape)
+        if digest != announced.digest:
+            raise DataLoss(
+                f"the chain's weights of task {announced.task}, version {announced.version}, do not give the announced digest",
+                facts={"announced": "0x" + announced.digest.hex(), "actual": "0x" + digest.hex(), "block": block},
+            )
+        return weights.data
+
+    async def watch_versions(self, task: int, after: int) -> AsyncIterator[ModelVersion]:
+        """Every version above `after`, oldest first, for ever. Raises NotFound for an unknown task."""
+        await self.events.sync()
+        self._opened(task)
+        while True:
+            for event in self.events.find("ModelUpdated", task, above=after):
+                announced = _announced(event)
+                after = announced.version
+                yield announced
+            await self.events.wait(60.0)
+
+    async def round(self, task: int, number: int) -> Round:
+        """A round with its contributions; 0: the open one. Raises NotFound for a round that has not begun."""
+        head = (await self.head()).number
+        status = (await self._pool("taskOf", task, block=head))["status"]
+        await self.events.sync(head)
+        number = number or status["round"]
+        if not 1 <= number <= status["round"]:
+            raise NotFound(
+                f"task {task} has rounds 1 to {status['round']}, not {number}"
+                if status["round"]
+                else f"task {task} has no round yet: its first weights are being loaded"
+            )
+        merges = self.events.find("GroupMerged", task, second=number)
+        versions = [_announced(event) for event in self.events.find("ModelUpdated", task)]
+        made = self._made_by(task, number)
+        dropped = self.events.find("RoundDropped", task, second=number)
+        if made is not None:
+            base = made.version - 1
+        else:
+            end = dropped[0].block if dropped else head
+            base = max((version.version for version in versions if version.block_number <= end), default=0)
+        paid = {
+            event.values["contributor"]: event.values["amount"]
+            for event in self.events.find("ContributionPaid", task, second=number)
+        }
+        fee = self.events.find("SettlerPaid", task, second=number)
+        contributions = []
+        for event in self.events.find("UpdateAccepted", task, second=number):
+            submission = await self.submission(event.transaction)
+            contributor = event.values["contributor"]
+            contributions.append(
+                Contribution(
+                    contributor,
+                    event.values["digest"],
+                    event.values["weight"],
+                    event.values["effective"],
+                    submission.mined,
+                    len(submission.header) + sum(map(len, submission.groups)),
+                    paid.get(contributor) if made is not None else None,
+                )
+            )
+        settlements = tuple([await self._transaction(event.transaction) for event in merges])
+        settler = b""
+        if made is not None:
+            settler = fee[0].values["settler"] if fee else (await self.chain.landed(merges[-1].transaction)).sender
+        return Round(
+            number,
+            base,
+            tuple(contributions),
+            made,
+            settlements,
+            settler,
+            fee[0].values["amount"] if fee else 0,
+            bool(dropped),
+        )
+
+    async def submission(self, transaction: bytes) -> Submission:
+        """What an accepted update's transaction carried."""
+        kept = self._submissions.get(transaction)
+        if kept is not None:
+            return kept
+        landed, mined = await asyncio.gather(self.chain.landed(transaction), self._transaction(transaction))
+        if landed.call.to != self.deployment.pool:
+            raise DataLoss(f"transaction 0x{transaction.hex()} made the pool accept an update and does not go to it")
+        values = POOL.decode_call(landed.call.data).values
+        submission = Submission(values["header"], values["groups"], mined)
+        self._submissions.put(transaction, submission)
+        return submission
+
+    async def _transaction(self, transaction: bytes) -> Mined:
+        kept = self._mined.get(transaction)
+        if kept is None:
+            landed, receipt = await asyncio.gather(self.chain.landed(transaction), self.chain.receipt(transaction))
+            if receipt is None:
+                raise Unavailable(f"the node has transaction 0x{transaction.hex()} and no receipt for it yet; retry")
+            kept = Mined(transaction, receipt.block_number, receipt.gas_used, landed.length)
+            self._mined.put(transaction, kept)
+        return kept
+
+    # -- sending
+
+    async def submit_update(self, request_id: str, account: bytes, update: bytes) -> Submitted:
+        """Sends one update. Raises InvalidUpdate for bytes that the task cannot read, Refused with the chain's reason."""
+
+        async def prepare() -> Call:
+            return await self.submit_call(update)
+
+        outcome = await self._send(request_id, account, "submit", update, prepare)
+        accepted = next(
+            decoded.values
+            for entry in outcome.receipt.logs
+            if (decoded := POOL.decode_log(entry.topics, entry.data)) and decoded.name == "UpdateAccepted"
+        )
+        self.events.poke()
+        return Submitted(
+            _mined(outcome), accepted["digest"], accepted["round"], accepted["weight"], accepted["effective"]
+        )
+
+    async def submit_call(self, update: bytes) -> Call:
+        """The transaction that submits an update. Raises InvalidUpdate, NotFound for its task."""
+        if len(update) < 18:
+            raise InvalidUpdate(f"an update begins with 18 bytes of header, these are {len(update)}")
+        task = int.from_bytes(update[2:10], "big")
+        await self._know(task)
+        shape = self.shape(task)
+        decoded = Update.decode(update, shape)
+        data = POOL.encode_call(
+            "submit", task, decoded.digest(shape), decoded.header(shape), list(decoded.groups(shape))
+        )
+        return Call(self.deployment.pool, data)
+
+    async def settle(self, request_id: str, account: bytes, task: int, number: int) -> Settled:
+        """Settles a round, group after group; groups that others merge meanwhile are theirs.
+
+        Raises Refused: WrongRound if it is not the open one, RoundNotOver, NoUpdates.
+        """
+        contents = task.to_bytes(8, "big") + number.to_bytes(8, "big")
+        _check_request_id(request_id)
+        await self._know(task)
+        mined: list[Mined] = []
+        merged = await self._merged(task, number)
+        for group in range(self.shape(task).group_count):
+            step = f"{request_id}/group/{group}"
+            if group < merged and self._outbox.state(step) in (None, State.PLANNED, State.REFUSED):
+                continue  # somebody else did this one
+            request = Request(request_id=step, account=account, kind="settle", contents=contents)
+            try:
+                outcome = await self._settle_group(request, partial(self.settle_call, task, number, group))
+            except Refused as refused:
+                if refused.reason == "WrongGroup" and await self._merged(task, number) > group:
+                    continue
+                if refused.reason == "WrongRound" and mined:
+                    break  # somebody else did the groups that were left
+                raise
+            mined.append(_mined(outcome))
+        await self.events.sync(max((part.block for part in mined), default=0))
+        made = self._made_by(task, number)
+        if made is None:
+            raise Unavailable(f"round {number} of task {task} is merged in part; repeat the request to go on")
+        if not mined:
+            raise Refused(f"round {number} of task {task} was settled by others meanwhile", reason="WrongRound")
+        return Settled(tuple(mined), made)
+
+    async def _settle_group(self, request: Request, prepare: Prepare) -> Outcome:
+        try:
+            return await self._fulfil(request, prepare)
+        except Refused as refused:
+            ends_at = int(refused.facts.get("endsAt", 0))
+            if refused.reason != "RoundNotOver" or not await self._stands_still_before(ends_at):
+                raise
+        # A chain that makes blocks on demand only stands still in time, too: the round ends with the block that we cause.
+        tick = Request(request_id=f"{request.request_id}/{ends_at}", account=request.account, kind="tick", contents=b"")
+        await self._fulfil(tick, always(Call(request.account)))
+        return await self._fulfil(request, prepare)
+
+    async def _stands_still_before(self, time_s: int) -> bool:
+        """Whether the chain's clock is before a time that has passed, and no block comes to change that."""
+        if self._clock() < time_s:
+            return False
+        before = await self.chain.head()
+        await asyncio.sleep(STANDSTILL_S)
+        return before.time_s < time_s and (await self.chain.head()).number == before.number
+
+    async def _merged(self, task: int, number: int) -> int:
+        """Groups of a round that are merged: all of them once it is over."""
+        status = (await self._pool("taskOf", task))["status"]
+        merged: int = status["merged"] if status["round"] == number else self.shape(task).group_count
+        return merged
+
+    def _made_by(self, task: int, number: int) -> ModelVersion | None:
+        versions = map(_announced, self.events.find("ModelUpdated", task))
+        return next((version for version in versions if version.round == number), None)
+
+    async def settle_call(self, task: int, number: int, group: int) -> Call:
+        """The transaction that merges one group of a round, from the chain's history. Raises Refused (WrongRound)."""
+        await self.events.sync()
+        current = (await self._pool("taskOf", task))["status"]["round"]
+        if current != number:
+            raise Refused(
+                f"round {number} of task {task} is not the open one, round {current} is",
+                reason="WrongRound",
+                facts={"given": number, "current": current},
+            )
+        accepted = self.events.find("UpdateAccepted", task, second=number)
+        submissions = await asyncio.gather(*(self.submission(event.transaction) for event in accepted))
+        updates = [
+            (
+                event.values["contributor"],
+                event.values["weight"],
+                event.values["effective"],
+                submission.header,
+                [bytes(keccak(part)) for part in submission.groups],
+                submission.groups[group],
+            )
+            for event, submission in zip(accepted, submissions, strict=True)
+        ]
+        return Call(self.deployment.pool, POOL.encode_call("settle", task, number, group, updates))
+
+    async def lock(self, request_id: str, account: bytes, task: int, units: int) -> tuple[Mined, StakeStatus]:
+        """The pool needs no approval to lock its caller's $LL."""
+        return await self._stake_call(request_id, account, task, "lock", task, units)
+
+    async def unlock(self, request_id: str, account: bytes, task: int, units: int) -> tuple[Mined, StakeStatus]:
+        return await self._stake_call(request_id, account, task, "unlock", task, units)
+
+    async def withdraw(self, request_id: str, account: bytes, task: int) -> tuple[Mined, StakeStatus]:
+        return await self._stake_call(request_id, account, task, "withdraw", task)
+
+    async def _stake_call(
+        self, request_id: str, account: bytes, task: int, name: str, *arguments: int
+    ) -> tuple[Mined, StakeStatus]:
+        contents = b"".join(argument.to_bytes(8, "big") for argument in arguments)
+
+        async def prepare() -> Call:
+            await self._know(task)
+            return Call(self.deployment.pool, POOL.encode_call(name, *arguments))
+
+        outcome = await self._send(request_id, account, name, contents, prepare)
+        self.events.poke()
+        return _mined(outcome), await self.stake(account, task)
+
+    async def transfer_token(self, request_id: str, account: bytes, to: bytes, amount: int) -> Mined:
+        """$LL, wei."""
+        contents = to + amount.to_bytes(32, "big")
+        call = Call(self.deployment.token, TOKEN.encode_call("transfer", to, amount))
+        return _mined(await self._send(request_id, account, "transfer token", contents, always(call)))
+
+    async def transfer_coin(self, request_id: str, account: bytes, to: bytes, amount: int) -> Mined:
+        """The chain's coin, wei."""
+        contents = to + amount.to_bytes(32, "big")
+        return _mined(await self._send(request_id, account, "transfer coin", contents, always(Call(to, value=amount))))
+
+    async def _send(self, request_id: str, account: bytes, kind: str, contents: bytes, prepare: Prepare) -> Outcome:
+        _check_request_id(request_id)
+        return await self._fulfil(
+            Request(request_id=request_id, account=account, kind=kind, contents=contents), prepare
+        )
+
+    async def _fulfil(self, request: Request, prepare: Prepare) -> Outcome:
+        async def prepared() -> Call:
+            await self.head()  # not on a chain that has stopped
+            return await prepare()
+
+        return await self._outbox.fulfil(request, prepared)
+
+    # -- inside
+
+    async def _know(self, task: int) -> None:
+        """Raises NotFound if the task does not exist."""
+        if not self.events.find("TaskOpened", task):
+            await self._pool("termsOf", task)  # says whether it exists
+            await self.events.sync()
+
+    def _opened(self, task: int) -> Event:
+        found = self.events.find("TaskOpened", task)
+        if not found:
+            raise NotFound(f"there is no task {task} at this pool", reason="UnknownTask", facts={"task": task})
+        return found[0]
+
+    def _version(self, task: int, version: int) -> ModelVersion:
+        """0: the newest. Raises NotFound."""
+        found = self.events.find("ModelUpdated", task, second=version or None)
+        if not found:
+            newest = len(self.events.find("ModelUpdated", task))
+            raise NotFound(
+                f"task {task} has versions 1 to {newest}, not {version}"
+                if newest
+                else f"task {task} has no version yet: its first weights are being loaded",
+                reason="UnknownVersion",
+                facts={"task": task, "version": version, "newest": newest},
+            )
+        return _announced(found[-1])
+
+    async def _pool(self, name: str, *arguments: Any, block: int | None = None) -> dict[str, Any]:
+        try:
+            return await self._view(POOL, self.deployment.pool, name, *arguments, block=block)
+        except Refused as refused:
+            if refused.reason == "UnknownTask":
+                raise NotFound(refused.message, reason=refused.reason, facts=refused.facts) from None
+            raise
+
+    async def _view(
+        self, interface: Interface, to: bytes, name: str, *arguments: Any, block: int | None
+    ) -> dict[str, Any]:
+        answer = await self.chain.call(to, interface.encode_call(name, *arguments), block=block)
+        try:
+            return interface.decode_result(name, answer)
+        except InvalidInput as error:
+            raise DataLoss(
+                f"there is no such contract at 0x{to.hex()} on this chain ({error.message}); does the deployment file belong to it?"
+            ) from error
+
+
+class _Kept(Generic[K, V]):
+    """The values used last, up to a bound on the sum of their sizes."""
+
+    def __init__(self, bound: int, size: Callable[[V], int]) -> None:
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._size = size
+        self._left = bound
+
+    def get(self, key: K) -> V | None:
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        if key in self._values:
+            return
+        self._values[key] = value
+        self._left -= self._size(value)
+        while self._left < 0 and len(self._values) > 1:
+            self._left += self._size(self._values.popitem(last=False)[1])
+
+
+def _check_request_id(request_id: str) -> None:
+    if not 1 <= len(request_id) <= MAX_CALLER_REQUEST_ID:
+        raise InvalidInput(f"a request_id has 1 to {MAX_CALLER_REQUEST_ID} characters, not {len(request_id)}")
+
+
+def _mined(outcome: Outcome) -> Mined:
+    receipt = outcome.receipt
+    return Mined(receipt.transaction_hash, receipt.block_number, receipt.gas_used, outcome.length)
+
+
+def _announced(event: Event) -> ModelVersion:
+    values = event.values
+    return ModelVersion(
+        task=values["task"],
+        version=values["version"],
+        digest=values["digest"],
+        round=values["round"],
+        block_number=event.block,
+        accepted_count=values["accepted"],
+        saturated_count=values["saturated"],
+    )
+
+
+def _terms(values: dict[str, Any]) -> Terms:
+    return Terms(
+        rule=values["rule"],
+        quorum=values["quorum"],
+        max_updates=values["maxUpdates"],
+        round_seconds=values["roundSeconds"],
+        drop_seconds=values["dropSeconds"],
+        min_stake=values["minStake"],
+        settler_bps=values["settlerBps"],
+        reward=values["reward"],
+    )

@@ -1,0 +1,121 @@
+"""A small real HTTP proxy in front of a devchain that misbehaves as an Artela node was seen to."""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from eth_hash.auto import keccak
+
+
+@dataclass
+class QuirkyNode:
+    """Forwards everything, but for what is switched on."""
+
+    upstream: str
+    url: str = ""
+    swallow: int = 0
+    """So many next transactions are taken without an error and never mined."""
+    panic: int = 0
+    """So many next transactions use their nonce and never get a receipt."""
+    lose_answers: int = 0
+    """So many next transactions arrive, but the connection breaks before the answer."""
+    break_sends: int = 0
+    """So many next transactions do not arrive: the connection breaks."""
+    refuse_sends: int = 0
+    """So many next transactions are refused for a reason nobody has heard of."""
+    down: bool = False
+    hide_receipts: int = 0
+    """So many next questions for receipts find none."""
+    estimate_extra: int = 0
+    """Gas added to every estimate."""
+    calls: Counter[str] = field(default_factory=Counter)
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: list[bytes] = field(default_factory=list)
+    """Every transaction handed in, in order."""
+    _seen: set[bytes] = field(default_factory=set)
+    _hidden: set[str] = field(default_factory=set)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.down:
+            return web.Response(status=503)
+        body = await request.json()
+        method, params = body["method"], body.get("params", [])
+        self.calls[method] += 1
+        self.headers = dict(request.headers)
+        if method == "eth_sendRawTransaction":
+            return await self._send(request, body, bytes.fromhex(params[0][2:]))
+        if method == "eth_getTransactionReceipt":
+            if params[0] in self._hidden:
+                return _answer(body, None)
+            if self.hide_receipts:
+                self.hide_receipts -= 1
+                return _answer(body, None)
+        answer = await self._forward(body)
+        if method == "eth_estimateGas" and "result" in answer:
+            answer["result"] = hex(int(answer["result"], 16) + self.estimate_extra)
+        return web.json_response(answer)
+
+    async def _send(self, request: web.Request, body: dict[str, Any], raw: bytes) -> web.StreamResponse:
+        transaction_hash = "0x" + keccak(raw).hex()
+        self.raw.append(raw)
+        if self.break_sends:
+            self.break_sends -= 1
+            return _break(request)
+        if self.refuse_sends:
+            self.refuse_sends -= 1
+            return web.json_response(_error(body, "codespace sdk code 38: something new"))
+        if raw in self._seen:
+            return web.json_response(_error(body, ": tx already in mempool"))
+        if self.swallow:
+            self.swallow -= 1
+            self._seen.add(raw)
+            return _answer(body, transaction_hash)
+        answer = await self._forward(body)
+        if "result" in answer:
+            self._seen.add(raw)
+            if self.panic:
+                self.panic -= 1
+                self._hidden.add(transaction_hash)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            return _break(request)
+        return web.json_response(answer)
+
+    async def _forward(self, body: dict[str, Any]) -> dict[str, Any]:
+        async with aiohttp.ClientSession() as session, session.post(self.upstream, json=body) as response:
+            answer: dict[str, Any] = json.loads(await response.read())
+            return answer
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(cls, upstream: str) -> AsyncIterator["QuirkyNode"]:
+        node = cls(upstream)
+        application = web.Application(client_max_size=5 << 20)
+        application.router.add_post("/", node.handle)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            node.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield node
+        finally:
+            await runner.cleanup()
+
+
+def _answer(body: dict[str, Any], result: Any) -> web.Response:
+    return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": result})
+
+
+def _error(body: dict[str, Any], message: str) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": body["id"], "error": {"code": -32000, "message": message}}
+
+
+def _break(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()

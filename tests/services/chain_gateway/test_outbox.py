@@ -1,0 +1,326 @@
+"""No request is lost, none is paid twice: over a real chain behind a proxy with the habits of an Artela node."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import HURRY, keystore_of
+from quirky_node import QuirkyNode
+
+from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound, Refused, RequestIdReused, TimedOut, Unavailable
+from services.chain_gateway.chain import Call, Chain
+from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, State
+from services.devchain import Devchain
+
+TARGET = bytes.fromhex("00000000000000000000000000000000000beef1")
+
+
+def transfer(request_id: str, account: bytes, amount: int = 1) -> tuple[Request, Prepare]:
+    """Sends `amount` wei to TARGET; what arrives there counts how often that happened."""
+
+    async def prepare() -> Call:
+        return Call(TARGET, b"", amount)
+
+    return Request(request_id=request_id, account=account, kind="coin", contents=str(amount).encode()), prepare
+
+
+async def send(outbox: Outbox, devchain: Devchain, request_id: str = "r", *, account: int = 0, amount: int = 1) -> Outcome:
+    return await outbox.fulfil(*transfer(request_id, devchain.accounts[account].address, amount))
+
+
+async def test_a_request_ends_in_one_transaction_however_often_it_is_repeated(outbox: Outbox, chain: Chain, devchain: Devchain) -> None:
+    first = await send(outbox, devchain)
+    again = await asyncio.gather(*(send(outbox, devchain) for _ in range(5)))
+    assert again == [first] * 5
+    assert first.receipt.succeeded
+    assert await chain.balance(TARGET) == 1
+    assert outbox.state("r") is State.MINED
+
+
+async def test_repeating_at_the_same_moment_sends_once(outbox: Outbox, chain: Chain, devchain: Devchain) -> None:
+    outcomes = await asyncio.gather(*(send(outbox, devchain) for _ in range(8)))
+    assert len({outcome.receipt.transaction_hash for outcome in outcomes}) == 1
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_many_requests_of_one_account_land_one_after_another(outbox: Outbox, chain: Chain, devchain: Devchain) -> None:
+    await asyncio.gather(*(send(outbox, devchain, f"r{n}") for n in range(20)))
+    assert await chain.balance(TARGET) == 20
+    assert await chain.nonce(devchain.accounts[0].address) == 20
+
+
+async def test_a_request_id_stands_for_one_request(outbox: Outbox, devchain: Devchain, chain: Chain) -> None:
+    await send(outbox, devchain, amount=1)
+    with pytest.raises(RequestIdReused):
+        await send(outbox, devchain, amount=2)
+    with pytest.raises(RequestIdReused):
+        await send(outbox, devchain, account=1, amount=1)
+    assert await chain.balance(TARGET) == 1
+
+
+@pytest.mark.parametrize("length", [1, 192])
+def test_request_ids_of_1_to_192_characters_are_taken(length: int) -> None:
+    Request(request_id="r" * length, account=bytes(20), kind="", contents=b"")
+
+
+@pytest.mark.parametrize("length", [0, 193])
+def test_other_request_ids_are_refused(length: int) -> None:
+    with pytest.raises(InvalidInput):
+        Request(request_id="r" * length, account=bytes(20), kind="", contents=b"")
+
+
+async def test_an_account_without_a_key_is_not_found(outbox: Outbox) -> None:
+    with pytest.raises(NotFound, match="no key"):
+        await outbox.fulfil(*transfer("r", b"\7" * 20))
+    assert outbox.state("r") is None
+
+
+async def test_what_the_chain_refuses_is_never_sent_and_may_be_tried_again(outbox: Outbox, node: QuirkyNode, devchain: Devchain) -> None:
+    poor = 10**30
+    with pytest.raises(Refused) as refused:
+        await send(outbox, devchain, amount=poor)
+    assert refused.value.reason == "InsufficientFunds"
+    assert outbox.state("r") is State.REFUSED
+    assert not node.raw
+    with pytest.raises(Refused):
+        await send(outbox, devchain, amount=poor)
+    assert (await send(outbox, devchain, "next")).receipt.succeeded  # its nonce was not used up
+
+
+async def test_a_refusal_at_sending_frees_the_nonce(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+    node.refuse_sends = 1
+    with pytest.raises(Refused) as refused:
+        await send(outbox, devchain)
+    assert refused.value.reason == "NodeRefused"
+    await send(outbox, devchain, "next")
+    assert (await send(outbox, devchain)).receipt.succeeded
+    assert await chain.balance(TARGET) == 2
+
+
+async def test_a_transaction_that_fails_in_its_block_is_final_and_says_why(outbox: Outbox, devchain: Devchain, chain: Chain) -> None:
+    # creation code that reverts with Error("Late: too late")
+    text = b"Late: too late"
+    payload = bytes.fromhex("08c379a0") + (32).to_bytes(32, "big") + len(text).to_bytes(32, "big") + text.ljust(32, b"\0")
+    code = bytes([0x60, len(payload), 0x60, 12, 0x60, 0, 0x39, 0x60, len(payload), 0x60, 0, 0xFD]) + payload
+
+    async def prepare() -> Call:
+        return Call(None, code, gas_limit=200_000)  # sent without asking
+
+    request = Request(request_id="r", account=devchain.accounts[0].address, kind="create", contents=b"")
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            await outbox.fulfil(request, prepare)
+        assert refused.value.reason == "Late"
+        assert refused.value.facts["gas_used"] == "100000"  # half the limit at least
+    assert outbox.state("r") is State.FAILED
+    assert await chain.nonce(devchain.accounts[0].address) == 1
+
+
+async def test_known_means_look_for_the_receipt(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+    node.lose_answers = 1  # it arrives, the answer does not; the repetition is answered "already in mempool"
+    assert (await send(outbox, devchain)).receipt.succeeded
+    assert node.raw[0] == node.raw[1]
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_a_broken_connection_sends_the_same_bytes_again(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+    node.break_sends = 3
+    await send(outbox, devchain)
+    assert len(node.raw) == 4
+    assert len(set(node.raw)) == 1
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_an_unheard_of_refusal_of_what_did_arrive_is_no_refusal(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+    account = devchain.accounts[0].address
+    node.lose_answers = 1
+    sending = asyncio.create_task(send(outbox, devchain))
+    while not node.raw:
+        await asyncio.sleep(0.005)
+    node.refuse_sends = 1
+    assert (await sending).receipt.succeeded
+    assert await chain.nonce(account) == 1
+
+
+async def test_a_lost_transaction_is_signed_anew_at_the_same_nonce(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+    node.swallow = 2
+    await send(outbox, devchain)
+    assert len(set(node.raw)) == 3  # other bytes each time: the same would be "already in mempool"
+    assert await chain.nonce(devchain.accounts[0].address) == 1
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_what_waits_behind_a_lost_transaction_lands_too(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+    node.swallow = 1
+    await asyncio.gather(*(send(outbox, devchain, f"r{n}") for n in range(4)))
+    assert await chain.balance(TARGET) == 4
+
+
+async def test_a_used_nonce_without_a_receipt_means_failed(outbox: Outbox, node: QuirkyNode, devchain: Devchain) -> None:
+    node.panic = 1
+    with pytest.raises(Refused) as refused:
+        await send(outbox, devchain)
+    assert refused.value.reason == "NoReceipt"
+    assert outbox.state("r") is State.FAILED
+    sent = len(node.raw)
+    with pytest.raises(Refused):
+        await send(outbox, devchain)
+    assert len(node.raw) == sent  # final: nothing more is sent under this request_id
+    assert (await send(outbox, devchain, "next")).receipt.succeeded
+
+
+async def test_a_receipt_that_is_late_is_waited_for(outbox: Outbox, node: QuirkyNode, devchain: Devchain) -> None:
+    node.hide_receipts = 4
+    assert (await send(outbox, devchain)).receipt.succeeded
+    assert len(node.raw) == 1
+
+
+async def test_a_foreign_user_of_the_key_costs_no_request(outbox: Outbox, chain: Chain, devchain: Devchain) -> None:
+    keystore, account = keystore_of(devchain), devchain.accounts[0].address
+    async with Chain.connect(devchain.url) as other:
+        real = chain.nonce
+
+        async def stale(who: bytes, *, pending: bool = False) -> int:
+            answer = await real(who, pending=pending)
+            if pending and not raced:
+                raced.append(answer)
+                await other.send(signed(keystore, account, answer, other.chain_id))
+            return answer
+
+        raced: list[int] = []
+        chain.nonce = stale  # type: ignore[method-assign]  # the other program sends between our question and our sending
+        await send(outbox, devchain)
+    assert raced == [0]
+    assert await real(account) == 2
+
+
+def signed(keystore: Any, account: bytes, nonce: int, chain_id: int) -> bytes:
+    return bytes(
+        keystore.sign_transaction(
+            account,
+            {
+                "chainId": chain_id,
+                "nonce": nonce,
+                "gas": 21_000,
+                "gasPrice": 100,
+                "to": "0x" + "00" * 19 + "01",
+                "value": 0,
+                "data": b"",
+            },
+        )
+    )
+
+
+async def test_an_unreachable_chain_is_told_at_once_and_nothing_is_signed(outbox: Outbox, node: QuirkyNode, devchain: Devchain) -> None:
+    node.down = True
+    with pytest.raises(Unavailable, match="503"):
+        await send(outbox, devchain)
+    assert outbox.state("r") is State.PLANNED
+    node.down = False
+    assert (await send(outbox, devchain)).receipt.succeeded
+
+
+async def test_patience_ends_with_the_caller_not_with_the_request(tmp_path: Path, chain: Chain, node: QuirkyNode, devchain: Devchain) -> None:
+    patience = Patience(receipt_s=0.3, longest_poll_s=0.02)
+    async with Outbox.open(tmp_path / "outbox", chain, keystore_of(devchain), patience) as outbox:
+        node.hide_receipts = 10_000
+        with pytest.raises(TimedOut) as timed_out:
+            await send(outbox, devchain)
+        assert timed_out.value.facts["transaction"].startswith("0x")
+        node.hide_receipts = 0
+        assert (await send(outbox, devchain)).receipt.succeeded
+    assert len(node.raw) == 1
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+async def test_a_signed_transaction_survives_its_process(
+    tmp_path: Path, chain: Chain, node: QuirkyNode, devchain: Devchain, arrived: bool
+) -> None:
+    """The process ends after signing, before (or after) the node took the transaction."""
+    path = tmp_path / "outbox"
+    async with Outbox.open(path, chain, keystore_of(devchain), HURRY) as outbox:
+        if arrived:
+            node.lose_answers = 1
+        else:
+            node.break_sends = 10_000
+        sending = asyncio.create_task(send(outbox, devchain))
+        while not node.raw:
+            await asyncio.sleep(0.005)
+        sending.cancel()
+    node.break_sends = 0
+    async with Outbox.open(path, chain, keystore_of(devchain), HURRY) as outbox:
+        assert (await send(outbox, devchain)).receipt.succeeded
+    assert len(set(node.raw)) == 1
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_what_was_signed_is_sent_after_a_restart_even_if_nobody_asks_again(
+    tmp_path: Path, chain: Chain, node: QuirkyNode, devchain: Devchain
+) -> None:
+    path = tmp_path / "outbox"
+    async with Outbox.open(path, chain, keystore_of(devchain), HURRY) as outbox:
+        node.break_sends = 10_000
+        sending = [asyncio.create_task(send(outbox, devchain, f"r{n}", account=n)) for n in range(2)]
+        while len(node.raw) < 2:
+            await asyncio.sleep(0.005)
+        for task in sending:
+            task.cancel()
+    node.break_sends = 0
+    async with Outbox.open(path, chain, keystore_of(devchain), HURRY) as outbox:
+        while outbox.state("r0") is not State.MINED or outbox.state("r1") is not State.MINED:
+            await asyncio.sleep(0.01)
+    assert await chain.balance(TARGET) == 2
+
+
+async def test_a_nonce_that_somebody_else_used_meanwhile_is_replaced_after_a_restart(
+    tmp_path: Path, chain: Chain, node: QuirkyNode, devchain: Devchain
+) -> None:
+    path, keystore, account = tmp_path / "outbox", keystore_of(devchain), devchain.accounts[0].address
+    async with Outbox.open(path, chain, keystore, HURRY) as outbox:
+        node.break_sends = 10_000
+        sending = asyncio.create_task(send(outbox, devchain))
+        while not node.raw:
+            await asyncio.sleep(0.005)
+        sending.cancel()
+    node.break_sends = 0
+    async with Chain.connect(devchain.url) as other:
+        await other.send(signed(keystore, account, 0, chain.chain_id))
+    async with Outbox.open(path, chain, keystore, HURRY) as outbox:
+        # the nonce tells that *something* arrived there, so the receipt is waited for until it is clear that none comes
+        with pytest.raises(Refused) as refused:
+            await send(outbox, devchain)
+        assert refused.value.reason == "NoReceipt"
+        assert (await send(outbox, devchain, "new request")).receipt.succeeded
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_two_processes_do_not_share_an_outbox(tmp_path: Path, chain: Chain, devchain: Devchain) -> None:
+    path = tmp_path / "outbox"
+    async with Outbox.open(path, chain, keystore_of(devchain)):
+        with pytest.raises(InvalidConfig, match="another process"):
+            async with Outbox.open(path, chain, keystore_of(devchain)):
+                pass
+
+
+async def test_an_outbox_stays_with_its_chain(tmp_path: Path, chain: Chain, devchain: Devchain) -> None:
+    path = tmp_path / "outbox"
+    async with Outbox.open(path, chain, keystore_of(devchain)):
+        pass
+    async with Devchain.start() as another, Chain.connect(another.url) as elsewhere:
+        with pytest.raises(InvalidConfig, match="another chain"):
+            async with Outbox.open(path, elsewhere, keystore_of(devchain)):
+                pass
+
+
+async def test_a_file_that_is_no_outbox_is_refused(tmp_path: Path, chain: Chain, devchain: Devchain) -> None:
+    path = tmp_path / "outbox"
+    path.write_text("something else " * 100)
+    with pytest.raises(InvalidConfig, match="no outbox"):
+        async with Outbox.open(path, chain, keystore_of(devchain)):
+            pass
+
+
+async def test_the_outbox_is_readable_by_its_owner_alone(tmp_path: Path, chain: Chain, devchain: Devchain) -> None:
+    async with Outbox.open(tmp_path / "outbox", chain, keystore_of(devchain)):
+        assert (tmp_path / "outbox").stat().st_mode & 0o777 == 0o600
