@@ -150,7 +150,7 @@ async def _start(plan: Plan, folder: Path, screen: Screen) -> asyncio.subprocess
             with screen.console.status("starting") as status:
                 async for raw in process.stdout:
                     step = json.loads(raw)
-                    screen.event(step.pop("event"), **step)
+                    screen.event(step.pop("event"), **step)  # the rest of a step is its facts
                     if "error" in step:
                         raise Unavailable(step["message"], reason=step["error"])
                     if step.get("ready"):

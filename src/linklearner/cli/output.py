@@ -29,7 +29,9 @@ class Format(enum.StrEnum):
 
 def console(format: Format) -> Console:
     """People read standard output; with JSON it belongs to programs and people read standard error."""
-    return Console(stderr=format is Format.JSON, highlight=False)
+    shown = Console(stderr=format is Format.JSON, highlight=False)
+    # Files and pipes have no width: what is written there should not be folded at 80 columns.
+    return shown if shown.is_terminal else Console(stderr=format is Format.JSON, highlight=False, width=160)
 
 
 def show(format: Format, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
