@@ -113,9 +113,7 @@ class PoolChain:
 
     # -- transactions
 
-    def send(
-        self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS
-    ) -> Receipt:
+    def send(self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS) -> Receipt:
         """One transaction in a block of its own. Raises Reverted."""
         receipt = self.try_send(signer, to, data, value=value, gas=gas)
         if receipt.status != 1:
@@ -244,7 +242,9 @@ class PoolChain:
         return dict(value)
 
     def balance(self, who: bytes) -> int:
-        result = TOKEN.decode_result("balanceOf", self.ask(self.token, TOKEN.encode_call("balanceOf", "0x" + who.hex())))
+        result = TOKEN.decode_result(
+            "balanceOf", self.ask(self.token, TOKEN.encode_call("balanceOf", "0x" + who.hex()))
+        )
         return int(result["0"])
 
     def supply(self) -> int:

@@ -1,0 +1,102 @@
+"""What the Aspect's source takes for granted about others: solc's storage layout, the pool's selectors, Python's bounds, the node's rules."""
+
+import re
+from pathlib import Path
+
+import pytest
+from eth_hash.auto import keccak
+
+from linklearner import artifacts
+from linklearner.domain import merge, shape, update
+from services.devchain.wasm.validate import validate_aspect
+from tests.pool import POOL
+
+SOURCES = Path(__file__).parents[2] / "aspects/aggregator"
+LAYOUT = artifacts.contract("TrainingPool").storage_layout
+
+
+def constant(file: str, name: str) -> int:
+    """A numeric constant of the AssemblyScript sources."""
+    text = (SOURCES / file).read_text()
+    found = re.search(rf"const {name}: \w+ = ([^;]+);", text)
+    assert found, name
+    return int(eval(found[1].replace("<u64>", ""), {"__builtins__": {}}))
+
+
+def members(kind: str) -> dict[str, tuple[int, int, int]]:
+    """Of a struct: field -> (slot, first byte from the low end, bytes)."""
+    entry = next(entry for name, entry in LAYOUT["types"].items() if name.startswith(f"t_struct({kind})"))
+    return {
+        m["label"]: (int(m["slot"]), m["offset"], int(LAYOUT["types"][m["type"]]["numberOfBytes"]))
+        for m in entry["members"]
+    }
+
+
+def test_the_mappings_lie_where_the_aspect_looks() -> None:
+    slots = {entry["label"]: int(entry["slot"]) for entry in LAYOUT["storage"]}
+    assert slots["_tasks"] == constant("pool.ts", "TASKS_SLOT")
+    assert slots["_stakes"] == constant("pool.ts", "STAKES_SLOT")
+
+
+def test_a_task_begins_with_its_round_and_the_round_is_packed_as_the_aspect_unpacks_it() -> None:
+    assert members("Task")["current"] == (0, 0, 32)
+    assert members("Round") == {
+        "version": (0, 0, 4),
+        "round": (0, 4, 4),
+        "eligible": (0, 8, 5),
+        "present": (0, 13, 5),
+        "since": (0, 18, 5),
+        "merged": (0, 23, 3),
+        "accepted": (0, 26, 2),
+        "loaded": (0, 28, 3),
+    }
+
+
+def test_a_stake_is_packed_as_the_aspect_unpacks_it() -> None:
+    assert members("Stake") == {
+        "amount": (0, 0, 8),
+        "fresh": (0, 8, 8),
+        "round": (0, 16, 8),
+        "submitted": (0, 24, 8),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("OPEN_TASK", "openTask"), ("LOAD_PAGES", "loadPages"), ("SUBMIT", "submit"), ("SETTLE", "settle")],
+)
+def test_the_selectors_are_the_pools(name: str, function: str) -> None:
+    selectors = {entry["name"]: key for key, entry in POOL._by_selector.items()}
+    assert constant("index.ts", name) == int.from_bytes(selectors[function], "big")
+
+
+def test_the_bounds_are_pythons() -> None:
+    for name in ("MAX_TENSORS", "MAX_WEIGHTS", "MIN_PAGE_LENGTH", "MAX_PAGE_LENGTH", "MAX_PAGES", "MAX_GROUP_PAGES"):
+        assert constant("shape.ts", name) == getattr(shape, name)
+    for name in ("MIN_EXPONENT", "MAX_EXPONENT", "MAX_NORM_BOUND"):
+        assert constant("shape.ts", name) == getattr(shape, name)
+    assert constant("update.ts", "MIN_SHIFT") == update.MIN_SHIFT
+    assert constant("update.ts", "MAX_SQUARED_NORM") == merge.MAX_SQUARED_NORM
+    assert constant("update.ts", "SCALE_BITS") == merge.SCALE_BITS
+    assert constant("state.ts", "MAX_TASK") == update.MAX_TASK
+    assert constant("index.ts", "MAX_ELIGIBLE") == merge.MAX_ELIGIBLE
+
+
+def test_a_node_takes_the_code() -> None:
+    validate_aspect(artifacts.aspect("aggregator"))
+
+
+def test_the_keccak_constants_are_those_of_the_permutation() -> None:
+    # The linear feedback shift register of FIPS 202, 3.2.5.
+    def bit(t: int) -> int:
+        register = 1
+        for _ in range(t % 255):
+            register <<= 1
+            if register & 0x100:
+                register ^= 0x171
+        return register & 1
+
+    expected = [sum(bit(j + 7 * i) << (2**j - 1) for j in range(7)) for i in range(24)]
+    text = (SOURCES / "keccak.ts").read_text()
+    assert [int(word, 16) for word in re.findall(r"0x([0-9a-f]{16}),", text)][:24] == expected
+    assert keccak(b"").hex().startswith("c5d2460186f7")

@@ -1,0 +1,52 @@
+"""The committed artifacts are those of the committed sources. (CI builds them anew and compares bytes.)"""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from linklearner import artifacts
+from linklearner.domain.errors import NotFound
+
+ROOT = Path(__file__).parents[2]
+ARTIFACTS = ROOT / "src/linklearner/artifacts"
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("section", ["aspects", "contracts"])
+def test_artifacts_were_built_from_the_sources_that_are_here(section: str) -> None:
+    entry = artifacts.manifest()[section]
+    stale = [name for name, digest in entry["sources"].items() if sha256(ROOT / name) != digest]
+    assert not stale, f"changed since the artifacts were built; run `make artifacts`: {stale}"
+    touched = [name for name, digest in entry["outputs"].items() if sha256(ARTIFACTS / name) != digest]
+    assert not touched, f"not what the build wrote: {touched}"
+
+
+def test_no_source_is_missing_from_the_manifest() -> None:
+    listed = {name for entry in artifacts.manifest().values() for name in entry["sources"]}
+    found = [*ROOT.glob("contracts/**/*.sol"), *ROOT.glob("aspects/**/*.ts")]
+    assert {str(path.relative_to(ROOT)) for path in found} <= listed
+    outputs = {name for entry in artifacts.manifest().values() for name in entry["outputs"]}
+    on_disk = {path.name for path in ARTIFACTS.iterdir() if path.suffix in (".json", ".wasm")}
+    assert on_disk - {"MANIFEST.json"} == outputs
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    lock = (ROOT / "tools/package-lock.json").read_text()
+    assert '"resolved"' not in lock
+    assert "http" not in lock.replace('"url": "https://', "")
+
+
+@pytest.mark.parametrize("name", ["TrainingPool", "LinkLearnerToken"])
+def test_contract_code_fits_a_node(name: str) -> None:
+    assert 0 < len(artifacts.contract(name).deployed_bytecode) <= 24_576
+
+
+def test_an_unknown_artifact_is_named() -> None:
+    with pytest.raises(NotFound, match=r"Nothing\.json"):
+        artifacts.contract("Nothing")
+    with pytest.raises(NotFound, match=r"nothing\.wasm"):
+        artifacts.aspect("nothing")

@@ -1,0 +1,72 @@
+"""The golden vectors are what Python computes today; the tests of the Aspect read the same files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from linklearner.domain.digest import model_digest
+from linklearner.domain.fixedpoint import divide_round
+from linklearner.domain.merge import Contribution, effective_weight, merge
+from linklearner.domain.model import ModelSpec
+from linklearner.domain.shape import Shape
+from linklearner.domain.update import Update
+from tests.vectors.generate import FILES, HERE, text_of
+
+
+def load(name: str) -> list[dict]:
+    return json.loads((HERE / name).read_text())
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_the_committed_vectors_are_those_that_the_generator_writes(name: str) -> None:
+    assert (HERE / name).read_text() == text_of(name)
+
+
+def test_updates_decode_to_the_digests_and_norms_of_the_vectors() -> None:
+    for case in load("updates.json"):
+        shape = Shape.decode(bytes.fromhex(case["shape"]))
+        counts = (shape.weight_count, shape.page_count, shape.group_count)
+        assert counts == (case["weight_count"], case["page_count"], case["group_count"])
+        for vector in case["updates"]:
+            update = Update.decode(bytes.fromhex(vector["encoded"]), shape)
+            assert update.digest(shape).hex() == vector["digest"]
+            assert str(update.squared_norm(shape)) == vector["squared_norm"]
+
+
+def test_merges_give_the_weights_of_the_vectors() -> None:
+    for case in load("merge.json"):
+        shape = Shape.decode(bytes.fromhex(case["shape"]))
+        base = np.frombuffer(bytes.fromhex(case["base"]), "<i2").astype(np.int16)
+        contributions = [
+            Contribution(
+                bytes.fromhex(c["contributor"]),
+                int(c["weight"]),
+                int(c["effective"]),
+                Update.decode(bytes.fromhex(c["encoded"]), shape),
+            )
+            for c in case["contributions"]
+        ]
+        merged = merge(base, contributions, int(case["eligible"]), shape)
+        assert merged.weights.astype("<i2").tobytes().hex() == case["weights"]
+        assert (merged.saturated, list(merged.changed_pages)) == (case["saturated"], case["changed_pages"])
+        assert model_digest(merged.weights, shape).hex() == case["digest"]
+
+
+def test_roundings_are_those_of_the_vectors() -> None:
+    for case in load("rounding.json"):
+        moved = int(divide_round(np.array([int(case["total"])]), int(case["divisor"]))[0])
+        assert max(-(2**15), min(2**15 - 1, moved)) == case["weight"]
+
+
+def test_effective_weights_are_those_of_the_vectors() -> None:
+    for case in load("effective.json"):
+        effective = effective_weight(int(case["weight"]), int(case["squared_norm"]), case["bound"])
+        assert str(effective) == case["effective"]
+
+
+def test_forward_passes_are_those_of_the_vectors() -> None:
+    for case in load("forward.json"):
+        spec = ModelSpec.from_json(case["model"])
+        logits = spec.forward(np.array(case["weights"], dtype=np.float32), np.array(case["inputs"], dtype=np.float32))
+        assert logits.tolist() == case["logits"]

@@ -1,0 +1,187 @@
+"""Writes the golden vectors from the Python implementation: `python -m tests.vectors.generate`. A test holds the files to it.
+
+Each file is read by the tests of Python (the numbers mean what they say), and of the Aspect's code (which gives the same). Bytes are hex;
+integers beyond 2**53 are decimal strings.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from eth_hash.auto import keccak
+
+from linklearner.domain.digest import model_digest, weight_bytes
+from linklearner.domain.merge import MAX_SQUARED_NORM, Contribution, effective_weight, merge
+from linklearner.domain.model import ModelSpec
+from linklearner.domain.shape import Shape, Tensor
+from linklearner.domain.update import Encoding, Update
+
+HERE = Path(__file__).parent
+
+
+def shapes() -> list[Shape]:
+    return [
+        Shape((Tensor(1, 0),), 4, 1, 1),
+        Shape((Tensor(10, 12), Tensor(7, -8), Tensor(20, 24)), 8, 2, 2**20),
+        Shape((Tensor(2048, 12), Tensor(32, 12), Tensor(320, 12), Tensor(10, 12)), 2412, 1, 2**31),
+        Shape(tuple(Tensor(1 + n % 5, n % 33 - 8) for n in range(200)), 16384, 65536, 12345),
+    ]
+
+
+def updates(shape: Shape, generator: np.random.Generator) -> list[Update]:
+    found = [Update(1, 1, Encoding.TWO_BITS, (0,) * len(shape.tensors), ())]
+    for encoding in Encoding:
+        for present in (range(shape.page_count), range(0, shape.page_count, 2)):
+            touched = {tensor for page in present for tensor, _, _ in shape.segments(page)}
+            shifts = tuple(
+                int(generator.integers(-8, encoding.max_shift + 1)) if tensor in touched else 0
+                for tensor in range(len(shape.tensors))
+            )
+            pages = []
+            for page in present:
+                place = shape.page_slice(page)
+                count = place.stop - place.start
+                if encoding is Encoding.TWO_BITS:
+                    values = generator.choice(np.array([-3, -1, 1, 3], dtype=np.int8), count)
+                else:
+                    values = generator.integers(-128, 128, count).astype(np.int8)
+                    values[0] = -128
+                pages.append((page, values))
+            found.append(Update(2**21 - 1, 2**64 - 1, encoding, shifts, tuple(pages)))
+    return found
+
+
+def update_vectors() -> list[dict[str, Any]]:
+    generator = np.random.default_rng(1)
+    return [
+        {
+            "shape": shape.encode().hex(),
+            "weight_count": shape.weight_count,
+            "page_count": shape.page_count,
+            "group_count": shape.group_count,
+            "updates": [
+                {
+                    "encoded": update.encode(shape).hex(),
+                    "digest": update.digest(shape).hex(),
+                    "squared_norm": str(update.squared_norm(shape)),
+                }
+                for update in updates(shape, generator)
+            ],
+        }
+        for shape in shapes()
+    ]
+
+
+def merge_vectors() -> list[dict[str, Any]]:
+    generator = np.random.default_rng(2)
+    vectors = []
+    for shape in shapes():
+        for eligible in (3, 1000, 2**38):
+            contributions = []
+            for index, update in enumerate(updates(shape, generator)[:4]):
+                weight = max(eligible // 4 - index, 0)
+                contributions.append(Contribution(bytes([index + 1]) * 20, weight, weight * 3 // 4, update))
+            base = generator.integers(-(2**15), 2**15, shape.weight_count).astype(np.int16)
+            base[: min(4, base.size)] = [32767, -32768, 32760, 0][: min(4, base.size)]
+            merged = merge(base, contributions, eligible, shape)
+            vectors.append(
+                {
+                    "shape": shape.encode().hex(),
+                    "eligible": str(eligible),
+                    "base": weight_bytes(base).hex(),
+                    "contributions": [
+                        {
+                            "contributor": c.contributor.hex(),
+                            "weight": str(c.weight),
+                            "effective": str(c.effective),
+                            "encoded": c.update.encode(shape).hex(),
+                        }
+                        for c in contributions
+                    ],
+                    "weights": weight_bytes(merged.weights).hex(),
+                    "saturated": merged.saturated,
+                    "changed_pages": list(merged.changed_pages),
+                    "digest": model_digest(merged.weights, shape).hex(),
+                }
+            )
+    return vectors
+
+
+def rounding_vectors() -> list[dict[str, Any]]:
+    """Weight 0 moved by total / (divisor * 256): halves, their neighbours, and the very ends."""
+    cases = []
+    for divisor in (1, 3, 1000, 2**38):
+        step = divisor * 256
+        for whole in (0, 1, 2, 1000):
+            for off in (-step // 2 - 1, -step // 2, -step // 2 + 1, 0, step // 2 - 1, step // 2, step // 2 + 1):
+                cases += [(whole * step + off, divisor), (-(whole * step + off), divisor)]
+        cases += [(2**15 * step, divisor), (-(2**15) * step, divisor), (2**15 * step - step // 2 - 1, divisor)]
+    vectors = []
+    for total, divisor in dict.fromkeys(cases):
+        magnitude = (abs(total) + divisor * 128) // (divisor * 256)
+        moved = magnitude if total >= 0 else -magnitude
+        vectors.append({"total": str(total), "divisor": str(divisor), "weight": max(-(2**15), min(2**15 - 1, moved))})
+    return vectors
+
+
+def effective_vectors() -> list[dict[str, Any]]:
+    cases = [
+        (weight, norm, bound)
+        for weight in (0, 1, 1000, 2**36)
+        for bound in (1, 1000, 2**20 + 7, 2**31)
+        for norm in (0, 1, bound**2 - 1, bound**2, bound**2 + 1, 3 * bound**2, MAX_SQUARED_NORM - 1, MAX_SQUARED_NORM)
+        if norm <= MAX_SQUARED_NORM
+    ]
+    return [
+        {"weight": str(w), "squared_norm": str(n), "bound": b, "effective": str(effective_weight(w, n, b))}
+        for w, n, b in dict.fromkeys(cases)
+    ]
+
+
+def digest_vectors() -> list[dict[str, Any]]:
+    data = bytes(n * 7 % 256 for n in range(5000))
+    return [
+        {"length": length, "keccak256": keccak(data[:length]).hex()}
+        for length in (0, 1, 7, 8, 9, 31, 32, 63, 64, 127, 128, 134, 135, 136, 137, 271, 272, 273, 4824, 5000)
+    ]
+
+
+def forward_vectors() -> list[dict[str, Any]]:
+    """Small integers, so that float32 is exact and every language gives the same."""
+    generator = np.random.default_rng(3)
+    vectors = []
+    for layers in ((3, 2), (4, 5, 3), (2, 3, 4, 2)):
+        spec = ModelSpec("vector", layers, tuple(str(n) for n in range(layers[-1])), "x", 0.5)
+        weights = generator.integers(-4, 5, spec.weight_count).astype(np.float32)
+        inputs = (2 * generator.integers(-3, 4, (3, layers[0]))).astype(np.float32)
+        vectors.append(
+            {
+                "model": spec.to_json(),
+                "weights": weights.astype(int).tolist(),
+                "inputs": inputs.astype(int).tolist(),
+                "logits": spec.forward(weights, inputs).astype(int).tolist(),
+            }
+        )
+    return vectors
+
+
+FILES = {
+    "updates.json": update_vectors,
+    "merge.json": merge_vectors,
+    "rounding.json": rounding_vectors,
+    "effective.json": effective_vectors,
+    "digest.json": digest_vectors,
+    "forward.json": forward_vectors,
+}
+
+
+def text_of(name: str) -> str:
+    return json.dumps(FILES[name](), indent=0, separators=(",", ":")) + "\n"
+
+
+if __name__ == "__main__":
+    for file in FILES:
+        (HERE / file).write_text(text_of(file))
