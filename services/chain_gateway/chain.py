@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 import aiohttp
 import rlp  # type: ignore[import-untyped]
 import structlog
+from eth_hash.auto import keccak
 from eth_typing import URI
 from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import BadResponseFormat, BlockNotFound, TransactionNotFound, Web3RPCError
 from web3.types import RPCEndpoint
 
 from linklearner.abi import Interface
-from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
+from linklearner.domain.errors import DataLoss, LinkLearnerError, NotFound, Refused, Unavailable
 from services.chain_gateway.refusals import refusal
 
 BLOCK_GAS: Final = 20_000_000
@@ -282,8 +283,16 @@ class Chain:
             call=Call(to, bytes(found["input"]), int(found["value"])),
             nonce=found["nonce"],
             block_number=found["blockNumber"],
-            length=_length(found),
+            length=len(_raw_of(found)),
         )
+
+    async def raw_transaction(self, transaction_hash: bytes) -> bytes:
+        """The signed bytes, made again from what the node tells. Raises NotFound, DataLoss if they do not give the hash."""
+        found: Any = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)))
+        raw = _raw_of(found)
+        if keccak(raw) != transaction_hash:
+            raise DataLoss(f"what the node tells of transaction 0x{transaction_hash.hex()} does not give its hash")
+        return raw
 
     async def logs(self, address: bytes, first: int, last: int) -> list[Log]:
         """All events of a contract in blocks first…last, at most 10,000 blocks, in the order of the chain."""
@@ -406,22 +415,22 @@ def _expected(message: str) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
-def _length(found: Any) -> int:
-    """Bytes of the signed transaction that the fields of eth_getTransactionByHash describe; nodes rarely give the raw one."""
+def _raw_of(found: Any) -> bytes:
+    """The signed transaction that the fields of eth_getTransactionByHash describe; nodes rarely give the raw one."""
     to = b"" if found.get("to") is None else _bytes20(found["to"])
     # r and s are numbers: their leading zeros do not travel
     signature = [found["v"], *(int.from_bytes(bytes(found[part]), "big") for part in ("r", "s"))]
-    data = bytes(found["input"])
+    body = [found["gas"], to, found["value"], bytes(found["input"])]
     kind = int(found.get("type") or 0)
     if kind == 0:
-        return len(rlp.encode([found["nonce"], found["gasPrice"], found["gas"], to, found["value"], data, *signature]))
+        return bytes(rlp.encode([found["nonce"], found["gasPrice"], *body, *signature]))
     access = [
         [_bytes20(entry["address"]), [bytes.fromhex(_hex(key)) for key in entry["storageKeys"]]]
         for entry in found.get("accessList") or []
     ]
     price = [found["gasPrice"]] if kind == 1 else [found["maxPriorityFeePerGas"], found["maxFeePerGas"]]
-    fields = [found["chainId"], found["nonce"], *price, found["gas"], to, found["value"], data, access, *signature]
-    return 1 + len(rlp.encode(fields))
+    fields = [found["chainId"], found["nonce"], *price, *body, access, *signature]
+    return bytes([kind]) + bytes(rlp.encode(fields))
 
 
 def _hex(value: Any) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -21,6 +21,7 @@ from linklearner.abi import Interface
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, NotFound, Refused, Unavailable
 from linklearner.domain.model import ModelVersion
+from linklearner.domain.replay import Settlement
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Update
@@ -475,20 +476,28 @@ class Ledger:
                 reason="WrongRound",
                 facts={"given": number, "current": current},
             )
+        return self.settle_with(task, number, group, await self.settlements(task, number, group))
+
+    async def settlements(self, task: int, number: int, group: int) -> list[Settlement]:
+        """The accepted updates of a round that is known here, in their order, with the bytes of one group."""
         accepted = self.events.find("UpdateAccepted", task, second=number)
         submissions = await asyncio.gather(*(self.submission(event.transaction) for event in accepted))
-        updates = [
-            (
-                event.values["contributor"],
-                event.values["weight"],
-                event.values["effective"],
-                submission.header,
-                [bytes(keccak(part)) for part in submission.groups],
-                submission.groups[group],
+        return [
+            Settlement(
+                contributor=event.values["contributor"],
+                weight=event.values["weight"],
+                effective=event.values["effective"],
+                header=submission.header,
+                digests=tuple(bytes(keccak(part)) for part in submission.groups),
+                pages=submission.groups[group],
             )
             for event, submission in zip(accepted, submissions, strict=True)
         ]
-        return Call(self.deployment.pool, POOL.encode_call("settle", task, number, group, updates))
+
+    def settle_with(self, task: int, number: int, group: int, updates: Sequence[Settlement]) -> Call:
+        """The transaction that hands in these updates, whatever they are."""
+        data = POOL.encode_call("settle", task, number, group, [astuple(update) for update in updates])
+        return Call(self.deployment.pool, data)
 
     async def lock(self, request_id: str, account: bytes, task: int, units: int) -> tuple[Mined, StakeStatus]:
         """The pool needs no approval to lock its caller's $LL."""
