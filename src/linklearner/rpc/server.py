@@ -117,10 +117,14 @@ class _Boundary(grpc.aio.ServerInterceptor):
         if method not in self._quiet:
             log.info("rpc", method=method, code="OK", ms=round((time.perf_counter() - started) * 1e3, 2))
 
-    @staticmethod
-    async def _refuse(context: grpc.aio.ServicerContext, method: str, error: LinkLearnerError, started: float) -> None:
+    async def _refuse(
+        self, context: grpc.aio.ServicerContext, method: str, error: LinkLearnerError, started: float
+    ) -> None:
         code = code_of(error)
-        log.info(
+        say = (
+            log.debug if method in self._quiet else log.info
+        )  # whoever may call without a session may not fill the disk
+        say(
             "rpc",
             method=method,
             code=code.name,
