@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from threading import Thread
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
@@ -20,10 +21,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.inferences = Counter(
+        inferences = Counter(
             "linklearner_inferences", "ModelInfer calls by gRPC status code", ["code"], registry=self.registry
         )
-        self.ok = self.inferences.labels(code="OK")
+        self.answered = {code.name: inferences.labels(code=code.name) for code in grpc.StatusCode}
         self.rows = Counter("linklearner_inference_rows", "Rows answered", registry=self.registry)
         self.seconds = Histogram(
             "linklearner_inference_seconds",

@@ -20,7 +20,7 @@ from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.config import Config
-from services.model_server.gate import Gate
+from services.model_server.gate import Admission, Gate
 from services.model_server.inference import Inference, Model, Shelf
 from services.model_server.metrics import Metrics
 from services.model_server.servicer import INFER, INFERENCE, SESSIONS, InferenceServicer, SessionServicer
@@ -57,8 +57,11 @@ class ModelServer:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, config: Config) -> AsyncIterator[Self]:
-        """A listening server. Raises InvalidConfig if a port is in use; an absent gateway is waited for."""
+    async def start(cls, config: Config, *, admission: Admission | None = None) -> AsyncIterator[Self]:
+        """A listening server. Raises InvalidConfig if a port is in use; an absent gateway is waited for.
+
+        admission: what stands in front of ModelInfer instead of the gate by locked stake.
+        """
         metrics = Metrics()
         shelf = Shelf(config.keep_previous_s)
         inference = Inference(shelf, max_rows=config.max_rows, server_version=distribution_version("linklearner"))
@@ -81,7 +84,9 @@ class ModelServer:
             metrics.stakes_readable.set_function(lambda: stakes.trouble is None)
 
             def register(server: grpc.aio.Server) -> None:
-                oip_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceServicer(inference, gate, metrics), server)
+                oip_grpc.add_GRPCInferenceServiceServicer_to_server(
+                    InferenceServicer(inference, admission or gate, metrics), server
+                )
                 session_grpc.add_SessionServiceServicer_to_server(SessionServicer(gate, metrics), server)
 
             rpc = RpcServer(

@@ -1,5 +1,6 @@
 """gRPC on one side, the gate and the handler on the other. Errors go through: `linklearner.rpc` maps them."""
 
+import asyncio
 from time import perf_counter
 from typing import Any
 
@@ -52,13 +53,19 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: oip.ModelInferRequest, context: Context) -> oip.ModelInferResponse:  # noqa: N802
         metrics = self._metrics
         began = perf_counter()
+        code = "INTERNAL"
         try:
             await self._admission.admit(context.invocation_metadata() or ())
             response = self._inference.infer(request)
+            code = "OK"
         except LinkLearnerError as error:
-            metrics.inferences.labels(code=code_of(error).name).inc()
+            code = code_of(error).name
             raise
-        metrics.ok.inc()
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        finally:
+            metrics.answered[code].inc()
         metrics.rows.inc(response.outputs[0].shape[0])
         metrics.seconds.observe(perf_counter() - began)
         return response

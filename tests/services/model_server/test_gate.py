@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -236,6 +237,38 @@ async def test_an_idle_session_costs_nothing_and_is_read_again_when_it_asks(
     assert gateway.balance_reads == before
     assert isinstance(await refusal(ask(server, token)), PermissionDenied)
     assert gateway.balance_reads == before + 1
+
+
+async def test_many_calls_of_an_idle_session_share_one_read(
+    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+) -> None:
+    token = await token_for(caller, server.address)
+    await asyncio.sleep(2.5 * QUICK.stake_stale_s)
+    before = gateway.balance_reads
+    async with Asking(server.address, token) as client:
+        await asyncio.gather(*(client.infer("digits", PIXELS, input_name="pixels") for _ in range(20)))
+    assert gateway.balance_reads == before + 1
+
+
+class OnlyOnTuesdays:
+    """Another admission, as vouchers will be one."""
+
+    def __init__(self) -> None:
+        self.tuesday = False
+
+    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        if not self.tuesday:
+            raise Exhausted("only on Tuesdays", reason="NotTuesday")
+
+
+async def test_another_admission_can_stand_in_the_gates_place(gateway: InMemoryGateway) -> None:
+    admission = OnlyOnTuesdays()
+    config = replace(QUICK, gateway=gateway.address)  # type: ignore[attr-defined]
+    async with ModelServer.start(config, admission=admission) as server:
+        await asyncio.wait_for(server.ready(), 10)
+        assert (await refusal(ask(server, None))).reason == "NotTuesday"
+        admission.tuesday = True
+        assert await ask(server, None) == 1
 
 
 @pytest.mark.parametrize("how", ["hangs", "vanishes"])

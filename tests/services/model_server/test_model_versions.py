@@ -2,8 +2,9 @@
 
 import asyncio
 import gc
+import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.errors import DataLoss, InvalidModel, NotFound
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.oip import open_inference_grpc_pb2 as oip
+from linklearner.v1 import chain_gateway_pb2, model_pb2
 from services.model_server.inference import Model, Shelf
 from services.model_server.server import ModelServer
 from services.model_server.versions import load
@@ -241,6 +243,64 @@ async def test_a_download_that_stalls_is_given_up_and_tried_again(
         slow = await start(gateway=address)
         assert len(tries) == 2 and live(slow) == 1
     assert live(server) == 1
+
+
+class Lying(InMemoryGateway):
+    """Announces its newest version and sends something else."""
+
+    def __init__(self, parts: Callable[[InMemoryGateway], Iterator[chain_gateway_pb2.GetModelResponse]]) -> None:
+        super().__init__()
+        self._parts = parts
+        self.sent = 0
+
+    async def GetModel(self, request: Any, context: Any) -> AsyncIterator[chain_gateway_pb2.GetModelResponse]:  # noqa: N802
+        for part in self._parts(self):
+            self.sent += 1
+            yield part
+
+
+def first(gateway: InMemoryGateway, **changes: Any) -> chain_gateway_pb2.GetModelResponse:
+    version = model_pb2.ModelVersion()
+    version.CopyFrom(gateway.versions[-1])
+    for name, value in changes.items():
+        setattr(version, name, value)
+    return chain_gateway_pb2.GetModelResponse(version=version)
+
+
+def body(seed: int = 1) -> chain_gateway_pb2.GetModelResponse:
+    return chain_gateway_pb2.GetModelResponse(weights=weight_bytes(weights_of(seed)))
+
+
+def without_end(gateway: InMemoryGateway) -> Iterator[chain_gateway_pb2.GetModelResponse]:
+    yield first(gateway)
+    yield from itertools.repeat(chain_gateway_pb2.GetModelResponse(weights=bytes(1000)))
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        (without_end, "WrongLength"),
+        (lambda gateway: iter([body()]), "WrongVersion"),
+        (lambda gateway: iter([first(gateway, version=1), body()]), "WrongVersion"),
+        (lambda gateway: iter([first(gateway, task=2), body()]), "WrongVersion"),
+        (lambda gateway: iter([first(gateway, digest=model_digest(weights_of(7), SHAPE)), body(7)]), "TwoDigests"),
+        (lambda gateway: iter([first(gateway, digest=b"short"), body()]), "WrongDigest"),
+    ],
+    ids=["without end", "no version", "older version", "other task", "other digest", "short digest"],
+)
+async def test_a_gateway_that_sends_something_else_is_not_believed(
+    start: Callable[..., Any], parts: Callable[[InMemoryGateway], Iterator[Any]], reason: str
+) -> None:
+    chain = Lying(parts)
+    for seed in (0, 1):
+        chain.publish(weights_of(seed))
+    async with chain.served() as address:
+        server = await start(gateway=address, ready=False)
+        async with asyncio.timeout(5):
+            while not await metric(server, f'linklearner_versions_refused_total{{reason="{reason}"}}'):
+                await asyncio.sleep(0.05)
+    assert server.shelf.live is None
+    assert chain.sent < 1000  # the endless one was cut off soon after the 4820 bytes that the task has
 
 
 def test_a_replaced_version_answers_to_its_number_for_its_time_and_no_longer() -> None:

@@ -1,0 +1,64 @@
+"""The servers that are compared, each a process of its own.
+
+    python -m bench.serving.servers echo                    the floor: grpc.aio, bytes in, bytes out, no message parsed
+    python -m bench.serving.servers model GATEWAY on|off    our model server, with its metrics and limits, gate on or off
+    python bench/serving/mlserver_runtime.py …              MLServer, in an environment of its own (see `__main__`)
+
+Each prints its address when it listens, and serves until it is killed. `--uvloop` takes uvloop for the event loop, if it is there.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterable
+
+import grpc
+
+from bench.serving import wire
+from linklearner import log
+from linklearner.rpc.server import RpcServer  # noqa: F401  # the same imports in all, so that memory and start-up compare
+from services.model_server.config import Config
+from services.model_server.server import ModelServer
+
+
+class Open:
+    """A gate that stands open, to see what the real one costs."""
+
+    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        pass
+
+
+async def echo() -> None:
+    async def answer(request: bytes, context: object) -> bytes:
+        return wire.RESPONSE
+
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    handlers = {"ModelInfer": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(wire.SERVICE, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"127.0.0.1:{port}", flush=True)
+    await server.wait_for_termination()
+
+
+async def model(gateway: str, gate: str) -> None:
+    config = Config(gateway=gateway, listen="127.0.0.1:0", metrics_listen="127.0.0.1:0", keep_previous_s=1.0)
+    async with ModelServer.start(config, admission=None if gate == "on" else Open()) as server:
+        await server.ready()
+        print(server.address, flush=True)
+        await server.wait()
+
+
+def main(arguments: list[str]) -> None:
+    log.configure(service="bench", level="warning")
+    kind, *rest = [argument for argument in arguments if argument != "--uvloop"]
+    work = {"echo": echo, "model": model}[kind](*rest)
+    if "--uvloop" in arguments:
+        import uvloop  # type: ignore[import-not-found,unused-ignore]
+
+        uvloop.run(work)
+    else:
+        asyncio.run(work)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
