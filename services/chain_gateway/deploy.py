@@ -47,6 +47,8 @@ CONTRIBUTOR_GAS: Final = 200_000_000
 LEAST_COIN: Final = 10**16
 """… and no less than this, wei: an idle chain's price of 7 wei would buy nothing tomorrow."""
 
+DIGITS: Final = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
+
 Progress = Callable[[str, int, int], None]
 """Told what is done next, and how many steps of how many are behind."""
 
@@ -55,7 +57,7 @@ Progress = Callable[[str, int, int], None]
 class TaskPlan:
     """A task to open. seed: of its first weights."""
 
-    model: ModelSpec
+    model: ModelSpec = DIGITS
     exponent: int = 12
     page_length: int = 2048
     group_pages: int = 2
@@ -85,7 +87,6 @@ class TaskPlan:
             raise InvalidConfig(f"the task's settings: {error.message}") from None
 
 
-DIGITS: Final = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
 DIGITS_TERMS: Final[Mapping[str, int]] = {
     "quorum": 5,
     "max_updates": 64,
@@ -99,7 +100,7 @@ DIGITS_TERMS: Final[Mapping[str, int]] = {
 
 def digits(*, quorum: int = 5, seed: int = 0) -> TaskPlan:
     """64-32-10 on handwritten digits: 2,410 weights in one settlement group, rule `mean`."""
-    return TaskPlan(model=DIGITS, terms=Terms(**{**DIGITS_TERMS, "quorum": quorum}), seed=seed)
+    return TaskPlan(terms=Terms(**{**DIGITS_TERMS, "quorum": quorum}), seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -412,28 +412,32 @@ class Ledger:
         contents = task.to_bytes(8, "big") + number.to_bytes(8, "big")
         _check_request_id(request_id)
         await self._know(task)
-        mined: list[Mined] = []
+        steps = [f"{request_id}/group/{group}" for group in range(self.shape(task).group_count)]
+        ours = [self._outbox.state(step) not in (None, State.PLANNED, State.REFUSED) for step in steps]
         merged = await self._merged(task, number)
-        for group in range(self.shape(task).group_count):
-            step = f"{request_id}/group/{group}"
-            if group < merged and self._outbox.state(step) in (None, State.PLANNED, State.REFUSED):
+        if merged is None and not any(ours):
+            raise await self._wrong_round(task, number)
+        mined: list[Mined] = []
+        for group, step in enumerate(steps):
+            if not ours[group] and (merged is None or group < merged):
                 continue  # somebody else did this one
             request = Request(request_id=step, account=account, kind="settle", contents=contents)
             try:
                 outcome = await self._settle_group(request, partial(self.settle_call, task, number, group))
             except Refused as refused:
-                if refused.reason == "WrongGroup" and await self._merged(task, number) > group:
-                    continue
-                if refused.reason == "WrongRound" and mined:
-                    break  # somebody else did the groups that were left
-                raise
+                if refused.reason not in ("WrongGroup", "WrongRound"):
+                    raise
+                merged = await self._merged(task, number)
+                if merged is not None and merged <= group:
+                    raise
+                continue  # somebody else was faster
             mined.append(_mined(outcome))
         await self.events.sync(max((part.block for part in mined), default=0))
         made = self._made_by(task, number)
         if made is None:
             raise Unavailable(f"round {number} of task {task} is merged in part; repeat the request to go on")
         if not mined:
-            raise Refused(f"round {number} of task {task} was settled by others meanwhile", reason="WrongRound")
+            raise await self._wrong_round(task, number)
         return Settled(tuple(mined), made)
 
     async def _settle_group(self, request: Request, prepare: Prepare) -> Outcome:
@@ -456,11 +460,18 @@ class Ledger:
         await asyncio.sleep(STANDSTILL_S)
         return before.time_s < time_s and (await self.chain.head()).number == before.number
 
-    async def _merged(self, task: int, number: int) -> int:
-        """Groups of a round that are merged: all of them once it is over."""
+    async def _merged(self, task: int, number: int) -> int | None:
+        """Groups of a round that are merged; None if it is not the open one."""
         status = (await self._pool("taskOf", task))["status"]
-        merged: int = status["merged"] if status["round"] == number else self.shape(task).group_count
-        return merged
+        return status["merged"] if status["round"] == number else None
+
+    async def _wrong_round(self, task: int, number: int) -> Refused:
+        current = (await self._pool("taskOf", task))["status"]["round"]
+        return Refused(
+            f"round {number} of task {task} is not the open one, round {current} is",
+            reason="WrongRound",
+            facts={"given": number, "current": current},
+        )
 
     def _made_by(self, task: int, number: int) -> ModelVersion | None:
         versions = map(_announced, self.events.find("ModelUpdated", task))
@@ -469,13 +480,8 @@ class Ledger:
     async def settle_call(self, task: int, number: int, group: int) -> Call:
         """The transaction that merges one group of a round, from the chain's history. Raises Refused (WrongRound)."""
         await self.events.sync()
-        current = (await self._pool("taskOf", task))["status"]["round"]
-        if current != number:
-            raise Refused(
-                f"round {number} of task {task} is not the open one, round {current} is",
-                reason="WrongRound",
-                facts={"given": number, "current": current},
-            )
+        if await self._merged(task, number) is None:
+            raise await self._wrong_round(task, number)
         return self.settle_with(task, number, group, await self.settlements(task, number, group))
 
     async def settlements(self, task: int, number: int, group: int) -> list[Settlement]:

@@ -1,12 +1,25 @@
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from eth_account import Account
 from quirky_node import QuirkyNode
 
+from linklearner.domain.quantise import quantise_delta
+from linklearner.domain.rounds import Terms
+from linklearner.domain.update import Encoding
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.keystore import Keystore
+from services.chain_gateway.config import Config
+from services.chain_gateway.deploy import DIGITS_TERMS, Plan, TaskPlan, deploy
+from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.gateway import Gateway
+from services.chain_gateway.keystore import Keystore, read_password
 from services.chain_gateway.outbox import Outbox, Patience
 from services.devchain import Devchain
 from services.devchain.config import ChainConfig
@@ -21,6 +34,15 @@ HURRY = Patience(
     retry_s=0.05,
 )
 """As patient as a chain of instant blocks deserves."""
+STRICT = ChainConfig(strict=True)
+CONTRIBUTORS = 3
+ROUND_SECONDS = 3600
+
+
+def small_task() -> TaskPlan:
+    """Two settlement groups of 2,410 weights, so that a settlement takes two transactions; quorum 2."""
+    terms = Terms(**{**DIGITS_TERMS, "quorum": 2, "max_updates": 4, "round_seconds": ROUND_SECONDS, "drop_seconds": 7200})
+    return TaskPlan(terms=terms, page_length=1024, group_pages=2)
 
 
 def keystore_of(devchain: Devchain, *positions: int) -> Keystore:
@@ -29,16 +51,9 @@ def keystore_of(devchain: Devchain, *positions: int) -> Keystore:
     return Keystore({account.address: Account.from_key(account.key) for account in chosen})
 
 
-@pytest.fixture(scope="session")
-def shared_devchain() -> Iterator[Devchain]:
-    """A strict chain with instant blocks that answers from a thread of its own."""
-    with Devchain.running(config=ChainConfig(strict=True)) as devchain:
-        yield devchain
-
-
 @pytest.fixture
 async def devchain() -> AsyncIterator[Devchain]:
-    async with Devchain.start(config=ChainConfig(strict=True)) as devchain:
+    async with Devchain.start(config=STRICT) as devchain:
         yield devchain
 
 
@@ -58,3 +73,92 @@ async def chain(node: QuirkyNode) -> AsyncIterator[Chain]:
 async def outbox(tmp_path: Path, chain: Chain, devchain: Devchain) -> AsyncIterator[Outbox]:
     async with Outbox.open(tmp_path / "outbox.sqlite", chain, keystore_of(devchain), HURRY) as outbox:
         yield outbox
+
+
+@dataclass
+class World:
+    """A chain of its own with the pool, the Aspect, a loaded task and three contributors, and a node in front of it that can misbehave."""
+
+    folder: Path
+    devchain: Devchain
+    node: QuirkyNode
+    deployment: Deployment
+    accounts: tuple[bytes, ...]
+    task: TaskPlan
+
+    def config(self, **changes: Any) -> Config:
+        config = Config(
+            rpc_url=self.node.url,
+            deployment=self.folder / "deployment.json",
+            keystore=self.folder / "keys",
+            password_file=self.folder / "keys/password",
+            outbox=self.folder / "outbox.sqlite",
+            listen="127.0.0.1:0",
+            auto_settle=False,
+            poll_s=0.05,
+        )
+        return replace(config, **changes)
+
+    @asynccontextmanager
+    async def gateway(self, **changes: Any) -> AsyncIterator[Gateway]:
+        async with Gateway.start(self.config(**changes), patience=HURRY) as gateway:
+            yield gateway
+
+    def keystore_with(self, *accounts: bytes) -> Path:
+        """A folder with the keys of some of the accounts only."""
+        folder = self.folder / ("keys-" + "-".join(account.hex()[:6] for account in accounts))
+        folder.mkdir()
+        for account in accounts:
+            shutil.copy(self.folder / "keys" / f"{account.hex()}.json", folder)
+        return folder
+
+    def update(self, version: int = 1, *, seed: int = 0, encoding: Encoding = Encoding.TWO_BITS) -> bytes:
+        shape = self.task.shape
+        delta = np.random.default_rng(seed).normal(0.0, 0.01, shape.weight_count)
+        return quantise_delta(delta, shape, 1, version, encoding).update.encode(shape)
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a chain's state, keys and a deployment, made once; tests work on copies."""
+    folder = tmp_path_factory.mktemp("deployed")
+
+    async def make() -> None:
+        password = Keystore.new_password(folder / "keys" / "password")
+        for _ in range(CONTRIBUTORS):
+            Keystore.create(folder / "keys", password, random_password=True)
+        contributors = Keystore.unlock(folder / "keys", password)
+        plan = Plan(task=small_task(), contributors=contributors.addresses)
+        async with Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain:
+            async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+                await deploy(
+                    chain,
+                    keystore_of(devchain, 0),
+                    folder / "deploy.sqlite",
+                    plan,
+                    contributors=contributors,
+                    deployment_path=folder / "deployment.json",
+                )
+
+    asyncio.run(make())
+    return folder
+
+
+@pytest.fixture
+async def world(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
+    folder = tmp_path / "world"
+    shutil.copytree(deployed, folder)
+    keystore = Keystore.unlock(folder / "keys", read_password(folder / "keys" / "password"))
+    async with Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain:
+        async with QuirkyNode.start(devchain.url) as node:
+            yield World(
+                folder, devchain, node, Deployment.load(folder / "deployment.json"), keystore.addresses, small_task()
+            )
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logs() -> Iterator[None]:
+    from linklearner import log
+
+    log.configure(service="test", level="error")
+    yield

@@ -33,6 +33,8 @@ class QuirkyNode:
     """So many next questions for receipts find none."""
     estimate_extra: int = 0
     """Gas added to every estimate."""
+    drop_logs: bool = False
+    """Answers no events at all."""
     calls: Counter[str] = field(default_factory=Counter)
     headers: dict[str, str] = field(default_factory=dict)
     raw: list[bytes] = field(default_factory=list)
@@ -55,6 +57,8 @@ class QuirkyNode:
             if self.hide_receipts:
                 self.hide_receipts -= 1
                 return _answer(body, None)
+        if method == "eth_getLogs" and self.drop_logs:
+            return _answer(body, [])
         answer = await self._forward(body)
         if method == "eth_estimateGas" and "result" in answer:
             answer["result"] = hex(int(answer["result"], 16) + self.estimate_extra)
