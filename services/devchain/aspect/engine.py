@@ -206,7 +206,17 @@ def _instantiation_text(text: str, pages: int) -> str:
 class Instance:
     """One instance in a store of its own."""
 
-    __slots__ = ("_context", "_counter", "_functions", "_instance", "_memory", "_store", "_value", "prepared")
+    __slots__ = (
+        "_context",
+        "_counter",
+        "_functions",
+        "_instance",
+        "_memory",
+        "_store",
+        "_value",
+        "_value_at",
+        "prepared",
+    )
 
     def __init__(self, prepared: Prepared, store: wasmtime.Store, instance: wasmtime.Instance) -> None:
         self.prepared = prepared
@@ -217,8 +227,9 @@ class Instance:
         value: Any = ffi.wasmtime_val_t()
         value.kind = _I64_KIND
         self._value = value
-        self._counter = self._export("__gas_counter__").of.global_
-        self._memory: Any = self._export("memory").of.memory if prepared.memory == "memory" else None
+        self._value_at = byref(value)
+        self._counter = byref(self._export("__gas_counter__").of.global_)
+        self._memory = byref(self._export("memory").of.memory) if prepared.memory == "memory" else None
 
     def _export(self, name: str) -> Any:
         item = ffi.wasmtime_extern_t()
@@ -230,13 +241,13 @@ class Instance:
     @property
     def gas(self) -> int:
         """The gas counter, WASM gas; -1 once it has run out."""
-        _global_get(self._context, byref(self._counter), byref(self._value))
+        _global_get(self._context, self._counter, self._value_at)
         return int(self._value.of.i64)
 
     @gas.setter
     def gas(self, amount: int) -> None:
         self._value.of.i64 = amount
-        _global_set(self._context, byref(self._counter), byref(self._value))
+        _global_set(self._context, self._counter, self._value_at)
 
     def call(self, name: str, *arguments: int, wide: bool = False) -> int:
         """Call an exported function that takes these i32s and gives at most one i32 (`wide`: i64). Raises WasmTrap.
@@ -261,15 +272,15 @@ class Instance:
     @property
     def memory_size(self) -> int:
         """Bytes."""
-        return int(_memory_size(self._context, byref(self._memory)))
+        return int(_memory_size(self._context, self._memory))
 
     def read(self, start: int, size: int) -> bytes:
         """Bytes of memory; the range must lie inside it."""
-        return string_at(_memory_data(self._context, byref(self._memory)) + start, size)
+        return string_at(_memory_data(self._context, self._memory) + start, size)
 
     def write(self, start: int, data: bytes) -> None:
         """Put bytes into memory; the range must lie inside it."""
-        memmove(_memory_data(self._context, byref(self._memory)) + start, data, len(data))
+        memmove(_memory_data(self._context, self._memory) + start, data, len(data))
 
 
 def _address(pointer: Any) -> int:

@@ -6,6 +6,7 @@ wrapping, or points below zero, panics when the slice is taken. `OutOfBounds` is
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 from typing import Final
 
@@ -13,6 +14,7 @@ from services.devchain.aspect.engine import Instance
 from services.devchain.aspect.environment import NodePanic
 
 HEADER: Final = 6
+_HEADER: Final = struct.Struct("<hi")
 
 Value = bool | int | bytes
 
@@ -64,8 +66,8 @@ def _check(instance: Instance, start: int, size: int) -> None:
 def read_header(instance: Instance, pointer: int) -> tuple[int, int]:
     """(type index, length of the body) at `pointer`, both as the node reads them: signed. Raises OutOfBounds, NodePanic."""
     _check(instance, pointer, HEADER)
-    raw = instance.read(pointer, HEADER)
-    return int.from_bytes(raw[:2], "little", signed=True), int.from_bytes(raw[2:], "little", signed=True)
+    kind, length = _HEADER.unpack(instance.read(pointer, HEADER))
+    return kind, length
 
 
 def read_body(instance: Instance, pointer: int, kind: int, length: int) -> Value:
@@ -94,7 +96,7 @@ def encode(kind: ValueType, value: Value) -> bytes:
         body = value
     else:
         body = int(value).to_bytes(width, "little", signed=kind is not ValueType.UINT64 and kind is not ValueType.BOOL)
-    return kind.to_bytes(2, "little") + len(body).to_bytes(4, "little") + body
+    return _HEADER.pack(kind, len(body)) + body
 
 
 def write(instance: Instance, pointer: int, data: bytes) -> None:
