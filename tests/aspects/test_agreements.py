@@ -1,4 +1,4 @@
-"""What the Aspect's source takes for granted about others: solc's storage layout, the pool's selectors, Python's bounds, the node's rules."""
+"""What the Aspect's source takes for granted: solc's storage layout, the pool's selectors, Python's bounds, the node's rules."""
 
 import re
 from pathlib import Path

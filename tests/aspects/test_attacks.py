@@ -1,0 +1,188 @@
+"""Attacks on the border between pool, Aspect and everybody else, each by a real transaction."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from eth_abi.abi import encode
+
+from linklearner import artifacts
+from linklearner.domain.digest import weight_bytes
+from tests.contracts.evm import everybodys, relay
+from tests.contracts.rounds import FLAT, Round, opened, some_weights
+from tests.pool import POOL, SYSTEM, TERMS, PoolChain, Reverted, account, address_of, selector, terms_tuple
+
+
+def reason_of(action: Callable[[], object]) -> str:
+    with pytest.raises(Reverted) as reverted:
+        action()
+    return reverted.value.name
+
+
+@pytest.fixture
+def round_(world: PoolChain) -> Round:
+    """Two of three have submitted; contributor 3 is about to do something."""
+    opened_round = opened(world, FLAT, [100, 100, 100])
+    opened_round.submit(1)
+    opened_round.submit(2)
+    return opened_round
+
+
+def test_a_foreign_contract_bound_to_our_aspect_cannot_drive_it(world: PoolChain, round_: Round) -> None:
+    attacker = account(9)
+    foreign = world.create(attacker, everybodys())
+    world.bind(attacker, foreign)
+    before = world.weights(round_.task, FLAT)
+    settle = POOL.encode_call("settle", round_.task, 1, 0, round_.settlement(0))
+    submit = world.submission(round_.update(3), FLAT)
+    load = POOL.encode_call("loadPages", round_.task, 0, weight_bytes(before * 0))
+    opening = POOL.encode_call("openTask", world.number("nextTask"), FLAT.encode(), "{}", terms_tuple(TERMS))
+    for data in (settle, submit, load, opening, b"\1\2\3\4"):
+        assert reason_of(lambda data=data: world.send(attacker, foreign, data)) == "NotThePool"
+    assert np.array_equal(world.weights(round_.task, FLAT), before)
+
+
+def test_a_stranger_cannot_bind_to_the_pool_or_unbind_from_it(world: PoolChain) -> None:
+    with pytest.raises(Reverted):
+        world.bind(account(1), world.pool)
+    data = selector("unbind(address,address)") + encode(
+        ["address", "address"], ["0x" + world.aspect.hex(), "0x" + world.pool.hex()]
+    )
+    with pytest.raises(Reverted):
+        world.send(account(1), SYSTEM, data)
+    assert world.ask(world.pool, POOL.encode_call("isOwner", account(1).address)) == bytes(32)
+    assert world.ask(world.pool, POOL.encode_call("isOwner", account(0).address))[-1] == 1
+
+
+def upgrade(world: PoolChain, who: int) -> None:
+    data = selector("upgrade(address,bytes,(string,bytes)[],uint256)") + encode(
+        ["address", "bytes", "(string,bytes)[]", "uint256"],
+        ["0x" + world.aspect.hex(), artifacts.aspect("aggregator"), [], 4],
+    )
+    world.send(account(who), SYSTEM, data)
+
+
+def version_of(world: PoolChain) -> int:
+    data = selector("versionOf(address)") + encode(["address"], ["0x" + world.aspect.hex()])
+    return int.from_bytes(world.ask(SYSTEM, data), "big")
+
+
+def test_a_stranger_cannot_upgrade_the_aspect(world: PoolChain) -> None:
+    with pytest.raises(Reverted):
+        upgrade(world, 1)
+    assert version_of(world) == 1
+    upgrade(world, 0)
+    assert version_of(world) == 2
+
+
+@pytest.mark.parametrize("swallow", [False, True], ids=["reverting", "swallowing"])
+def test_a_contract_cannot_call_the_pool(world: PoolChain, round_: Round, swallow: bool) -> None:
+    contract = world.create(account(3), relay("CALL", swallow=swallow))
+    before = world.weights(round_.task, FLAT), world.status(round_.task)
+    for data in (
+        world.submission(round_.update(3), FLAT),
+        POOL.encode_call("settle", round_.task, 1, 0, round_.settlement(0)),
+        POOL.encode_call("settle", round_.task, 1, 0, round_.settlement(0)[::-1]),
+    ):
+        if swallow:
+            # The relay catches the revert and succeeds. Had the Aspect written before the pool refused, it would be kept.
+            world.send(account(3), contract, world.pool + data)
+        else:
+            assert reason_of(lambda data=data: world.send(account(3), contract, world.pool + data)) == "NotDirect"
+    assert np.array_equal(world.weights(round_.task, FLAT), before[0])
+    assert world.status(round_.task) == before[1]
+
+
+def test_a_caught_refusal_of_the_pool_keeps_nothing_of_the_aspects(world: PoolChain, round_: Round) -> None:
+    """The pool's own `direct` check, without the Aspect's: an unbound call is not seen by the Aspect at all."""
+    data = selector("unbind(address,address)") + encode(
+        ["address", "address"], ["0x" + world.aspect.hex(), "0x" + world.pool.hex()]
+    )
+    world.send(account(0), SYSTEM, data)
+    contract = world.create(account(3), relay("CALL"))
+    for call in (
+        world.submission(round_.update(3), FLAT),
+        POOL.encode_call("settle", round_.task, 1, 0, round_.settlement(0)),
+        POOL.encode_call("drop", round_.task),
+    ):
+        assert reason_of(lambda call=call: world.send(account(3), contract, world.pool + call)) == "NotDirect"
+
+
+@pytest.mark.parametrize("kind", ["DELEGATECALL", "STATICCALL"])
+def test_calls_that_skip_the_aspect_do_nothing(world: PoolChain, round_: Round, kind: str) -> None:
+    """Neither fires a join point. A static call cannot write; a delegate call runs the pool's code on the caller's empty storage."""
+    contract = world.create(account(3), relay(kind))
+    before = world.weights(round_.task, FLAT), world.status(round_.task), world.supply()
+    for data in (
+        world.submission(round_.update(3), FLAT),
+        POOL.encode_call("settle", round_.task, 1, 0, round_.settlement(0)),
+    ):
+        assert reason_of(lambda data=data: world.send(account(3), contract, world.pool + data)) in (
+            "NotDirect",
+            "UnknownTask",
+        )
+    assert np.array_equal(world.weights(round_.task, FLAT), before[0])
+    assert (world.status(round_.task), world.supply()) == before[1:]
+
+
+def test_a_delegating_contract_cannot_mint(world: PoolChain) -> None:
+    """`token` is an immutable of the pool, so delegated code names the true token; but the token asks who calls."""
+    contract = world.create(account(3), relay("DELEGATECALL"))
+    supply = world.supply()
+    for name, arguments in (("drop", (1,)), ("withdraw", (1,)), ("lock", (1, 5))):
+        with pytest.raises(Reverted):
+            world.send(account(3), contract, world.pool + POOL.encode_call(name, *arguments))
+    assert world.supply() == supply
+
+
+def test_a_copied_update_counts_for_whoever_sends_it_with_his_own_stake_only(world: PoolChain, round_: Round) -> None:
+    """Rule `mean` cannot tell a copy; it gives the copier nothing that his own stake would not."""
+    copied = round_.accepted[0][1]
+    round_.submit(3, copied)
+    assert round_.accepted[-1][0] == address_of(account(3))
+    assert round_.accepted[-1][2] == 75
+
+
+def test_a_verdict_of_one_call_is_of_no_use_to_another(world: PoolChain, round_: Round) -> None:
+    """The digest in the verdict is the caller's claim; the pool recomputes it from the very bytes that the Aspect judged."""
+    judged, other = round_.update(3), round_.update(4)
+    data = POOL.encode_call("submit", round_.task, other.digest(FLAT), judged.header(FLAT), list(judged.groups(FLAT)))
+    assert reason_of(lambda: world.send(account(3), world.pool, data)) == "WrongDigest"
+
+
+def test_offsets_that_the_pool_would_follow_elsewhere_are_refused(world: PoolChain, round_: Round) -> None:
+    """Else the Aspect would judge one update and the pool record another: two copies of the arguments, offsets to the second."""
+    judged, smuggled = round_.update(3), round_.update(4)
+    body = POOL.encode_call(
+        "submit", round_.task, smuggled.digest(FLAT), judged.header(FLAT), list(judged.groups(FLAT))
+    )
+    smuggled_tail = world.submission(smuggled, FLAT)[4 + 128 :]
+    moved = len(body) - 4 - 128
+    header_at, groups_at = (int.from_bytes(body[4 + 32 * n : 4 + 32 * n + 32], "big") for n in (2, 3))
+    data = (
+        body[: 4 + 64]
+        + (header_at + moved).to_bytes(32, "big")
+        + (groups_at + moved).to_bytes(32, "big")
+        + body[4 + 128 :]
+        + smuggled_tail
+    )
+    assert reason_of(lambda: world.send(account(3), world.pool, data)) == "BadCalldata"
+
+
+def test_plain_money_is_not_taken(world: PoolChain) -> None:
+    with pytest.raises(Reverted):
+        world.send(account(1), world.pool, b"", value=1)
+    with pytest.raises(Reverted):
+        world.send(account(1), world.pool, POOL.encode_call("drop", 1), value=1)
+
+
+def test_before_its_weights_are_there_a_loaded_task_is_only_its_owners(world: PoolChain) -> None:
+    task = world.number("nextTask")
+    world.transact(account(0), "openTask", task, FLAT.encode(), "{}", terms_tuple(TERMS))
+    data = POOL.encode_call("loadPages", task, 0, weight_bytes(some_weights(FLAT)))
+    contract = world.create(account(0), relay("CALL", swallow=True))
+    world.send(account(0), contract, world.pool + data)
+    assert world.status(task)["loaded"] == 0
+    assert reason_of(lambda: world.send(account(1), world.pool, data)) == "NotOwner"
+    world.send(account(0), world.pool, data)
+    assert world.status(task)["version"] == 1
