@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ class QuirkyNode:
     drop_logs: bool = False
     """Answers no events at all."""
     calls: Counter[str] = field(default_factory=Counter)
-    headers: dict[str, str] = field(default_factory=dict)
+    on_header: Callable[[Mapping[str, str]], object] = field(default=lambda headers: None)
     raw: list[bytes] = field(default_factory=list)
     """Every transaction handed in, in order."""
     _seen: set[bytes] = field(default_factory=set)
@@ -48,7 +48,7 @@ class QuirkyNode:
         body = await request.json()
         method, params = body["method"], body.get("params", [])
         self.calls[method] += 1
-        self.headers = dict(request.headers)
+        self.on_header(request.headers)
         if method == "eth_sendRawTransaction":
             return await self._send(request, body, bytes.fromhex(params[0][2:]))
         if method == "eth_getTransactionReceipt":

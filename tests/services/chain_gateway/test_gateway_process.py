@@ -1,0 +1,131 @@
+"""The gateway as its users have it: a process that may be killed at any moment, spoken to over gRPC."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import grpc
+import pytest
+from conftest import World
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from linklearner.rpc.channel import channel
+from linklearner.v1 import chain_gateway_pb2 as pb
+from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
+from services.chain_gateway.config import PREFIX, Config
+
+ROOT = Path(__file__).resolve().parents[3]
+TARGET = bytes.fromhex("00000000000000000000000000000000000beef2")
+
+
+@dataclass
+class Process:
+    process: asyncio.subprocess.Process
+    stub: pb_grpc.ChainGatewayServiceStub
+    wire: grpc.aio.Channel
+
+    async def kill(self) -> None:
+        """As a power cut would."""
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def started(config: Config) -> AsyncIterator[Process]:
+    """`python -m services.chain_gateway` with the settings in its environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        environment[PREFIX + field.name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.chain_gateway", cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode().split()
+        assert line[:1] == ["chain_gateway"], line
+        async with channel(line[1]) as wire:
+            yield Process(process, pb_grpc.ChainGatewayServiceStub(wire), wire)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 30)
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["unsent", "unconfirmed"])
+async def test_kill_9_loses_no_update_and_pays_none_twice(world: World, taken: bool) -> None:
+    """Killed while its signed transaction is on disk only, or in the chain and not known to be."""
+    update = pb.SubmitUpdateRequest(request_id="mine", account=world.accounts[0], update=world.update())
+    coin = pb.TransferRequest(request_id="gift", account=world.accounts[1], to=TARGET, coin_wei=b"\7")
+    if taken:
+        world.node.hide_receipts = 10_000
+    else:
+        world.node.break_sends = 10_000
+    async with started(world.config(outbox=world.folder / "gateway.sqlite")) as gateway:
+        calls = [asyncio.ensure_future(gateway.stub.SubmitUpdate(update)), asyncio.ensure_future(gateway.stub.Transfer(coin))]
+        async with asyncio.timeout(60):
+            while len(set(world.node.raw)) < 2:
+                await asyncio.sleep(0.01)
+        await gateway.kill()
+        await asyncio.gather(*calls, return_exceptions=True)
+    world.node.hide_receipts = world.node.break_sends = 0
+    async with started(world.config(outbox=world.folder / "gateway.sqlite")) as gateway:
+        submitted = await gateway.stub.SubmitUpdate(update)
+        assert submitted.round == 1
+        assert (await gateway.stub.SubmitUpdate(update)) == submitted
+        await gateway.stub.Transfer(coin)
+        balance = await gateway.stub.GetBalance(pb.GetBalanceRequest(account=TARGET))
+        assert balance.coin_wei == b"\7"
+        contributions = (await gateway.stub.GetRound(pb.GetRoundRequest(task=1))).contributions
+        assert [one.contributor for one in contributions] == [world.accounts[0]]
+    assert len(set(world.node.raw)) == 2
+
+
+async def test_a_gateway_that_serves_is_ready_and_stops_when_asked(world: World) -> None:
+    async with started(world.config(outbox=world.folder / "gateway.sqlite")) as gateway:
+        health = health_pb2_grpc.HealthStub(gateway.wire)
+        answer = health_pb2.HealthCheckResponse.UNKNOWN
+        async with asyncio.timeout(30):
+            while answer != health_pb2.HealthCheckResponse.SERVING:
+                answer = (await health.Check(health_pb2.HealthCheckRequest())).status
+        world.node.down = True
+        async with asyncio.timeout(30):
+            while answer == health_pb2.HealthCheckResponse.SERVING:
+                answer = (await health.Check(health_pb2.HealthCheckRequest())).status
+                await asyncio.sleep(0.02)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await gateway.stub.GetChain(pb.GetChainRequest())
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+        world.node.down = False
+        gateway.process.terminate()
+        assert await asyncio.wait_for(gateway.process.wait(), 30) == 0
+
+
+async def failed(world: World, **changes: object) -> str:
+    """What a gateway that cannot start says."""
+    config = world.config(outbox=world.folder / "gateway.sqlite")
+    environment = dict(os.environ)
+    for field in fields(config):
+        value = changes.get(field.name, getattr(config, field.name))
+        environment[PREFIX + field.name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.chain_gateway", cwd=ROOT, env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert b"Traceback" not in errors
+    return errors.decode().splitlines()[-1]
+
+
+async def test_a_gateway_that_cannot_start_says_in_one_line_what_to_do(world: World) -> None:
+    wrong = world.folder / "wrong-password"
+    wrong.write_text("not this one\n")
+    said = await failed(world, password_file=wrong)
+    assert "does not open" in said and "not this one" not in said
+    assert "cannot be reached" in await failed(world, rpc_url="http://127.0.0.1:9")
