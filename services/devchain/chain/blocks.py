@@ -90,6 +90,13 @@ def bloom_of(logs: Iterable[Log]) -> bytes:
     return bits.to_bytes(256, "big")
 
 
+def joined_bloom(blooms: Iterable[bytes]) -> bytes:
+    bits = 0
+    for bloom in blooms:
+        bits |= int.from_bytes(bloom, "big")
+    return bits.to_bytes(256, "big")
+
+
 def header_hash(
     *,
     number: int,

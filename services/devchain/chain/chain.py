@@ -17,7 +17,7 @@ from services.devchain.chain.evm import REVERTED, BlockContext, Log
 from services.devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
 from services.devchain.chain.mempool import Mempool
 from services.devchain.chain.state import World
-from services.devchain.chain.store import Store, encode_writes
+from services.devchain.chain.store import Store, encode_writes, state_digest
 from services.devchain.chain.transactions import Transaction, TransactionRefused, decode, intrinsic_gas
 from services.devchain.config import ChainConfig
 
@@ -101,12 +101,13 @@ class Chain:
         for address, balance in self.config.alloc.items():
             world.set_balance(address, balance)
         writes = world.take_writes()
-        digest = keccak(b"".join(key + value for key, value in encode_writes(writes)))
+        changes = encode_writes(writes)
+        digest = state_digest(blocks.ZERO_HASH, changes)
         header = self._header(
             number=0, parent_hash=blocks.ZERO_HASH, timestamp=int(self._clock()), base_fee=self.config.base_fee,
             miner=self.config.miner, block_hash=None, receipts=(), gas_wanted=0, digest=digest,
         )  # fmt: skip
-        self._store.append(Block(header, ()), writes)
+        self._store.append(Block(header, ()), changes, writes.codes)
         return header
 
     # -- reading
@@ -277,14 +278,15 @@ class Chain:
             )
             logs += outcome.logs
         writes = self._world.take_writes()
-        digest = keccak(parent.state_digest + b"".join(key + value for key, value in encode_writes(writes)))
+        changes = encode_writes(writes)
+        digest = state_digest(parent.state_digest, changes)
         header = self._header(
             number=number, parent_hash=parent_hash, timestamp=timestamp, base_fee=base_fee,
             miner=miner, block_hash=preset.hash, receipts=tuple(receipts), gas_wanted=wanted,
             digest=digest,
         )  # fmt: skip
         block = Block(header, tuple(receipts))
-        self._store.append(block, writes, panics)
+        self._store.append(block, changes, writes.codes, panics)
         self._world.trim()
         self._world.move_reader(self._store.at(number))
         self._head = header
@@ -357,7 +359,7 @@ class Chain:
         digest: bytes,
     ) -> Header:
         root = blocks.transactions_root(receipt.transaction for receipt in receipts)
-        bloom = blocks.bloom_of(log for receipt in receipts for log in receipt.logs)
+        bloom = blocks.joined_bloom(receipt.bloom for receipt in receipts)
         gas_used = receipts[-1].cumulative_gas_used if receipts else 0
         own_hash = blocks.header_hash(
             number=number, parent_hash=parent_hash, timestamp=timestamp, miner=miner, base_fee=base_fee,

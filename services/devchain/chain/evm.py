@@ -17,7 +17,6 @@ from eth._utils.address import generate_contract_address
 from eth.exceptions import (
     FullStack,
     InsufficientStack,
-    InvalidInstruction,
     InvalidJumpDestination,
     OutOfBoundsRead,
     OutOfGas,
@@ -35,6 +34,7 @@ from eth.vm.transaction_context import BaseTransactionContext
 from eth_typing import Address
 
 from services.devchain.aspect.environment import NodePanic
+from services.devchain.chain import interpreter
 from services.devchain.chain.state import World
 
 MAX_CODE_SIZE: Final = 24_576
@@ -421,6 +421,18 @@ class ArtelaComputation(ShanghaiComputation):
             state.revert(snapshot)
         return computation
 
+    @classmethod
+    def apply_computation(
+        cls, state: Any, message: Any, transaction_context: Any, parent_computation: Any = None
+    ) -> Any:
+        with cls(state, message, transaction_context) as computation:
+            precompile = cls._precompiles.get(message.code_address)
+            if precompile is not None:
+                precompile(computation)
+            elif message.code:
+                interpreter.run(computation)
+        return computation
+
     def add_child_computation(self, child_computation: Any) -> None:
         super().add_child_computation(child_computation)
         if isinstance(child_computation._error, AspectError):
@@ -433,13 +445,22 @@ class ArtelaComputation(ShanghaiComputation):
 
 def error_text(error: Any) -> str:
     """What go-ethereum calls this error."""
-    if isinstance(error, AspectError | NamedError):
+    if isinstance(error, AspectError | NamedError | InsufficientStack | FullStack):
         return str(error)
+    if isinstance(error, interpreter.UndefinedOpcode):
+        return f"invalid opcode: {_opcode_name(error.opcode)}"
     for kind, text in _ERROR_TEXTS:
         if isinstance(error, kind):
             return text
     return str(error)
 
+
+def _opcode_name(opcode: int) -> str:
+    return _NAMED_INVALID.get(opcode, f"opcode {opcode:#x} not defined")
+
+
+_NAMED_INVALID: Final = {0x49: "BLOBHASH", 0x4A: "BLOBBASEFEE", 0xFE: "INVALID"}
+"""Opcodes that have a name but no operation."""
 
 _ERROR_TEXTS: Final = (
     (Revert, REVERTED),
@@ -447,9 +468,6 @@ _ERROR_TEXTS: Final = (
     (InvalidJumpDestination, "invalid jump destination"),
     (WriteProtection, "write protection"),
     (OutOfBoundsRead, "return data out of bounds"),
-    (InvalidInstruction, "invalid opcode"),
-    (InsufficientStack, "stack underflow"),
-    (FullStack, "stack limit reached 1024 (1023)"),
 )
 
 

@@ -115,14 +115,17 @@ def _call(aspects: TransactionAspects, block: BlockSoFar, message: ChainMessage,
     if done.error is not None:
         return result
     used = message.gas - done.gas_left
-    receipt = ReceiptFacts(
-        status=1,
-        gas_used=used,
-        cumulative_gas_used=min(block.gas_used + used, block.context.gas_limit),
-        logs=log_facts(done.logs, len(block.logs)),
-        # the node accumulates the block's bloom, and shows none where the transaction itself logs nothing
-        bloom=bloom_of((*block.logs, *done.logs)) if done.logs else EMPTY_BLOOM,
-    )
+
+    def receipt() -> ReceiptFacts:
+        return ReceiptFacts(
+            status=1,
+            gas_used=used,
+            cumulative_gas_used=min(block.gas_used + used, block.context.gas_limit),
+            logs=log_facts(done.logs, len(block.logs)),
+            # the node accumulates the block's bloom, and shows none where the transaction itself logs nothing
+            bloom=bloom_of((*block.logs, *done.logs)) if done.logs else EMPTY_BLOOM,
+        )
+
     after = aspects.after_transaction(done.gas_left, receipt)
     if after.failure is None:
         return _Done(done.output, after.gas, None, done.logs, done.refund)

@@ -153,7 +153,8 @@ class TransactionAspects:
             ),
         )
 
-    def after_transaction(self, gas: int, receipt: ReceiptFacts) -> JoinPointResult:
+    def after_transaction(self, gas: int, make_receipt: Callable[[], ReceiptFacts]) -> JoinPointResult:
+        """make_receipt: the receipt as it stands now; made only if somebody is bound."""
         transaction = self.transaction
         assert transaction.to is not None
         to = transaction.to
@@ -166,9 +167,9 @@ class TransactionAspects:
                 to=to,
                 sender=transaction.sender,
                 block_number=self.block.number,
-                status=receipt.status,
+                status=1,  # a failed transaction does not come here
             ),
-            receipt=receipt,
+            make_receipt=make_receipt,
         )
 
     def call_without_aspects(self, *, sender: bytes, to: bytes, data: bytes, gas: int) -> tuple[bytes, int, str | None]:
@@ -225,11 +226,12 @@ class TransactionAspects:
         gas: int,
         make_input: Callable[[], bytes],
         message: MessageFacts | None = None,
-        receipt: ReceiptFacts | None = None,
+        make_receipt: Callable[[], ReceiptFacts] | None = None,
     ) -> JoinPointResult:
         bound = self.bound(account, join_point)
         if not bound:
             return JoinPointResult(gas, None)
+        receipt = None if make_receipt is None else make_receipt()
         for binding in bound:
             try:
                 argument = make_input()

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from eth_hash.auto import keccak
+
 from services.devchain.chain.blocks import Block, GasPart, Header, Receipt
 from services.devchain.chain.evm import Log
 from services.devchain.chain.state import NOTHING, Account, Writes
@@ -115,8 +117,10 @@ class Store:
 
     # -- blocks
 
-    def append(self, block: Block, writes: Writes, panics: Iterable[tuple[bytes, str]] = ()) -> None:
-        """Store a block and all that it changed, or nothing."""
+    def append(
+        self, block: Block, changes: Changes, codes: dict[bytes, bytes], panics: Iterable[tuple[bytes, str]] = ()
+    ) -> None:
+        """Store a block and all that it changed, or nothing. panics: (transaction hash, reason)."""
         db, header, number = self._db, block.header, block.header.number
         db.execute("BEGIN")
         try:
@@ -133,10 +137,8 @@ class Store:
             db.executemany(
                 "INSERT INTO panics VALUES (?,?,?)", [(tx_hash, number, reason) for tx_hash, reason in panics]
             )
-            db.executemany("INSERT OR IGNORE INTO codes VALUES (?,?)", writes.codes.items())
-            db.executemany(
-                "INSERT INTO state VALUES (?,?,?)", [(key, number, value) for key, value in encode_writes(writes)]
-            )
+            db.executemany("INSERT OR IGNORE INTO codes VALUES (?,?)", codes.items())
+            db.executemany("INSERT INTO state VALUES (?,?,?)", [(key, number, value) for key, value in changes])
             db.execute("COMMIT")
         except BaseException:
             db.execute("ROLLBACK")
@@ -297,8 +299,20 @@ def _slot_key(address: bytes, generation: int, slot: int) -> bytes:
     return b"s" + address + generation.to_bytes(4, "big") + slot.to_bytes(32, "big")
 
 
-def encode_writes(writes: Writes) -> list[tuple[bytes, bytes]]:
-    """Every change as (key, value), in the order of their keys: what the state digest is made of."""
+Changes = list[tuple[bytes, bytes]]
+"""(key, value) in the order of the keys."""
+
+
+def state_digest(before: bytes, changes: Changes) -> bytes:
+    """keccak-256 over the digest before a block and all that the block changed."""
+    parts = [before]
+    for key, value in changes:
+        parts += (len(key).to_bytes(2, "big"), key, len(value).to_bytes(4, "big"), value)
+    return keccak(b"".join(parts))
+
+
+def encode_writes(writes: Writes) -> Changes:
+    """Every change of a block, as it is stored."""
     rows = [(b"v" + key, value) for key, value in writes.values.items()]
     for address, account in writes.accounts.items():
         head = _ACCOUNT.pack(account.nonce, account.generation, account.exists, account.code_hash)
