@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo up test check lint types protos artifacts drift conformance bench constraints clean
+.PHONY: demo up down logs demo-stack stack-test test check lint types protos artifacts drift conformance bench constraints clean
 
 ## demo: train a shared model on a chain and serve it behind a token (KEEP=1 leaves it running)
 demo: $(VENV)/.suite
@@ -61,3 +61,21 @@ constraints: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) .linklearner
+
+## up: the stack in containers (settings in .env, e.g. `CONTRIBUTORS=5 make up`); down, logs: stop it, watch it
+up: $(VENV)/.dev
+	@$(BIN)/python -m tools.stack up
+
+down: $(VENV)/.dev
+	@$(BIN)/python -m tools.stack down $(if $(WIPE),--wipe)
+
+logs: $(VENV)/.dev
+	@$(BIN)/python -m tools.stack logs $(LOGS_ARGS)
+
+## demo-stack: five rounds trained by containers, a gated inference and an audit from here (KEEP=1 leaves it running)
+demo-stack: $(VENV)/.dev
+	@$(BIN)/python -m tools.stack demo $(if $(KEEP),--keep)
+
+## stack-test: what must hold of the stack, kill -9 in the middle of a round included
+stack-test: $(VENV)/.dev
+	@$(BIN)/python -m tools.stack test

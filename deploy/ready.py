@@ -1,7 +1,7 @@
 """Exit status 0 if the server named is ready: what container health checks run, often, so it imports little.
 
-    ready.py host:port          a gRPC server says SERVING
-    ready.py http://host:port   a JSON-RPC node knows its newest block
+ready.py host:port          a gRPC server says SERVING
+ready.py http://host:port   a JSON-RPC node knows its newest block
 """
 
 import json

@@ -1,9 +1,9 @@
 """Prints what an image installs before it sees any code: requirements of pyproject.toml, one a line.
 
-    requirements.py core                       the core dependencies
-    requirements.py core:coincurve,eth-hash    some of them, by name
-    requirements.py trainer                    those of the extra `trainer` alone
-    requirements.py build-system               what building the wheel takes
+requirements.py core                       the core dependencies
+requirements.py core:coincurve,eth-hash    some of them, by name
+requirements.py trainer                    those of the extra `trainer` alone
+requirements.py build-system               what building the wheel takes
 """
 
 import re

@@ -21,7 +21,9 @@ PIECES = (
     "onnxruntime/transformers",
     "onnx/backend/test",
     "pygments/lexers/[a-z]*.py",  # rich colours source code with them; the services print none
-    "torch/bin",
+    "torch/bin/*Test",
+    "torch/bin/protoc*",
+    "torch/bin/test_*",
     "torch/lib/lib*_test.so",
 )
 """Parts of packages, below site-packages."""
