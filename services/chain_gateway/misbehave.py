@@ -1,10 +1,11 @@
 """Everything that a cheat may try, really sent: what the demo shows, and the attacks' tests.
 
-    python -m services.chain_gateway.misbehave --home FOLDER --account 0x… --when submit|settle
+    python -m services.chain_gateway.misbehave --home FOLDER --account 0x…
 
-plays the cheat with one account of a running suite, in the open round of its task: `submit` after the account has handed in one honest
-update, `settle` when the round may be settled. One JSON document a line: `attempt`, `refused`, the chain's `reason` and `message`, and the
-`transaction` with its `block` and `gas_used` where one landed. Nothing is asked beforehand: the transactions land and fail.
+plays the cheat with one account of a running suite, in the open round of its task, as told by words on standard input: `submit` after the
+account has handed in one honest update, `settle` when the round may be settled. One JSON document a line: `attempt`, `refused`, the
+chain's `reason` and `message`, and the `transaction` with its `block` and `gas_used` where one landed; `{}` ends the answer to a word.
+Nothing is asked beforehand: the transactions land and fail.
 """
 
 from __future__ import annotations
@@ -228,17 +229,25 @@ def _bytes(text: str) -> bytes:
 
 
 async def main(options: argparse.Namespace) -> None:
-    async with cheat_of(Suite.read(options.home), _bytes(options.account)) as cheat:
-        attempts = cheat.submissions() if options.when == "submit" else cheat.settlements()
-        async for attempt in attempts:
-            print(json.dumps(asdict(attempt)), flush=True)
+    """Until standard input ends. A word is answered with what the account then sees: each time a look at the chain as it is now."""
+    while word := (await asyncio.to_thread(sys.stdin.readline)).strip():
+        async with cheat_of(Suite.read(options.home), _bytes(options.account)) as cheat:
+            match word:
+                case "submit":
+                    attempts = cheat.submissions()
+                case "settle":
+                    attempts = cheat.settlements()
+                case _:
+                    raise InvalidInput(f"the words are submit and settle, not {word!r}")
+            async for attempt in attempts:
+                print(json.dumps(asdict(attempt)), flush=True)
+        print("{}", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="services.chain_gateway.misbehave", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="home folder of a running suite")
     parser.add_argument("--account", required=True, help="0x address of the cheat, one of the suite's accounts")
-    parser.add_argument("--when", choices=("submit", "settle"), required=True, help="which part of the round")
     log.configure(service="misbehave", level="warning")
     structlog.contextvars.bind_contextvars(request="misbehave")
     try:

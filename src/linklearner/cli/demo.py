@@ -9,17 +9,20 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from eth_account import Account
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from linklearner.cli.cheat import Cheat, tail
 from linklearner.cli.keys import key_from
 from linklearner.cli.output import Format, console, ll
 from linklearner.cli.suite import Suite, home
@@ -51,7 +54,6 @@ CHEATING_ROUND = 3
 START_TIMEOUT_S = 300.0
 """Deploying takes a minute on a node with slow blocks; every step is shown as it happens."""
 MODEL_TIMEOUT_S = 60.0
-LOG_TAIL_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,12 +163,12 @@ async def _start(plan: Plan, folder: Path, screen: Screen) -> asyncio.subprocess
                             screen.say(f"  [green]✓[/green] {escape(step['text'])}  [dim]{step['seconds']:.1f} s[/dim]")
     except TimeoutError:
         await _stop(process)
-        raise TimedOut(f"the suite was not ready after {START_TIMEOUT_S:.0f} s:\n{_tail(log_path)}") from None
+        raise TimedOut(f"the suite was not ready after {START_TIMEOUT_S:.0f} s:\n{tail(log_path)}") from None
     except BaseException:
         await _stop(process)
         raise
     await process.wait()
-    raise Unavailable(f"the suite ended with exit status {process.returncode}:\n{_tail(log_path)}")
+    raise Unavailable(f"the suite ended with exit status {process.returncode}:\n{tail(log_path)}")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -178,10 +180,6 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
-
-
-def _tail(path: Path) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
 
 class Stage:
@@ -206,9 +204,10 @@ async def _play(plan: Plan, suite: Suite, folder: Path, screen: Screen, started:
         first = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=0))
         _introduce(suite, task, shape, people, first, screen)
         refusals = 0
-        for number in range(1, plan.rounds + 1):
-            cheating = number == min(CHEATING_ROUND, plan.rounds)
-            refusals += await _round(plan, stage, people, shape, number, cheating, folder, screen)
+        async with Cheat.waiting(suite, plan.root, folder) as cheat:
+            for number in range(1, plan.rounds + 1):
+                cheats = cheat if number == min(CHEATING_ROUND, plan.rounds) else None
+                refusals += await _round(plan, stage, people, shape, number, cheats, screen)
         await _inference(suite, folder, screen)
         with screen.console.status("replaying the chain's history"):
             audit = await verified(
@@ -279,8 +278,7 @@ async def _round(
     people: Sequence[trainer.GetTrainerResponse],
     shape: Shape,
     number: int,
-    cheating: bool,
-    folder: Path,
+    cheat: Cheat | None,
     screen: Screen,
 ) -> int:
     """One round: everybody trains, the cheat cheats, somebody settles. Returns how many attempts were refused."""
@@ -297,12 +295,12 @@ async def _round(
             await _contribute(plan, stage.trainers[index], lines[index], draw)
 
         draw()
-        if cheating:
+        if cheat is not None:
             # The cheat hands in one honest update first: a second one in the same round is one of the things to refuse.
             await contribute(len(lines) - 1)
-            attempts += [attempt async for attempt in _misbehave(stage.suite, plan, folder, "submit")]
+            attempts += await cheat.tries("submit")
             await asyncio.gather(*(contribute(index) for index in range(len(lines) - 1)))
-            attempts += [attempt async for attempt in _misbehave(stage.suite, plan, folder, "settle")]
+            attempts += await cheat.tries("settle")
         else:
             await asyncio.gather(*(contribute(index) for index in range(len(lines))))
         settled = await stage.gateway.SettleRound(
@@ -333,27 +331,21 @@ async def _round(
         ],
     )  # fmt: skip
     title = (
-        f"Round {number}  accuracy [bold]{result.accuracy:.3f}[/bold]  loss {result.loss:.3f}  version {settled.version.version}  "
-        f"digest 0x{settled.version.digest.hex()[:12]}…  settled for {settlement_gas:,} gas  [dim]{time.monotonic() - began:.1f} s[/dim]"
+        f"[bold]Round {number}[/bold]  accuracy [bold]{result.accuracy:.3f}[/bold]  loss {result.loss:.3f}  [dim]version[/dim] "
+        f"{settled.version.version}  [dim]digest[/dim] 0x{settled.version.digest.hex()[:10]}…  "
+        f"[dim]settled for[/dim] {settlement_gas:,} [dim]gas, {time.monotonic() - began:.1f} s[/dim]"
     )
     screen.say()
     screen.console.print(_table(title, lines, shape, share))
     return _show_attempts(attempts, screen)
 
 
-def _table(title: str, lines: Sequence[Line], shape: Shape, settlement_share: float | None = None) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="",
-        box=None,
-        header_style="dim",
-        pad_edge=False,
-        padding=(0, 2, 0, 2),
-    )
+def _table(title: str, lines: Sequence[Line], shape: Shape, settlement_share: float | None = None) -> Group:
+    """Gas per weight is all in: the submission and its share of the settlement."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 2))
     for name, justify in (
         ("contributor", "left"), ("samples", "right"), ("verdict", "left"), ("loss", "right"), ("bytes", "right"),
-        ("gas", "right"), ("gas/weight", "right"), ("$LL earned", "right"),
+        ("gas", "right"), ("gas a weight", "right"), ("$LL", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for line in lines:
@@ -367,7 +359,7 @@ def _table(title: str, lines: Sequence[Line], shape: Shape, settlement_share: fl
             "" if line.loss is None else f"{line.loss:.3f}", f"{line.update_bytes:,}" if line.update_bytes else "",
             f"{line.gas:,}" if line.gas else "", per_weight, ll(line.paid_wei // 10**12 * 10**12) if line.paid_wei else "",
         )  # fmt: skip
-    return table
+    return Group(Text.from_markup(title), table)
 
 
 async def _contribute(plan: Plan, stub: trainer_grpc.TrainerServiceStub, line: Line, draw: Any) -> None:
@@ -395,19 +387,6 @@ async def _contribute(plan: Plan, stub: trainer_grpc.TrainerServiceStub, line: L
         draw()
 
 
-async def _misbehave(suite: Suite, plan: Plan, folder: Path, when: str) -> AsyncIterator[dict[str, Any]]:
-    """What the cheat tries, each with what the chain answered; a program of the gateway's, for it opens keys."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.chain_gateway.misbehave", "--home", str(folder), "--account", suite.accounts[-1], "--when", when,
-        cwd=plan.root, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, errors = await process.communicate()
-    if process.returncode != 0:
-        raise Unavailable(f"the cheat's program failed:\n{errors.decode(errors='replace')[-2000:]}")
-    for raw in out.splitlines():
-        yield json.loads(raw)
-
-
 def _show_attempts(attempts: Sequence[dict[str, Any]], screen: Screen) -> int:
     if not attempts:
         return 0
@@ -419,11 +398,17 @@ def _show_attempts(attempts: Sequence[dict[str, Any]], screen: Screen) -> int:
         if not attempt["refused"]:
             raise DataLoss(f"the chain took what it must refuse: {attempt['attempt']}", reason="CheatSucceeded")
         table.add_row(
-            attempt["attempt"], "[red]refused[/red]", escape(f"{attempt['reason']}: {attempt['message']}"[:160])
+            attempt["attempt"], "[red]refused[/red]", escape(f"{attempt['reason']}: {_short(attempt['message'])}")
         )
     screen.say()
     screen.console.print(table)
     return len(attempts)
+
+
+def _short(message: str, limit: int = 76) -> str:
+    """The first clause: what to do next follows it, and JSON output has all of it."""
+    clause = message.partition(";")[0].partition(" (")[0]
+    return clause if len(clause) <= limit else clause[: limit - 1] + "…"
 
 
 async def _inference(suite: Suite, folder: Path, screen: Screen) -> None:
@@ -454,7 +439,7 @@ async def _inference(suite: Suite, folder: Path, screen: Screen) -> None:
         f"{answer.version}, digest 0x{answer.digest.hex()[:12]}…"
     )
     for who, refusal in turned_away:
-        screen.say(f"           {who}: [red]{refusal.reason}[/red] {escape(refusal.message)}")
+        screen.say(f"           {who}: [red]{refusal.reason}[/red] {escape(_short(refusal.message))}")
 
 
 async def _followed(suite: Suite) -> None:
