@@ -55,7 +55,8 @@ class Reverted(Exception):
 
 
 def account(index: int) -> LocalAccount:
-    return Account.from_key(keccak(b"test account %d" % index))
+    signer: LocalAccount = Account.from_key(keccak(b"test account %d" % index))
+    return signer
 
 
 def address_of(signer: LocalAccount) -> bytes:
@@ -102,8 +103,7 @@ class PoolChain:
         pool = artifacts.contract("TrainingPool")
         arguments = POOL.encode_constructor(owner.address, owner.address, 10**9 * 10**18)
         world.pool = world.create(owner, pool.bytecode + arguments)
-        world.token = decode(["address"], world.ask(world.pool, POOL.encode_call("token")))[0]
-        world.token = bytes.fromhex(world.token[2:])  # type: ignore[call-overload]
+        (world.token,) = world.read("token").values()
         world.aspect = world.deploy_aspect(owner, world.pool)
         world.transact(owner, "setAspect", world.aspect)
         world.bind(owner, world.pool)

@@ -1,0 +1,1 @@
+"""What a contribution costs under Artela's rules: `python -m bench.gas`."""
