@@ -4,7 +4,8 @@
     python -m bench.serving.servers model GATEWAY on|off    our model server, with its metrics and limits, gate on or off
     python bench/serving/mlserver_runtime.py …              MLServer, in an environment of its own (see `__main__`)
 
-Each prints its address when it listens, and serves until it is killed. `--uvloop` takes uvloop for the event loop, if it is there.
+Each prints its address when it listens, and serves until it is killed. The model server runs on uvloop as `python -m
+services.model_server` does; `--asyncio` takes asyncio's own loop, on which the floor always runs.
 """
 
 import asyncio
@@ -12,10 +13,10 @@ import sys
 from collections.abc import Iterable
 
 import grpc
+import uvloop
 
 from bench.serving import wire
 from linklearner import log
-from linklearner.rpc.server import RpcServer  # noqa: F401  # the same imports in all, so that memory and start-up compare
 from services.model_server.config import Config
 from services.model_server.server import ModelServer
 
@@ -50,14 +51,12 @@ async def model(gateway: str, gate: str) -> None:
 
 def main(arguments: list[str]) -> None:
     log.configure(service="bench", level="warning")
-    kind, *rest = [argument for argument in arguments if argument != "--uvloop"]
+    kind, *rest = [argument for argument in arguments if argument != "--asyncio"]
     work = {"echo": echo, "model": model}[kind](*rest)
-    if "--uvloop" in arguments:
-        import uvloop  # type: ignore[import-not-found,unused-ignore]
-
-        uvloop.run(work)
-    else:
+    if kind == "echo" or "--asyncio" in arguments:
         asyncio.run(work)
+    else:
+        uvloop.run(work)
 
 
 if __name__ == "__main__":
