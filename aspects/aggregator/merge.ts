@@ -73,17 +73,28 @@ export function addBytes(data: usize, from: u32, to: u32, factor: i64): void {
   let sum = SUMS + (from << 3);
   let byte = data + from;
   const end = data + to;
-  while (byte + 8 <= end) {
-    store<i64>(sum, load<i64>(sum) + factor * <i64>load<i8>(byte));
-    store<i64>(sum, load<i64>(sum, 8) + factor * <i64>load<i8>(byte, 1), 8);
-    store<i64>(sum, load<i64>(sum, 16) + factor * <i64>load<i8>(byte, 2), 16);
-    store<i64>(sum, load<i64>(sum, 24) + factor * <i64>load<i8>(byte, 3), 24);
-    store<i64>(sum, load<i64>(sum, 32) + factor * <i64>load<i8>(byte, 4), 32);
-    store<i64>(sum, load<i64>(sum, 40) + factor * <i64>load<i8>(byte, 5), 40);
-    store<i64>(sum, load<i64>(sum, 48) + factor * <i64>load<i8>(byte, 6), 48);
-    store<i64>(sum, load<i64>(sum, 56) + factor * <i64>load<i8>(byte, 7), 56);
-    byte += 8;
-    sum += 64;
+  const whole = byte + ((to - from) & ~15);
+  if (byte < whole) {
+    do {
+      store<i64>(sum, load<i64>(sum) + factor * <i64>load<i8>(byte));
+      store<i64>(sum, load<i64>(sum, 8) + factor * <i64>load<i8>(byte, 1), 8);
+      store<i64>(sum, load<i64>(sum, 16) + factor * <i64>load<i8>(byte, 2), 16);
+      store<i64>(sum, load<i64>(sum, 24) + factor * <i64>load<i8>(byte, 3), 24);
+      store<i64>(sum, load<i64>(sum, 32) + factor * <i64>load<i8>(byte, 4), 32);
+      store<i64>(sum, load<i64>(sum, 40) + factor * <i64>load<i8>(byte, 5), 40);
+      store<i64>(sum, load<i64>(sum, 48) + factor * <i64>load<i8>(byte, 6), 48);
+      store<i64>(sum, load<i64>(sum, 56) + factor * <i64>load<i8>(byte, 7), 56);
+      store<i64>(sum, load<i64>(sum, 64) + factor * <i64>load<i8>(byte, 8), 64);
+      store<i64>(sum, load<i64>(sum, 72) + factor * <i64>load<i8>(byte, 9), 72);
+      store<i64>(sum, load<i64>(sum, 80) + factor * <i64>load<i8>(byte, 10), 80);
+      store<i64>(sum, load<i64>(sum, 88) + factor * <i64>load<i8>(byte, 11), 88);
+      store<i64>(sum, load<i64>(sum, 96) + factor * <i64>load<i8>(byte, 12), 96);
+      store<i64>(sum, load<i64>(sum, 104) + factor * <i64>load<i8>(byte, 13), 104);
+      store<i64>(sum, load<i64>(sum, 112) + factor * <i64>load<i8>(byte, 14), 112);
+      store<i64>(sum, load<i64>(sum, 120) + factor * <i64>load<i8>(byte, 15), 120);
+      byte += 16;
+      sum += 128;
+    } while (byte < whole);
   }
   while (byte < end) {
     store<i64>(sum, load<i64>(sum) + factor * <i64>load<i8>(byte));
@@ -92,10 +103,11 @@ export function addBytes(data: usize, from: u32, to: u32, factor: i64): void {
   }
 }
 
-/** Sets `count` sums to 0 (up to 7 more). */
+/** Sets `count` sums to 0 (up to 15 more); count > 0. */
 export function clearSums(count: u32): void {
   const end = SUMS + (count << 3);
-  for (let sum = SUMS; sum < end; sum += 64) {
+  let sum = SUMS;
+  do {
     store<i64>(sum, 0);
     store<i64>(sum, 0, 8);
     store<i64>(sum, 0, 16);
@@ -104,7 +116,16 @@ export function clearSums(count: u32): void {
     store<i64>(sum, 0, 40);
     store<i64>(sum, 0, 48);
     store<i64>(sum, 0, 56);
-  }
+    store<i64>(sum, 0, 64);
+    store<i64>(sum, 0, 72);
+    store<i64>(sum, 0, 80);
+    store<i64>(sum, 0, 88);
+    store<i64>(sum, 0, 96);
+    store<i64>(sum, 0, 104);
+    store<i64>(sum, 0, 112);
+    store<i64>(sum, 0, 120);
+    sum += 128;
+  } while (sum < end);
 }
 
 /** What `applySums` found: bit 63 whether a weight changed, below it how many hit a bound. */
@@ -115,53 +136,69 @@ export const CHANGED: u64 = 1 << 63;
  *
  * With m = divisor 2^8, an even number, and h = m / 2: round(T / m) = floor((T + h - [T < 0]) / m). Unsigned division needs a positive
  * dividend, so 32769 m is added and 32769 taken away again: |T| <= D 2^23 = 2^15 m, hence T + h - 1 + 32769 m > 0 and < 2^63.
- * q = round(T / m) + 32769, so w + q - 1 is the new weight + 32768, in 0..65535 unless it saturates.
+ * The quotient is round(T / m) + 32769; with a weight and -1 added it is the new weight + 32768, in 0..65535 unless it saturates.
+ *
+ * The loop has no branch (each costs a metered block): it stores the low 16 bits and remembers whether any weight went beyond; if so, a
+ * second walk puts that right. Whether a weight changed is asked after it.
  */
 export function applySums(weights: usize, count: u32, divisor: i64): u64 {
   const m = <u64>divisor << 8;
   const bias = <i64>(32769 * m + (m >> 1));
-  let sum = SUMS;
   let changed: u64 = 0;
-  let saturated: u64 = 0;
+  let beyond: u32 = 0;
+  let sum = SUMS;
+  let at = weights;
   const whole = weights + ((count & ~3) << 1);
   const end = weights + (count << 1);
-  while (weights < whole) {
-    const before = load<u64>(weights);
-    const a = moved(load<i64>(sum), bias, m, <i32>load<i16>(weights));
-    const b = moved(load<i64>(sum, 8), bias, m, <i32>load<i16>(weights, 2));
-    const c = moved(load<i64>(sum, 16), bias, m, <i32>load<i16>(weights, 4));
-    const d = moved(load<i64>(sum, 24), bias, m, <i32>load<i16>(weights, 6));
-    if (<u32>(a | b | c | d) >> 16 == 0) {
-      store<u16>(weights, a ^ 0x8000);
-      store<u16>(weights, b ^ 0x8000, 2);
-      store<u16>(weights, c ^ 0x8000, 4);
-      store<u16>(weights, d ^ 0x8000, 6);
-    } else {
-      saturated += put(weights, a) + put(weights + 2, b) + put(weights + 4, c) + put(weights + 6, d);
-    }
-    changed |= before ^ load<u64>(weights);
-    weights += 8;
-    sum += 32;
+  if (at < whole) {
+    do {
+      const before = load<u64>(at);
+      const a = <u32>load<i16>(at) + quotient(load<i64>(sum), bias, m) - 1;
+      const b = <u32>load<i16>(at, 2) + quotient(load<i64>(sum, 8), bias, m) - 1;
+      const c = <u32>load<i16>(at, 4) + quotient(load<i64>(sum, 16), bias, m) - 1;
+      const d = <u32>load<i16>(at, 6) + quotient(load<i64>(sum, 24), bias, m) - 1;
+      beyond |= a | b | c | d;
+      store<u16>(at, a ^ 0x8000);
+      store<u16>(at, b ^ 0x8000, 2);
+      store<u16>(at, c ^ 0x8000, 4);
+      store<u16>(at, d ^ 0x8000, 6);
+      changed |= before ^ load<u64>(at);
+      at += 8;
+      sum += 32;
+    } while (at < whole);
   }
-  while (weights < end) {
-    const before = load<u16>(weights);
-    saturated += put(weights, moved(load<i64>(sum), bias, m, <i32>load<i16>(weights)));
-    changed |= <u64>(before ^ load<u16>(weights));
-    weights += 2;
+  while (at < end) {
+    const before = load<u16>(at);
+    const a = <u32>load<i16>(at) + quotient(load<i64>(sum), bias, m) - 1;
+    beyond |= a;
+    store<u16>(at, a ^ 0x8000);
+    changed |= <u64>(before ^ load<u16>(at));
+    at += 2;
+    sum += 8;
+  }
+  if (beyond >> 16 == 0) return changed != 0 ? CHANGED : 0;
+  return saturate(weights, end, bias, m);
+}
+
+/** round(T / m) + 32769, in 1..65537. */
+@inline
+function quotient(total: i64, bias: i64, m: u64): u32 {
+  return <u32>(<u64>(total + (total >> 63) + bias) / m);
+}
+
+/** The second walk of `applySums`: what was stored is w + round(T / m) modulo 2^16, so w can be had back, and saturated this time. */
+function saturate(weights: usize, end: usize, bias: i64, m: u64): u64 {
+  let saturated: u64 = 0;
+  let changed: u32 = 0;
+  let sum = SUMS;
+  for (let at = weights; at < end; at += 2) {
+    const step = <i32>quotient(load<i64>(sum), bias, m) - 32769;
+    const before = <i32>(<i16>(<i32>load<i16>(at) - step));
+    const after = max<i32>(-32768, min<i32>(32767, before + step));
+    saturated += <u64>(after != before + step);
+    changed |= <u32>(after ^ before);
+    store<i16>(at, <i16>after);
     sum += 8;
   }
   return saturated | (changed != 0 ? CHANGED : 0);
-}
-
-/** The moved weight + 32768, not yet saturated. */
-@inline
-function moved(total: i64, bias: i64, m: u64, weight: i32): i32 {
-  return <i32>(<u64>(total + (total >> 63) + bias) / m) + weight - 1;
-}
-
-/** Stores a weight + 32768, saturated. 1 if it hit a bound. */
-function put(at: usize, shifted: i32): u64 {
-  const kept = max<i32>(0, min<i32>(65535, shifted));
-  store<u16>(at, kept ^ 0x8000);
-  return kept == shifted ? 0 : 1;
 }

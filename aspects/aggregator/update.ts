@@ -103,40 +103,43 @@ export function squaresOfTwoBits(data: usize, from: u32, to: u32): u64 {
 export function squaresOfBytes(data: usize, count: u32): u64 {
   let sum: i32 = 0;
   const end = data + count;
-  while (data + 16 <= end) {
-    let d = <i32>load<i8>(data);
-    sum += d * d;
-    d = <i32>load<i8>(data, 1);
-    sum += d * d;
-    d = <i32>load<i8>(data, 2);
-    sum += d * d;
-    d = <i32>load<i8>(data, 3);
-    sum += d * d;
-    d = <i32>load<i8>(data, 4);
-    sum += d * d;
-    d = <i32>load<i8>(data, 5);
-    sum += d * d;
-    d = <i32>load<i8>(data, 6);
-    sum += d * d;
-    d = <i32>load<i8>(data, 7);
-    sum += d * d;
-    d = <i32>load<i8>(data, 8);
-    sum += d * d;
-    d = <i32>load<i8>(data, 9);
-    sum += d * d;
-    d = <i32>load<i8>(data, 10);
-    sum += d * d;
-    d = <i32>load<i8>(data, 11);
-    sum += d * d;
-    d = <i32>load<i8>(data, 12);
-    sum += d * d;
-    d = <i32>load<i8>(data, 13);
-    sum += d * d;
-    d = <i32>load<i8>(data, 14);
-    sum += d * d;
-    d = <i32>load<i8>(data, 15);
-    sum += d * d;
-    data += 16;
+  const whole = data + (count & ~15);
+  if (data < whole) {
+    do {
+      let d = <i32>load<i8>(data);
+      sum += d * d;
+      d = <i32>load<i8>(data, 1);
+      sum += d * d;
+      d = <i32>load<i8>(data, 2);
+      sum += d * d;
+      d = <i32>load<i8>(data, 3);
+      sum += d * d;
+      d = <i32>load<i8>(data, 4);
+      sum += d * d;
+      d = <i32>load<i8>(data, 5);
+      sum += d * d;
+      d = <i32>load<i8>(data, 6);
+      sum += d * d;
+      d = <i32>load<i8>(data, 7);
+      sum += d * d;
+      d = <i32>load<i8>(data, 8);
+      sum += d * d;
+      d = <i32>load<i8>(data, 9);
+      sum += d * d;
+      d = <i32>load<i8>(data, 10);
+      sum += d * d;
+      d = <i32>load<i8>(data, 11);
+      sum += d * d;
+      d = <i32>load<i8>(data, 12);
+      sum += d * d;
+      d = <i32>load<i8>(data, 13);
+      sum += d * d;
+      d = <i32>load<i8>(data, 14);
+      sum += d * d;
+      d = <i32>load<i8>(data, 15);
+      sum += d * d;
+      data += 16;
+    } while (data < whole);
   }
   while (data < end) {
     const d = <i32>load<i8>(data);

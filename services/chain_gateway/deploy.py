@@ -80,11 +80,13 @@ class TaskPlan:
             fields = json.loads(text)
             model = ModelSpec.from_json(json.dumps(fields.pop("model"))) if "model" in fields else DIGITS
             terms = DIGITS_TERMS | fields.pop("terms", {})
-            return cls(model=model, terms=Terms(**terms), **fields)
+            plan = cls(model=model, terms=Terms(**terms), **fields)
+            plan.shape.encode()  # checks it
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"the task's settings cannot be read: {error}") from None
         except InvalidInput as error:
             raise InvalidConfig(f"the task's settings: {error.message}") from None
+        return plan
 
 
 DIGITS_TERMS: Final[Mapping[str, int]] = {

@@ -73,6 +73,8 @@ class EventIndex:
         self._syncing = asyncio.Lock()
         self._grown = asyncio.Condition()
         self._poke = asyncio.Event()
+        self.generation = 0
+        """Rises when events of the pool were read: what `wait` waits for."""
 
     @classmethod
     @contextlib.contextmanager
@@ -119,8 +121,8 @@ class EventIndex:
                 last = min(cursor + LOG_RANGE, head)
                 self._keep(await self._logs(cursor + 1, last), last)
                 cursor = last
-                async with self._grown:
-                    self._grown.notify_all()
+            async with self._grown:
+                self._grown.notify_all()
             return cursor
 
     async def _logs(self, first: int, last: int) -> list[Log]:
@@ -156,6 +158,7 @@ class EventIndex:
         self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._connection.execute("UPDATE cursor SET block = ? WHERE pool = ?", (last, self._pool))
         self._connection.execute("COMMIT")
+        self.generation += bool(rows)
 
     def find(
         self, name: str, task: int | None = None, *, second: int | None = None, above: int | None = None
@@ -179,11 +182,11 @@ class EventIndex:
         assert decoded is not None  # it was when it was kept
         return Event(decoded.name, block, position, transaction, decoded.values)
 
-    async def wait(self, timeout_s: float) -> None:
-        """Until blocks were read, or for so long."""
+    async def wait(self, generation: int, timeout_s: float) -> None:
+        """Until events were read after `generation` was, or for so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s), self._grown:
-                await self._grown.wait()
+                await self._grown.wait_for(lambda: self.generation > generation)
 
     def poke(self) -> None:
         """Something happened: look now."""

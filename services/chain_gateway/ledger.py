@@ -287,11 +287,12 @@ class Ledger:
         await self.events.sync()
         self._opened(task)
         while True:
+            generation = self.events.generation
             for event in self.events.find("ModelUpdated", task, above=after):
                 announced = _announced(event)
                 after = announced.version
                 yield announced
-            await self.events.wait(60.0)
+            await self.events.wait(generation, 60.0)
 
     async def round(self, task: int, number: int) -> Round:
         """A round with its contributions; 0: the open one. Raises NotFound for a round that has not begun."""

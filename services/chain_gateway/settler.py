@@ -39,14 +39,14 @@ class AutoSettler:
     async def run(self) -> None:
         """For ever."""
         while True:
-            pause = IDLE_S
+            pause, generation = IDLE_S, self._ledger.events.generation
             for task in self._ledger.tasks():
                 try:
                     pause = min(pause, await self._consider(task))
                 except LinkLearnerError as error:
                     log.info("not_settled", task=task, reason=error.reason, detail=error.message)
                     pause = min(pause, RETRY_S)
-            await self._ledger.events.wait(pause)
+            await self._ledger.events.wait(generation, pause)
 
     async def _consider(self, number: int) -> float:
         """Settles the open round if it is over and it is our turn. Returns in how many seconds to look again at the latest."""

@@ -59,14 +59,14 @@ class InferenceClient:
             try:
                 await self._open(self._account)
             except grpc.RpcError as error:
-                await self._channel.close()
+                await self._channel.close(None)
                 raise from_rpc_error(error) from error
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._channel.close()
+        await self._channel.close(None)
 
     async def _open(self, account: LocalAccount) -> None:
         sessions = session_grpc.SessionServiceStub(self._channel)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import pytest
 from eth_abi.abi import encode
@@ -161,8 +160,11 @@ def test_ports_accounts_and_chain_ids_are_each_its_own() -> None:
 
 def test_a_state_file_has_one_owner(tmp_path: Path) -> None:
     state = tmp_path / "chain.sqlite"
-    with Devchain.running(state=state):
-        with pytest.raises(StoreUnusable, match="is another devchain using this file"), Devchain.running(state=state):
-            pass
+    with (
+        Devchain.running(state=state),
+        pytest.raises(StoreUnusable, match="is another devchain using this file"),
+        Devchain.running(state=state),
+    ):
+        pass
     with Devchain.running(state=state):
         pass

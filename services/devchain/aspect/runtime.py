@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -49,6 +50,10 @@ _ERROR_STRING: Final = bytes.fromhex("08c379a0")
 
 class CodeRefused(Exception):
     """The node does not take this code. The message is the node's own text, offsets included."""
+
+
+class TimeUp(Exception):
+    """The call was still running at its deadline."""
 
 
 class FailureKind(Enum):
@@ -117,12 +122,26 @@ class AspectRuntime:
         except WasmError as error:
             raise CodeRefused(str(error)) from None
 
-    def call(self, code_hash: bytes, code: bytes, argument: bytes, gas: int, env: HostEnvironment) -> AspectOutcome:
+    def call(
+        self,
+        code_hash: bytes,
+        code: bytes,
+        argument: bytes,
+        gas: int,
+        env: HostEnvironment,
+        *,
+        deadline: float | None = None,
+    ) -> AspectOutcome:
         """Run the method named by `env.join_point` on a fresh instance.
 
         code_hash: any unique key of `code` (keccak-256), under which the compiled module is kept.
         argument: the protobuf input made by `aspect.inputs` (or, for isOwner, the 20 bytes of the sender).
-        gas: EVM gas. Never raises for what the Aspect does; everything ends in an outcome.
+        gas: EVM gas.
+        deadline: by `time.monotonic()`; looked at in host calls, whose gas bounds their time but loosely (25 million EVM gas
+            buy millions of them; as many instructions take no more than seconds).
+
+        Never raises for what the Aspect does, everything ends in an outcome; raises TimeUp at the deadline and lets through
+        what the environment raises other than NodePanic.
         """
         try:
             instance = self._prepare(code_hash, code).instantiate()
@@ -130,7 +149,7 @@ class AspectRuntime:
             return _unrunnable(f"unable to instantiate wasm module: {error}{_NODE_STACK}", gas)
         except WasmError as error:
             return _unrunnable(str(error), gas)
-        call = _Call(instance, env)
+        call = _Call(instance, env, deadline)
         self._running.append(call)
         try:
             return call.run(argument, gas)
@@ -170,11 +189,12 @@ class _Aborted(Exception):
 class _Call:
     """One Aspect call on its instance: the node's `Runner` and wasm runtime in one."""
 
-    def __init__(self, instance: Instance, env: HostEnvironment) -> None:
+    def __init__(self, instance: Instance, env: HostEnvironment, deadline: float | None) -> None:
         self.env = env
         self.evm_gas = 0
         self.revert_reason = b""
         self._instance = instance
+        self._deadline = deadline
         self._escaped: BaseException | None = None
         self._depth = 0
 
@@ -315,6 +335,8 @@ class _Call:
         try:
             if self._depth > _MAX_DEPTH:
                 raise HostTrap("call stack exhausted")
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                raise TimeUp
             return self._host_call(function, pointers)
         except HostTrap:
             raise

@@ -11,6 +11,7 @@ import grpc
 import typer
 from eth_utils.address import to_checksum_address
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
@@ -99,9 +100,12 @@ def told(format: Format) -> Iterator[None]:
 
 
 def _fail(error: LinkLearnerError, format: Format) -> None:
+    message = error.message.removeprefix(f"{error.reason}: ")
+    if error.reason == grpc.StatusCode.UNAVAILABLE.name:  # gRPC's own words: nobody listens there
+        message = f"nobody answers ({message.rpartition(': ')[2]}): is the suite running? `linklearner up` starts it"
     if format is Format.JSON:
-        json.dump({"error": error.reason, "message": error.message, "facts": error.facts}, sys.stdout)
+        json.dump({"error": error.reason, "message": message, "facts": error.facts}, sys.stdout)
         sys.stdout.write("\n")
     else:
-        Console(stderr=True, highlight=False).print(f"[red]{error.reason}[/red]: ", error.message, sep="", markup=True)
+        Console(stderr=True, highlight=False).print(f"[red]{error.reason}[/red]: {escape(message)}", soft_wrap=True)
     raise typer.Exit(2 if isinstance(error, (InvalidInput, InvalidConfig)) else 1)

@@ -41,7 +41,9 @@ ROUND_SECONDS = 3600
 
 def small_task() -> TaskPlan:
     """Two settlement groups of 2,410 weights, so that a settlement takes two transactions; quorum 2."""
-    terms = Terms(**{**DIGITS_TERMS, "quorum": 2, "max_updates": 4, "round_seconds": ROUND_SECONDS, "drop_seconds": 7200})
+    terms = Terms(
+        **{**DIGITS_TERMS, "quorum": 2, "max_updates": 4, "round_seconds": ROUND_SECONDS, "drop_seconds": 7200}
+    )
     return TaskPlan(terms=terms, page_length=1024, group_pages=2)
 
 

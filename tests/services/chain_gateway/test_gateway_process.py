@@ -67,7 +67,10 @@ async def test_kill_9_loses_no_update_and_pays_none_twice(world: World, taken: b
     else:
         world.node.break_sends = 10_000
     async with started(world.config(outbox=world.folder / "gateway.sqlite")) as gateway:
-        calls = [asyncio.ensure_future(gateway.stub.SubmitUpdate(update)), asyncio.ensure_future(gateway.stub.Transfer(coin))]
+        calls = [
+            asyncio.ensure_future(gateway.stub.SubmitUpdate(update)),
+            asyncio.ensure_future(gateway.stub.Transfer(coin)),
+        ]
         async with asyncio.timeout(60):
             while len(set(world.node.raw)) < 2:
                 await asyncio.sleep(0.01)

@@ -10,7 +10,15 @@ from conftest import ROUND_SECONDS, World
 from quirky_node import QuirkyNode
 
 from linklearner.domain.digest import model_digest
-from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, NotFound, Refused, RequestIdReused, Unavailable
+from linklearner.domain.errors import (
+    DataLoss,
+    InvalidInput,
+    InvalidUpdate,
+    NotFound,
+    Refused,
+    RequestIdReused,
+    Unavailable,
+)
 from linklearner.domain.merge import Contribution, merge
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.update import Encoding, Update
@@ -20,7 +28,9 @@ from services.chain_gateway.events import EventIndex
 from services.chain_gateway.ledger import Ledger
 
 
-async def submit(ledger: Ledger, world: World, who: int, version: int = 1, *, seed: int | None = None, **options: Any) -> Any:
+async def submit(
+    ledger: Ledger, world: World, who: int, version: int = 1, *, seed: int | None = None, **options: Any
+) -> Any:
     update = world.update(version, seed=who if seed is None else seed, **options)
     return await ledger.submit_update(f"update-{version}-{who}", world.accounts[who], update)
 
@@ -30,7 +40,9 @@ async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding)
     async with world.gateway() as gateway:
         ledger = gateway.ledger
         submitted = [await submit(ledger, world, who, encoding=encoding) for who in range(3)]
-        assert [(one.round, one.weight, one.effective) for one in submitted] == [(1, 750, 750)] * 3  # a quarter of 3,000 units
+        assert [(one.round, one.weight, one.effective) for one in submitted] == [
+            (1, 750, 750)
+        ] * 3  # a quarter of 3,000 units
         status = (await ledger.task(1)).round
         assert (status.accepted, status.present, status.eligible) == (3, 2250, 3000)
 
@@ -42,7 +54,9 @@ async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding)
         merged = merge(
             world.task.first_weights(),
             [
-                Contribution(world.accounts[who], 750, 750, Update.decode(world.update(seed=who, encoding=encoding), shape))
+                Contribution(
+                    world.accounts[who], 750, 750, Update.decode(world.update(seed=who, encoding=encoding), shape)
+                )
                 for who in range(3)
             ],
             3000,
@@ -59,7 +73,12 @@ async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding)
         assert [one.digest for one in history.contributions] == [one.digest for one in submitted]
         assert history.contributions[0].update_bytes == len(world.update(encoding=encoding))
         assert history.settlements == settled.mined
-        assert (history.settler, history.base_version, history.version, history.dropped) == (world.accounts[0], 1, version, False)
+        assert (history.settler, history.base_version, history.version, history.dropped) == (
+            world.accounts[0],
+            1,
+            version,
+            False,
+        )
         paid = [one.paid for one in history.contributions]
         assert paid[0] and paid == [paid[0]] * 3
         balance = await ledger.balance(world.accounts[0], 1)
@@ -105,7 +124,9 @@ async def test_the_chain_s_reasons_arrive_by_name_and_cost_nothing(world: World)
         assert (await refused("unlock", "much", account, 1, 10**6)).reason == "InsufficientStake"
         assert (await refused("withdraw", "nothing", account, 1)).reason == "ZeroUnits"
         assert (await refused("lock", "poor 1", account, 1, 10**6)).reason == "ERC20InsufficientBalance"
-        assert (await refused("transfer_token", "poor 2", account, account, 10**30)).reason == "ERC20InsufficientBalance"
+        assert (
+            await refused("transfer_token", "poor 2", account, account, 10**30)
+        ).reason == "ERC20InsufficientBalance"
         assert (await refused("transfer_coin", "poor 3", account, account, 10**30)).reason == "InsufficientFunds"
         assert len(world.node.raw) == sent
 
@@ -250,7 +271,9 @@ async def test_on_a_chain_that_stands_still_the_round_ends_with_the_clock(
     async with world.gateway() as gateway:
         await submit(gateway.ledger, world, 0)  # one of two
         later = ROUND_SECONDS + 1 + seconds
-        await world.devchain.thread.run(world.devchain.chain.increase_time, later)  # seen by the next block, whenever it comes
+        await world.devchain.thread.run(
+            world.devchain.chain.increase_time, later
+        )  # seen by the next block, whenever it comes
         ledger = Ledger(
             gateway.ledger.chain,
             gateway.ledger._outbox,
@@ -289,7 +312,9 @@ async def test_a_stale_chain_is_not_worked_on(world: World) -> None:
                 assert unavailable.value.reason == "StaleChain"
 
 
-async def test_weights_that_do_not_give_the_announced_digest_are_data_loss(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_weights_that_do_not_give_the_announced_digest_are_data_loss(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with world.gateway() as gateway:
         ledger = gateway.ledger
         real = ledger._version

@@ -8,7 +8,15 @@ import pytest
 from conftest import HURRY, keystore_of
 from quirky_node import QuirkyNode
 
-from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound, Refused, RequestIdReused, TimedOut, Unavailable
+from linklearner.domain.errors import (
+    InvalidConfig,
+    InvalidInput,
+    NotFound,
+    Refused,
+    RequestIdReused,
+    TimedOut,
+    Unavailable,
+)
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, State
 from services.devchain import Devchain
@@ -25,11 +33,15 @@ def transfer(request_id: str, account: bytes, amount: int = 1) -> tuple[Request,
     return Request(request_id=request_id, account=account, kind="coin", contents=str(amount).encode()), prepare
 
 
-async def send(outbox: Outbox, devchain: Devchain, request_id: str = "r", *, account: int = 0, amount: int = 1) -> Outcome:
+async def send(
+    outbox: Outbox, devchain: Devchain, request_id: str = "r", *, account: int = 0, amount: int = 1
+) -> Outcome:
     return await outbox.fulfil(*transfer(request_id, devchain.accounts[account].address, amount))
 
 
-async def test_a_request_ends_in_one_transaction_however_often_it_is_repeated(outbox: Outbox, chain: Chain, devchain: Devchain) -> None:
+async def test_a_request_ends_in_one_transaction_however_often_it_is_repeated(
+    outbox: Outbox, chain: Chain, devchain: Devchain
+) -> None:
     first = await send(outbox, devchain)
     again = await asyncio.gather(*(send(outbox, devchain) for _ in range(5)))
     assert again == [first] * 5
@@ -44,7 +56,9 @@ async def test_repeating_at_the_same_moment_sends_once(outbox: Outbox, chain: Ch
     assert await chain.balance(TARGET) == 1
 
 
-async def test_many_requests_of_one_account_land_one_after_another(outbox: Outbox, chain: Chain, devchain: Devchain) -> None:
+async def test_many_requests_of_one_account_land_one_after_another(
+    outbox: Outbox, chain: Chain, devchain: Devchain
+) -> None:
     await asyncio.gather(*(send(outbox, devchain, f"r{n}") for n in range(20)))
     assert await chain.balance(TARGET) == 20
     assert await chain.nonce(devchain.accounts[0].address) == 20
@@ -76,7 +90,9 @@ async def test_an_account_without_a_key_is_not_found(outbox: Outbox) -> None:
     assert outbox.state("r") is None
 
 
-async def test_what_the_chain_refuses_is_never_sent_and_may_be_tried_again(outbox: Outbox, node: QuirkyNode, devchain: Devchain) -> None:
+async def test_what_the_chain_refuses_is_never_sent_and_may_be_tried_again(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain
+) -> None:
     poor = 10**30
     with pytest.raises(Refused) as refused:
         await send(outbox, devchain, amount=poor)
@@ -88,7 +104,9 @@ async def test_what_the_chain_refuses_is_never_sent_and_may_be_tried_again(outbo
     assert (await send(outbox, devchain, "next")).receipt.succeeded  # its nonce was not used up
 
 
-async def test_a_refusal_at_sending_frees_the_nonce(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+async def test_a_refusal_at_sending_frees_the_nonce(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
     node.refuse_sends = 1
     with pytest.raises(Refused) as refused:
         await send(outbox, devchain)
@@ -98,10 +116,14 @@ async def test_a_refusal_at_sending_frees_the_nonce(outbox: Outbox, node: Quirky
     assert await chain.balance(TARGET) == 2
 
 
-async def test_a_transaction_that_fails_in_its_block_is_final_and_says_why(outbox: Outbox, devchain: Devchain, chain: Chain) -> None:
+async def test_a_transaction_that_fails_in_its_block_is_final_and_says_why(
+    outbox: Outbox, devchain: Devchain, chain: Chain
+) -> None:
     # creation code that reverts with Error("Late: too late")
     text = b"Late: too late"
-    payload = bytes.fromhex("08c379a0") + (32).to_bytes(32, "big") + len(text).to_bytes(32, "big") + text.ljust(32, b"\0")
+    payload = (
+        bytes.fromhex("08c379a0") + (32).to_bytes(32, "big") + len(text).to_bytes(32, "big") + text.ljust(32, b"\0")
+    )
     code = bytes([0x60, len(payload), 0x60, 12, 0x60, 0, 0x39, 0x60, len(payload), 0x60, 0, 0xFD]) + payload
 
     async def prepare() -> Call:
@@ -117,14 +139,18 @@ async def test_a_transaction_that_fails_in_its_block_is_final_and_says_why(outbo
     assert await chain.nonce(devchain.accounts[0].address) == 1
 
 
-async def test_known_means_look_for_the_receipt(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+async def test_known_means_look_for_the_receipt(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
     node.lose_answers = 1  # it arrives, the answer does not; the repetition is answered "already in mempool"
     assert (await send(outbox, devchain)).receipt.succeeded
     assert node.raw[0] == node.raw[1]
     assert await chain.balance(TARGET) == 1
 
 
-async def test_a_broken_connection_sends_the_same_bytes_again(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+async def test_a_broken_connection_sends_the_same_bytes_again(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
     node.break_sends = 3
     await send(outbox, devchain)
     assert len(node.raw) == 4
@@ -132,7 +158,9 @@ async def test_a_broken_connection_sends_the_same_bytes_again(outbox: Outbox, no
     assert await chain.balance(TARGET) == 1
 
 
-async def test_an_unheard_of_refusal_of_what_did_arrive_is_no_refusal(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+async def test_an_unheard_of_refusal_of_what_did_arrive_is_no_refusal(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
     account = devchain.accounts[0].address
     node.lose_answers = 1
     sending = asyncio.create_task(send(outbox, devchain))
@@ -143,7 +171,9 @@ async def test_an_unheard_of_refusal_of_what_did_arrive_is_no_refusal(outbox: Ou
     assert await chain.nonce(account) == 1
 
 
-async def test_a_lost_transaction_is_signed_anew_at_the_same_nonce(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+async def test_a_lost_transaction_is_signed_anew_at_the_same_nonce(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
     node.swallow = 2
     await send(outbox, devchain)
     assert len(set(node.raw)) == 3  # other bytes each time: the same would be "already in mempool"
@@ -151,13 +181,17 @@ async def test_a_lost_transaction_is_signed_anew_at_the_same_nonce(outbox: Outbo
     assert await chain.balance(TARGET) == 1
 
 
-async def test_what_waits_behind_a_lost_transaction_lands_too(outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain) -> None:
+async def test_what_waits_behind_a_lost_transaction_lands_too(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
     node.swallow = 1
     await asyncio.gather(*(send(outbox, devchain, f"r{n}") for n in range(4)))
     assert await chain.balance(TARGET) == 4
 
 
-async def test_a_used_nonce_without_a_receipt_means_failed(outbox: Outbox, node: QuirkyNode, devchain: Devchain) -> None:
+async def test_a_used_nonce_without_a_receipt_means_failed(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain
+) -> None:
     node.panic = 1
     with pytest.raises(Refused) as refused:
         await send(outbox, devchain)
@@ -212,7 +246,9 @@ def signed(keystore: Any, account: bytes, nonce: int, chain_id: int) -> bytes:
     )
 
 
-async def test_an_unreachable_chain_is_told_at_once_and_nothing_is_signed(outbox: Outbox, node: QuirkyNode, devchain: Devchain) -> None:
+async def test_an_unreachable_chain_is_told_at_once_and_nothing_is_signed(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain
+) -> None:
     node.down = True
     with pytest.raises(Unavailable, match="503"):
         await send(outbox, devchain)
@@ -221,7 +257,9 @@ async def test_an_unreachable_chain_is_told_at_once_and_nothing_is_signed(outbox
     assert (await send(outbox, devchain)).receipt.succeeded
 
 
-async def test_patience_ends_with_the_caller_not_with_the_request(tmp_path: Path, chain: Chain, node: QuirkyNode, devchain: Devchain) -> None:
+async def test_patience_ends_with_the_caller_not_with_the_request(
+    tmp_path: Path, chain: Chain, node: QuirkyNode, devchain: Devchain
+) -> None:
     patience = Patience(receipt_s=0.3, longest_poll_s=0.02)
     async with Outbox.open(tmp_path / "outbox", chain, keystore_of(devchain), patience) as outbox:
         node.hide_receipts = 10_000

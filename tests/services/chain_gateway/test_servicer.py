@@ -56,9 +56,7 @@ async def test_a_round_over_the_wire(world: World, stub: pb_grpc.ChainGatewaySer
         )
         assert answer.receipt.gas_used > 21_000
         assert answer.receipt.transaction_bytes > len(world.update())
-    settled = await stub.SettleRound(
-        pb.SettleRoundRequest(request_id="s", account=world.accounts[0], task=1, round=1)
-    )
+    settled = await stub.SettleRound(pb.SettleRoundRequest(request_id="s", account=world.accounts[0], task=1, round=1))
     assert len(settled.receipts) == 2
     announced = await asyncio.wait_for(watching.read(), 5)
     assert announced.version == settled.version

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from services.devchain.aspect.runtime import AspectOutcome, AspectRuntime, FailureKind
-from tests.services.devchain.aspect.doubles import module, operate, probe
+from services.devchain.aspect.runtime import AspectOutcome, AspectRuntime, FailureKind, TimeUp
+from tests.services.devchain.aspect.doubles import MemoryEnvironment, module, operate, probe
 
 GET = '(import "aspect-state-api" "__AspectStateApi__.get" (func $get (param i32) (result i32)))'
 SET = '(import "aspect-state-api" "__AspectStateApi__.set" (func $set (param i32 i32)))'
@@ -31,6 +31,13 @@ def test_an_endless_loop_ends_out_of_gas(runtime: AspectRuntime) -> None:
     assert failure(outcome) == (FailureKind.OUT_OF_GAS, "out of gas")
     assert outcome.gas_left == 0
     assert time.monotonic() - started < 20
+
+
+def test_endless_host_calls_end_at_the_deadline(runtime: AspectRuntime) -> None:
+    code = module("(loop (drop (call $gas)) (br 0)) i32.const 0", top=GAS)
+    env = MemoryEnvironment()
+    with pytest.raises(TimeUp):
+        runtime.call(b"gas", code, b"", 25_000_000, env, deadline=time.monotonic() + 0.1)
 
 
 def test_an_endless_loop_in_the_start_function_fails_the_start(runtime: AspectRuntime) -> None:
