@@ -184,8 +184,9 @@ async def test_with_nothing_required_any_address_is_served(start: Callable[..., 
 
 
 async def test_an_unlock_stops_service_within_the_refresh_time_and_a_lock_resumes_it(
-    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
 ) -> None:
+    server = await start(stake_stale_s=10)  # so it is the refresh that stops it
     token = await token_for(caller, server.address)
     assert await ask(server, token) == 1
     gateway.lock(address_of(caller), 999)
@@ -194,7 +195,7 @@ async def test_an_unlock_stops_service_within_the_refresh_time_and_a_lock_resume
         with pytest.raises(PermissionDenied) as caught:
             while True:
                 await client.infer("digits", PIXELS, input_name="pixels")
-    assert time.monotonic() - unlocked < QUICK.stake_refresh_s + 0.4  # a round trip on a busy machine
+    assert time.monotonic() - unlocked < QUICK.stake_refresh_s + 2  # a round trip on a busy machine
     assert caught.value.facts == {"locked_units": "999", "required_units": "1000", "task": "1"}
     gateway.lock(address_of(caller), 1000)
     await asyncio.sleep(4 * QUICK.stake_refresh_s)
@@ -300,7 +301,7 @@ async def _closes(server: ModelServer, token: str) -> None:
         while not isinstance(error := await _outcome(server, token), Unavailable):
             await asyncio.sleep(0.02)
     # a hanging read is given up after READ_TIMEOUT_S, so a call that waited for one may come that much later
-    assert time.monotonic() - began < QUICK.stake_stale_s + 2.0 + 0.5
+    assert time.monotonic() - began < QUICK.stake_stale_s + 2.0 + 2.0
     assert str(error).startswith("stakes cannot be read just now, so nobody is let in: ")
 
 

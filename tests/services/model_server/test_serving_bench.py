@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 async def test_the_bench_runs_and_sees_no_error_and_nothing_stale(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    options = ("--rounds", "1", "--seconds", "0.3", "--concurrency", "2", "--json", str(figures))
+    options = ("--rounds", "1", "--seconds", "0.1", "--concurrency", "2", "--json", str(figures))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.serving", *options, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
