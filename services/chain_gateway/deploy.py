@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from linklearner import artifacts
 from linklearner.domain.digest import weight_bytes
+from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
@@ -47,8 +48,6 @@ CONTRIBUTOR_GAS: Final = 200_000_000
 LEAST_COIN: Final = 10**16
 """… and no less than this, wei: an idle chain's price of 7 wei would buy nothing tomorrow."""
 
-DIGITS: Final = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
-
 Progress = Callable[[str, int, int], None]
 """Told what is done next, and how many steps of how many are behind."""
 
@@ -58,10 +57,10 @@ class TaskPlan:
     """A task to open. seed: of its first weights."""
 
     model: ModelSpec = DIGITS
-    exponent: int = 12
-    page_length: int = 2048
-    group_pages: int = 2
-    norm_bound: int = 2**22
+    exponent: int = SHAPE.tensors[0].exponent
+    page_length: int = SHAPE.page_length
+    group_pages: int = SHAPE.group_pages
+    norm_bound: int = SHAPE.norm_bound
     terms: Terms
     seed: int = 0
 

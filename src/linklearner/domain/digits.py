@@ -1,0 +1,15 @@
+"""The task of the demo and the benchmarks: scikit-learn's handwritten digits."""
+
+from typing import Final
+
+from linklearner.domain.model import ModelSpec
+
+DIGITS: Final = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
+"""8 x 8 pixels of 0 to 16, 32 hidden units, ten labels: 2,410 weights."""
+
+SHAPE: Final = DIGITS.shape(exponent=12, page_length=1208, group_pages=2, norm_bound=2**25)
+"""Weights within ±8 in steps of 2**-12 (`bench.accuracy` chose that), in two pages of even length, settled together.
+
+The norm bound, 2**25 in 2**-8 steps, is a real norm of 32: four times what honest local training of 100 steps gives, so that only updates
+that are far too long are scaled down.
+"""
