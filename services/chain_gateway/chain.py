@@ -20,7 +20,7 @@ from eth_hash.auto import keccak
 from eth_typing import URI
 from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import BadResponseFormat, BlockNotFound, TransactionNotFound, Web3RPCError
-from web3.types import RPCEndpoint
+from web3.types import RPCEndpoint, RPCResponse
 
 from linklearner.abi import Interface
 from linklearner.domain.errors import DataLoss, LinkLearnerError, NotFound, Refused, Unavailable
@@ -133,6 +133,12 @@ class _Provider(AsyncHTTPProvider):
         if request is not None:
             given["headers"] = {**given["headers"], "X-Request-Id": str(request)}
         return given
+
+    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        response = await super().make_request(method, params)
+        if not isinstance(response, dict):  # web3 itself trips over it
+            raise BadResponseFormat(f"the answer to {method} is no JSON object")
+        return response
 
 
 class Chain:

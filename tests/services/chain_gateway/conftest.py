@@ -131,16 +131,18 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Keystore.create(folder / "keys", password, random_password=True)
         contributors = Keystore.unlock(folder / "keys", password)
         plan = Plan(task=small_task(), contributors=contributors.addresses)
-        async with Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain:
-            async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
-                await deploy(
-                    chain,
-                    keystore_of(devchain, 0),
-                    folder / "deploy.sqlite",
-                    plan,
-                    contributors=contributors,
-                    deployment_path=folder / "deployment.json",
-                )
+        async with (
+            Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
+            Chain.connect(devchain.url, (POOL, TOKEN)) as chain,
+        ):
+            await deploy(
+                chain,
+                keystore_of(devchain, 0),
+                folder / "deploy.sqlite",
+                plan,
+                contributors=contributors,
+                deployment_path=folder / "deployment.json",
+            )
 
     asyncio.run(make())
     return folder
@@ -151,11 +153,12 @@ async def world(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
     folder = tmp_path / "world"
     shutil.copytree(deployed, folder)
     keystore = Keystore.unlock(folder / "keys", read_password(folder / "keys" / "password"))
-    async with Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain:
-        async with QuirkyNode.start(devchain.url) as node:
-            yield World(
-                folder, devchain, node, Deployment.load(folder / "deployment.json"), keystore.addresses, small_task()
-            )
+    async with (
+        Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
+        QuirkyNode.start(devchain.url) as node,
+    ):
+        deployment = Deployment.load(folder / "deployment.json")
+        yield World(folder, devchain, node, deployment, keystore.addresses, small_task())
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,195 @@
+"""The adapter to a node: its answers as values, its quirks handled, its refusals as our errors."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from conftest import World, keystore_of
+from eth_hash.auto import keccak
+from quirky_node import QuirkyNode
+
+from linklearner.domain.errors import NotFound, Refused, Unavailable
+from services.chain_gateway.chain import BLOCK_GAS, LOG_RANGE, RAW_LIMIT, Call, Chain, NonceRefused, Taken
+from services.chain_gateway.deployment import POOL, TOKEN
+from services.devchain import Devchain
+
+TARGET = bytes(19) + b"\x77"
+
+
+async def test_artela_s_surcharge_is_measured_and_taken_off(devchain: Devchain, chain: Chain) -> None:
+    sender = devchain.accounts[0].address
+    call = Call(TARGET, b"\1" * 100)
+    assert chain.envelope == 150_000
+    assert await chain.estimate(sender, call) == call.intrinsic_gas() + 150_000
+    limit = await chain.gas_limit(sender, call)
+    assert call.intrinsic_gas() < limit < 2 * call.intrinsic_gas()
+
+
+async def test_a_chain_without_the_surcharge_is_recognised(devchain: Devchain, node: QuirkyNode) -> None:
+    node.estimate_extra = -150_000  # as any other EVM chain answers
+    async with Chain.connect(node.url) as chain:
+        assert chain.envelope == 0
+        call = Call(TARGET, b"\1" * 100)
+        assert await chain.gas_limit(devchain.accounts[0].address, call) >= call.intrinsic_gas()
+
+
+async def test_a_limit_never_falls_below_what_the_data_cost(devchain: Devchain, node: QuirkyNode, chain: Chain) -> None:
+    node.estimate_extra = -60_000
+    call = Call(TARGET, b"\1" * 5000)
+    assert await chain.gas_limit(devchain.accounts[0].address, call) > call.intrinsic_gas()
+
+
+async def test_a_plain_transfer_gets_exactly_its_gas(devchain: Devchain, chain: Chain) -> None:
+    assert await chain.gas_limit(devchain.accounts[0].address, Call(TARGET, value=1)) == 21_000
+
+
+async def test_half_of_no_limit_is_charged_for_nothing(world: World) -> None:
+    """gasUsed is at least half the limit on Artela: our limits stay below double."""
+    async with world.gateway() as gateway:
+        await gateway.ledger.submit_update("u", world.accounts[0], world.update())
+        await gateway.ledger.unlock("l", world.accounts[1], 1, 1)
+        for raw in world.node.raw:
+            receipt = await gateway.ledger.chain.receipt(bytes(keccak(raw)))
+            assert receipt is not None
+            import rlp
+
+            limit = int.from_bytes(rlp.decode(raw[1:])[4], "big")
+            assert receipt.gas_used * 2 > limit
+
+
+async def test_more_gas_than_a_block_holds_is_refused_before_sending(
+    devchain: Devchain, node: QuirkyNode, chain: Chain
+) -> None:
+    sender, call = devchain.accounts[0].address, Call(TARGET, b"\0")
+    node.estimate_extra = BLOCK_GAS - call.intrinsic_gas()
+    assert await chain.gas_limit(sender, call) == BLOCK_GAS
+    node.estimate_extra += 1
+    with pytest.raises(Refused) as refused:
+        await chain.gas_limit(sender, call)
+    assert refused.value.reason == "GasLimitTooHigh"
+
+
+async def test_raw_transactions_have_at_most_a_mebibyte(chain: Chain, node: QuirkyNode) -> None:
+    with pytest.raises(Refused) as refused:
+        await chain.send(bytes(RAW_LIMIT + 1))
+    assert refused.value.reason == "TransactionTooLarge"
+    assert not node.raw
+    with pytest.raises(Refused) as refused:
+        await chain.send(bytes(RAW_LIMIT))  # nonsense, but handed in
+    assert refused.value.reason == "NodeRefused"
+    assert len(node.raw) == 1
+
+
+async def test_logs_are_asked_for_in_ranges_that_a_node_answers(world: World) -> None:
+    async with Chain.connect(world.node.url) as chain:
+        await chain.logs(world.deployment.pool, 1, LOG_RANGE)
+        with pytest.raises(ValueError, match="10000"):
+            await chain.logs(world.deployment.pool, 1, LOG_RANGE + 1)
+        logs = await chain.logs(world.deployment.pool, 0, 9_000)
+        assert [POOL.decode_log(one.topics, one.data).name for one in logs][-3:] == [
+            "StakeLocked",
+            "PagesLoaded",
+            "ModelUpdated",
+        ]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["legacy", "access list", "fee cap"])
+async def test_a_signed_transaction_is_told_byte_for_byte(devchain: Devchain, chain: Chain, kind: str) -> None:
+    sender = devchain.accounts[0].address
+    fields: dict[str, object] = {
+        "chainId": chain.chain_id, "nonce": 0, "gas": 60_000, "value": 5, "data": b"\1\0", "to": "0x" + "00" * 19 + "77",
+    }  # fmt: skip
+    access = [{"address": "0x" + "00" * 19 + "77", "storageKeys": ["0x" + "00" * 31 + "09"]}]
+    fields |= {
+        "legacy": {"gasPrice": 100},
+        "access list": {"type": 1, "gasPrice": 100, "accessList": access},
+        "fee cap": {"type": 2, "maxFeePerGas": 100, "maxPriorityFeePerGas": 1, "accessList": access},
+    }[kind]
+    raw = keystore_of(devchain, 0).sign_transaction(sender, fields)
+    assert await chain.send(raw) is Taken.NEW
+    assert await chain.send(raw) is Taken.KNOWN
+    transaction_hash = bytes(keccak(raw))
+    landed = await chain.landed(transaction_hash)
+    assert (landed.sender, landed.call.data, landed.length, landed.block_number) == (sender, b"\1\0", len(raw), 1)
+    assert await chain.raw_transaction(transaction_hash) == raw
+    receipt = await chain.receipt(transaction_hash)
+    assert receipt is not None and receipt.succeeded and receipt.block_number == 1
+
+
+async def test_a_nonce_that_is_not_the_next_one_says_which_is(devchain: Devchain, chain: Chain) -> None:
+    raw = keystore_of(devchain, 0).sign_transaction(
+        devchain.accounts[0].address,
+        {"chainId": chain.chain_id, "nonce": 3, "gas": 21_000, "gasPrice": 100, "value": 0, "data": b"", "to": "0x" + "00" * 20},
+    )  # fmt: skip
+    with pytest.raises(NonceRefused) as refused:
+        await chain.send(raw)
+    assert refused.value.expected == 0
+
+
+async def test_what_is_not_there_is_not_found(chain: Chain) -> None:
+    assert await chain.receipt(b"\1" * 32) is None
+    for asked in (
+        chain.landed(b"\1" * 32),
+        chain.raw_transaction(b"\1" * 32),
+        chain.block_hash(10**9),
+        chain.balance(TARGET, 10**9),
+    ):
+        with pytest.raises(NotFound):
+            await asked
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b"null", b'{"jsonrpc": "2.0", "id": 1}'])
+async def test_what_is_no_node_is_unavailable(answer: bytes) -> None:
+    async def handle(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(body=answer, content_type="application/json")
+
+    application = web.Application()
+    application.router.add_post("/", handle)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        with pytest.raises(Unavailable):
+            async with Chain.connect(f"http://127.0.0.1:{runner.addresses[0][1]}"):
+                pass
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_url_that_holds_a_secret_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable) as error:
+        async with Chain.connect("http://user:hunter2@127.0.0.1:9/v3/apikey?token=abc"):
+            pass
+    told = str(error.value) + str(error.value.facts)
+    assert "127.0.0.1:9" in told
+    assert not any(secret in told for secret in ("hunter2", "apikey", "abc"))
+
+
+async def test_a_slow_node_is_given_up(devchain: Devchain) -> None:
+    async def handle(request: web.Request) -> web.Response:
+        await asyncio.sleep(5)
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/", handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        with pytest.raises(Unavailable):
+            async with Chain.connect(f"http://127.0.0.1:{runner.addresses[0][1]}", timeout_s=0.1):
+                pass
+    finally:
+        await runner.cleanup()
+
+
+async def test_custom_errors_of_every_contract_are_decoded(world: World) -> None:
+    async with Chain.connect(world.devchain.url, (POOL, TOKEN)) as chain:
+        with pytest.raises(Refused) as refused:
+            await chain.call(world.deployment.pool, POOL.encode_call("taskOf", 77))
+        assert (refused.value.reason, refused.value.facts) == ("UnknownTask", {"task": "77"})
+        with pytest.raises(Refused) as refused:
+            await chain.call(world.deployment.token, TOKEN.encode_call("transfer", TARGET, 5))
+        assert (refused.value.reason, refused.value.facts["needed"]) == ("ERC20InsufficientBalance", "5")

@@ -1,0 +1,158 @@
+"""From nothing to version 1, however often it is interrupted."""
+
+import asyncio
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import HURRY, STRICT, keystore_of, small_task
+from quirky_node import QuirkyNode
+from web3 import AsyncWeb3
+
+from linklearner.domain.errors import InvalidConfig, Refused, RequestIdReused
+from linklearner.domain.model import ModelSpec
+from services.chain_gateway.chain import Chain
+from services.chain_gateway.deploy import FIRST_TASK, Plan, TaskPlan, _loads, deploy, digits
+from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.keystore import Keystore
+from services.devchain import Devchain
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+async def status(chain: Chain, deployment: Deployment) -> dict[str, int]:
+    answer = await chain.call(deployment.pool, POOL.encode_call("taskOf", FIRST_TASK))
+    found: dict[str, int] = POOL.decode_result("taskOf", answer)["status"]
+    return found
+
+
+async def test_a_finished_deployment_sends_nothing_more(tmp_path: Path, node: QuirkyNode, devchain: Devchain) -> None:
+    plan = Plan(task=small_task(), contributors=[devchain.accounts[1].address])
+    async with Chain.connect(node.url, (POOL, TOKEN)) as chain:
+        steps: list[tuple[str, int, int]] = []
+        first = await deploy(
+            chain,
+            keystore_of(devchain, 0),
+            tmp_path / "outbox",
+            plan,
+            contributors=keystore_of(devchain, 1),
+            deployment_path=tmp_path / "deployment.json",
+            progress=lambda *step: steps.append(step),
+        )
+        sent = len(node.raw)
+        assert steps[-1] == ("ready", sent, sent)
+        assert (await status(chain, first))["eligible"] == 1000
+        again = await deploy(
+            chain, keystore_of(devchain, 0), tmp_path / "outbox", plan, contributors=keystore_of(devchain, 1)
+        )
+        assert again == first == Deployment.load(tmp_path / "deployment.json")
+        assert len(node.raw) == sent
+        other = Plan(task=digits(), contributors=plan.contributors)
+        with pytest.raises(RequestIdReused):
+            await deploy(chain, keystore_of(devchain, 0), tmp_path / "outbox", other)
+
+
+async def test_an_interrupted_deployment_goes_on_where_it_was(tmp_path: Path, devchain: Devchain) -> None:
+    """Cut off after every third transaction that the node has taken."""
+    plan = Plan(task=small_task(), contributors=[devchain.accounts[1].address])
+    async with QuirkyNode.start(devchain.url) as node, Chain.connect(node.url, (POOL, TOKEN)) as chain:
+
+        async def attempt() -> Deployment:
+            return await deploy(
+                chain,
+                keystore_of(devchain, 0),
+                tmp_path / "outbox",
+                plan,
+                contributors=keystore_of(devchain, 1),
+                patience=HURRY,
+            )
+
+        interruptions, deployment = 0, None
+        while deployment is None:
+            until = len(set(node.raw)) + 3
+            running = asyncio.create_task(attempt())
+            while not running.done() and len(set(node.raw)) < until:
+                await asyncio.sleep(0.002)
+            if running.done():
+                deployment = running.result()
+            else:
+                interruptions += 1
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+        assert interruptions >= 2
+        assert (await status(chain, deployment))["version"] == 1
+        assert (await status(chain, deployment))["eligible"] == 1000
+        account = devchain.accounts[1].address
+        balance = TOKEN.decode_result(
+            "balanceOf", await chain.call(deployment.token, TOKEN.encode_call("balanceOf", account))
+        )
+        assert balance["0"] == 0  # got its stake once, and locked it
+
+
+async def test_on_hold_others_lock_before_the_weights_are_loaded(tmp_path: Path, devchain: Devchain) -> None:
+    outsider = devchain.accounts[1].address
+    plan = Plan(task=small_task(), contributors=[outsider], load=False)
+    async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+        held = await deploy(chain, keystore_of(devchain, 0), tmp_path / "outbox", plan)
+        assert (await status(chain, held))["version"] == 0
+        lock = POOL.encode_call("lock", FIRST_TASK, 700)
+        raw = keystore_of(devchain, 1).sign_transaction(
+            outsider,
+            {"chainId": chain.chain_id, "nonce": 0, "gas": 150_000, "gasPrice": 100, "value": 0, "data": lock,
+             "to": AsyncWeb3.to_checksum_address(held.pool)},
+        )  # fmt: skip
+        await chain.send(raw)
+        done = await deploy(
+            chain, keystore_of(devchain, 0), tmp_path / "outbox", Plan(task=small_task(), contributors=[outsider])
+        )
+        assert done == held
+        assert (await status(chain, done))["eligible"] == 700
+
+
+async def test_an_owner_without_coin_is_told_so(tmp_path: Path, devchain: Devchain) -> None:
+    key = tmp_path / "key"
+    key.write_text("0x" + "11" * 32)
+    async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+        with pytest.raises(Refused) as refused:
+            await deploy(chain, Keystore.of_key_file(key), tmp_path / "outbox", Plan(task=small_task()))
+        assert refused.value.reason == "InsufficientFunds"
+
+
+async def test_the_command_deploys_and_says_where(tmp_path: Path) -> None:
+    async with Devchain.start(config=STRICT) as devchain:
+        (tmp_path / "key").write_text(devchain.accounts[0].key.hex())
+        task = {"page_length": 1024, "terms": {"quorum": 1}}
+        (tmp_path / "task.json").write_text(json.dumps(task))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.chain_gateway", "deploy", "--rpc", devchain.url, "--key-file", tmp_path / "key",
+            "--out", tmp_path / "deployment.json", "--task", tmp_path / "task.json",
+            "--contributor", "0x" + "22" * 20, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, errors = await asyncio.wait_for(process.communicate(), 120)
+        assert process.returncode == 0, errors.decode()
+        deployment = Deployment.load(tmp_path / "deployment.json")
+        assert deployment.pool.hex() in output.decode()
+        assert b"ready" in errors
+        async with Chain.connect(devchain.url) as chain:
+            assert (await status(chain, deployment))["version"] == 1
+            assert await chain.balance(bytes.fromhex("22" * 20)) == 10**16
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"page_length": 3}', '{"terms": {"quorums": 3}}', '{"nonsense": 1}', '{"model": 7}']
+)
+def test_settings_of_a_task_that_cannot_be_read_are_refused(text: str) -> None:
+    with pytest.raises(InvalidConfig):
+        TaskPlan.from_json(text)
+
+
+def test_weights_are_loaded_in_whole_pages_of_about_80_kb() -> None:
+    model = ModelSpec("big", (1000, 300, 10), tuple("0123456789"))
+    shape = TaskPlan(model=model, page_length=16384, terms=digits().terms).shape
+    loads = _loads(shape)
+    assert [place.start for _, place in loads] == [first * 16384 for first, _ in loads]
+    assert all(a.stop == b.start for (_, a), (_, b) in pairwise(loads))
+    assert (loads[0][1].start, loads[-1][1].stop) == (0, shape.weight_count)
+    assert max(2 * (place.stop - place.start) for _, place in loads) == 2 * 2 * 16384

@@ -1,0 +1,79 @@
+"""Whoever cheats is refused, with the chain's own reason, in a transaction that really landed."""
+
+from dataclasses import asdict
+
+from conftest import World
+
+from linklearner.cli.suite import Suite
+from services.chain_gateway.misbehave import Attempt, cheat_of
+
+
+def suite_of(world: World) -> Suite:
+    deployment = world.deployment
+    return Suite(
+        rpc_url=world.node.url,
+        chain_id=deployment.chain_id,
+        pool="0x" + deployment.pool.hex(),
+        token="0x" + deployment.token.hex(),
+        aspect="0x" + deployment.aspect.hex(),
+        deployed_block=deployment.block,
+        task=1,
+        gateway="",
+        trainers=(),
+        model_server="",
+        metrics="",
+        keys=str(world.folder / "keys"),
+        accounts=(),
+        pid=0,
+    )
+
+
+def check(attempts: list[Attempt], expected: dict[str, str]) -> None:
+    assert {one.attempt: one.reason for one in attempts} == expected
+    for one in attempts:
+        assert one.refused, asdict(one)
+        assert one.message and not one.message.startswith(one.reason)
+        landed = one.reason != "AlreadyKnown"
+        assert bool(one.transaction) == bool(one.block) == bool(one.gas_used) == landed, asdict(one)
+
+
+async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World) -> None:
+    cheat_account, honest = world.accounts[0], world.accounts[1]
+    async with world.gateway() as gateway:
+        for version in (1, 2):
+            for who in (0, 1):
+                if version == 2 and who == 1:
+                    async with cheat_of(suite_of(world), cheat_account) as cheat:
+                        attempts = [attempt async for attempt in cheat.submissions()]
+                    check(
+                        attempts,
+                        {
+                            "an update of the wrong shape": "WrongShape",
+                            "an update to an old version": "StaleBase",
+                            "a second update in one round": "AlreadySubmitted",
+                            "the same signed transaction again": "AlreadyKnown",
+                            "the calldata of an update of round 1 again": "StaleBase",
+                            "an update to a contract of his, bound to our Aspect": "NotThePool",
+                            "an update through a contract that calls the pool": "NotDirect",
+                        },
+                    )
+                update = world.update(version, seed=who)
+                await gateway.ledger.submit_update(f"u{version}-{who}", world.accounts[who], update)
+            if version == 2:
+                async with cheat_of(suite_of(world), cheat_account) as cheat:
+                    attempts = [attempt async for attempt in cheat.settlements()]
+                check(
+                    attempts,
+                    {
+                        "a settlement that leaves an update out": "RunningHashMismatch",
+                        "a settlement in another order": "RunningHashMismatch",
+                        "a settlement with an altered update": "RunningHashMismatch",
+                        "a settlement that gives a friend more weight": "RunningHashMismatch",
+                        "a settlement of a round that is over": "WrongRound",
+                    },
+                )
+            settled = await gateway.ledger.settle(f"s{version}", honest, 1, version)
+            assert settled.version.accepted_count == 2
+        round_2 = await gateway.ledger.round(1, 2)
+        assert [one.contributor for one in round_2.contributions] == [cheat_account, honest]
+        await gateway.ledger.model(1, 0)  # and the weights give the announced digest
