@@ -10,8 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from services.devchain.accounts import key_file
+from services.devchain.chain.chain import MinedBlock
 from services.devchain.chain.store import StoreUnusable
 from services.devchain.config import ARTELA_CHAIN_ID, ChainConfig, InvalidConfig
+from services.devchain.console import lines
 from services.devchain.server import Devchain
 
 
@@ -28,7 +30,14 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default="0.5",
         help="share of the gas limit that is charged at least (default %(default)s)",
     )
+    parser.add_argument("--quiet", action="store_true", help="no block-by-block log")
     return parser.parse_args(argv)
+
+
+def show(mined: MinedBlock) -> None:
+    """One block on the console; empty ones are silent."""
+    if mined.block.receipts or mined.panics:
+        print("\n".join(lines(mined)), flush=True)
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -42,7 +51,12 @@ async def serve(options: argparse.Namespace) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     async with Devchain.start(
-        state=options.state, host=options.host, port=options.port, mining=options.mining, config=config
+        state=options.state,
+        host=options.host,
+        port=options.port,
+        mining=options.mining,
+        config=config,
+        on_block=None if options.quiet else show,
     ) as devchain:
         print(f"devchain {options.chain_id} at {devchain.url}", flush=True)
         for account in devchain.accounts:

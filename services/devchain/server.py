@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from services.devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, load_or_create
-from services.devchain.chain.chain import Chain
+from services.devchain.chain.chain import BlockListener, Chain
 from services.devchain.config import ChainConfig, Mining
 from services.devchain.rpc.methods import Methods
 from services.devchain.rpc.server import RpcServer
@@ -71,11 +71,13 @@ class Devchain:
         chain_id: int | None = None,
         accounts: Mapping[str, int] | None = None,
         config: ChainConfig | None = None,
+        on_block: BlockListener | None = None,
     ) -> AsyncIterator[Devchain]:
         """Run a devchain for the length of the block.
 
         state: SQLite file, None keeps everything in memory. mining: `instant`, `manual`, `interval:SECONDS`.
         accounts: further balances in wei at genesis by hex address, beside the ten development accounts.
+        on_block: told of every block, on the chain's thread.
         Raises StoreUnusable, InvalidConfig, OSError if the port is taken.
         """
         mode = Mining.parse(mining)
@@ -98,7 +100,9 @@ class Devchain:
 
                 rpc = RpcServer(dispatch, strict=config.strict)
                 loop = asyncio.get_running_loop()
-                chain.on_block(lambda block: _from_chain(loop, rpc.block, block))
+                chain.on_block(lambda mined: _from_chain(loop, rpc.block, mined.block))
+                if on_block is not None:
+                    chain.on_block(on_block)
                 chain.on_arrival(lambda transaction: _from_chain(loop, rpc.transaction, transaction.hash))
                 runner = web.AppRunner(rpc.application(), access_log=None, shutdown_timeout=1.0)
                 await runner.setup()

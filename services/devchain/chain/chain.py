@@ -15,6 +15,7 @@ from services.devchain.chain import blocks, rlp
 from services.devchain.chain.blocks import Block, Header, Receipt
 from services.devchain.chain.evm import REVERTED, BlockContext, Log
 from services.devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
+from services.devchain.chain.join_points import AspectRun
 from services.devchain.chain.mempool import Mempool
 from services.devchain.chain.state import World
 from services.devchain.chain.store import Store, encode_writes, state_digest
@@ -70,7 +71,19 @@ RAW_LIMIT: Final = 1_048_576
 FEE_CAP: Final = 10**18
 """wei of fee that a strict chain takes (the node's `txfee-cap` of 1 ART)."""
 
-BlockListener = Callable[[Block], None]
+
+@dataclass(frozen=True, slots=True)
+class MinedBlock:
+    """A block and what the operator may want to know besides; only the block itself is kept."""
+
+    block: Block
+    runs: tuple[tuple[AspectRun, ...], ...]
+    """The Aspect calls of each transaction, in the order of the receipts."""
+    panics: tuple[tuple[Transaction, str], ...]
+    """Transactions at which the node would have crashed, and where: no receipt, but the nonce is used."""
+
+
+BlockListener = Callable[[MinedBlock], None]
 
 
 class Chain:
@@ -244,7 +257,8 @@ class Chain:
             max_bytes=self.config.block_bytes_limit,
         )
         receipts: list[Receipt] = []
-        panics: list[tuple[bytes, str]] = []
+        runs: list[tuple[AspectRun, ...]] = []
+        panics: list[tuple[Transaction, str]] = []
         used = wanted = 0
         logs: tuple[Log, ...] = ()
         for transaction in transactions:
@@ -254,11 +268,12 @@ class Chain:
                 block_so_far = BlockSoFar(context=context, facts=facts, gas_used=used, logs=logs)
                 outcome = self._run(transaction, block_so_far, len(receipts))
             except NodePanic as panic:
-                panics.append((transaction.hash, str(panic)))
+                panics.append((transaction, str(panic)))
                 continue
             if outcome is None:
                 continue
             used += outcome.gas_used
+            runs.append(outcome.runs)
             receipts.append(
                 Receipt(
                     transaction=transaction,
@@ -286,13 +301,14 @@ class Chain:
             digest=digest,
         )  # fmt: skip
         block = Block(header, tuple(receipts))
-        self._store.append(block, changes, writes.codes, panics)
+        self._store.append(block, changes, writes.codes, [(t.hash, reason) for t, reason in panics])
         self._world.trim()
         self._world.move_reader(self._store.at(number))
         self._head = header
         self.pool.drop_stale(self._world.get_nonce)
+        mined = MinedBlock(block, tuple(runs), tuple(panics))
         for listener in self._listeners:
-            listener(block)
+            listener(mined)
         return block
 
     def _run(self, transaction: Transaction, block: BlockSoFar, index: int) -> Outcome | None:

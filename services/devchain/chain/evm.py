@@ -532,3 +532,17 @@ class Evm:
 def contract_address(sender: bytes, nonce: int) -> bytes:
     """Where a creation by `sender` with this nonce lands."""
     return bytes(generate_contract_address(sender, nonce))  # type: ignore[arg-type]
+
+
+def revert_reason(output: bytes) -> str | None:
+    """The text of an ABI-encoded `Error(string)`, if that is what it is."""
+    if output[:4] != b"\x08\xc3\x79\xa0" or len(output) < 68:
+        return None
+    body = output[4:]
+    offset = int.from_bytes(body[:32], "big")
+    if offset + 32 > len(body):
+        return None
+    size = int.from_bytes(body[offset : offset + 32], "big")
+    if offset + 32 + size > len(body):
+        return None
+    return body[offset + 32 : offset + 32 + size].decode("utf-8", "replace")

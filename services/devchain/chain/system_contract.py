@@ -60,6 +60,12 @@ _METHODS: Final[dict[bytes, tuple[str, tuple[goabi.Type, ...]]]] = {
 _DEPLOY: Final = _selector("deploy(bytes,bytes,(string,bytes)[],address,bytes,uint256)")
 
 
+def method_name(data: bytes) -> str | None:
+    """The method that calldata asks for."""
+    found = _METHODS.get(data[:4])
+    return None if found is None else found[0]
+
+
 def is_deploy(to: bytes | None, data: bytes) -> bool:
     """Whether a message deploys an Aspect; its receipt then carries the Aspect's address, even if it failed."""
     return to == SYSTEM_CONTRACT and data[:4] == _DEPLOY

@@ -11,6 +11,7 @@ from eth_hash.auto import keccak
 
 from services.devchain.chain.blocks import Header, Receipt
 from services.devchain.chain.chain import CallFailed, Chain, Question
+from services.devchain.chain.evm import revert_reason
 from services.devchain.chain.transactions import TransactionRefused
 from services.devchain.rpc import codec
 from services.devchain.rpc.blocks import header_json, receipt_json, transaction_json
@@ -397,17 +398,3 @@ def _quantity_of(asked: dict[str, Any], key: str, default: int) -> int:
 def _revert_message(failure: CallFailed) -> str:
     reason = revert_reason(failure.output)
     return "execution reverted" if reason is None else f"execution reverted: {reason}"
-
-
-def revert_reason(output: bytes) -> str | None:
-    """The text of an ABI-encoded `Error(string)`, if that is what it is."""
-    if output[:4] != b"\x08\xc3\x79\xa0" or len(output) < 68:
-        return None
-    body = output[4:]
-    offset = int.from_bytes(body[:32], "big")
-    if offset + 32 > len(body):
-        return None
-    size = int.from_bytes(body[offset : offset + 32], "big")
-    if offset + 32 + size > len(body):
-        return None
-    return body[offset + 32 : offset + 32 + size].decode("utf-8", "replace")
