@@ -9,21 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
 from linklearner.abi import Interface
 from linklearner.domain.errors import DataLoss, Unavailable
-from services.chain_gateway.chain import LOG_RANGE, Chain, Log
+from services.chain_gateway.chain import LOG_RANGE, Chain, Head, Log
 
 _LAG_BLOCKS: Final = 20
 """Blocks that the node may be behind what it told before: a node behind a load balancer may be."""
-
-log = structlog.get_logger()
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cursor (pool BLOB PRIMARY KEY, block INTEGER NOT NULL) WITHOUT ROWID;
@@ -73,6 +69,8 @@ class EventIndex:
         self._syncing = asyncio.Lock()
         self._grown = asyncio.Condition()
         self._poke = asyncio.Event()
+        self.head: Head | None = None
+        """The newest block as it was at the last look."""
         self.generation = 0
         """Rises when events of the pool were read: what `wait` waits for."""
 
@@ -109,7 +107,8 @@ class EventIndex:
         """
         async with self._syncing:
             cursor = self.cursor
-            head = await self._chain.head_number()
+            self.head = await self._chain.head()
+            head = self.head.number
             if self._witness is not None:
                 head = min(head, await self._witness.head_number())
             if head < max(at_least, cursor - _LAG_BLOCKS):
@@ -176,6 +175,15 @@ class EventIndex:
         ).fetchall()
         return [self._event(*row) for row in rows]
 
+    def newest(self, name: str, task: int) -> Event | None:
+        """The last event of that name."""
+        row = self._connection.execute(
+            "SELECT block, position, transaction_hash, topics, data FROM event WHERE name = ? AND task = ? "
+            "ORDER BY block DESC, position DESC LIMIT 1",
+            (name, task.to_bytes(32, "big")),
+        ).fetchone()
+        return None if row is None else self._event(*row)
+
     def _event(self, block: int, position: int, transaction: bytes, topics: bytes, data: bytes) -> Event:
         words = [topics[start : start + 32] for start in range(0, len(topics), 32)]
         decoded = self._interface.decode_log(words, data)
@@ -192,17 +200,18 @@ class EventIndex:
         """Something happened: look now."""
         self._poke.set()
 
-    async def follow(self, poll_s: float) -> None:
-        """Reads on for ever, every `poll_s` seconds or when poked. A chain that is away, or a witness that disagrees, is waited for."""
-        trouble = ""
+    async def follow(self, poll_s: float) -> AsyncIterator[str]:
+        """Reads on for ever, every `poll_s` seconds or when poked; tells after each look what is wrong ("" if nothing).
+
+        A chain that is away, or a witness that disagrees, is waited for.
+        """
         while True:
             try:
                 await self.sync()
-                trouble = ""
             except (Unavailable, DataLoss) as error:
-                if error.message != trouble:
-                    log.warning("not_following", reason=error.reason, detail=error.message)
-                trouble = error.message
+                yield error.message
+            else:
+                yield ""
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poke.wait(), poll_s)
             self._poke.clear()

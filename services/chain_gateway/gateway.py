@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from linklearner.domain.errors import InvalidConfig, NotFound, Unavailable
+from linklearner.domain.errors import InvalidConfig, Unavailable
 from linklearner.rpc.server import RpcServer
 from linklearner.v1.chain_gateway_pb2_grpc import add_ChainGatewayServiceServicer_to_server
 from services.chain_gateway.chain import Chain
@@ -23,8 +23,6 @@ from services.chain_gateway.outbox import Outbox, Patience
 from services.chain_gateway.servicer import SERVICE, ChainGatewayServicer
 from services.chain_gateway.settler import AutoSettler
 
-READY_LAG_BLOCKS: Final = 20
-"""Blocks of history that may be unread while ready: a busy chain makes one while we look."""
 QUIET: Final = (f"/{SERVICE}/GetChain", f"/{SERVICE}/GetBalance")
 """Asked by model servers every few seconds."""
 
@@ -72,10 +70,7 @@ class Gateway:
                 quiet=QUIET,
             )
             await stack.enter_async_context(server)
-            jobs = {
-                "follow": events.follow(config.poll_s),
-                "readiness": _watch_readiness(ledger, server, config.poll_s),
-            }
+            jobs = {"follow": _follow(ledger, server, config.poll_s)}
             if config.auto_settle:
                 jobs["settle"] = AutoSettler(ledger).run()
             work = [_background(server, job, name) for name, job in jobs.items()]
@@ -103,21 +98,19 @@ async def _check_deployment(chain: Chain, deployment: Deployment) -> None:
             )
 
 
-async def _watch_readiness(ledger: Ledger, server: RpcServer, poll_s: float) -> None:
-    """Ready while the chain answers, is not stale, and what it tells is known here."""
-    ready: bool | None = None
-    while True:
-        try:
-            head = await ledger.head()
-            now = ledger.events.cursor >= head.number - READY_LAG_BLOCKS
-            reason = "" if now else "history is being read"
-        except (Unavailable, NotFound) as error:
-            now, reason = False, error.message
-        if now != ready:
-            log.info("ready" if now else "not_ready", reason=reason)
-            await server.set_ready(now)
-            ready = now
-        await asyncio.sleep(poll_s if ready else min(poll_s, 0.1))
+async def _follow(ledger: Ledger, server: RpcServer, poll_s: float) -> None:
+    """Keeps the history up to date, and says ready while the chain answers, is not stale, and all it tells is known here."""
+    told: str | None = None
+    async for trouble in ledger.events.follow(poll_s):
+        if not trouble and ledger.events.head is not None:
+            try:
+                ledger.check_age(ledger.events.head)
+            except Unavailable as error:
+                trouble = error.message
+        if trouble != told:
+            log.info("not_ready" if trouble else "ready", detail=trouble)
+            await server.set_ready(not trouble)
+        told = trouble
 
 
 def _background(server: RpcServer, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

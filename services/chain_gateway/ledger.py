@@ -185,6 +185,11 @@ class Ledger:
     async def head(self) -> Head:
         """The newest block. Raises Unavailable if it is older than it may be."""
         head = await self.chain.head()
+        self.check_age(head)
+        return head
+
+    def check_age(self, head: Head) -> None:
+        """Raises Unavailable for a block that is too old to be the newest."""
         age = self._clock() - head.time_s
         if 0 < self._max_head_age_s < age:
             raise Unavailable(
@@ -193,7 +198,6 @@ class Ledger:
                 reason="StaleChain",
                 facts={"head": head.number, "age_s": int(age)},
             )
-        return head
 
     async def balance(self, account: bytes, task: int) -> Balance:
         """The stake is read too unless task is 0. Raises NotFound for an unknown task."""

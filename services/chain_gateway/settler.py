@@ -21,7 +21,9 @@ from services.chain_gateway.ledger import Ledger, Task
 TURN_S: Final = 3.0
 """For each turn: several blocks of a node that makes one a second."""
 IDLE_S: Final = 5.0
-"""A look at the clock of open rounds at least so often, though nothing happens on the chain."""
+"""A look at the clock of a round that is collecting at least so often, though nothing happens on the chain."""
+QUIET_S: Final = 60.0
+"""The same while there is nothing to settle; an update wakes us."""
 RETRY_S: Final = 2.0
 
 log = structlog.get_logger()
@@ -39,7 +41,7 @@ class AutoSettler:
     async def run(self) -> None:
         """For ever."""
         while True:
-            pause, generation = IDLE_S, self._ledger.events.generation
+            pause, generation = QUIET_S, self._ledger.events.generation
             for task in self._ledger.tasks():
                 try:
                     pause = min(pause, await self._consider(task))
@@ -50,11 +52,13 @@ class AutoSettler:
 
     async def _consider(self, number: int) -> float:
         """Settles the open round if it is over and it is our turn. Returns in how many seconds to look again at the latest."""
+        if not self._is_collecting(number):
+            return QUIET_S
         task = await self._ledger.task(number)
         now = self._clock()
         status, terms = task.round, task.terms
         if not task.version or not status.accepted:
-            return IDLE_S
+            return QUIET_S
         if not may_settle(status.accepted, terms.quorum, status.first_update_s, terms.round_seconds, int(now)):
             return min(IDLE_S, max(status.first_update_s + terms.round_seconds - now, 0.05))
         since = self._seen_since.setdefault((number, status.round), now)
@@ -81,6 +85,12 @@ class AutoSettler:
             )
         self._seen_since.pop((number, status.round), None)
         return 0.0
+
+    def _is_collecting(self, number: int) -> bool:
+        """Whether an update was accepted in a round that is not over, as far as is known; costs no question to the chain."""
+        accepted = self._ledger.events.newest("UpdateAccepted", number)
+        over = [self._ledger.events.newest(name, number) for name in ("ModelUpdated", "RoundDropped")]
+        return accepted is not None and all(e is None or e.values["round"] < accepted.values["round"] for e in over)
 
     def _turn(self, task: Task) -> tuple[int, bytes]:
         """Which of our accounts comes first in this round, and how many others come before it. Strangers come after all who took part."""
