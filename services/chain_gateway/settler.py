@@ -16,6 +16,7 @@ from eth_hash.auto import keccak
 
 from linklearner.domain.errors import LinkLearnerError, Refused
 from linklearner.domain.rounds import may_settle
+from linklearner.log import of_round
 from services.chain_gateway.ledger import Ledger, Task
 
 TURN_S: Final = 3.0
@@ -66,25 +67,28 @@ class AutoSettler:
         wait = since + turn * self._turn_s - now
         if wait > 0:
             return wait
+        with of_round(number, status.round):
+            await self._settle(number, status.round, account)
+        self._seen_since.pop((number, status.round), None)
+        return 0.0
+
+    async def _settle(self, number: int, round: int, account: bytes) -> None:
+        """Settles, or learns that somebody else was faster. Raises what `Ledger.settle` raises otherwise."""
         try:
-            settled = await self._ledger.settle(
-                f"auto/{number}/{status.round}/{account.hex()}", account, number, status.round
-            )
+            settled = await self._ledger.settle(f"auto/{number}/{round}/{account.hex()}", account, number, round)
         except Refused as refused:
             if refused.reason != "WrongRound":
                 raise
-            log.info("settled_by_others", task=number, round=status.round)
+            log.info("settled_by_others", task=number, round=round)
         else:
             log.info(
                 "round_settled",
                 task=number,
-                round=status.round,
+                round=round,
                 version=settled.version.version,
                 gas=sum(mined.gas_used for mined in settled.mined),
                 account="0x" + account.hex(),
             )
-        self._seen_since.pop((number, status.round), None)
-        return 0.0
 
     def _is_collecting(self, number: int) -> bool:
         """Whether an update was accepted in a round that is not over, as far as is known; costs no question to the chain."""

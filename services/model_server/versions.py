@@ -20,6 +20,7 @@ from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import DataLoss, InvalidInput, LinkLearnerError, TimedOut, Unavailable
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.shape import Shape
+from linklearner.log import of_round
 from linklearner.onnx_graph import onnx_model
 from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import chain_gateway_pb2 as gateway
@@ -182,14 +183,16 @@ class VersionFollower:
         self._terms = (task.model, task.shape)
         self._shelf.put(model)
         self._on_live(model)
-        log.info(
-            "version_live",
-            task=self._task,
-            version=version.version,
-            round=version.round,
-            digest=f"0x{version.digest.hex()}",
-            ms=round((time.perf_counter() - began) * 1e3, 1),
-        )
+        with of_round(self._task, version.round):
+            log.info(
+                "version_live",
+                task=self._task,
+                version=version.version,
+                round=version.round,
+                block=version.block_number,
+                digest=f"0x{version.digest.hex()}",
+                ms=round((time.perf_counter() - began) * 1e3, 1),
+            )
         return True
 
     async def _download(self, shape: Shape) -> tuple[ModelVersion, bytes]:

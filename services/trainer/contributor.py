@@ -29,6 +29,7 @@ from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.domain.update import Encoding
+from linklearner.log import of_round
 from linklearner.v1.chain_gateway_pb2 import SubmitUpdateResponse
 from services.trainer import training
 from services.trainer.data import Samples
@@ -244,9 +245,10 @@ class Contributor:
                 state = await self._gateway.task(self._task)
                 patience: float | None = None
                 try:
-                    async with aclosing(self.contribute(f"auto-{state.round}", None, 0)) as events:
-                        async for event in events:
-                            _tell(event)
+                    with of_round(self._task, state.round):
+                        async with aclosing(self.contribute(f"auto-{state.round}", None, 0)) as events:
+                            async for event in events:
+                                _tell(event)
                     contributed += 1
                 except BaseMoved:
                     continue

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 import structlog
@@ -37,3 +38,11 @@ def _named(service: str) -> structlog.typing.Processor:
         return event
 
     return add
+
+
+def of_round(task: int, round: int) -> AbstractContextManager[None]:
+    """Lines within, and calls to other services, carry the request id that everybody gives to work on this round by itself.
+
+    So one id leads from a trainer through the gateways and the blocks to the model servers, which never meet.
+    """
+    return structlog.contextvars.bound_contextvars(request=f"round-{task}-{round}")
