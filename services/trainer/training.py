@@ -18,8 +18,8 @@ from linklearner.domain.model import ModelSpec
 from services.trainer.data import Samples
 from services.trainer.recipe import BETA1, BETA2, EPSILON, Recipe
 
-REPORTS = 10
-"""Progress messages of one local training."""
+REPORTS, LONGEST_SILENCE = 10, 500
+"""Progress messages of one local training, and the most steps between two: a training that nobody waits for ends at the next one."""
 
 
 def bound_threads(count: int) -> None:
@@ -68,7 +68,7 @@ def train(
     mean, square = torch.zeros_like(flat), torch.zeros_like(flat)
     batch_size = min(recipe.batch_size, len(samples))
     order, used = torch.empty(0, dtype=torch.int64), 0
-    every, told, total = max(1, recipe.step_count // REPORTS), 0, 0.0
+    every, told, total = min(max(1, recipe.step_count // REPORTS), LONGEST_SILENCE), 0, 0.0
     for step in range(1, recipe.step_count + 1):
         if used + batch_size > len(order):  # a new epoch; what does not fill a batch is left for the next shuffle
             order, used = torch.randperm(len(samples), generator=generator), 0

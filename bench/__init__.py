@@ -1,0 +1,1 @@
+"""Measurements behind the figures that LinkLearner claims, one command each."""

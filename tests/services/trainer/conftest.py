@@ -1,0 +1,66 @@
+"""A trainer over gRPC against an in-memory chain, both on free ports."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from in_memory_chain import InMemoryChain
+
+from linklearner.domain.errors import LinkLearnerError
+from linklearner.rpc.channel import channel
+from linklearner.rpc.status import from_rpc_error
+from linklearner.v1 import trainer_pb2 as pb
+from linklearner.v1 import trainer_pb2_grpc as pb_grpc
+from services.trainer.config import Config
+from services.trainer.trainer import Trainer
+
+Connect = Callable[..., AbstractAsyncContextManager[pb_grpc.TrainerServiceStub]]
+
+
+@pytest.fixture
+def chain() -> InMemoryChain:
+    return InMemoryChain()
+
+
+@pytest.fixture
+async def gateway(chain: InMemoryChain) -> AsyncIterator[str]:
+    async with chain.server() as server:
+        yield server.address
+
+
+@pytest.fixture
+def connect(gateway: str, tmp_path: Path) -> Connect:
+    """Starts a trainer with settings of the test's own; the stub of its service. Entering it again is a restart: same state folder."""
+
+    @asynccontextmanager
+    async def start(**settings: object) -> AsyncIterator[pb_grpc.TrainerServiceStub]:
+        given = {
+            "listen": "127.0.0.1:0",
+            "gateway": gateway,
+            "shard": "0/5",
+            "steps": 20,
+            "state_dir": str(tmp_path / "trainer"),
+            **settings,
+        }
+        async with Trainer.start(Config(**given)) as trainer, channel(trainer.address) as wire:  # type: ignore[arg-type]
+            yield pb_grpc.TrainerServiceStub(wire)
+
+    return start
+
+
+async def train(stub: pb_grpc.TrainerServiceStub, request_id: str, **settings: int) -> list[pb.TrainRoundResponse]:
+    """All events of one round."""
+    return [event async for event in stub.TrainRound(pb.TrainRoundRequest(request_id=request_id, **settings))]
+
+
+@contextmanager
+def refused(code: grpc.StatusCode, reason: str) -> Iterator[list[LinkLearnerError]]:
+    """The call inside fails with this status and reason; the error is in the list afterwards."""
+    found: list[LinkLearnerError] = []
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        yield found
+    assert raised.value.code() is code, raised.value
+    found.append(from_rpc_error(raised.value))
+    assert found[0].reason == reason, found[0]
