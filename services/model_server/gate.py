@@ -139,8 +139,8 @@ class Gate:
     def _check_stake(self, holding: Holding) -> None:
         if holding.units < self._required_units:
             raise PermissionDenied(
-                f"0x{holding.address.hex()} has {holding.units} units of $LL locked in task {self._task}, and access takes "
-                f"{self._required_units}: lock more with `linklearner stake`",
+                f"0x{holding.address.hex()} has {holding.units / 1000:g} $LL locked in task {self._task}, and access takes "
+                f"{self._required_units / 1000:g}: lock more with `linklearner stake lock`",
                 reason="NotEnoughLocked",
                 facts={
                     "locked_units": holding.units,

@@ -62,4 +62,4 @@ async def test_tritonclient_without_access_gets_the_right_status(
     assert answer["ready"] and answer["model_ready"]  # health and metadata are for everybody
     expected = "StatusCode.PERMISSION_DENIED" if case == "unlocked" else "StatusCode.UNAUTHENTICATED"
     assert answer["status"] == expected
-    assert ("has 1 units of $LL locked in task 1" if case == "unlocked" else "OpenSession") in answer["message"]
+    assert ("$LL locked in task 1" if case == "unlocked" else "OpenSession") in answer["message"]
