@@ -104,7 +104,7 @@ def on_devchain(program: Program, block: BlockContext = BLOCK) -> tuple[Seen, Pl
         done = evm.call(sender=SENDER, to=program.to, value=program.value, data=program.data, gas=gas)
     used = program.gas - done.gas_left
     refund = min(done.refund, used // 5) if done.error is None else 0
-    status = "success" if done.error is None else "revert" if done.reverted else "halt"
+    status = "success" if done.error is None else "revert" if done.error == "execution reverted" else "halt"
     created = program.to is None and status == "success"
     if status != "success":
         world.rollback_transaction(before)

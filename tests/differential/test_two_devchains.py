@@ -12,7 +12,6 @@ from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 
-import pytest
 from eth_abi.abi import encode
 
 from services.devchain import Devchain
@@ -21,7 +20,7 @@ from services.devchain.aspect.runtime import AspectRuntime
 from services.devchain.chain.chain import Chain
 from services.devchain.chain.mempool import Mempool
 from services.devchain.chain.state import World
-from services.devchain.chain.store import Store, StoreUnusable
+from services.devchain.chain.store import Store
 from services.devchain.config import ChainConfig
 from tests.differential.chains import contract
 from tests.pool import PRE_CONTRACT_CALL, SYSTEM, PoolChain, account, address_of, selector
@@ -156,15 +155,3 @@ def test_ports_accounts_and_chain_ids_are_each_its_own() -> None:
         assert left.url != right.url
         assert not {a.address for a in left.accounts} & {a.address for a in right.accounts}
         assert (left.chain.config.chain_id, right.chain.config.chain_id) == (11820, 5)
-
-
-def test_a_state_file_has_one_owner(tmp_path: Path) -> None:
-    state = tmp_path / "chain.sqlite"
-    with (
-        Devchain.running(state=state),
-        pytest.raises(StoreUnusable, match="is another devchain using this file"),
-        Devchain.running(state=state),
-    ):
-        pass
-    with Devchain.running(state=state):
-        pass
