@@ -226,6 +226,8 @@ contract TrainingPool {
         }
         current.version = 1;
         _openNextRound(task, current);
+        // Written once here, so that the first contributor does not pay for a fresh slot.
+        _tasks[task].running = _seed(task, 1);
         emit ModelUpdated(task, 1, _word(verdict, 13), 0, 0, 0);
     }
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from linklearner import artifacts
 from linklearner.abi import Decoded, Interface, error_string
 from linklearner.domain.digest import weight_bytes
-from linklearner.domain.model import ModelSpec
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Update
@@ -38,7 +37,6 @@ BASE_FEE = 7
 TERMS = Terms(
     quorum=2, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * 10**18
 )
-DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
 
 
 class Reverted(Exception):
@@ -282,7 +280,6 @@ class PoolChain:
 
 
 __all__ = [
-    "DIGITS",
     "GAS",
     "POOL",
     "SYSTEM",

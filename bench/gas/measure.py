@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bench.gas.predict import Prediction, Watched
+from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
@@ -14,10 +15,8 @@ from linklearner.domain.shape import Shape
 from linklearner.domain.update import Encoding, Update
 from services.devchain.chain.blocks import Receipt
 from tests.contracts.rounds import Round
-from tests.pool import DIGITS, PoolChain
+from tests.pool import PoolChain
 
-# One page and one group hold all 2,410 weights: 39 bytes of key and digest at 156.25 gas are spent once a round.
-SHAPE = DIGITS.shape(exponent=12, page_length=2412, group_pages=1, norm_bound=2**20)
 TERMS = Terms(
     quorum=1, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * 10**18
 )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from linklearner.domain import digits
 from linklearner.domain.digest import model_digest, page_digests, weight_bytes
 from linklearner.domain.errors import InvalidUpdate, OutOfRange
 from linklearner.domain.merge import effective_weight, influence, merge
@@ -16,7 +17,7 @@ from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Encoding, Update
 from tests.contracts.rounds import FLAT, SMALL, Round, expected_verdict, opened, some_update, some_weights
 from tests.domain.strategies import shapes, updates
-from tests.pool import DIGITS, POOL, TERMS, CallFailed, PoolChain, Reverted, account, terms_tuple
+from tests.pool import POOL, TERMS, CallFailed, PoolChain, Reverted, account, terms_tuple
 
 
 def refused(name: str, action: Callable[[], object]) -> str:
@@ -65,7 +66,7 @@ def test_rounds_of_any_shape_settle_to_what_python_computes(
 
 
 def test_a_few_rounds_of_the_digits_model_go_the_same_way_in_python(world: PoolChain) -> None:
-    shape = DIGITS.shape(12, 2412, 1, 2**16)
+    shape = digits.SHAPE
     base = np.random.default_rng(5).integers(-2000, 2000, shape.weight_count).astype(np.int16)
     task = world.open_task(shape, base, [1000, 500, 2000, 10, 999])
     generator = np.random.default_rng(6)

@@ -10,7 +10,7 @@ wei of $LL.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from linklearner.domain.errors import OutOfRange
 from linklearner.domain.merge import MAX_ELIGIBLE
@@ -41,18 +41,11 @@ class Stake:
 class StakeLedger:
     """All stakes of one task. `round` 0: the first weights are not loaded yet, and stake locked now counts in round 1."""
 
-    def __init__(self) -> None:
-        self.round = 0
-        self.eligible = 0
-        self.joining = 0
-        self.leaving = 0
-        self._stakes: dict[bytes, Stake] = {}
-
-    round: int
-    eligible: int
-    joining: int
-    leaving: int
-    _stakes: dict[bytes, Stake]
+    round: int = 0
+    eligible: int = 0
+    joining: int = 0
+    leaving: int = 0
+    _stakes: dict[bytes, Stake] = field(default_factory=dict)
 
     def of(self, account: bytes) -> Stake:
         return self._stakes.get(account, Stake())

@@ -1,0 +1,233 @@
+"""Replaying a real history: it agrees with the chain, and whatever is altered in it is noticed and named."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from linklearner.domain import replay
+from linklearner.domain.digest import model_digest
+from linklearner.domain.errors import Divergence
+from linklearner.domain.model import ModelSpec
+from linklearner.domain.replay import Replay
+from linklearner.domain.rounds import Terms
+from linklearner.domain.shape import Shape
+from linklearner.domain.update import Encoding, Update
+from services.devchain.chain.blocks import Receipt
+from tests.contracts.rounds import Round, some_weights
+from tests.pool import POOL, TERMS, PoolChain, account
+
+SPEC = ModelSpec("tiny", (5, 4, 3), ("a", "b", "c"))  # 39 weights
+GROUPED = SPEC.shape(12, 8, 2, 3000)  # five pages, three groups; long updates are scaled down
+FLAT = SPEC.shape(12, 40, 1, 2**20)
+
+
+def events_of(receipt: Receipt, block: int, world: PoolChain) -> list[replay.Event]:
+    """One transaction as the replay wants it."""
+    where: dict[str, Any] = {"block": block, "transaction": receipt.transaction.hash}
+    data = receipt.transaction.data
+    found: list[replay.Event] = []
+    for event in world.events(receipt):
+        v = event.values
+        at = where | {"task": v.get("task", 0)}
+        match event.name:
+            case "TaskOpened":
+                names = [field.name for field in dataclasses.fields(Terms)]
+                terms = Terms(**dict(zip(names, v["terms"].values(), strict=True)))
+                found.append(replay.TaskOpened(**at, model=v["model"], shape=v["shape"], terms=terms))
+            case "PagesLoaded":
+                weights = POOL.decode_call(data).values["weights"]
+                found.append(replay.PagesLoaded(**at, first_page=v["firstPage"], weights=weights))
+            case "StakeLocked" | "StakeUnlocked":
+                kind = getattr(replay, event.name)
+                found.append(kind(**at, account=v["account"], units=v["units"], round=v["round"]))
+            case "StakeWithdrawn":
+                found.append(replay.StakeWithdrawn(**at, account=v["account"], units=v["units"]))
+            case "UpdateAccepted":
+                call = POOL.decode_call(data).values
+                found.append(
+                    replay.UpdateSubmitted(
+                        **at,
+                        round=v["round"],
+                        contributor=v["contributor"],
+                        header=call["header"],
+                        groups=call["groups"],
+                        digest=v["digest"],
+                        weight=v["weight"],
+                        effective=v["effective"],
+                    )
+                )
+            case "GroupMerged":
+                settled = tuple(
+                    replay.Settlement(**{**update, "digests": tuple(update["digests"])})
+                    for update in POOL.decode_call(data).values["updates"]
+                )
+                found.append(replay.GroupSettled(**at, round=v["round"], group=v["group"], updates=settled))
+            case "ModelUpdated":
+                found.append(replay.ModelUpdated(**at, **{k: v[k] for k in v if k != "task"}))
+            case "ContributionPaid" | "SettlerPaid":
+                found.append(getattr(replay, event.name)(**at, **{k: v[k] for k in v if k != "task"}))
+            case "RoundDropped":
+                found.append(replay.RoundDropped(**at, round=v["round"]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def history() -> tuple[PoolChain, list[replay.Event]]:
+    """Two tasks side by side: stake coming and going, both encodings, an empty update, a dropped round, groups."""
+    world = PoolChain.deployed(8)
+    grouped = Round(
+        world,
+        world.open_task(GROUPED, some_weights(GROUPED), [500, 40, 3], TERMS, SPEC.to_json(), pages_per_call=2),
+        GROUPED,
+    )
+    flat = Round(world, world.open_task(FLAT, some_weights(FLAT, 2), [10, 10], TERMS, SPEC.to_json()), FLAT)
+    grouped.submit(1)
+    flat.submit(1, flat.update(5, encoding=Encoding.INT8, shift=-3))
+    world.transact(account(4), "lock", grouped.task, 1000)
+    world.transact(account(2), "unlock", grouped.task, 15)
+    grouped.submit(2, grouped.update(9, shift=-8))
+    grouped.submit(3, grouped.update(3, pages=[0, 4], encoding=Encoding.INT8))
+    flat.submit(2)
+    flat.settle(settler=3)
+    grouped.settle(settler=5)
+    world.transact(account(2), "unlock", grouped.task, 5)
+    world.transact(account(4), "unlock", grouped.task, 1)
+    grouped.submit(4)
+    grouped.submit(1, Update(grouped.task, 2, Encoding.TWO_BITS, (0,) * 4, ()))
+    flat.submit(1)
+    world.chain.set_next_timestamp(world.chain.head.timestamp + 700)
+    world.transact(account(6), "drop", flat.task)
+    flat.accepted = []
+    grouped.settle()
+    world.transact(account(4), "withdraw", grouped.task)
+    events = [
+        event
+        for number in range(1, world.chain.head.number + 1)
+        for receipt in world.chain.store.receipts(number)
+        for event in events_of(receipt, number, world)
+    ]
+    return world, events
+
+
+def replayed(world: PoolChain, events: list[replay.Event]) -> Replay:
+    result = Replay(world.chain.config.chain_id, world.pool)
+    for event in events:
+        result.feed(event)
+    result.finish()
+    return result
+
+
+def test_an_honest_history_replays_to_the_weights_on_the_chain(history: tuple[PoolChain, list[replay.Event]]) -> None:
+    world, events = history
+    result = replayed(world, events)
+    assert {type(event) for event in events} == {
+        kind for kind in vars(replay).values() if isinstance(kind, type) and issubclass(kind, replay.Event)
+    } - {replay.Event}
+    for number, task in result.tasks.items():
+        status = world.status(number)
+        assert (task.version, task.ledger.round, task.ledger.eligible) == (
+            status["version"],
+            status["round"],
+            status["eligible"],
+        )
+        assert np.array_equal(task.weights, world.weights(number, task.shape))
+        assert task.digest == model_digest(task.weights, task.shape)
+        assert task.running == status["running"]
+    assert sum(task.paid for task in result.tasks.values()) == world.supply() - 10**9 * 10**18
+
+
+def outcome(world: PoolChain, events: list[replay.Event]) -> Any:
+    """Where the history ends, or the field in which it diverges."""
+    try:
+        tasks = replayed(world, events).tasks
+    except Divergence as divergence:
+        assert divergence.facts.keys() == {"block", "transaction", "field"}
+        return divergence.facts["field"]
+    return {n: (t.version, t.digest, t.running, t.phase, t.ledger, t.terms, t.paid) for n, t in tasks.items()}
+
+
+def altered(value: Any) -> Any:
+    """Something else of the same type."""
+    match value:
+        case bool() | None:
+            return None
+        case int():
+            return value + 1
+        case bytes():
+            return bytes([value[0] ^ 1]) + value[1:] if value else b"\1"
+        case str():
+            return value + " "
+        case Terms():
+            return dataclasses.replace(value, reward=value.reward + 10**9)
+        case tuple():
+            if value and isinstance(value[0], replay.Settlement):
+                return value[1:]
+            return (*value[:-1], altered(value[-1])) if value else (b"\1",)
+    raise TypeError(type(value))
+
+
+def test_whatever_is_altered_in_a_history_is_noticed(history: tuple[PoolChain, list[replay.Event]]) -> None:
+    """At once, or in the state it ends in where nothing that followed depended on it (a unit of stake, rounded away by the quarter)."""
+    world, events = history
+    honest = outcome(world, events)
+    free = {("SettlerPaid", "settler"), ("TaskOpened", "model")}  # who settled; what else the model's text says
+    late = 0
+    for index, event in enumerate(events):
+        for field in dataclasses.fields(event):
+            if field.name in ("block", "transaction") or (type(event).__name__, field.name) in free:
+                continue
+            changed = dataclasses.replace(event, **{field.name: altered(getattr(event, field.name))})
+            result = outcome(world, [*events[:index], changed, *events[index + 1 :]])
+            assert result != honest, (index, event, field.name)
+            late += not isinstance(result, str)
+    assert late <= 6
+
+
+def test_each_part_of_a_settlement_is_compared(history: tuple[PoolChain, list[replay.Event]]) -> None:
+    world, events = history
+    index = next(i for i, event in enumerate(events) if isinstance(event, replay.GroupSettled))
+    event = events[index]
+    assert isinstance(event, replay.GroupSettled)
+    for field in dataclasses.fields(replay.Settlement):
+        first = dataclasses.replace(event.updates[0], **{field.name: altered(getattr(event.updates[0], field.name))})
+        changed = dataclasses.replace(event, updates=(first, *event.updates[1:]))
+        with pytest.raises(Divergence) as divergence:
+            replayed(world, [*events[:index], changed])
+        assert divergence.value.facts["field"] == f"updates[0].{field.name}"
+        assert divergence.value.facts["block"] == str(event.block)
+
+
+def test_what_is_left_out_of_a_history_is_noticed(history: tuple[PoolChain, list[replay.Event]]) -> None:
+    world, events = history
+    honest = outcome(world, events)
+    for index in range(len(events)):
+        assert outcome(world, [*events[:index], *events[index + 1 :]]) != honest, events[index]
+
+
+def test_another_pool_or_chain_has_another_running_hash(history: tuple[PoolChain, list[replay.Event]]) -> None:
+    world, events = history
+    ours = replayed(world, events)
+    for chain_id, pool in ((1, world.pool), (world.chain.config.chain_id, bytes(20))):
+        other = Replay(chain_id, pool)
+        for event in events:
+            other.feed(event)
+        assert all(other.tasks[n].running != ours.tasks[n].running for n in ours.tasks)
+
+
+def test_a_history_may_not_begin_in_the_middle(history: tuple[PoolChain, list[replay.Event]]) -> None:
+    world, events = history
+    for index in (1, 5, len(events) - 2):
+        with pytest.raises(Divergence, match="opened"):
+            replayed(world, events[index:])
+
+
+def test_the_shape_and_the_model_must_agree(history: tuple[PoolChain, list[replay.Event]]) -> None:
+    world, events = history
+    first = events[0]
+    assert isinstance(first, replay.TaskOpened)
+    other = Shape(FLAT.tensors[:-1], 40, 1, 1).encode()
+    for change in ({"shape": other}, {"shape": b""}, {"model": "{}"}):
+        with pytest.raises(Divergence):
+            replayed(world, [dataclasses.replace(first, **change)])
