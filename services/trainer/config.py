@@ -102,6 +102,9 @@ class Config:
             raise InvalidConfig(f"alpha is a number or iid, not {self.alpha!r}", facts={"setting": "alpha"}) from None
         return Shard(int(index), int(count), alpha, self.shard_seed)
 
+    def update_encoding(self) -> Encoding:
+        return ENCODINGS[self.encoding]
+
     def recipe(self) -> Recipe:
         try:
             return Recipe(step_count=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate)

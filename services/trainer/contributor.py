@@ -1,7 +1,7 @@
 """The use case: pull the newest weights, train on private samples, quantise, contribute; by request, or round after round."""
 
 import asyncio
-import hashlib
+import secrets
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -216,7 +216,7 @@ class Contributor:
             held = Held(
                 request_id=request_id,
                 contents=contents,
-                submission_id=_submission_id(home, request_id, state.round, digest),
+                submission_id=secrets.token_hex(16),
                 round=state.round,
                 base_version=version.version,
                 payload=payload,
@@ -365,11 +365,6 @@ class Contributor:
             raise
         self._journal.accept(home.book, held.request_id, Outcome(held.contents, response.SerializeToString()))
         return response
-
-
-def _submission_id(home: Home, request_id: str, round: int, digest: bytes) -> str:
-    """What the gateway, which serves several trainers, knows this update by: another one for other bytes or another round."""
-    return hashlib.sha256(f"{home.book}/{request_id}/{round}/{digest.hex()}".encode()).hexdigest()
 
 
 def _tell(event: Event) -> None:

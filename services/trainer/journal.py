@@ -48,7 +48,8 @@ class Held:
     contents: str
     """The settings that came with the request_id, to notice its reuse."""
     submission_id: str
-    """The request_id under which the gateway knows the update."""
+    """The request_id under which the gateway knows the update: a fresh one for each update that is held, since the same training may
+    well be repeated, and must not meet the answer that its first attempt got."""
     round: int
     """The round that was open when its base weights were pulled: it was accepted in this round or a later one."""
     base_version: int

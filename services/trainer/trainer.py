@@ -18,7 +18,7 @@ from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import trainer_pb2_grpc
 from services.trainer import data
-from services.trainer.config import ENCODINGS, FOREVER, Config
+from services.trainer.config import FOREVER, Config
 from services.trainer.gateway import Gateway
 from services.trainer.journal import Journal
 
@@ -89,7 +89,7 @@ class Trainer:
                 task=config.task,
                 account=config.account_bytes(),
                 recipe=config.recipe(),
-                encoding=ENCODINGS[config.encoding],
+                encoding=config.update_encoding(),
                 seed=config.seed,
             )
             stack.callback(contributor.close)

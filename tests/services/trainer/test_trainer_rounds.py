@@ -188,6 +188,14 @@ async def test_weights_that_move_while_training_mean_call_again(
     assert not residual(tmp_path).any()  # nothing is merged for sure yet
 
 
+async def test_a_refused_request_may_be_repeated_in_the_same_round(chain: InMemoryChain, connect: Connect) -> None:
+    chain.refuse = "NoStake"
+    async with connect() as stub:
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, "NoStake"):
+            await train(stub, "one")
+        assert (await train(stub, "one"))[-1].submitted.round == 1  # the same training, the same bytes, another answer
+
+
 @pytest.mark.parametrize("lost", ["request", "answer"])
 async def test_an_update_whose_answer_is_missing_lands_once(
     chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]], lost: str

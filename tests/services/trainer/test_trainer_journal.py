@@ -1,0 +1,108 @@
+"""The journal: what survives a restart, and that a residual counts exactly once."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from linklearner.domain.errors import DataLoss, InvalidConfig
+from services.trainer.journal import Held, Journal, Outcome
+
+BOOK, N = "chain/pool/1/me", 5
+HELD = Held("request", "contents", "submission", 3, 2, b"payload", b"d" * 32, np.linspace(-1, 1, N))
+
+
+def same(a: Held | None, b: Held) -> bool:
+    return a is not None and all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for name in Held.__dataclass_fields__
+    )
+
+
+def test_a_fresh_journal_remembers_nothing(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "new" / "folder") as journal:
+        assert journal.held(BOOK, N) is None and journal.outcome(BOOK, "request") is None
+        np.testing.assert_array_equal(journal.residual(BOOK, N), np.zeros(N))
+    assert (tmp_path / "new" / "folder").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_held_update_survives_and_its_residual_waits(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.hold(BOOK, HELD)
+    with Journal.open(tmp_path) as journal:
+        assert same(journal.held(BOOK, N), HELD)
+        assert not journal.residual(BOOK, N).any()
+        assert journal.held("other", N) is None
+
+
+def test_promotion_counts_once(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.hold(BOOK, HELD)
+        journal.promote(BOOK)
+        journal.promote(BOOK)
+        assert journal.held(BOOK, N) is None
+    with Journal.open(tmp_path) as journal:
+        np.testing.assert_array_equal(journal.residual(BOOK, N), HELD.residual)
+        journal.promote(BOOK)
+        np.testing.assert_array_equal(journal.residual(BOOK, N), HELD.residual)
+
+
+def test_discarding_keeps_the_residual_from_before(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.hold(BOOK, HELD)
+        journal.promote(BOOK)
+        journal.hold(BOOK, Held("next", "", "", 4, 3, b"", b"", np.ones(N)))
+        journal.discard(BOOK)
+        assert journal.held(BOOK, N) is None
+        np.testing.assert_array_equal(journal.residual(BOOK, N), HELD.residual)
+
+
+def test_at_most_one_update_is_held(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.hold(BOOK, HELD)
+        with pytest.raises(sqlite3.IntegrityError):
+            journal.hold(BOOK, HELD)
+
+
+def test_outcomes_are_kept_by_request_and_book(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.accept(BOOK, "request", Outcome("contents", b"response"))
+        journal.accept(BOOK, "request", Outcome("contents", b"response"))
+    with Journal.open(tmp_path) as journal:
+        assert journal.outcome(BOOK, "request") == Outcome("contents", b"response")
+        assert journal.outcome(BOOK, "another") is None and journal.outcome("other", "request") is None
+
+
+def test_two_trainers_do_not_share_a_journal(tmp_path: Path) -> None:
+    with Journal.open(tmp_path), pytest.raises(InvalidConfig, match="another trainer uses"):
+        Journal.open(tmp_path)
+    with Journal.open(tmp_path):
+        pass
+
+
+def test_a_damaged_or_foreign_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "trainer.db").write_bytes(b"no database" * 500)
+    with pytest.raises(InvalidConfig, match="move it away"):
+        Journal.open(tmp_path)
+    (tmp_path / "trainer.db").unlink()
+    with sqlite3.connect(tmp_path / "trainer.db") as connection:
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with pytest.raises(InvalidConfig, match="another version"):
+        Journal.open(tmp_path)
+
+
+def test_a_state_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InvalidConfig, match="cannot keep state"):
+        Journal.open(tmp_path / "file" / "state")
+
+
+def test_a_residual_of_another_model_is_noticed(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.hold(BOOK, HELD)
+        with pytest.raises(DataLoss, match="5 weights, the task has 6"):
+            journal.held(BOOK, 6)
+        journal.promote(BOOK)
+        with pytest.raises(DataLoss):
+            journal.residual(BOOK, 6)

@@ -1,0 +1,174 @@
+"""Local training: torch against numpy, our Adam against torch's, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linklearner.domain.errors import InvalidInput, NotFinite, OutOfRange
+from linklearner.domain.fixedpoint import dequantise_weights
+from linklearner.domain.model import ModelSpec
+from linklearner.onnx_graph import onnx_model
+from services.trainer import data, training
+from services.trainer.data import Samples
+from services.trainer.examiner import parity
+from services.trainer.recipe import Recipe
+
+DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
+SHORT = Recipe(step_count=20)
+
+
+@pytest.fixture(scope="module")
+def shard() -> Samples:
+    learn, _ = data.load("digits", data.Shard(0, 5))
+    return learn
+
+
+def quiet(step: int, loss: float) -> None:
+    """A progress callback for those who do not look."""
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    layers=st.lists(st.integers(1, 12), min_size=2, max_size=5), seed=st.integers(0, 2**32), exponent=st.integers(8, 14)
+)
+def test_torch_numpy_and_onnx_compute_the_same_logits(layers: list[int], seed: int, exponent: int) -> None:
+    spec = ModelSpec("any", tuple(layers), tuple(map(str, range(layers[-1]))), "x", 1 / 16)
+    shape = spec.shape(exponent, 16, 4, 2**31)
+    generator = np.random.default_rng(seed)
+    weights = generator.integers(-(2**exponent), 2**exponent, spec.weight_count).astype(np.int16)
+    real = dequantise_weights(weights, shape)
+    x = generator.uniform(0, 16, (5, layers[0])).astype(np.float32)
+    expected = spec.forward(real, x)
+    tolerance = 1e-5 * max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(training.logits(spec, real, x), expected, rtol=0, atol=tolerance)
+    assert parity(spec, shape, weights, onnx_model(spec, shape, weights), x) <= tolerance
+
+
+def test_an_export_of_other_weights_is_noticed(shard: Samples) -> None:
+    from linklearner.domain.errors import DataLoss
+
+    shape = DIGITS.shape(12, 2048, 2, 2**31)
+    weights = np.random.default_rng(0).integers(-999, 999, 2410).astype(np.int16)
+    other = weights.copy()
+    other[-1] += 9
+    with pytest.raises(DataLoss, match="differ by"):
+        parity(DIGITS, shape, weights, onnx_model(DIGITS, shape, other), shard.x)
+
+
+def test_training_lowers_the_loss_on_its_own_samples(shard: Samples) -> None:
+    base = DIGITS.initial(0)
+    losses: list[float] = []
+    delta = training.train(DIGITS, base, shard, Recipe(), (0,), lambda step, loss: losses.append(loss))
+    assert losses[-1] < losses[0] / 4
+    before, after = (training.evaluate(DIGITS, weights, shard) for weights in (base, (base + delta).astype(np.float32)))
+    assert after.loss < before.loss / 4 and after.accuracy > 0.95
+
+
+def test_our_adam_is_that_of_torch(shard: Samples) -> None:
+    rows = np.arange(64)
+    batch = shard[rows]  # the whole data set is one batch, so the order of batches plays no part
+    recipe = Recipe(step_count=50, batch_size=64, logit_adjustment=False)
+    delta = training.train(DIGITS, DIGITS.initial(3), batch, recipe, (0,), quiet)
+
+    flat = torch.nn.Parameter(torch.tensor(DIGITS.initial(3)))
+    optimiser = torch.optim.Adam([flat], lr=recipe.learning_rate)
+    for _ in range(50):
+        optimiser.zero_grad()
+        scores = training.forward(DIGITS, flat, torch.from_numpy(batch.x))
+        torch.nn.functional.cross_entropy(scores, torch.from_numpy(batch.y)).backward()
+        optimiser.step()
+    expected = flat.detach().numpy() - DIGITS.initial(3)
+    moving = np.abs(expected) > 1e-3
+    assert moving.mean() > 0.5
+    # Adam divides by the root of tiny gradients, so sums in another order show; they stay far below a step of the learning rate
+    np.testing.assert_allclose(delta[moving], expected[moving], rtol=0, atol=recipe.learning_rate / 10)
+
+
+def test_the_same_seed_gives_the_same_delta_and_another_one_another(shard: Samples) -> None:
+    first, again, other = (
+        training.train(DIGITS, DIGITS.initial(0), shard, SHORT, seed, quiet) for seed in ((1, 2), (1, 2), (1, 3))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0
+
+
+def test_a_label_that_is_not_there_is_not_unlearnt(shard: Samples) -> None:
+    partial = shard[np.flatnonzero(shard.y != 3)]
+    row = slice(2410 - 10 + 3, 2410 - 10 + 4)  # the bias of label 3
+    adjusted = training.train(DIGITS, DIGITS.initial(0), partial, SHORT, (0,), quiet)
+    plain = training.train(DIGITS, DIGITS.initial(0), partial, replace(SHORT, logit_adjustment=False), (0,), quiet)
+    assert adjusted[row] == 0 and plain[row] < 0
+    assert np.isfinite(adjusted).all()
+
+
+def test_a_shard_of_one_label_has_nothing_to_tell(shard: Samples) -> None:
+    delta = training.train(DIGITS, DIGITS.initial(0), shard[np.flatnonzero(shard.y == 3)], SHORT, (0,), quiet)
+    assert not delta.any()
+
+
+def test_progress_is_told_ten_times_and_ends_at_the_last_step(shard: Samples) -> None:
+    for step_count, expected in ((100, 10), (10, 10), (19, 19), (25, 13)):
+        steps: list[int] = []
+        training.train(
+            DIGITS,
+            DIGITS.initial(0),
+            shard,
+            Recipe(step_count=step_count),
+            (0,),
+            lambda step, _, to=steps: to.append(step),
+        )
+        assert len(steps) == expected and steps[-1] == step_count and steps == sorted(set(steps))
+
+
+def test_what_progress_raises_ends_the_training(shard: Samples) -> None:
+    def stop(step: int, loss: float) -> None:
+        raise KeyError(step)
+
+    with pytest.raises(KeyError, match="2"):
+        training.train(DIGITS, DIGITS.initial(0), shard, SHORT, (0,), stop)
+
+
+def test_a_diverging_training_is_not_finite(shard: Samples) -> None:
+    huge = Samples(np.full_like(shard.x, 3e38), shard.y)
+    with pytest.raises(NotFinite, match="lower the learning rate"):
+        training.train(replace(DIGITS, input_scale=1.0), DIGITS.initial(0), huge, SHORT, (0,), quiet)
+
+
+def test_a_base_that_is_not_finite_is_noticed(shard: Samples) -> None:
+    base = DIGITS.initial(0)
+    base[0] = np.nan
+    with pytest.raises(NotFinite):
+        training.train(DIGITS, base, shard, SHORT, (0,), quiet)
+
+
+def test_what_cannot_be_trained_is_refused(shard: Samples) -> None:
+    nothing = shard[np.empty(0, dtype=np.int64)]
+    with pytest.raises(InvalidInput, match="empty"):
+        training.train(DIGITS, DIGITS.initial(0), nothing, SHORT, (0,), quiet)
+    with pytest.raises(InvalidInput, match="no samples are held out"):
+        training.evaluate(DIGITS, DIGITS.initial(0), nothing)
+    with pytest.raises(InvalidInput, match="2410 weights"):
+        training.train(DIGITS, DIGITS.initial(0)[1:], shard, SHORT, (0,), quiet)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"step_count": 9},
+        {"step_count": 1_000_001},
+        {"batch_size": 0},
+        {"batch_size": 2**20 + 1},
+        {"learning_rate": 0.0},
+        {"learning_rate": 1.1},
+        {"learning_rate": float("nan")},
+    ],
+)
+def test_a_recipe_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    Recipe(step_count=10, batch_size=1, learning_rate=1.0)
+    Recipe(step_count=1_000_000, batch_size=2**20)
+    with pytest.raises(OutOfRange):
+        Recipe(**wrong)  # type: ignore[arg-type]
