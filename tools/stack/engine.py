@@ -40,12 +40,15 @@ def engine(say: Say, *, keep: bool = True) -> Iterator[None]:
         raise NoEngine(
             "no container engine answers: install Docker with Compose v2 and start it, and see that `docker version` works"
         )
+    _enter()
+    if _answers():
+        yield
+        return
     say("no engine answers; bringing one up")
     for what in ("engine", "hostbase"):
         done = subprocess.run([str(BOOTSTRAP), what], capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoEngine(f"no engine could be brought up:\n{done.stdout}{done.stderr}")
-    _enter()
     if not _answers():
         raise NoEngine("an engine was brought up and does not answer")
     try:
@@ -67,8 +70,6 @@ def _enter() -> None:
 
 
 def _answers() -> bool:
-    if shutil.which("docker") is None and BOOTSTRAP.exists():
-        _enter()
     try:
         for command in (["docker", "version"], ["docker", "compose", "version"]):
             subprocess.run(command, capture_output=True, check=True, timeout=30)
@@ -158,6 +159,8 @@ class Stack:
         log = self.settings.home / "build.log"
         wanted = [name for name in BUILD if name != "devchain" or self.settings.profile == "devchain"]
         self._say(f"building images (log: {_shown(log)})")
+        if not any(self._environment.get(name) for name in ("TORCH_INDEX", "WHEELS", "PIP_CONF")):
+            self._say("  without TORCH_INDEX or WHEELS (see .env) the trainer's torch comes with gigabytes of CUDA")
         started = time.monotonic()
         with log.open("wb") as file:
             done = subprocess.run(

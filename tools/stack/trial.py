@@ -1,0 +1,422 @@
+"""What must hold of a stack, tried on one of its own: the demo, kill -9 in the middle of a round, no secret said aloud, one request id from
+trainer to model server, and a second `up` that goes on where the first one ended; then the profile `artela` on a node of this machine.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from linklearner.v1 import chain_gateway_pb2 as gateway
+from tools.stack.demo import ROUND_S, TASK, contributor_account, gateway_of, play, report
+from tools.stack.engine import NoEngine, Say, Stack, engine
+from tools.stack.settings import ROOT, Settings, Trouble
+
+IMAGE_BYTES = 250_000_000
+"""Of an image without torch."""
+KILLED = ("gateway-2", "devchain", "model_server")
+BACK_S = 90.0
+
+
+def trial(say: Say) -> int:
+    """Exit status: 0 if everything held, or if there is no engine to try it on, which one line says."""
+    started = time.monotonic()
+    passed: list[str] = []
+
+    def held(promise: str) -> None:
+        passed.append(promise)
+        say(f"[{time.monotonic() - started:5.0f} s] held: {promise}")
+
+    try:
+        with engine(say, keep=not os.environ.get("CI")), tempfile.TemporaryDirectory(prefix="stack-") as folder:
+            with _stack(Path(folder) / "devchain", say, CONTRIBUTORS="3", ROUNDS="5") as stack:
+                _devchain(stack, say, held)
+            with _node() as (url, key_file):
+                artela = {"COMPOSE_PROFILES": "artela", "RPC_URL": url, "KEY_FILE": str(key_file)}
+                with _stack(Path(folder) / "artela", say, CONTRIBUTORS="1", ROUNDS="1", **artela) as stack:
+                    stack.prepare()
+                    stack.build()
+                    play(stack, say)
+                    if any(one.service == "devchain" for one in stack.containers()):
+                        raise Trouble("the profile artela has started a devchain")
+                    held("the profile artela trains, serves and audits on a node that is already there")
+    except NoEngine as none:
+        say(f"the stack test did not run: {none}".replace("\n", " "))
+        return 0
+    except Trouble as trouble:
+        say(f"the stack test failed: {trouble}")
+        say(f"{len(passed)} passed, 1 failed")
+        return 1
+    say(f"{len(passed)} passed, 0 failed")
+    return 0
+
+
+@contextmanager
+def _stack(home: Path, say: Say, **environment: str) -> Iterator[Stack]:
+    """A stack of its own, with everything it leaves behind taken away at the end."""
+    ports = _free_ports(16)
+    given = {
+        **os.environ,
+        **environment,
+        "COMPOSE_PROJECT_NAME": "linklearner-trial-" + secrets.token_hex(3),
+        "STACK_HOME": str(home),
+        "RPC_PORT": str(ports[0]),
+        "MODEL_SERVER_PORT": str(ports[1]),
+        "METRICS_PORT": str(ports[2]),
+        "GATEWAY_PORT": str(ports[3]),
+    }
+    stack = Stack(Settings.read(given), say)
+    try:
+        yield stack
+    except Trouble:
+        for one in stack.containers():
+            say(
+                f"--- the last words of {one.service} ({one.words})\n"
+                + "\n".join(stack.logs(one.service).splitlines()[-15:])
+            )
+        raise
+    finally:
+        stack.down(wipe=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    """A row of ports that nobody uses now."""
+    for first in range(20000 + secrets.randbelow(8000), 32000, count):
+        row = range(first, first + count)
+        with ExitStack() as sockets:
+            try:
+                for port in row:
+                    sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return list(row)
+    raise Trouble("no row of free ports")
+
+
+# --- with a devchain -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Recording:
+    """Everything that the services of a stack have said; containers that are replaced take their logs with them."""
+
+    stack: Stack
+    said: dict[str, str]
+
+    def take(self) -> None:
+        """Adds what the present containers have said to what earlier ones had."""
+        for one in self.stack.containers():
+            self.said[one.id] = f"{one.service}\n" + self.stack.logs(one.service)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.said.values())
+
+    def lines(self, service: str) -> list[dict[str, Any]]:
+        """The structured lines of a service."""
+        found = []
+        for said in self.said.values():
+            name, _, text = said.partition("\n")
+            if name == service or name.startswith(service + "-"):
+                found += [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return found
+
+
+def _devchain(stack: Stack, say: Say, held: Say) -> None:
+    stack.prepare()
+    _compose_is_clean(stack, held)
+    _port_in_use(stack, held)
+    stack.build()
+    _image_sizes(stack, held)
+    recording = Recording(stack, {})
+    spent: list[str] = []
+
+    played = play(stack, say)
+    spent += played.spent
+    recording.take()
+    held(f"five rounds in containers, a gated inference and an audit from the host (version {played.last_version})")
+    _containers_are_confined(stack, held)
+    _one_request_id(recording, held)
+
+    stack.up(*(f"trainer-{index}" for index in (1, 2, 3)), recreate=True)
+    _killed_in_a_round(stack, say, held)
+    recording.take()
+    before = asyncio.run(_books(stack))
+    report(stack, say)
+
+    stack.compose("down")
+    stack.prepare()
+    played = play(stack, say)
+    spent += played.spent
+    recording.take()
+    after = asyncio.run(_books(stack))
+    if after["chain"] != before["chain"] or after["rounds"][: len(before["rounds"])] != before["rounds"]:
+        raise Trouble("the chain after `down` and `up` is another one")
+    held(
+        f"after `down`, `up` goes on: the same chain, pool and task, from version {before['version']} to {after['version']}"
+    )
+    _no_secret(stack, recording, spent, held)
+
+
+def _compose_is_clean(stack: Stack, held: Say) -> None:
+    for profile in ("devchain", "artela"):
+        done = subprocess.run(
+            ["docker", "compose", "--profile", profile, "config", "--quiet"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env={name: value for name, value in os.environ.items() if name not in ("CONTRIBUTORS", "ROUNDS")},
+            check=False,
+        )
+        if done.returncode or done.stdout or done.stderr:
+            raise Trouble(f"docker compose config ({profile}) is not clean: {done.stdout}{done.stderr}")
+    held("docker compose config is clean, for both profiles")
+
+
+def _port_in_use(stack: Stack, held: Say) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", stack.settings.rpc_port))
+        other.listen()
+        try:
+            stack.prepare()
+        except Trouble as trouble:
+            if "RPC_PORT" not in str(trouble):
+                raise
+        else:
+            raise Trouble("a port in use was not noticed")
+    held("a port in use is named before anything starts")
+
+
+def _image_sizes(stack: Stack, held: Say) -> None:
+    tag = stack.settings.variables.get("STACK_TAG", "local")
+    sizes = {}
+    for name in ("devchain", "chain_gateway", "model_server"):
+        image = f"linklearner/{name}:{tag}"
+        sizes[name] = int(stack.docker("image", "inspect", "--format", "{{.Size}}", image))
+        if sizes[name] > IMAGE_BYTES:
+            raise Trouble(f"the image {name} has {sizes[name] / 1e6:.0f} MB, more than {IMAGE_BYTES / 1e6:.0f}")
+    held("images without torch are small: " + ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items()))
+
+
+def _containers_are_confined(stack: Stack, held: Say) -> None:
+    for one in stack.containers():
+        described = stack.inspect(one.service)
+        host = described["HostConfig"]
+        faults = {
+            "runs as root": described["Config"]["User"].split(":")[0] in ("", "0", "root"),
+            "may write its root file system": not host["ReadonlyRootfs"],
+            "keeps capabilities": host["CapDrop"] != ["ALL"],
+            "may gain privileges": "no-new-privileges:true" not in host["SecurityOpt"],
+            "has no init": not host["Init"],
+            "has no health check": "deploy" not in one.service and "Health" not in described["State"],
+            "publishes to the world": any(
+                binding["HostIp"] != "127.0.0.1"
+                for bindings in (host["PortBindings"] or {}).values()
+                for binding in bindings
+            ),
+        }
+        for fault, present in faults.items():
+            if present:
+                raise Trouble(f"{one.service} {fault}")
+    out = "import socket; socket.create_connection(('{}', {}), 3)"
+    for service, host, port, reachable in (
+        ("trainer-1", "gateway.home", 9000, True),
+        ("trainer-1", "devchain", 8545, False),
+        ("trainer-1", "gateway-2", 9000, False),
+        ("model_server", "devchain", 8545, False),
+        ("gateway-1", "devchain.chain", 8545, True),
+    ):
+        try:
+            stack.run_in(service, "python", "-c", out.format(host, port))
+            reached = True
+        except Trouble:
+            reached = False
+        if reached != reachable:
+            raise Trouble(f"{service} {'reaches' if reached else 'does not reach'} {host}:{port}")
+    held("containers are confined: no root, no capability, read-only; a trainer reaches its gateway and nothing else")
+
+
+def _one_request_id(recording: Recording, held: Say) -> None:
+    """From the trainer's line through the gateway's transaction and its block to the model server's swap."""
+    live = [line for line in recording.lines("model_server") if line["event"] == "version_live" and line["round"]]
+    if not live:
+        raise Trouble("the model server tells of no version")
+    request = live[-1]["request"]
+
+    def of(service: str, event: str) -> list[dict[str, Any]]:
+        return [one for one in recording.lines(service) if one["event"] == event and one.get("request") == request]
+
+    accepted = of("trainer", "update_accepted")
+    mined = {one["transaction"].removeprefix("0x"): one["block"] for one in of("gateway", "transaction_mined")}
+    settled = of("gateway", "round_settled")
+    if len(accepted) != 3 or not settled:
+        raise Trouble(f"request {request}: {len(accepted)} trainers and {len(settled)} settlers tell of it")
+    for one in accepted:
+        if one["transaction"].removeprefix("0x") not in mined:
+            raise Trouble(f"request {request}: no gateway tells of the block of {one['transaction']}")
+    if settled[0]["version"] != live[-1]["version"] or live[-1]["block"] not in mined.values():
+        raise Trouble(f"request {request}: the model server's version is not the one that was settled")
+    blocks = ", ".join(str(block) for block in sorted(mined.values()))
+    held(f"one request id, {request}, leads from three trainers through blocks {blocks} to the model server")
+
+
+def _killed_in_a_round(stack: Stack, say: Say, held: Say) -> None:
+    """kill -9, by process id of this machine, so that it is the restart policy that brings them back."""
+    before = asyncio.run(_books(stack))
+    stack.compose("pause", "trainer-3")  # so that the round cannot end before the blow
+    asyncio.run(_accepted(stack, 2))
+    ends = {service: stack.inspect(service)["RestartCount"] for service in KILLED}
+    for service in KILLED:
+        os.kill(stack.inspect(service)["State"]["Pid"], signal.SIGKILL)
+    say(f"  killed in the middle of a round, two updates of three accepted: {', '.join(KILLED)}")
+    stack.compose("unpause", "trainer-3")
+    began = time.monotonic()
+    while True:
+        states = {service: stack.inspect(service) for service in KILLED}
+        if all(
+            state["RestartCount"] > ends[service] and state["State"].get("Health", {}).get("Status") == "healthy"
+            for service, state in states.items()
+        ):
+            break
+        if time.monotonic() - began > BACK_S:
+            raise Trouble(f"not all of {', '.join(KILLED)} came back within {BACK_S:.0f} s")
+        time.sleep(0.5)
+    say(f"  all three are back and ready after {time.monotonic() - began:.1f} s")
+    asyncio.run(_rounds_end(stack, before["version"] + stack.settings.rounds))
+    after = asyncio.run(_books(stack))
+    if after["rounds"][: len(before["rounds"])] != before["rounds"]:
+        raise Trouble("rounds that were settled before the blow have changed")
+    held(
+        f"a gateway, the chain and the model server killed in the middle of a round: it ended, and {len(after['rounds'])} rounds "
+        "have three updates each, every one paid once"
+    )
+
+
+async def _accepted(stack: Stack, count: int) -> None:
+    """Until the open round has so many updates."""
+    async with gateway_of(stack) as stub:
+        began = time.monotonic()
+        while True:
+            round = (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task.round
+            if round.accepted_count == count:
+                return
+            if time.monotonic() - began > ROUND_S:
+                raise Trouble(f"the open round has {round.accepted_count} updates, not {count}, after {ROUND_S:.0f} s")
+            await asyncio.sleep(0.05)
+
+
+async def _rounds_end(stack: Stack, version: int) -> None:
+    async with gateway_of(stack) as stub:
+        began = time.monotonic()
+        while (now := (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task.version.version) < version:
+            if time.monotonic() - began > ROUND_S:
+                raise Trouble(f"after the blow the chain stays at version {now}, not {version}")
+            await asyncio.sleep(0.2)
+
+
+async def _books(stack: Stack) -> dict[str, Any]:
+    """What the chain says of all settled rounds. Raises Trouble where one has a contributor twice, missing, or paid wrongly."""
+    async with gateway_of(stack) as stub:
+        chain = await stub.GetChain(gateway.GetChainRequest())
+        task = (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task
+        rounds = []
+        earned: dict[bytes, int] = {}
+        for number in range(1, task.round.round):
+            record = await stub.GetRound(gateway.GetRoundRequest(task=TASK, round=number))
+            people = [one.contributor for one in record.contributions]
+            paid = {one.contributor: int.from_bytes(one.paid_wei, "big") for one in record.contributions}
+            if record.dropped or len(people) != len(set(people)) or len(people) != task.terms.quorum:
+                raise Trouble(f"round {number} has the contributors {[one.hex() for one in people]}")
+            fee = int.from_bytes(record.settler_paid_wei, "big")
+            if not all(paid.values()) or sum(paid.values()) + fee > int.from_bytes(task.terms.reward_wei, "big"):
+                raise Trouble(f"round {number} paid {list(paid.values())}")
+            paid[record.settler] = paid.get(record.settler, 0) + fee
+            for who, wei in paid.items():
+                earned[who] = earned.get(who, 0) + wei
+            rounds.append((number, record.version.digest.hex(), sorted((who.hex(), wei) for who, wei in paid.items())))
+        for who, wei in earned.items():
+            balance = await stub.GetBalance(gateway.GetBalanceRequest(account=who, task=TASK))
+            if int.from_bytes(balance.token_wei, "big") != wei:
+                raise Trouble(
+                    f"0x{who.hex()} has {int.from_bytes(balance.token_wei, 'big')} wei, its rounds paid {wei}"
+                )
+    return {
+        "chain": (chain.chain_id, chain.pool, chain.aspect, chain.deployed_block_number),
+        "version": task.version.version,
+        "rounds": rounds,
+    }
+
+
+def _no_secret(stack: Stack, recording: Recording, spent: list[str], held: Say) -> None:
+    """Nothing that only one may know is in any log, in what the tool itself wrote down, or in how an image or container is described."""
+    known: dict[str, str] = {f"session {index}": token for index, token in enumerate(spent)}
+    for index in range(1, stack.settings.contributors + 1):
+        known[f"password {index}"] = (stack.settings.home / "secrets" / f"contributor-{index}").read_text().strip()
+        known[f"key {index}"] = bytes(contributor_account(stack, index).key).hex()
+    of_chain = json.loads(stack.run_in("devchain", "cat", "/var/lib/linklearner/chain/chain.sqlite.keys.json"))
+    known |= {f"devchain key {address}": key.removeprefix("0x") for address, key in of_chain.items()}
+    places = {"the logs": recording.text}
+    for file in stack.settings.home.glob("*.log"):
+        places[file.name] = file.read_text(errors="replace")
+    places["the compose file"] = stack.compose("config").decode()
+    for one in stack.containers():
+        places[f"the description of {one.service}"] = json.dumps(stack.inspect(one.service))
+        image = stack.inspect_image(one.id)
+        places[f"the image {image}"] = stack.docker("history", "--no-trunc", image).decode()
+    for what, secret in known.items():
+        for place, text in places.items():
+            if secret.lower() in text.lower():
+                raise Trouble(f"{what} is in {place}")
+    held(f"none of {len(known)} secrets is in {len(recording.text.splitlines())} log lines, a description or an image")
+
+
+# --- with a node that is already there ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _node() -> Iterator[tuple[str, Path]]:
+    """A node outside of the stack, as narrow as a real one: its URL as containers reach it, and the file of a funded key."""
+    with tempfile.TemporaryDirectory(prefix="node-") as folder:
+        state = Path(folder) / "chain.sqlite"
+        address = _host_gateway()
+        command = [sys.executable, "-m", "services.devchain", "--host", address, "--port", "0", "--state", str(state)]
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "--mining", "interval:0.5", "--strict-rpc"], cwd=ROOT, stdout=subprocess.PIPE, stderr=log
+            )
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline().decode()
+            if " at http://" not in first:
+                raise Trouble(f"no node on this machine: {first}{(Path(folder) / 'log').read_text()}")
+            port = first.strip().rpartition(":")[2]
+            key = next(iter(json.loads(state.with_name(state.name + ".keys.json").read_text()).values()))
+            key_file = Path(folder) / "owner.key"
+            key_file.touch(mode=0o600)
+            key_file.write_text(key)
+            yield f"http://host.docker.internal:{port}", key_file
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _host_gateway() -> str:
+    """This machine's address as containers see it (host.docker.internal)."""
+    told = subprocess.run(
+        ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return told.stdout.strip()
