@@ -308,6 +308,16 @@ def test_settlements_of_another_shape_are_refused_with_the_reason(world: PoolCha
     refused("WrongWeight", lambda: round_.settle_group(0, updates=[heavy, *right[1:]]))
 
 
+def test_the_aspect_refuses_settlements_that_are_not_due_before_it_touches_a_weight(world: PoolChain) -> None:
+    empty = opened(world, FLAT, [100])
+    round_ = opened(world, SMALL, [100, 100])
+    round_.submit(1)
+    round_.submit(2)
+    refused("NoUpdates", lambda: empty.settle_group(0))
+    refused("WrongGroup", lambda: round_.settle_group(1))
+    refused("WrongRound", lambda: world.transact(account(1), "settle", round_.task, 2, 0, round_.settlement(0)))
+
+
 # ── Loading ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

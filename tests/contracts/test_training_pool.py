@@ -521,19 +521,44 @@ def test_without_a_bound_aspect_there_is_no_verdict(orphan: PoolChain) -> None:
     refused("NoVerdict", lambda: orphan.transact(account(0), "openTask", 1, SMALL.encode(), "{}", terms_tuple(TERMS)))
 
 
+def unbind(world: PoolChain) -> None:
+    data = selector("unbind(address,address)") + encode(
+        ["address", "address"], ["0x" + world.aspect.hex(), "0x" + world.pool.hex()]
+    )
+    world.send(account(0), SYSTEM, data)
+
+
 def test_after_the_aspect_is_unbound_nothing_is_accepted_loaded_or_settled(world: PoolChain) -> None:
     round_ = opened(world, FLAT, [100, 100, 100])
     task = world.number("nextTask")
     world.transact(account(0), "openTask", task, FLAT.encode(), "{}", terms_tuple(TERMS))
     round_.submit(1)
     round_.submit(2)
-    data = selector("unbind(address,address)") + encode(
-        ["address", "address"], ["0x" + world.aspect.hex(), "0x" + world.pool.hex()]
-    )
-    world.send(account(0), SYSTEM, data)
+    unbind(world)
     refused("NoVerdict", lambda: round_.settle_group(0))
     refused("NoVerdict", lambda: round_.submit(3))
     refused("NoVerdict", lambda: world.transact(account(0), "loadPages", task, 0, weight_bytes(some_weights(FLAT))))
+
+
+def test_where_the_aspect_speaks_first_the_pool_would_have_said_the_same(world: PoolChain) -> None:
+    """Each of these is refused twice; with the Aspect unbound the pool's own word is heard."""
+    empty = opened(world, FLAT, [100])
+    round_ = opened(world, SMALL, [100, 100])
+    round_.submit(1)
+    round_.submit(2)
+    loading = world.number("nextTask")
+    world.transact(account(0), "openTask", loading, FLAT.encode(), "{}", terms_tuple(TERMS))
+    world.transact(account(1), "lock", loading, 100)
+    unbind(world)
+    page = weight_bytes(some_weights(FLAT))
+    refused("TaskAlreadyLoaded", lambda: world.transact(account(0), "loadPages", empty.task, 0, page))
+    refused("NoUpdates", lambda: empty.settle_group(0))
+    error = refused("WrongGroup", lambda: round_.settle_group(1))
+    assert error.values == {"given": 1, "next": 0}
+    error = refused("WrongRound", lambda: world.transact(account(1), "settle", round_.task, 2, 0, round_.settlement(0)))
+    assert error.values == {"given": 2, "current": 1}
+    refused("WrongRound", lambda: world.transact(account(1), "settle", loading, 0, 0, []))
+    refused("TaskNotReady", lambda: world.submit(1, some_update(FLAT, loading, 0), FLAT))
 
 
 # ── The token ────────────────────────────────────────────────────────────────────────────────────────────────────────────
