@@ -217,10 +217,12 @@ class Stack:
 
     def _why(self, log: Path, containers: Sequence[Container]) -> str:
         text = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-4:]
+        if any("address already in use" in line for line in text):
+            text.append("a port was taken since it was looked at: stop what uses it, or choose another one (.env)")
         for container in containers:
-            if not container.ready and container.state in ("exited", "restarting"):
-                said = self.docker("logs", "--tail", "12", container.id) or b""
-                text.append(f"--- {container.service}\n" + said.decode(errors="replace"))
+            if not container.ready and (container.state in ("exited", "restarting") or container.health == "unhealthy"):
+                said = self.logs(container.service).splitlines()[-12:]
+                text += [f"--- {container.service}", *said]
         return "the stack did not start:\n" + "\n".join(text)
 
     def down(self, *, wipe: bool = False) -> None:
