@@ -35,6 +35,8 @@ class QuirkyNode:
     """Gas added to every estimate."""
     drop_logs: bool = False
     """Answers no events at all."""
+    alter: Callable[[str, Any], Any] | None = None
+    """Given method and result of every other answer, gives what is answered instead."""
     calls: Counter[str] = field(default_factory=Counter)
     on_header: Callable[[Mapping[str, str]], object] = field(default=lambda headers: None)
     raw: list[bytes] = field(default_factory=list)
@@ -46,6 +48,8 @@ class QuirkyNode:
         if self.down:
             return web.Response(status=503)
         body = await request.json()
+        if isinstance(body, list):
+            return web.json_response([await self._altered(one) for one in body])
         method, params = body["method"], body.get("params", [])
         self.calls[method] += 1
         self.on_header(request.headers)
@@ -59,7 +63,7 @@ class QuirkyNode:
                 return _answer(body, None)
         if method == "eth_getLogs" and self.drop_logs:
             return _answer(body, [])
-        answer = await self._forward(body)
+        answer = await self._altered(body)
         if method == "eth_estimateGas" and "result" in answer:
             answer["result"] = hex(int(answer["result"], 16) + self.estimate_extra)
         return web.json_response(answer)
@@ -89,6 +93,12 @@ class QuirkyNode:
             self.lose_answers -= 1
             return _break(request)
         return web.json_response(answer)
+
+    async def _altered(self, body: dict[str, Any]) -> dict[str, Any]:
+        answer = await self._forward(body)
+        if self.alter is not None and "result" in answer:
+            answer["result"] = self.alter(body["method"], answer["result"])
+        return answer
 
     async def _forward(self, body: dict[str, Any]) -> dict[str, Any]:
         async with aiohttp.ClientSession() as session, session.post(self.upstream, json=body) as response:

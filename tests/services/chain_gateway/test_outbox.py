@@ -257,6 +257,34 @@ async def test_an_unreachable_chain_is_told_at_once_and_nothing_is_signed(
     assert (await send(outbox, devchain)).receipt.succeeded
 
 
+async def test_a_chain_that_goes_away_while_we_wait_is_waited_for(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    node.hide_receipts = 10_000
+    sending = asyncio.create_task(send(outbox, devchain))
+    while node.calls["eth_getTransactionReceipt"] < 2:
+        await asyncio.sleep(0.005)
+    node.down = True
+    await asyncio.sleep(0.3)
+    node.down, node.hide_receipts = False, 0
+    assert (await sending).receipt.succeeded
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_patience_with_an_unreachable_chain_ends_as_unavailable(
+    tmp_path: Path, chain: Chain, node: QuirkyNode, devchain: Devchain
+) -> None:
+    patience = Patience(receipt_s=0.5, retry_s=0.05, longest_poll_s=0.02)
+    async with Outbox.open(tmp_path / "outbox", chain, keystore_of(devchain), patience) as outbox:
+        node.break_sends = 10_000
+        with pytest.raises(Unavailable):
+            await send(outbox, devchain)
+        assert outbox.state("r") is State.SIGNED
+        node.break_sends = 0
+        assert (await send(outbox, devchain)).receipt.succeeded
+    assert await chain.balance(TARGET) == 1
+
+
 async def test_patience_ends_with_the_caller_not_with_the_request(
     tmp_path: Path, chain: Chain, node: QuirkyNode, devchain: Devchain
 ) -> None:

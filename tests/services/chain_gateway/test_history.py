@@ -1,0 +1,105 @@
+"""`linklearner.history` over a chain with real rounds on it (made by a gateway, hence here): what anybody needs to check everything."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from conftest import World
+from quirky_node import QuirkyNode
+
+from linklearner import history
+from linklearner.domain import replay
+from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
+from linklearner.history import History
+from services.chain_gateway.deployment import POOL
+
+
+async def two_rounds(world: World) -> None:
+    async with world.gateway() as gateway:
+        for version in (1, 2):
+            for who in (0, 1):
+                await gateway.ledger.submit_update(
+                    f"u{version}-{who}", world.accounts[who], world.update(version, seed=who)
+                )
+            await gateway.ledger.unlock(f"unlock-{version}", world.accounts[2], 1, 300)
+            await gateway.ledger.settle(f"s{version}", world.accounts[0], 1, version)
+            await gateway.ledger.withdraw(f"withdraw-{version}", world.accounts[2], 1)
+
+
+async def replayed(world: World, url: str | None = None) -> replay.Replay:
+    async with History(url or world.node.url, world.deployment.pool, world.deployment.block) as read:
+        found = replay.Replay(await read.chain_id(), world.deployment.pool)
+        async for event in read.events():
+            found.feed(event)
+    found.finish()
+    return found
+
+
+async def test_a_history_replays_to_the_weights_on_the_chain(world: World) -> None:
+    await two_rounds(world)
+    task = (await replayed(world)).tasks[1]
+    async with world.gateway() as gateway:
+        version, weights = await gateway.ledger.model(1, 0)
+    assert (task.version, task.digest, task.weights.tobytes()) == (version.version, version.digest, weights)
+    assert 0 < task.paid <= 2 * world.task.terms.reward
+
+
+async def test_small_ranges_give_the_same_events_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await two_rounds(world)
+
+    async def read() -> list[replay.Event]:
+        async with History(world.node.url, world.deployment.pool, world.deployment.block) as found:
+            return [event async for event in found.events()]
+
+    whole = await read()
+    monkeypatch.setattr(history, "LOG_RANGE", 3)
+    monkeypatch.setattr(history, "BATCH", 2)
+    assert await read() == whole
+    kinds = Counter(type(event).__name__ for event in whole)
+    assert kinds == {
+        "TaskOpened": 1, "StakeLocked": 3, "PagesLoaded": 1, "ModelUpdated": 3, "UpdateSubmitted": 4, "GroupSettled": 4,
+        "StakeUnlocked": 2, "StakeWithdrawn": 2, "ContributionPaid": 4, "SettlerPaid": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["update", "settlement", "weights", "digest"])
+async def test_a_node_that_alters_history_is_found_out(world: World, what: str) -> None:
+    await two_rounds(world)
+    function = {"update": "submit", "settlement": "settle", "weights": "loadPages"}.get(what)
+
+    def alter(method: str, result: Any) -> Any:
+        if function and method == "eth_getTransactionByHash" and result is not None:
+            data = bytes.fromhex(result["input"][2:])
+            if data and POOL.decode_call(data).name == function:
+                at = len(data) - 40  # within the last page
+                return result | {"input": "0x" + (data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]).hex()}
+        if what == "digest" and method == "eth_getLogs":
+            topic = "0x" + POOL.topic("ModelUpdated").hex()
+            return [
+                log | {"data": "0x" + "11" * 32 + log["data"][66:]} if log["topics"][0] == topic else log
+                for log in result
+            ]
+        return result
+
+    async with QuirkyNode.start(world.devchain.url) as liar:
+        await replayed(world, liar.url)  # as long as it tells the truth
+        liar.alter = alter
+        with pytest.raises(Divergence):
+            await replayed(world, liar.url)
+
+
+async def test_a_node_without_the_transactions_is_no_use(world: World) -> None:
+    await two_rounds(world)
+    world.node.alter = lambda method, result: None if method == "eth_getTransactionByHash" else result
+    with pytest.raises(DataLoss, match="keeps its history"):
+        await replayed(world)
+
+
+async def test_who_is_not_there_or_is_no_node_is_told_apart(world: World) -> None:
+    with pytest.raises(Unavailable):
+        await replayed(world, "http://127.0.0.1:9")
+    with pytest.raises(InvalidConfig):
+        await replayed(world, "ftp://127.0.0.1")
+    world.node.alter = lambda method, result: {"no": "number"}
+    with pytest.raises(DataLoss):
+        await replayed(world)
