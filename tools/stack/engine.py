@@ -182,7 +182,7 @@ class Stack:
         if recreate:
             arguments += ["--force-recreate", "--no-deps"]
         started = time.monotonic()
-        seen: dict[str, str] = {}
+        seen = {one.service: one.words for one in self.containers() if one.ready}
         log = self.settings.home / "up.log"
         with log.open("wb") as file:
             starting = subprocess.Popen(
