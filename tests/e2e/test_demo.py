@@ -68,6 +68,13 @@ def test_an_answer_names_the_newest_weights_and_the_gate_turns_others_away(
     assert len(answer["turned_away"]) == 2
 
 
+def test_gas_stays_below_what_was_promised(played: tuple[int, list[dict[str, Any]], str]) -> None:
+    [gas] = of(played, "gas")
+    assert gas["fixed"] <= 150_000
+    assert gas["two_bits"] <= 80
+    assert gas["int8"] <= 100
+
+
 def test_the_audit_recomputes_every_version(played: tuple[int, list[dict[str, Any]], str]) -> None:
     [audit] = of(played, "verified")
     assert (audit["versions"], audit["updates"]) == (6, 25)

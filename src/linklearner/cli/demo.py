@@ -9,7 +9,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,10 +205,11 @@ async def _play(plan: Plan, suite: Suite, folder: Path, screen: Screen, started:
         first = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=0))
         _introduce(suite, task, shape, people, first, screen)
         refusals = 0
-        async with Cheat.waiting(suite, plan.root, folder) as cheat:
+        async with Cheat.waiting(suite, plan.root, folder) as cheat, _gas_measured(plan.root) as gas:
             for number in range(1, plan.rounds + 1):
                 cheats = cheat if number == min(CHEATING_ROUND, plan.rounds) else None
                 refusals += await _round(plan, stage, people, shape, number, cheats, screen)
+            await _show_gas(gas, screen)
         await _inference(suite, folder, screen)
         with screen.console.status("replaying the chain's history"):
             audit = await verified(
@@ -409,6 +411,33 @@ def _short(message: str, limit: int = 76) -> str:
     """The first clause: what to do next follows it, and JSON output has all of it."""
     clause = message.partition(";")[0].partition(" (")[0]
     return clause if len(clause) <= limit else clause[: limit - 1] + "…"
+
+
+@asynccontextmanager
+async def _gas_measured(root: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`bench.gas` beside the demo: what an update costs above the fixed part takes rounds of empty updates to tell."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.gas", "--quick",
+        cwd=root, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _show_gas(process: asyncio.subprocess.Process, screen: Screen) -> None:
+    out, errors = await process.communicate()
+    if process.returncode != 0:
+        raise Unavailable(f"bench.gas failed:\n{errors.decode(errors='replace')[-2000:]}")
+    figures = json.loads(out)
+    screen.event("gas", **figures)
+    screen.say(
+        f"\n[bold]Gas[/bold]  under Artela's rules, five updates a round, submission and settlement: {figures['fixed']:,.0f} for an empty "
+        f"update,\n     above that {figures['two_bits']:.1f} a weight in two bits, {figures['int8']:.1f} in int8"
+    )
 
 
 async def _inference(suite: Suite, folder: Path, screen: Screen) -> None:
