@@ -84,24 +84,29 @@ def merge(weights: NDArray[np.int16], contributions: Sequence[Contribution], eli
         raise OutOfRange(f"accepted stake {present} and eligible stake {eligible} break 0 <= S <= Omega <= 2**38")
     if any(not 0 <= c.effective <= c.weight for c in contributions):
         raise OutOfRange("an effective weight lies in 0..omega")
-    totals = np.zeros(shape.weight_count, dtype=np.int64)
-    touched: set[int] = set()
+    by_page: dict[int, list[tuple[Contribution, NDArray[np.int8]]]] = {}
     for contribution in contributions:
-        update = contribution.update
-        update.check(shape)
-        for page, values in update.pages:
-            start = page * shape.page_length
-            touched.add(page)
-            for tensor, a, b in shape.segments(page):
-                factor = contribution.effective << (update.shifts[tensor] - MIN_SHIFT)
-                totals[a:b] += values[a - start : b - start].astype(np.int64) * factor
+        contribution.update.check(shape)
+        for page, values in contribution.update.pages:
+            by_page.setdefault(page, []).append((contribution, values))
     divisor = max(present, eligible // 4, 1)
     result = weights.copy()
     saturated = 0
     changed = []
-    for page in sorted(touched):
+    # Page by page, so that the sums stay in the processor's cache.
+    sums = np.empty(shape.page_length, dtype=np.int64)
+    product = np.empty(shape.page_length, dtype=np.int64)
+    for page in sorted(by_page):
         place = shape.page_slice(page)
-        moved = weights[place].astype(np.int64) + divide_round(totals[place], divisor)
+        total = sums[: place.stop - place.start]
+        total[:] = 0
+        for contribution, values in by_page[page]:
+            for tensor, a, b in shape.segments(page):
+                run = slice(a - place.start, b - place.start)
+                factor = contribution.effective << (contribution.update.shifts[tensor] - MIN_SHIFT)
+                np.multiply(values[run], factor, out=product[run], dtype=np.int64)
+                np.add(total[run], product[run], out=total[run])
+        moved = weights[place] + divide_round(total, divisor)
         clipped = np.clip(moved, INT16_MIN, INT16_MAX)
         saturated += int(np.count_nonzero(clipped != moved))
         if not np.array_equal(clipped, weights[place]):
