@@ -26,23 +26,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.fixedpoint import dequantise_weights, quantise_weights
 from linklearner.domain.merge import Contribution, effective_weight, influence, merge
-from linklearner.domain.model import ModelSpec
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.update import Encoding
 from services.trainer import data, training
 from services.trainer.recipe import Recipe
 
-DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
-EXPONENT = 12
-PAGE_LENGTH, GROUP_PAGES = 2048, 2
-NORM_BOUND = 2**25
 CONTRIBUTORS = 5
 ROUNDS = 5
 STAKE_UNITS = 1000
 """Each contributor's; alike, so that the merge is to be compared with plain averaging."""
-SHAPE = DIGITS.shape(EXPONENT, PAGE_LENGTH, GROUP_PAGES, NORM_BOUND)
 
 LEAST_MEAN = 0.95
 MOST_LOST_POINTS = 0.5
@@ -109,8 +104,8 @@ def on_chain(split: Split, recipe: Recipe, encoding: Encoding) -> Course:
             quantised = quantise_delta(wanted, SHAPE, task=1, base_version=round + 1, encoding=encoding)
             residuals[i] = quantised.residual
             squared = quantised.update.squared_norm(SHAPE)
-            longest = max(longest, squared**0.5 / NORM_BOUND)
-            effective = effective_weight(weight, squared, NORM_BOUND)
+            longest = max(longest, squared**0.5 / SHAPE.norm_bound)
+            effective = effective_weight(weight, squared, SHAPE.norm_bound)
             contributions.append(Contribution(bytes([i] * 20), weight, effective, quantised.update))
         weights = merge(weights, contributions, eligible, SHAPE).weights
         accuracies.append(split.accuracy(dequantise_weights(weights, SHAPE)))
@@ -223,9 +218,10 @@ def _print(courses: dict[str, list[Course]], seeds: Sequence[int], alpha: str, s
         )
     console.print(table)
     longest = max(course.longest for row in PROMISED for course in courses[row])
+    fine, bound = SHAPE.tensors[0].exponent, SHAPE.norm_bound.bit_length() - 1
     console.print(
         f"{recipe.step_count} Adam steps a round, learning rate {recipe.learning_rate}, batches of {recipe.batch_size}, weights in "
-        f"steps of 2^-{EXPONENT}; the longest update has {longest:.2f} of the norm bound 2^{NORM_BOUND.bit_length() - 1}. {seconds:.0f} s."
+        f"steps of 2^-{fine}; the longest update has {longest:.2f} of the norm bound 2^{bound}. {seconds:.0f} s."
     )
     console.print(PEERS)
     if alpha == "1":

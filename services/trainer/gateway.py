@@ -1,5 +1,6 @@
 """The trainer's view of a chain gateway: domain values in and out, its errors in our tree."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from linklearner.v1 import model_pb2
 
+CONNECT_TIMEOUT_S = 3.0
+"""Longer than the longest pause before a channel connects anew, so that a gateway that is back is found."""
 READ_TIMEOUT_S = 60.0
 SUBMIT_TIMEOUT_S = 600.0
 """A gateway gives up on a receipt long before; this only ends a call whose gateway hangs."""
@@ -67,6 +70,7 @@ class Gateway:
             await self._wire.wait_for_state_change(state)
 
     async def chain(self) -> Chain:
+        await self._there()
         with self._errors():
             answer = await self._stub.GetChain(pb.GetChainRequest(), timeout=READ_TIMEOUT_S)
         return Chain(answer.chain_id, answer.pool)
@@ -90,6 +94,7 @@ class Gateway:
         return wanted
 
     async def task(self, task: int) -> TaskState:
+        await self._there()
         with self._errors():
             answer = (await self._stub.GetTask(pb.GetTaskRequest(task=task), timeout=READ_TIMEOUT_S)).task
         if answer.version.version == 0:
@@ -153,6 +158,13 @@ class Gateway:
                 return _version(message.version)
         raise Unavailable(f"the gateway at {self._address} ended the stream of versions: call again")
 
+    async def _there(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._wire.channel_ready()
+        except TimeoutError as late:
+            raise self._absent() from late
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
@@ -160,12 +172,15 @@ class Gateway:
         except grpc.aio.AioRpcError as failure:
             error = from_rpc_error(failure)
             if error.reason == grpc.StatusCode.UNAVAILABLE.name:  # gRPC's own word, not the gateway's about its chain
-                raise Unavailable(
-                    f"no chain gateway answers at {self._address}: start one there (python -m services.chain_gateway) or "
-                    "set LINKLEARNER_TRAINER_GATEWAY to where it listens, then call again",
-                    facts={"gateway": self._address},
-                ) from failure
+                raise self._absent() from failure
             raise error from failure
+
+    def _absent(self) -> Unavailable:
+        return Unavailable(
+            f"no chain gateway answers at {self._address}: start one there (python -m services.chain_gateway) or set "
+            "LINKLEARNER_TRAINER_GATEWAY to where it listens, then call again",
+            facts={"gateway": self._address},
+        )
 
 
 def _version(message: model_pb2.ModelVersion) -> ModelVersion:

@@ -9,6 +9,7 @@ from eth_hash.auto import keccak
 from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest
+from linklearner.domain.digits import DIGITS
 from linklearner.domain.errors import NotFound, Refused, RequestIdReused, Unavailable
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.merge import Contribution, effective_weight, influence, merge
@@ -20,7 +21,6 @@ from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from linklearner.v1 import model_pb2
 
-DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
 STAKE = 1000
 TASK = 1
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linklearner.domain.digits import DIGITS
 from linklearner.domain.errors import InvalidInput, NotFinite, OutOfRange
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec
@@ -17,7 +18,6 @@ from services.trainer.data import Samples
 from services.trainer.examiner import parity
 from services.trainer.recipe import Recipe
 
-DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
 SHORT = Recipe(step_count=20)
 
 

@@ -1,0 +1,155 @@
+"""The same over the real thing: the embedded chain, its contracts and Aspect, and a real gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from conftest import refused, train
+from eth_account import Account
+
+from linklearner.domain.digits import SHAPE
+from linklearner.domain.quantise import Quantised, quantise_delta
+from linklearner.rpc.channel import channel
+from linklearner.v1 import chain_gateway_pb2 as gateway_pb
+from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
+from linklearner.v1 import trainer_pb2 as pb
+from linklearner.v1 import trainer_pb2_grpc as pb_grpc
+from services.chain_gateway import config as gateway_config
+from services.chain_gateway.chain import Chain
+from services.chain_gateway.deploy import Plan, deploy, digits
+from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.gateway import Gateway
+from services.chain_gateway.keystore import Keystore
+from services.devchain import Devchain
+from services.trainer import contributor
+from services.trainer.config import Config
+from services.trainer.journal import Journal
+from services.trainer.trainer import Trainer
+
+CONTRIBUTORS = 2
+
+
+@dataclass
+class Town:
+    """Contributors of the task `digits` on a chain of their own; gateways and trainers come and go."""
+
+    folder: Path
+    rpc_url: str
+    accounts: tuple[bytes, ...]
+
+    @asynccontextmanager
+    async def gateway(self, listen: str = "127.0.0.1:0") -> AsyncIterator[str]:
+        config = gateway_config.Config(
+            rpc_url=self.rpc_url,
+            deployment=self.folder / "deployment.json",
+            keystore=self.folder / "keys",
+            password_file=self.folder / "keys/password",
+            outbox=self.folder / "outbox.sqlite",
+            listen=listen,
+            auto_settle=True,
+        )
+        async with Gateway.start(config) as gateway:
+            yield gateway.address
+
+    @asynccontextmanager
+    async def trainer(self, gateway: str, index: int) -> AsyncIterator[pb_grpc.TrainerServiceStub]:
+        config = Config(
+            listen="127.0.0.1:0",
+            gateway=gateway,
+            account="0x" + self.accounts[index].hex(),
+            shard=f"{index}/{CONTRIBUTORS}",
+            steps=20,
+            state_dir=str(self.folder / f"trainer-{index}"),
+        )
+        async with Trainer.start(config) as trainer, channel(trainer.address) as wire:
+            await trainer.ready()
+            yield pb_grpc.TrainerServiceStub(wire)
+
+
+@pytest.fixture
+async def town(tmp_path: Path) -> AsyncIterator[Town]:
+    password = Keystore.new_password(tmp_path / "keys" / "password")
+    for _ in range(CONTRIBUTORS):
+        Keystore.create(tmp_path / "keys", password, random_password=True)
+    contributors = Keystore.unlock(tmp_path / "keys", password)
+    async with Devchain.start() as devchain:
+        owner = devchain.accounts[0]
+        async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+            await deploy(
+                chain,
+                Keystore({owner.address: Account.from_key(owner.key)}),
+                tmp_path / "deploy.sqlite",
+                Plan(task=digits(quorum=CONTRIBUTORS), contributors=contributors.addresses),
+                contributors=contributors,
+                deployment_path=tmp_path / "deployment.json",
+            )
+        yield Town(tmp_path, devchain.url, contributors.addresses)
+
+
+async def until_version(gateway: str, version: int) -> None:
+    async with channel(gateway) as wire, asyncio.timeout(60):
+        stub = gateway_grpc.ChainGatewayServiceStub(wire)
+        async for message in stub.WatchVersions(gateway_pb.WatchVersionsRequest(task=1, after_version=version - 1)):
+            assert message.version.version == version
+            return
+
+
+async def test_rounds_on_the_chain_carry_their_residuals_and_are_refused_in_its_words(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantised: list[Quantised] = []
+
+    def watched(*arguments: Any) -> Quantised:
+        quantised.append(quantise_delta(*arguments))
+        return quantised[-1]
+
+    monkeypatch.setattr(contributor, "quantise_delta", watched)
+    async with (
+        town.gateway() as gateway,
+        town.trainer(gateway, 0) as one,
+        town.trainer(gateway, 1) as other,
+    ):
+        first = await one.Evaluate(pb.EvaluateRequest())
+        for round in range(1, 4):
+            events = await train(one, f"round-{round}")
+            assert events[-1].submitted.round == round and events[-1].submitted.receipt.gas_used > 0
+            with refused(grpc.StatusCode.FAILED_PRECONDITION, "AlreadySubmitted"):
+                await train(one, f"round-{round} once more")
+            await train(other, f"round-{round}", encoding=8)
+            await until_version(gateway, round + 1)
+            assert (await train(one, f"round-{round}"))[-1].submitted == events[-1].submitted
+        last = await one.Evaluate(pb.EvaluateRequest())
+        assert last.version.version == 4 and last.loss < first.loss / 2
+        await train(one, "one more, to learn the fate of the last")
+    with Journal.open(town.folder / "trainer-0") as journal:
+        deployment = Deployment.load(town.folder / "deployment.json")
+        book = f"{deployment.chain_id}/{deployment.pool.hex()}/1/{town.accounts[0].hex()}"
+        kept = journal.residual(book, SHAPE.weight_count)
+    assert kept.any()
+    np.testing.assert_array_equal(kept, quantised[4].residual)  # of the first trainer's third update
+
+
+async def test_a_gateway_that_goes_away_and_comes_back_submits_once(town: Town) -> None:
+    async with AsyncExitStack() as first:
+        gateway = await first.enter_async_context(town.gateway())
+        async with town.trainer(gateway, 0) as stub:
+            call = stub.TrainRound(pb.TrainRoundRequest(request_id="one", step_count=500))
+            assert (await call.read()).pulled.version.version == 1
+            await first.aclose()
+            with refused(grpc.StatusCode.UNAVAILABLE, "Unavailable") as why:
+                async for _ in call:
+                    pass
+            assert "services.chain_gateway" in why[0].message
+            async with town.gateway(gateway):
+                (event,) = await train(stub, "one", step_count=500)
+                assert event.submitted.round == 1
+                async with channel(gateway) as wire:
+                    chain = gateway_grpc.ChainGatewayServiceStub(wire)
+                    found = await chain.GetRound(gateway_pb.GetRoundRequest(task=1, round=1))
+    assert [one.digest for one in found.contributions] == [event.submitted.digest]
