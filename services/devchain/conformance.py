@@ -22,6 +22,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+from services.devchain.accounts import DevelopmentAccount
 from services.devchain.chain import rlp
 from services.devchain.chain.chain import BlockPreset, Chain
 from services.devchain.config import ChainConfig
@@ -89,6 +90,11 @@ def _gas_limit(raw: str) -> int:
     return int.from_bytes(gas, "big")
 
 
+def _accounts(*addresses: bytes) -> tuple[DevelopmentAccount, ...]:
+    # nothing is signed here: a recording brings its transactions with it
+    return tuple(DevelopmentAccount(address, b"") for address in addresses)
+
+
 class _Replay:
     def __init__(self, recording: Json) -> None:
         self._steps: list[Json] = recording["steps"]
@@ -104,7 +110,10 @@ class _Replay:
         )
         self._chain = Chain(config, None, lambda: int(first["timestamp"], 16) - 1)
         self._methods = Methods(
-            self._chain, accounts=(bytes.fromhex(start["sender"][2:]), OPERATOR), client=start["client"], instant=False
+            self._chain,
+            accounts=_accounts(bytes.fromhex(start["sender"][2:]), OPERATOR),
+            client=start["client"],
+            instant=False,
         )
 
     def run(self) -> Iterator[Compared]:

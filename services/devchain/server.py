@@ -93,7 +93,7 @@ class Devchain:
         try:
             chain = await thread.run(Chain, config, state, time.time)
             try:
-                methods = Methods(chain, accounts=tuple(a.address for a in developers), instant=mode.instant)
+                methods = Methods(chain, accounts=developers, instant=mode.instant)
 
                 async def dispatch(method: str, params: list[Any]) -> Any:
                     return await thread.run(methods, method, params)

@@ -19,7 +19,7 @@ from services.devchain.chain.join_points import AspectRun
 from services.devchain.chain.mempool import Mempool
 from services.devchain.chain.state import World
 from services.devchain.chain.store import Store, encode_writes, state_digest
-from services.devchain.chain.transactions import Transaction, TransactionRefused, decode, intrinsic_gas
+from services.devchain.chain.transactions import AccessList, Transaction, TransactionRefused, decode, intrinsic_gas
 from services.devchain.config import ChainConfig
 
 QUESTION_GAS_CAP: Final = 25_000_000
@@ -50,8 +50,28 @@ class Question:
     value: int = 0
     data: bytes = b""
     gas: int | None = None
-    price: int = 0
-    access_list: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
+    gas_price: int | None = None
+    """Excludes the two caps; without any of them the price is zero."""
+    fee_cap: int | None = None
+    tip_cap: int | None = None
+    nonce: int | None = None
+    """What Aspects see when gas is estimated; a call shows them the account's."""
+    chain_id: int | None = None
+    access_list: AccessList | None = None
+
+    @property
+    def type(self) -> int:
+        """The transaction type that Aspects see."""
+        if self.fee_cap is not None:
+            return 2
+        return 0 if self.access_list is None else 1
+
+    def price(self, base_fee: int) -> int:
+        """What the EVM sees as gas price."""
+        if self.gas_price is not None:
+            return self.gas_price
+        cap, tip = self.fee_cap or 0, self.tip_cap or 0
+        return min(tip + base_fee, cap) if cap or tip else 0
 
 
 class CallFailed(Exception):
@@ -238,8 +258,23 @@ class Chain:
         """Make the next block of what is ready."""
         preset = preset or BlockPreset()
         base_fee = self.next_base_fee() if preset.base_fee is None else preset.base_fee
-        chosen = self.pool.ready(self._world.get_nonce, base_fee, self._head.gas_limit)
-        return self._seal(chosen, preset, base_fee)
+        return self._make(self._ready(base_fee), preset, base_fee)
+
+    def mine_waiting(self) -> None:
+        """Make blocks until nothing waits that could go into one."""
+        while chosen := self._ready(base_fee := self.next_base_fee()):
+            self._make(chosen, BlockPreset(), base_fee)
+
+    def _ready(self, base_fee: int) -> list[Transaction]:
+        return self.pool.ready(self._world.get_nonce, base_fee, self._head.gas_limit)
+
+    def _make(self, transactions: list[Transaction], preset: BlockPreset, base_fee: int) -> Block:
+        try:
+            return self._seal(transactions, preset, base_fee)
+        except BaseException:
+            # a full disk, a bug: memory goes back to what the file says, and the transactions are out of the pool
+            self._world = World(self._store.at(self._head.number))
+            raise
 
     def _seal(self, transactions: list[Transaction], preset: BlockPreset, base_fee: int) -> Block:
         parent = self._head
@@ -323,7 +358,11 @@ class Chain:
         world.increment_nonce(transaction.sender)
         paid = world.snapshot()
         message = ChainMessage(
-            facts=_facts(transaction, index, self.config.chain_id), gas=transaction.gas, price=price, is_call=False
+            facts=_facts(transaction, index, self.config.chain_id),
+            nonce=transaction.nonce,
+            gas=transaction.gas,
+            price=price,
+            is_call=False,
         )
         try:
             outcome = execute(world, self._runtime, block, message, self.config.min_gas_multiplier)
@@ -391,15 +430,18 @@ class Chain:
     # -- questions
 
     def ask(self, question: Question, number: int, gas: int | None = None) -> Outcome:
-        """Run a question on the state after block `number`, with `gas` if given; nothing is kept.
+        """Run a question on the state after block `number`; nothing is kept. With `gas` it is one try of an estimate.
 
-        Raises CallFailed, and NodePanic where the node's own call would crash.
+        Raises IntrinsicGasTooLow, and NodePanic where the node's own call would crash.
         """
         header = self._store.header(number)
         if header is None:
             raise KeyError(number)
         world = self.world_at(number)
         context = self._context(header.number, header.timestamp, header.base_fee, header.parent_hash)
+        nonce = world.get_nonce(question.sender)
+        # the node fills the nonce in before it shows a call to Aspects, but after it shows them an estimate
+        shown = nonce if gas is None else question.nonce or 0
         if gas is None:
             gas = QUESTION_GAS_CAP if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
         block = BlockSoFar(
@@ -414,9 +456,10 @@ class Chain:
             ),
         )
         message = ChainMessage(
-            facts=_question_facts(question, world.get_nonce(question.sender), self.config.chain_id),
+            facts=_question_facts(question, shown, self.config.chain_id),
+            nonce=nonce,
             gas=gas,
-            price=question.price,
+            price=question.price(header.base_fee),
             is_call=True,
             extra_intrinsic=QUESTION_EXTRA_INTRINSIC if question.data else 0,
         )
@@ -427,6 +470,7 @@ class Chain:
             world.rollback_transaction()
             world.begin_transaction()
             world.forget_new_codes()
+            world.trim()
 
     def call(self, question: Question, number: int) -> bytes:
         """`eth_call`. Raises CallFailed; a node panic answers empty, as the node's RPC does."""
@@ -520,25 +564,38 @@ def _facts(transaction: Transaction, index: int, chain_id: int) -> TransactionFa
 
 
 def _question_facts(question: Question, nonce: int, chain_id: int) -> TransactionFacts:
-    """The unsigned legacy transaction that the node makes of a question."""
+    """The unsigned transaction that the node makes of a question."""
+    kind = question.type
+    cap = question.fee_cap if kind == 2 else question.gas_price
+    tip = question.tip_cap if kind == 2 else question.gas_price
+    fees = [rlp.integer(tip or 0), rlp.integer(cap or 0)] if kind == 2 else [rlp.integer(cap or 0)]
+    accesses = question.access_list or ()
     body: list[rlp.Item] = [
         rlp.integer(nonce),
-        rlp.integer(question.price),
+        *fees,
         rlp.integer(question.gas or 0),
         question.to or b"",
         rlp.integer(question.value),
         question.data,
     ]
-    raw = rlp.encode([*body, b"", b"", b""])
-    unsigned = rlp.encode([*body, rlp.integer(chain_id), b"", b""])
+    if kind:
+        body.append([[address, list(keys)] for address, keys in accesses])
+        raw = bytes([kind]) + rlp.encode([rlp.integer(question.chain_id or 0), *body, b"", b"", b""])
+        # the signer's chain, whatever the question says
+        unsigned = rlp.encode([rlp.integer(chain_id), *body])
+        unsigned_hash = keccak(bytes([kind]) + unsigned)
+    else:
+        raw = rlp.encode([*body, b"", b"", b""])
+        unsigned = rlp.encode([*body, rlp.integer(chain_id), b"", b""])
+        unsigned_hash = keccak(unsigned)
     return TransactionFacts(
-        type=0,
+        type=kind,
         chain_id=chain_id,
         nonce=nonce,
         gas=question.gas or 0,
-        gas_price=question.price,
-        gas_tip_cap=question.price,
-        gas_fee_cap=question.price,
+        gas_price=cap or 0,
+        gas_tip_cap=tip or 0,
+        gas_fee_cap=cap or 0,
         to=question.to,
         value=question.value,
         data=question.data,
@@ -546,10 +603,10 @@ def _question_facts(question: Question, nonce: int, chain_id: int) -> Transactio
         index=0,
         hash=keccak(raw),
         raw=raw,
-        unsigned_hash=keccak(unsigned),
+        unsigned_hash=unsigned_hash,
         unsigned_raw=unsigned,
         v=0,
         r=0,
         s=0,
-        access_list=question.access_list,
+        access_list=accesses,
     )

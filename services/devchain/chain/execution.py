@@ -24,6 +24,8 @@ class ChainMessage:
     """What is executed: a transaction, or a question in its shape."""
 
     facts: TransactionFacts
+    """As Aspects see it."""
+    nonce: int
     gas: int
     """The limit; a question may run with less than its facts show."""
     price: int
@@ -93,10 +95,10 @@ def execute(
     )
     gas = message.gas - intrinsic
     if facts.to == SYSTEM_CONTRACT:
-        result = SystemContract(aspects, sender=facts.sender, nonce=facts.nonce).call(facts.data, gas)
+        result = SystemContract(aspects, sender=facts.sender, nonce=message.nonce).call(facts.data, gas)
         done = _Done(result.output, result.gas_left, result.error)
     elif facts.to is None:
-        made = aspects.evm.create(sender=facts.sender, nonce=facts.nonce, value=facts.value, code=facts.data, gas=gas)
+        made = aspects.evm.create(sender=facts.sender, nonce=message.nonce, value=facts.value, code=facts.data, gas=gas)
         done = _Done(made.output, made.gas_left, made.error, made.logs, made.refund)
     else:
         done = _call(aspects, block, message, facts.to, gas)
@@ -169,7 +171,7 @@ def _settle(
         error=done.error,
         output=done.output,
         logs=done.logs,
-        contract_address=contract_address(facts.sender, facts.nonce) if creates else None,
+        contract_address=contract_address(facts.sender, message.nonce) if creates else None,
         parts=tuple(parts),
         runs=tuple(aspects.runs),
     )

@@ -14,6 +14,9 @@ INTERNAL: Final = -32603
 SERVER_ERROR: Final = -32000
 REVERTED: Final = 3
 
+NEWEST: Final = ("latest", "pending", "safe", "finalized")
+"""Tags that all mean the newest block."""
+
 
 class RpcError(Exception):
     """An answer of the kind `error`."""
@@ -47,6 +50,7 @@ def checksum_address(address: bytes) -> str:
 
 
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
+_DIGITS: Final = re.compile(r"[0-9a-fA-F]+")
 
 
 def invalid(position: int, reason: str) -> RpcError:
@@ -86,23 +90,46 @@ def parse_hash(value: Any, position: int) -> bytes:
     return parse_fixed(value, 32, "common.Hash", position)
 
 
-def parse_quantity(value: Any, position: int) -> int:
-    """A hex quantity; a plain JSON number is taken too, as wallets send it."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+def parse_quantity(value: Any, position: int, bits: int = 256) -> int:
+    """A hex quantity as go-ethereum takes it: prefix, no leading zeros, at most `bits` bits."""
     if not isinstance(value, str):
         raise invalid(position, "json: cannot unmarshal non-string into Go value of type hexutil.Big")
     if not value.startswith(("0x", "0X")):
         raise invalid(position, "hex string without 0x prefix" if value else "empty hex string")
-    try:
-        return int(value[2:], 16)
-    except ValueError:
-        raise invalid(position, 'hex string "0x"' if value == "0x" else "invalid hex string") from None
+    digits = value[2:]
+    if not digits:
+        raise invalid(position, 'hex string "0x"')
+    if digits[0] == "0" and digits != "0":
+        raise invalid(position, "hex number with leading zero digits")
+    if not _DIGITS.fullmatch(digits):
+        raise invalid(position, "invalid hex string")
+    if 4 * len(digits) > bits + 3 or (number := int(digits, 16)) >> bits:
+        raise invalid(position, f"hex number > {bits} bits")
+    return number
 
 
-def parse_index(value: Any, position: int) -> int:
-    """A storage slot or a position: quantity or 32-byte word, with or without leading zeros."""
-    return parse_quantity(value, position)
+def parse_number(value: Any, position: int) -> int:
+    """A hex quantity or a plain JSON number, as tools send them; 64 bits."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64:
+        return value
+    return parse_quantity(value, position, 64)
+
+
+def parse_block_number(value: Any, position: int) -> int:
+    number = parse_quantity(value, position, 64)
+    if number >= 2**63:
+        raise invalid(position, "block number larger than int64")
+    return number
+
+
+def parse_slot(value: Any, position: int) -> int:
+    """A storage slot: up to 32 bytes of hex, with or without leading zeros."""
+    if not isinstance(value, str):
+        raise invalid(position, "json: cannot unmarshal non-string into Go value of type string")
+    digits = value[2:] if value.startswith(("0x", "0X")) else value
+    if len(digits) > 64 or not _DIGITS.fullmatch("0" + digits):
+        raise invalid(position, "a storage slot is up to 32 bytes of hex")
+    return int("0" + digits, 16)
 
 
 def parse_bool(value: Any, position: int) -> bool:

@@ -63,7 +63,7 @@ class Filters:
         return quantity(self._made)
 
     def _get(self, params: list[Any]) -> _Filter:
-        kept = self._filters.get(codec.parse_quantity(codec.argument(params, 0), 0))
+        kept = self._filters.get(codec.parse_number(codec.argument(params, 0), 0))
         if kept is None:
             raise RpcError(codec.SERVER_ERROR, "filter not found")
         kept.asked_at = self._clock()
@@ -93,4 +93,4 @@ class Filters:
         return [log_json(entry) for entry in self._chain.store.logs(first, last, wanted.addresses, wanted.topics)]
 
     def _remove(self, params: list[Any]) -> bool:
-        return self._filters.pop(codec.parse_quantity(codec.argument(params, 0), 0), None) is not None
+        return self._filters.pop(codec.parse_number(codec.argument(params, 0), 0), None) is not None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from services.devchain.chain.chain import Chain
 from services.devchain.chain.evm import Log
 from services.devchain.chain.store import LogEntry
 from services.devchain.rpc import codec
 from services.devchain.rpc.codec import RpcError, data, quantity
+
+_CHOICES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,9 @@ class LogFilter:
 
 
 def _number(tag: Any, head: int) -> int:
-    if tag in (None, "latest", "pending", "safe", "finalized"):
+    if tag is None or tag in codec.NEWEST:
         return head
-    return 0 if tag == "earliest" else codec.parse_quantity(tag, 0)
+    return 0 if tag == "earliest" else codec.parse_block_number(tag, 0)
 
 
 def parse_log_filter(asked: Any) -> LogFilter:
@@ -54,12 +56,17 @@ def parse_log_filter(asked: Any) -> LogFilter:
     address = asked.get("address")
     addresses = address if isinstance(address, list) else [] if address is None else [address]
     topics = []
-    for topic in asked.get("topics") or []:
+    given = asked.get("topics") or []
+    if not isinstance(given, list):
+        raise codec.invalid(0, "topics: an array")
+    for topic in given:
         choices = topic if isinstance(topic, list) else [] if topic is None else [topic]
         # a null among the choices makes the position free
         topics.append(() if None in choices else tuple(codec.parse_hash(choice, 0) for choice in choices))
     if len(topics) > 4:
         raise codec.invalid(0, "at most four topics")
+    if len(addresses) > _CHOICES or any(len(choices) > _CHOICES for choices in topics):
+        raise codec.invalid(0, f"at most {_CHOICES} addresses, and as many choices of a topic")
     block_hash = asked.get("blockHash")
     if block_hash is not None and ("fromBlock" in asked or "toBlock" in asked):
         raise codec.invalid(0, "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other")

@@ -9,31 +9,36 @@ from typing import Any, Final
 
 from eth_hash.auto import keccak
 
+from services.devchain.accounts import DevelopmentAccount
 from services.devchain.chain.blocks import Header, Receipt
 from services.devchain.chain.chain import CallFailed, Chain, Question
 from services.devchain.chain.evm import revert_reason
-from services.devchain.chain.transactions import TransactionRefused
+from services.devchain.chain.transactions import AccessList, TransactionRefused
 from services.devchain.rpc import codec
 from services.devchain.rpc.blocks import header_json, receipt_json, transaction_json
 from services.devchain.rpc.codec import RpcError, data, quantity
 from services.devchain.rpc.filters import Filters
 from services.devchain.rpc.logs import log_json, parse_log_filter
+from services.devchain.rpc.signing import sign
 
 Params = list[Any]
 Method = Callable[[Params], Any]
 
 CLIENT_VERSION: Final = "LinkLearner-devchain/artela"
 LOG_RANGE_LIMIT: Final = 10_000
+_BLOCKS_AT_ONCE: Final = 10_000
+_END_OF_TIME: Final = 2**40
+"""No block is stamped later, in seconds since 1970."""
 
 
 class Methods:
     """The method table of one chain."""
 
     def __init__(
-        self, chain: Chain, *, accounts: tuple[bytes, ...], instant: bool, client: str = CLIENT_VERSION
+        self, chain: Chain, *, accounts: tuple[DevelopmentAccount, ...], instant: bool, client: str = CLIENT_VERSION
     ) -> None:
         self._chain = chain
-        self._accounts = accounts
+        self._keys = {account.address: account.key for account in accounts}
         self._instant = instant
         self._snapshots: list[int] = []
         self._filters = Filters(chain, time.monotonic)
@@ -50,7 +55,7 @@ class Methods:
             "eth_hashrate": lambda _: "0x0",
             "eth_coinbase": lambda _: data(chain.config.miner),
             "eth_protocolVersion": lambda _: "0x41",
-            "eth_accounts": lambda _: [data(account) for account in accounts],
+            "eth_accounts": lambda _: [data(address) for address in self._keys],
             "eth_gasPrice": lambda _: quantity(chain.next_base_fee()),
             "eth_maxPriorityFeePerGas": lambda _: "0x0",
             "eth_blockNumber": lambda _: quantity(chain.head.number),
@@ -71,6 +76,9 @@ class Methods:
             "eth_getTransactionReceipt": self._get_receipt,
             "eth_getUncleCountByBlockNumber": lambda _: "0x0",
             "eth_getUncleCountByBlockHash": lambda _: "0x0",
+            "eth_getUncleByBlockNumberAndIndex": lambda _: None,
+            "eth_getUncleByBlockHashAndIndex": lambda _: None,
+            "eth_sendTransaction": self._send_transaction,
             "eth_getLogs": self._get_logs,
             "eth_feeHistory": self._fee_history,
             "linklearner_gasParts": self._gas_parts,
@@ -95,6 +103,14 @@ class Methods:
 
     # -- blocks by tag
 
+    def _tagged(self, params: Params, position: int) -> int:
+        """The block that a parameter names; the head where it is left out, which the node does not allow."""
+        if len(params) > position:
+            return self._number(params[position], position)
+        if self._chain.config.strict:
+            raise RpcError(codec.INVALID_PARAMS, f"missing value for required argument {position}")
+        return self._chain.head.number
+
     def _number(self, tag: Any, position: int) -> int:
         """The block that a tag means. Raises RpcError for one that is not there."""
         number = self._parse_tag(tag, position)
@@ -109,12 +125,15 @@ class Methods:
 
     def _parse_tag(self, tag: Any, position: int) -> int:
         head = self._chain.head.number
-        if tag in (None, "latest", "pending", "safe", "finalized"):
+        if tag is None or tag in codec.NEWEST:
             return head
         if tag == "earliest":
             return 0
         if isinstance(tag, dict):
             if "blockHash" in tag:
+                if "blockNumber" in tag:
+                    text = "cannot specify both BlockHash and BlockNumber, choose one or the other"
+                    raise codec.invalid(position, text)
                 header = self._chain.store.header_by_hash(codec.parse_hash(tag["blockHash"], position))
                 if header is None:
                     raise RpcError(codec.SERVER_ERROR, "block not found")
@@ -122,7 +141,7 @@ class Methods:
             return self._parse_tag(tag.get("blockNumber"), position)
         if isinstance(tag, str) and len(tag) == 66:
             return self._parse_tag({"blockHash": tag}, position)
-        return codec.parse_quantity(tag, position)
+        return codec.parse_block_number(tag, position)
 
     def _header(self, tag: Any, position: int) -> Header:
         header = self._chain.store.header(self._number(tag, position))
@@ -134,23 +153,22 @@ class Methods:
 
     def _get_balance(self, params: Params) -> str:
         address = codec.parse_address(codec.argument(params, 0), 0)
-        return quantity(self._chain.world_at(self._number(_optional(params, 1), 1)).get_balance(address))
+        return quantity(self._chain.world_at(self._tagged(params, 1)).get_balance(address))
 
     def _get_transaction_count(self, params: Params) -> str:
         address = codec.parse_address(codec.argument(params, 0), 0)
-        tag = _optional(params, 1)
-        if tag == "pending":
+        if _optional(params, 1) == "pending":
             return quantity(self._chain.pending_nonce(address))
-        return quantity(self._chain.world_at(self._number(tag, 1)).get_nonce(address))
+        return quantity(self._chain.world_at(self._tagged(params, 1)).get_nonce(address))
 
     def _get_code(self, params: Params) -> str:
         address = codec.parse_address(codec.argument(params, 0), 0)
-        return data(self._chain.world_at(self._number(_optional(params, 1), 1)).get_code(address))
+        return data(self._chain.world_at(self._tagged(params, 1)).get_code(address))
 
     def _get_storage_at(self, params: Params) -> str:
         address = codec.parse_address(codec.argument(params, 0), 0)
-        slot = codec.parse_index(codec.argument(params, 1), 1)
-        world = self._chain.world_at(self._number(_optional(params, 2), 2))
+        slot = codec.parse_slot(codec.argument(params, 1), 1)
+        world = self._chain.world_at(self._tagged(params, 2))
         return data(world.get_storage(address, slot).to_bytes(32, "big"))
 
     # -- questions
@@ -159,27 +177,32 @@ class Methods:
         asked = codec.argument(params, 0)
         if not isinstance(asked, dict):
             raise codec.invalid(0, "json: cannot unmarshal into Go value of type types.TransactionArgs")
-        payload = asked.get("input", asked.get("data"))
-        accesses = asked.get("accessList") or []
+        payload = asked.get("data") if asked.get("input") is None else asked["input"]
         return Question(
             sender=bytes(20) if asked.get("from") is None else codec.parse_address(asked["from"], 0),
             to=None if asked.get("to") is None else codec.parse_address(asked["to"], 0),
-            value=_quantity_of(asked, "value", 0),
+            value=_number_of(asked, "value") or 0,
             data=b"" if payload is None else codec.parse_data(payload, 0),
-            gas=None if asked.get("gas") is None else codec.parse_quantity(asked["gas"], 0),
-            price=_quantity_of(asked, "gasPrice", 0),
-            access_list=tuple(
-                (
-                    codec.parse_address(entry["address"], 0),
-                    tuple(codec.parse_hash(key, 0) for key in entry.get("storageKeys", [])),
-                )
-                for entry in accesses
-            ),
+            gas=_number_of(asked, "gas", 64),
+            gas_price=_number_of(asked, "gasPrice"),
+            fee_cap=_number_of(asked, "maxFeePerGas"),
+            tip_cap=_number_of(asked, "maxPriorityFeePerGas"),
+            nonce=_number_of(asked, "nonce", 64),
+            chain_id=_number_of(asked, "chainId"),
+            access_list=None if asked.get("accessList") is None else _access_list(asked["accessList"]),
         )
+
+    def _refuse_overrides(self, params: Params) -> None:
+        # the node takes and ignores them; somebody who sends them wants something else
+        if not self._chain.config.strict and any(params[2:]):
+            raise codec.invalid(2, "state and block overrides are not supported (an Artela node ignores them)")
 
     def _call(self, params: Params) -> str:
         question = self._question(params)
-        number = self._number(_optional(params, 1), 1)
+        number = self._tagged(params, 1)
+        self._refuse_overrides(params)
+        if _two_prices(question):
+            raise RpcError(codec.SERVER_ERROR, f"rpc error: code = InvalidArgument desc = {_TWO_PRICES}")
         try:
             return data(self._chain.call(question, number))
         except CallFailed as failure:
@@ -190,8 +213,14 @@ class Methods:
     def _estimate_gas(self, params: Params) -> str:
         question = self._question(params)
         number = self._number(_optional(params, 1), 1)
+        self._refuse_overrides(params)
+        if _two_prices(question):
+            raise RpcError(codec.SERVER_ERROR, f"rpc error: code = Internal desc = {_TWO_PRICES}")
+        return quantity(self._estimate(question, number))
+
+    def _estimate(self, question: Question, number: int) -> int:
         try:
-            return quantity(self._chain.estimate(question, number))
+            return self._chain.estimate(question, number)
         except CallFailed as failure:
             text = _revert_message(failure) if failure.reverted else str(failure)
             if failure.reverted and not self._chain.config.strict:
@@ -202,13 +231,35 @@ class Methods:
     # -- transactions
 
     def _send_raw_transaction(self, params: Params) -> str:
-        raw = codec.parse_data(codec.argument(params, 0), 0)
+        return self._submit(codec.parse_data(codec.argument(params, 0), 0))
+
+    def _send_transaction(self, params: Params) -> str:
+        """Signs with a development account. What is left out is filled in as the node does."""
+        question = self._question(params)
+        key = self._keys.get(question.sender)
+        if key is None:
+            raise RpcError(
+                codec.SERVER_ERROR, "unknown account: only development accounts (eth_accounts) are signed for"
+            )
+        if _two_prices(question):
+            raise RpcError(codec.SERVER_ERROR, _TWO_PRICES)
+        if question.to is None and not question.data:
+            raise RpcError(codec.SERVER_ERROR, "contract creation without any data provided")
+        own = self._chain.config.chain_id
+        if question.chain_id not in (None, own):
+            text = f"chainId does not match node's (have={question.chain_id}, want={own})"
+            raise RpcError(codec.SERVER_ERROR, text)
+        nonce = self._chain.pending_nonce(question.sender) if question.nonce is None else question.nonce
+        gas = self._estimate(question, self._chain.head.number) if question.gas is None else question.gas
+        return self._submit(sign(question, key, nonce=nonce, gas=gas, base_fee=self._chain.head.base_fee, chain_id=own))
+
+    def _submit(self, raw: bytes) -> str:
         try:
             transaction = self._chain.submit(raw)
         except TransactionRefused as refused:
             raise RpcError(codec.SERVER_ERROR, str(refused)) from None
         if self._instant:
-            self._chain.mine()
+            self._chain.mine_waiting()
         return data(transaction.hash)
 
     def _get_transaction(self, params: Params) -> dict[str, Any] | None:
@@ -222,7 +273,7 @@ class Methods:
 
     def _transaction_in_block_number(self, params: Params) -> dict[str, Any] | None:
         return self._transaction_at(
-            self._number(codec.argument(params, 0), 0), codec.parse_quantity(codec.argument(params, 1), 1)
+            self._number(codec.argument(params, 0), 0), codec.parse_quantity(codec.argument(params, 1), 1, 64)
         )
 
     def _transaction_in_block_hash(self, params: Params) -> dict[str, Any] | None:
@@ -230,7 +281,7 @@ class Methods:
         return (
             None
             if header is None
-            else self._transaction_at(header.number, codec.parse_quantity(codec.argument(params, 1), 1))
+            else self._transaction_at(header.number, codec.parse_quantity(codec.argument(params, 1), 1, 64))
         )
 
     def _transaction_at(self, number: int, index: int) -> dict[str, Any] | None:
@@ -275,12 +326,25 @@ class Methods:
 
     def _get_block_by_number(self, params: Params) -> dict[str, Any] | None:
         number = self._number(codec.argument(params, 0), 0)
+        full = self._full(params)
         header = self._chain.store.header(number)
-        return None if header is None else self._block_json(header, full=_full(params))
+        if header is None:
+            return None
+        answer = self._block_json(header, full=full)
+        if params[0] == "pending":
+            # the newest block, but posing as one that is not sealed yet
+            answer |= {"hash": None, "nonce": None, "miner": None}
+        return answer
 
     def _get_block_by_hash(self, params: Params) -> dict[str, Any] | None:
         header = self._chain.store.header_by_hash(codec.parse_hash(codec.argument(params, 0), 0))
-        return None if header is None else self._block_json(header, full=_full(params))
+        full = self._full(params)
+        return None if header is None else self._block_json(header, full=full)
+
+    def _full(self, params: Params) -> bool:
+        if len(params) < 2 and not self._chain.config.strict:
+            return False
+        return codec.parse_bool(codec.argument(params, 1), 1)
 
     def _count_by_number(self, params: Params) -> str:
         return quantity(self._chain.store.transaction_count(self._number(codec.argument(params, 0), 0)))
@@ -308,11 +372,11 @@ class Methods:
         return [log_json(entry) for entry in self._chain.store.logs(first, last, wanted.addresses, wanted.topics)]
 
     def _fee_history(self, params: Params) -> dict[str, Any]:
-        count = codec.parse_quantity(codec.argument(params, 0), 0)
+        count = codec.parse_number(codec.argument(params, 0), 0)
         last = self._number(codec.argument(params, 1), 1)
         percentiles = _optional(params, 2) or []
         if not isinstance(percentiles, list) or any(
-            not isinstance(p, int | float) or not 0 <= p <= 100 for p in percentiles
+            not isinstance(p, int | float) or isinstance(p, bool) or not 0 <= p <= 100 for p in percentiles
         ):
             raise codec.invalid(2, "percentiles are numbers from 0 to 100")
         if any(a > b for a, b in itertools.pairwise(percentiles)):
@@ -348,32 +412,38 @@ class Methods:
         first = _optional(params, 0)
         count = 1
         if isinstance(first, dict):
-            count = codec.parse_quantity(first.get("blocks", 1), 0)
-            if first.get("timestamp") is not None:
-                self._chain.set_next_timestamp(codec.parse_quantity(first["timestamp"], 0))
-        elif first is not None:
-            self._chain.set_next_timestamp(codec.parse_quantity(first, 0))
+            count = codec.parse_number(first.get("blocks", 1), 0)
+            if count > _BLOCKS_AT_ONCE:
+                raise codec.invalid(0, f"at most {_BLOCKS_AT_ONCE} blocks at once")
+            first = first.get("timestamp")
+        if first is not None:
+            self._chain.set_next_timestamp(self._timestamp(first))
         for _ in range(count):
             self._chain.mine()
         return "0x0"
 
     def _evm_increase_time(self, params: Params) -> str:
-        return quantity(self._chain.increase_time(codec.parse_quantity(codec.argument(params, 0), 0)))
+        seconds = codec.parse_number(codec.argument(params, 0), 0)
+        if self._chain.head.timestamp + seconds >= _END_OF_TIME:
+            raise codec.invalid(0, f"timestamps end at {_END_OF_TIME}")
+        return quantity(self._chain.increase_time(seconds))
 
     def _evm_set_next_timestamp(self, params: Params) -> None:
-        timestamp = codec.parse_quantity(codec.argument(params, 0), 0)
-        if timestamp < self._chain.head.timestamp:
-            raise RpcError(
-                codec.SERVER_ERROR, f"timestamp {timestamp} is before the head's {self._chain.head.timestamp}"
-            )
-        self._chain.set_next_timestamp(timestamp)
+        self._chain.set_next_timestamp(self._timestamp(codec.argument(params, 0)))
+
+    def _timestamp(self, value: Any) -> int:
+        timestamp = codec.parse_number(value, 0)
+        head = self._chain.head.timestamp
+        if not head <= timestamp < _END_OF_TIME:
+            raise codec.invalid(0, f"timestamp {timestamp} is not between the head's, {head}, and {_END_OF_TIME}")
+        return timestamp
 
     def _evm_snapshot(self, params: Params) -> str:
         self._snapshots.append(self._chain.head.number)
         return quantity(len(self._snapshots))
 
     def _evm_revert(self, params: Params) -> bool:
-        which = codec.parse_quantity(codec.argument(params, 0), 0)
+        which = codec.parse_number(codec.argument(params, 0), 0)
         if not 1 <= which <= len(self._snapshots):
             return False
         number = self._snapshots[which - 1]
@@ -386,13 +456,27 @@ def _optional(params: Params, position: int) -> Any:
     return params[position] if len(params) > position else None
 
 
-def _full(params: Params) -> bool:
-    flag = _optional(params, 1)
-    return False if flag is None else codec.parse_bool(flag, 1)
+_TWO_PRICES: Final = "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"
 
 
-def _quantity_of(asked: dict[str, Any], key: str, default: int) -> int:
-    return default if asked.get(key) is None else codec.parse_quantity(asked[key], 0)
+def _two_prices(question: Question) -> bool:
+    return question.gas_price is not None and not (question.fee_cap is None and question.tip_cap is None)
+
+
+def _number_of(asked: dict[str, Any], key: str, bits: int = 256) -> int | None:
+    return None if asked.get(key) is None else codec.parse_quantity(asked[key], 0, bits)
+
+
+def _access_list(given: Any) -> AccessList:
+    if not isinstance(given, list):
+        raise codec.invalid(0, "json: cannot unmarshal into Go value of type types.AccessList")
+    entries = []
+    for entry in given:
+        keys = entry.get("storageKeys") or [] if isinstance(entry, dict) else None
+        if not isinstance(keys, list) or "address" not in entry:
+            raise codec.invalid(0, "missing required field 'address' for AccessTuple")
+        entries.append((codec.parse_address(entry["address"], 0), tuple(codec.parse_hash(key, 0) for key in keys)))
+    return tuple(entries)
 
 
 def _revert_message(failure: CallFailed) -> str:
