@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -51,6 +52,12 @@ class DevchainProcess:
                 raise RuntimeError(f"the devchain ended at once: {log.read_text()}")
             time.sleep(0.005)
         raise RuntimeError("the devchain does not answer within 60 s")
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time that the process has taken so far (Linux)."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def account(self) -> LocalAccount:
