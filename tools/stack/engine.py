@@ -96,6 +96,11 @@ class Container:
         return (self.state == "exited" and self.exit_code == 0) if once else self.health == "healthy"
 
     @property
+    def settled(self) -> bool:
+        """Ready, or over without ever becoming it."""
+        return self.ready or (self.state == "exited" and self.exit_code != 0)
+
+    @property
     def words(self) -> str:
         if self.service.startswith("deploy") and self.state == "exited":
             return "done" if self.exit_code == 0 else f"failed ({self.exit_code})"
@@ -182,7 +187,7 @@ class Stack:
         if recreate:
             arguments += ["--force-recreate", "--no-deps"]
         started = time.monotonic()
-        seen = {one.service: one.words for one in self.containers() if one.ready}
+        told = {one.id for one in self.containers() if one.ready}
         log = self.settings.home / "up.log"
         with log.open("wb") as file:
             starting = subprocess.Popen(
@@ -196,12 +201,11 @@ class Stack:
                     over = starting.poll()
                     containers = self.containers()
                     for container in sorted(containers, key=lambda one: one.service):
-                        if seen.get(container.service) != container.words:
-                            seen[container.service] = container.words
-                            if container.ready or "failed" in container.words:
-                                self._say(
-                                    f"  {container.service:<13} {container.words:<8} {time.monotonic() - started:5.1f} s"
-                                )
+                        if container.id not in told and container.settled:
+                            told.add(container.id)
+                            self._say(
+                                f"  {container.service:<13} {container.words:<8} {time.monotonic() - started:5.1f} s"
+                            )
                     if over:
                         raise Trouble(self._why(log, containers))
                     if over == 0 and containers and all(container.ready for container in containers):
