@@ -2,161 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from services.devchain.wasm import opcodes as op
 from services.devchain.wasm.binary import Reader, WasmError
+from services.devchain.wasm.instructions import (
+    read_block_type,
+    read_br_table,
+    read_memarg,
+    read_opcode,
+    skip_immediates,
+)
+from services.devchain.wasm.module import FuncType, Module, read_value_type
 from services.devchain.wasm.names import OPERATOR_NAMES
 from services.devchain.wasm.opcodes import ACCESS, I32, I64, PLAIN, SWITCHED_OFF, TYPE_NAMES
 
-if TYPE_CHECKING:
-    from services.devchain.wasm.validate import FuncType, Module
-
 _MAX_LOCALS = 50_000
-_MAX_BR_TABLE = 7_654_321
 _EMPTY: tuple[int, ...] = ()
 _SATURATING = range(0xFC000, 0xFC008)
 
 Operand = int | None
 """A value type, or None: any type, in unreachable code."""
-
-
-def read_opcode(reader: Reader) -> int:
-    """The instruction's number; raises on an opcode that does not exist."""
-    at = reader.pos
-    byte = reader.u8()
-    if byte < 0xFB or byte == 0xFF:
-        if byte in _ONE_BYTE:
-            return byte
-        raise WasmError(f"illegal opcode: {byte:#x}", at)
-    sub = reader.u32()
-    number = byte << 12 | sub
-    if number not in SWITCHED_OFF and number not in PLAIN:
-        raise WasmError(f"unknown {byte:#x} subopcode: {sub:#x}", at)
-    return number
-
-
-_ONE_BYTE = frozenset(range(0x06)) | frozenset(range(0x0B, 0x12)) | {0x1A, 0x1B} | frozenset(range(0x20, 0x25))
-_ONE_BYTE |= {o for o in (*ACCESS, *PLAIN, *SWITCHED_OFF) if o < 0x100} | frozenset(range(0x3F, 0x45))
-
-
-def read_memarg(reader: Reader) -> tuple[int, int, int]:
-    """(alignment exponent, offset, memory index)."""
-    at = reader.pos
-    flags = reader.u32()
-    memory = 0
-    if flags & 0x40:
-        flags ^= 0x40
-        memory = reader.u32()
-    if flags >= 0x40:
-        raise WasmError("alignment too large", at)
-    return flags, reader.u32(), memory
-
-
-def skip_immediates(reader: Reader, number: int) -> None:
-    """Read over the immediates of any instruction."""
-    if number in PLAIN:
-        return
-    if number in ACCESS:
-        read_memarg(reader)
-    elif number in (op.BLOCK, op.LOOP, op.IF):
-        read_block_type(reader)
-    elif number in (op.BR, op.BR_IF, op.CALL) or op.LOCAL_GET <= number <= op.GLOBAL_SET:
-        reader.u32()
-    elif number == op.BR_TABLE:
-        read_br_table(reader)
-    elif number == op.CALL_INDIRECT:
-        reader.u32()
-        reader.u32()
-    elif number in (op.MEMORY_SIZE, op.MEMORY_GROW):
-        reader.u32()
-    elif number == op.I32_CONST:
-        reader.i32()
-    elif number == op.I64_CONST:
-        reader.i64()
-    elif number == op.F32_CONST:
-        reader.take(4)
-    elif number == op.F64_CONST:
-        reader.take(8)
-    elif number in SWITCHED_OFF:
-        _skip_switched_off(reader, SWITCHED_OFF[number][1])
-
-
-def _skip_switched_off(reader: Reader, shape: str) -> None:
-    from services.devchain.wasm.validate import read_heap_type, read_value_type
-
-    match shape:
-        case "16":
-            reader.take(16)
-        case "lanes":
-            for _ in range(16):
-                if reader.u8() >= 32:
-                    raise WasmError("invalid lane index", reader.pos - 1)
-        case "select":
-            if reader.u32() != 1:
-                raise WasmError("invalid result arity", reader.pos - reader.base)
-            read_value_type(reader)
-        case "try_table":
-            read_block_type(reader)
-            for _ in range(reader.size(_MAX_BR_TABLE, "catches")):
-                kind = reader.u8()
-                if kind > 3:
-                    raise WasmError(f"invalid leading byte ({kind:#x}) for catch", reader.pos - 1)
-                if kind < 2:
-                    reader.u32()
-                reader.u32()
-        case "cast":
-            if (flags := reader.u8()) > 3:
-                raise WasmError(f"invalid cast flags: {flags:08b}", reader.pos - 1)
-            reader.u32()
-            read_heap_type(reader)
-            read_heap_type(reader)
-        case _:
-            for letter in shape:
-                match letter:
-                    case "u":
-                        reader.u32()
-                    case "b":
-                        if reader.u8() != 0:
-                            raise WasmError("nonzero byte after `atomic.fence`", reader.pos)
-                    case "m":
-                        read_memarg(reader)
-                    case "t":
-                        read_block_type(reader)
-                    case "L":
-                        reader.u8()
-                    case "h":
-                        read_heap_type(reader)
-
-
-def skip_const_expr(reader: Reader) -> tuple[int, int]:
-    """Read to the first `end`, whatever comes before it; returns where the expression starts and ends."""
-    start = reader.pos
-    while (number := read_opcode(reader)) != op.END:
-        skip_immediates(reader, number)
-    return start, reader.pos
-
-
-def read_block_type(reader: Reader) -> int:
-    """-1: empty; a value type as -type; else a type index."""
-    from services.devchain.wasm.validate import _REFERENCE_BYTES, read_value_type
-
-    byte = reader.peek()
-    if byte == 0x40:
-        reader.u8()
-        return -1
-    if op.V128 <= byte <= I32 or byte in _REFERENCE_BYTES:
-        return -read_value_type(reader)
-    index = reader.s33()
-    if index < 0:
-        raise WasmError("invalid function type", reader.pos)
-    return index
-
-
-def read_br_table(reader: Reader) -> list[int]:
-    """The targets, the default last."""
-    count = reader.size(_MAX_BR_TABLE, "br_table")
-    return [reader.u32() for _ in range(count + 1)]
 
 
 class _Frame:
@@ -191,8 +57,6 @@ class BodyValidator:
     @classmethod
     def const_expr(cls, code: bytes, start: int, end: int, module: Module, result: int) -> None:
         """Check a constant expression that yields `result`. Raises WasmError."""
-        from services.devchain.wasm.validate import FuncType
-
         self = cls(code, start, end, module, FuncType((), (result,)))
         self._constant = True
         self._run_operators()
@@ -206,8 +70,6 @@ class BodyValidator:
         for _ in range(reader.u32()):
             at = reader.pos
             count = reader.u32()
-            from services.devchain.wasm.validate import read_value_type
-
             value = read_value_type(reader)
             self._module.check_value_type(value, at)
             if len(self._locals) + count > _MAX_LOCALS:
@@ -259,16 +121,14 @@ class BodyValidator:
         if handler is not None:
             handler(self)
             return
-        name, shape = SWITCHED_OFF[number]
-        _skip_switched_off(reader, shape)
-        self._fail(f"{name} support is not enabled")
+        skip_immediates(reader, number)
+        self._fail(f"{SWITCHED_OFF[number][0]} support is not enabled")
 
     def _unreachable(self) -> None:
         self._become_unreachable()
 
     def _nop(self) -> None:
-        if not self._frames:
-            self._beyond_end(self._at)
+        pass
 
     def _block(self, kind: int) -> None:
         params, results = self._signature(read_block_type(self._reader))

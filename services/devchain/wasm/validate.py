@@ -9,80 +9,28 @@ rules of an Aspect: no start section, and an exported function `__aspect_start__
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from services.devchain.wasm.binary import Reader, WasmError
-from services.devchain.wasm.body import BodyValidator, skip_const_expr
-from services.devchain.wasm.opcodes import F32, F64, FUNCREF, I32, I64, V128
+from services.devchain.wasm.body import BodyValidator
+from services.devchain.wasm.instructions import skip_const_expr
+from services.devchain.wasm.module import FuncType, GlobalType, Module, read_reference, read_value_type
+from services.devchain.wasm.opcodes import FUNCREF, I32
 
 ENTRYPOINT = "__aspect_start__"
 
 _TAG_SECTION = 13
 
-_MAX_TYPES = _MAX_IMPORTS = _MAX_FUNCTIONS = _MAX_EXPORTS = _MAX_GLOBALS = 1_000_000
+_MAX_TYPES = _MAX_FUNCTIONS = _MAX_GLOBALS = _MAX_TYPE_SIZE = 1_000_000
+_MAX_EXPORTS = 100_000
 _MAX_SEGMENTS = 100_000
 _MAX_PARAMS = _MAX_RETURNS = 1000
 _MAX_TABLE_ENTRIES = 10_000_000
 _MAX_PAGES = 65_536
 _MAX_FIELDS = 10_000
 
-_INDEXED = 0x100
-"""A reference to the type of index n is the value type `_INDEXED + n`."""
-
 _FUNC, _TABLE, _MEMORY, _GLOBAL, _TAG = range(5)
-# heap types that may stand where a value type is read (abbreviations of nullable references)
-_REFERENCE_BYTES = frozenset((0x70, 0x6F, 0x6E, 0x71, 0x72, 0x73, 0x6D, 0x6B, 0x6A, 0x6C, 0x69, 0x63, 0x64))
 # the order in which non-custom sections must come; data count (12) stands between element and code
 _ORDER = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 13: 6, 6: 7, 7: 8, 8: 9, 9: 10, 12: 11, 10: 12, 11: 13}
-
-
-@dataclass(frozen=True, slots=True)
-class FuncType:
-    params: tuple[int, ...]
-    results: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GlobalType:
-    value: int
-    mutable: bool
-
-
-@dataclass(slots=True)
-class Module:
-    """What the sections have declared so far; index spaces hold imports first."""
-
-    floats: bool
-    types: list[FuncType] = field(default_factory=list)
-    functions: list[int] = field(default_factory=list)
-    """Type index of each function."""
-    tables: list[int] = field(default_factory=list)
-    """Element type of each table."""
-    memories: int = 0
-    globals: list[GlobalType] = field(default_factory=list)
-    imported_functions: int = 0
-    imported_globals: int = 0
-    exports: set[str] = field(default_factory=set)
-    bodies: list[tuple[int, int]] = field(default_factory=list)
-    """Where each function body starts and ends."""
-
-    def check_value_type(self, value: int, offset: int) -> None:
-        if value in (I32, I64):
-            return
-        if value in (F32, F64):
-            if not self.floats:
-                raise WasmError("floating-point support is disabled", offset)
-        elif value == V128:
-            raise WasmError("SIMD support is not enabled", offset)
-        elif value >= _INDEXED and value - _INDEXED >= len(self.types):
-            raise WasmError(f"unknown type {value - _INDEXED}: type index out of bounds", offset)
-        else:
-            raise WasmError("reference types support is not enabled", offset)
-
-    def func_type(self, index: int, offset: int) -> FuncType:
-        if index >= len(self.types):
-            raise WasmError(f"unknown type {index}: type index out of bounds", offset)
-        return self.types[index]
 
 
 def validate_aspect(code: bytes) -> None:
@@ -115,9 +63,10 @@ class _Sections:
         self._module = module
         self._aspect = aspect
         self._order = 0
-        self._declared = 0
+        self._declared: int | None = None
         self._data_count: int | None = None
         self._segments = 0
+        self._type_size = 1
         self._entrypoint = False
         self._code_seen = False
 
@@ -175,6 +124,17 @@ class _Sections:
             reader.take(length)
             raise WasmError(f"malformed section id: {section}", content)
 
+    def _add_size(self, kind: int, index: int, offset: int) -> None:
+        """Count an import or export by how much its type says."""
+        module = self._module
+        size = 1
+        if kind == _FUNC:
+            declared = module.types[module.functions[index]]
+            size = 2 + len(declared.params) + len(declared.results)
+        self._type_size += size
+        if self._type_size >= _MAX_TYPE_SIZE:
+            raise WasmError(f"effective type size exceeds the limit of {_MAX_TYPE_SIZE}", offset)
+
     def _enter(self, section: int, offset: int) -> None:
         if self._order >= _ORDER[section]:
             raise WasmError("section out of order", offset)
@@ -198,9 +158,8 @@ class _Sections:
                 self._module.check_value_type(value, at)
             self._module.types.append(declared)
 
-    def _imports(self, reader: Reader, count: int, offset: int) -> None:
+    def _imports(self, reader: Reader, count: int, _offset: int) -> None:
         module = self._module
-        _check_max(0, count, _MAX_IMPORTS, "imports", offset)
         for _ in range(count):
             at = reader.pos
             reader.string()
@@ -225,6 +184,7 @@ class _Sections:
             else:
                 _read_tag(reader)
                 raise WasmError("exceptions proposal not enabled", at)
+            self._add_size(kind, -1, at)
 
     def _functions(self, reader: Reader, count: int, offset: int) -> None:
         module = self._module
@@ -277,6 +237,7 @@ class _Sections:
             if index >= space:
                 what = ("function", "table", "memory", "global", "tag")[kind]
                 raise WasmError(f"unknown {what} {index}: exported {what} index out of bounds", at)
+            self._add_size(kind, index, at)
             if name in module.exports:
                 raise WasmError(f"duplicate export name `{name}` already defined", at)
             module.exports.add(name)
@@ -306,7 +267,7 @@ class _Sections:
         element = FUNCREF
         if flags & 3:
             if by_expression:
-                element = _read_reference(reader)
+                element = read_reference(reader)
             elif _read_kind(reader) != _FUNC:
                 raise WasmError("only the function external type is supported in elem segment", reader.pos - 1)
         count = reader.u32()
@@ -373,9 +334,9 @@ class _Sections:
         if reader.pos > end:
             raise WasmError("unexpected end-of-file", content - start)
         self._enter(10, content)
-        if count != self._declared:
-            if self._declared:
-                raise WasmError("function and code section have inconsistent lengths", content)
+        if self._declared is not None and count != self._declared:
+            raise WasmError("function and code section have inconsistent lengths", content)
+        if self._declared is None and count:
             raise WasmError("code section without function section", content)
         self._code_seen = True
         for _ in range(count):
@@ -397,7 +358,7 @@ class _Sections:
     # --- pieces
 
     def _table_type(self, reader: Reader, at: int) -> int:
-        element = _read_reference(reader)
+        element = read_reference(reader)
         flags = reader.u8()
         if flags not in (0, 1):
             raise WasmError("invalid table resizable limits flags", reader.pos - 1)
@@ -477,34 +438,6 @@ def _check_max(have: int, added: int, limit: int, what: str, offset: int) -> Non
 def _check_limits(minimum: int, maximum: int | None, offset: int) -> None:
     if maximum is not None and minimum > maximum:
         raise WasmError("size minimum must not be greater than maximum", offset)
-
-
-def read_value_type(reader: Reader) -> int:
-    byte = reader.peek()
-    if V128 <= byte <= I32:
-        return reader.u8()
-    if byte in _REFERENCE_BYTES:
-        return _read_reference(reader)
-    raise WasmError("invalid value type", reader.pos)
-
-
-def _read_reference(reader: Reader) -> int:
-    byte = reader.u32()  # where one byte would do, the parser takes any LEB128
-    if byte in (0x63, 0x64):
-        return read_heap_type(reader)
-    if byte in _REFERENCE_BYTES:
-        return byte
-    raise WasmError("malformed reference type", reader.pos)
-
-
-def read_heap_type(reader: Reader) -> int:
-    byte = reader.peek()
-    if byte in _REFERENCE_BYTES and byte not in (0x63, 0x64):
-        return reader.u8()
-    index = reader.s33()
-    if index < 0:
-        raise WasmError("invalid indexed ref heap type", reader.pos)
-    return _INDEXED + index
 
 
 def _read_sub_type(reader: Reader) -> tuple[FuncType, str]:

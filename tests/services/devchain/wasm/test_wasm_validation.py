@@ -112,6 +112,46 @@ def test_a_body_is_refused_in_the_validators_words(body: str, words: str) -> Non
         assert words == ""
 
 
+def sections(*parts: tuple[int, bytes]) -> bytes:
+    return b"\0asm\x01\0\0\0" + b"".join(bytes((number,)) + uleb(len(content)) + content for number, content in parts)
+
+
+TYPE, FUNCTION = (1, b"\1\x60\0\0"), (3, b"\1\0")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (sections((7, uleb(100_001))), "exports count exceeds limit of 100000 (at offset 0xa)"),
+        (sections((2, uleb(1_000_001))), "unexpected end-of-file (at offset 0xd)"),
+        (sections(TYPE, (2, uleb(499_999) + b"\0\0\0\0" * 499_999)), ""),
+        (
+            sections(TYPE, (2, uleb(500_000) + b"\0\0\0\0" * 500_000)),
+            "effective type size exceeds the limit of 1000000 (at offset 0x1e8491)",
+        ),
+        (sections((10, b"\0")), ""),
+        (sections((10, b"\1\2\0\x0b")), "code section without function section (at offset 0xa)"),
+        (
+            sections((3, b"\0"), (10, b"\1\2\0\x0b")),
+            "function and code section have inconsistent lengths (at offset 0xd)",
+        ),
+        (
+            sections(TYPE, FUNCTION, (10, b"\1\4\0\x0b\1\1")),
+            "operators remaining after end of function (at offset 0x1a)",
+        ),
+    ],
+)
+def test_what_other_limits_and_orders_say_was_heard_from_wasmparser(code: bytes, words: str) -> None:
+    """Each line is what wasmtime 20.0.0 answers, whose wasmparser is the node's."""
+    assert verdict(code) == words
+
+
+@pytest.mark.parametrize(("targets", "words"), [(131_072, ""), (131_073, "br_table size is out of bounds")])
+def test_a_branch_table_has_so_many_targets(targets: int, words: str) -> None:
+    body = b"\0\x41\0\x0e" + uleb(targets) + bytes(targets + 1) + b"\x0b"
+    assert verdict(sections(TYPE, FUNCTION, (10, b"\1" + uleb(len(body)) + body))).startswith(words)
+
+
 def test_sections_are_judged_before_the_entrypoint_and_bodies_after_it() -> None:
     no_entry = wasmtime.wat2wasm("(module (func f32.const 1 drop))")
     with pytest.raises(WasmError, match="aspect entrypoint not exported"):
