@@ -36,8 +36,8 @@ class Round:
 class InMemoryChain(pb_grpc.ChainGatewayServiceServicer):
     """One task, `digits` unless told otherwise. Settles by itself when every account has an update in the round.
 
-    refuse: the reason with which the next submission is refused. lose: "request" or "answer", which of the two gets lost at the next
-    submission. hold: while not set, submissions wait.
+    refuse: the reason with which the next submission is refused. lose: what gets lost at the next submission, the "request", the "answer",
+    or the "caller", who waits for an answer until he is killed. hold: while not set, submissions wait.
     """
 
     def __init__(self, accounts: int = 1, spec: ModelSpec = DIGITS, seed: int = 1, chain_id: int = 1337) -> None:
@@ -150,6 +150,8 @@ class InMemoryChain(pb_grpc.ChainGatewayServiceServicer):
             self._answers[request.request_id] = (contents, answer)
             if self.auto_settle and len(self.rounds[-1].contributions) == len(self.accounts):
                 await self.settle()
+        if lose == "caller":
+            await asyncio.Event().wait()
         if lose == "answer":
             raise Unavailable("the answer got lost", reason="ChainAway")
         if isinstance(answer, Refused):

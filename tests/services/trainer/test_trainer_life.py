@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from linklearner.rpc.channel import channel
 from linklearner.v1 import trainer_pb2
 from services.trainer import contributor
 from services.trainer.config import Config
+from services.trainer.journal import Journal
 from services.trainer.servicer import TrainerServicer
 from services.trainer.trainer import Trainer
 
@@ -182,30 +184,54 @@ def test_wrong_settings_are_refused(name: str, value: str) -> None:
         Config.from_environment({f"LINKLEARNER_TRAINER_{name}": value})
 
 
-async def test_the_process_contributes_and_ends_on_a_signal(tmp_path: Path) -> None:
+@asynccontextmanager
+async def process(folder: Path, gateway: str, rounds: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m services.trainer`, listening; killed at the end if it has not ended by then."""
+    environment = {
+        **os.environ,
+        "LINKLEARNER_TRAINER_LISTEN": "127.0.0.1:0",
+        "LINKLEARNER_TRAINER_GATEWAY": gateway,
+        "LINKLEARNER_TRAINER_STATE_DIR": str(folder),
+        "LINKLEARNER_TRAINER_ROUNDS": str(rounds),
+        "LINKLEARNER_TRAINER_STEPS": "10",
+    }
+    started = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.trainer", cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    )
+    try:
+        assert started.stdout is not None
+        async with asyncio.timeout(60):
+            assert (await started.stdout.readline()).startswith(b"trainer 127.0.0.1:")
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+
+
+async def test_after_kill_9_with_an_update_on_its_way_the_process_goes_on_where_it_was(tmp_path: Path) -> None:
     chain = InMemoryChain()
+    chain.auto_settle = False
+    chain.lose = "caller"
     async with chain.server() as gateway:
-        environment = {
-            **os.environ,
-            "LINKLEARNER_TRAINER_LISTEN": "127.0.0.1:0",
-            "LINKLEARNER_TRAINER_GATEWAY": gateway.address,
-            "LINKLEARNER_TRAINER_STATE_DIR": str(tmp_path),
-            "LINKLEARNER_TRAINER_ROUNDS": "1",
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.trainer", cwd=ROOT, env=environment, stdout=subprocess.PIPE
-        )
-        try:
-            assert process.stdout is not None
-            async with asyncio.timeout(60):
-                assert (await process.stdout.readline()).startswith(b"trainer 127.0.0.1:")
-            await until(lambda: len(chain.versions) == 2)
-            process.send_signal(signal.SIGTERM)
+        async with process(tmp_path, gateway.address, rounds=1) as first:
+            await until(lambda: len(chain.rounds[-1].contributions) == 1)
+            first.kill()
+            await first.wait()
+        await chain.settle()
+        chain.auto_settle = True
+        async with process(tmp_path, gateway.address, rounds=1) as second:
+            await until(lambda: len(chain.versions) == 3)
+            second.send_signal(signal.SIGTERM)
             async with asyncio.timeout(20):
-                assert await process.wait() == 0
-        finally:
-            if process.returncode is None:
-                process.kill()
+                assert await second.wait() == 0
+    assert [len(one.contributions) for one in chain.rounds] == [1, 1, 0]
+    with Journal.open(tmp_path) as journal:
+        book = f"{chain.chain_id}/{'aa' * 20}/1/{chain.accounts[0].hex()}"
+        carried = journal.residual(book, chain.shape.weight_count)
+        held = journal.held(book, chain.shape.weight_count)
+    assert carried.any()  # what the first update left over counts, although its answer never came
+    assert held is not None and held.base_version == 2
 
 
 async def test_a_process_with_wrong_settings_says_why_and_ends(tmp_path: Path) -> None:
