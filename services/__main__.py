@@ -1,8 +1,8 @@
 """`python -m services`: a chain, a gateway with everybody's keys, a trainer each and a model server, in one process.
 
 They talk gRPC and JSON-RPC over loopback exactly as they do in containers of their own. Everything that must survive lies in the home
-folder; started again there, the suite goes on where it was. Standard output says each step as one JSON document a line, for whoever
-started it; the log goes to standard error.
+folder; started again there, the suite goes on where it was. Standard output says each step, to a program as one JSON document a line; the
+log goes to standard error.
 """
 
 import argparse
@@ -22,8 +22,8 @@ import numpy as np
 from eth_utils.address import to_checksum_address
 
 from linklearner import log
-from linklearner.cli.suite import Suite
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.suite import Suite
 
 TASK = 1
 STAKE_UNITS = 100_000
@@ -49,8 +49,15 @@ class Settings:
 
 
 def say(event: str, **facts: Any) -> None:
-    """One step for whoever reads our standard output."""
-    print(json.dumps({"event": event, **facts}), flush=True)
+    """One step for whoever reads our standard output: JSON for a program, a line for a person."""
+    if not sys.stdout.isatty():
+        print(json.dumps({"event": event, **facts}), flush=True)
+    elif "error" in facts:
+        print(f"{facts['error']}: {facts['message']}", flush=True)
+    elif "text" in facts:
+        print(f"  {facts['text']}" + (f"  {facts['seconds']:.1f} s" if facts.get("done") else " ..."), flush=True)
+    else:
+        print("\n".join(f"  {name:<14}{value}" for name, value in facts.items()), flush=True)
 
 
 @asynccontextmanager
@@ -154,7 +161,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         await asyncio.gather(server.ready(), *(trainer.ready() for trainer in trainers))
     _, held_out = data.load("digits", data.Shard())
     np.savez(home / "held-out.npz", x=held_out.x, y=held_out.y)
-    Suite(
+    suite = Suite(
         rpc_url=rpc_url,
         chain_id=deployment.chain_id,
         pool=to_checksum_address(deployment.pool),
@@ -169,8 +176,17 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         keys=str(keys.absolute()),
         accounts=tuple(to_checksum_address(account) for account in contributors.addresses),
         pid=os.getpid(),
-    ).write(home)
-    say("ready", ready=True)
+    )
+    suite.write(home)
+    say(
+        "ready",
+        ready=True,
+        chain=suite.rpc_url,
+        gateway=suite.gateway,
+        trainers=", ".join(suite.trainers),
+        model_server=suite.model_server,
+        metrics=f"http://{suite.metrics}/metrics",
+    )
     return [server.wait(), *(trainer.wait() for trainer in trainers)]
 
 

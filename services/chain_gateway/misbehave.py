@@ -26,10 +26,10 @@ import structlog
 from eth_hash.auto import keccak
 
 from linklearner import log
-from linklearner.cli.suite import Suite
 from linklearner.domain.errors import InvalidInput, LinkLearnerError, Refused
 from linklearner.domain.replay import Settlement
 from linklearner.domain.update import Encoding, Update, update_digest
+from linklearner.suite import Suite
 from services.chain_gateway.aspect import SYSTEM, SYSTEM_CONTRACT
 from services.chain_gateway.chain import BLOCK_GAS, Call, Chain, NonceRefused, Taken
 from services.chain_gateway.deployment import POOL, TOKEN, Deployment

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from linklearner.cli.suite import Suite
 from linklearner.domain.errors import Unavailable
+from linklearner.suite import Suite
 
 LOG_TAIL_LINES = 20
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -21,13 +21,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from linklearner.cli import demo as demonstration
 from linklearner.cli.keys import key_from
 from linklearner.cli.output import UNIT_WEI, Format, address, console, ll, show, told, units
-from linklearner.cli.suite import Suite, home
 from linklearner.cli.verification import HistoryOf, verified
 from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
 from linklearner.rpc.channel import channel
+from linklearner.suite import Suite, home
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import model_pb2 as model
@@ -58,6 +58,7 @@ ServerOption = Annotated[
     str | None, typer.Option("--model-server", help="host:port of a model server", envvar="LINKLEARNER_MODEL_SERVER")
 ]
 TaskOption = Annotated[int | None, typer.Option("--task", min=1, help="the task's number; the suite's own if left out")]
+AmountArgument = Annotated[str, typer.Argument(help="$LL, at most three decimals")]
 AccountOption = Annotated[
     str | None, typer.Option("--account", help="0x address; the gateway's first account if left out")
 ]
@@ -99,6 +100,18 @@ async def _account(stub: gateway_grpc.ChainGatewayServiceStub, given: str | None
 
 # --- looking -----------------------------------------------------------------------------------------------------------------
 
+Ask = Callable[[gateway_grpc.ChainGatewayServiceStub], Coroutine[Any, Any, T]]
+
+
+def _gateway(address_given: str | None, format: Format, ask: Ask[T]) -> T:
+    """Runs what a command asks of a gateway."""
+
+    async def work() -> T:
+        async with channel(_named(address_given, "gateway")) as wire:
+            return await ask(gateway_grpc.ChainGatewayServiceStub(wire))
+
+    return _run(work(), format)
+
 
 @task_app.command("show")
 def task_show(
@@ -106,10 +119,8 @@ def task_show(
 ) -> None:
     """A task's architecture, terms, newest version and open round."""
 
-    async def work() -> dict[str, Any]:
-        async with channel(_named(gateway_address, "gateway")) as wire:
-            stub = gateway_grpc.ChainGatewayServiceStub(wire)
-            found = (await stub.GetTask(gateway.GetTaskRequest(task=_task(task)))).task
+    async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> dict[str, Any]:
+        found = (await stub.GetTask(gateway.GetTaskRequest(task=_task(task)))).task
         spec, shape = ModelSpec.from_json(found.model), Shape.decode(found.shape)
         return {
             "task": found.task,
@@ -125,7 +136,7 @@ def task_show(
             "minimum_stake": ll(found.terms.min_stake_units * UNIT_WEI) + " $LL",
         }
 
-    show(format, _run(work(), format))
+    show(format, _gateway(gateway_address, format, ask))
 
 
 @app.command()
@@ -137,30 +148,24 @@ def balance(
 ) -> None:
     """$LL, stake and gas money of every account of a gateway, or of one."""
 
-    async def work() -> list[dict[str, Any]]:
-        number = _task(task)
-        async with channel(_named(gateway_address, "gateway")) as wire:
-            stub = gateway_grpc.ChainGatewayServiceStub(wire)
-            accounts = (
-                [_address(account)]
-                if account
-                else list((await stub.ListAccounts(gateway.ListAccountsRequest())).accounts)
+    async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> list[dict[str, Any]]:
+        held = (await stub.ListAccounts(gateway.ListAccountsRequest())).accounts
+        accounts = [_address(account)] if account else list(held)
+        rows = []
+        for one in accounts:
+            found = await stub.GetBalance(gateway.GetBalanceRequest(account=one, task=_task(task)))
+            rows.append(
+                {
+                    "account": address(one),
+                    "$LL": ll(found.token_wei),
+                    "locked": ll(found.stake.locked_units * UNIT_WEI),
+                    "counts_this_round": ll(found.stake.eligible_units * UNIT_WEI),
+                    "coin": ll(found.coin_wei),
+                }
             )
-            rows = []
-            for one in accounts:
-                found = await stub.GetBalance(gateway.GetBalanceRequest(account=one, task=number))
-                rows.append(
-                    {
-                        "account": address(one),
-                        "$LL": ll(found.token_wei),
-                        "locked": ll(found.stake.locked_units * UNIT_WEI),
-                        "counts_this_round": ll(found.stake.eligible_units * UNIT_WEI),
-                        "coin": ll(found.coin_wei),
-                    }
-                )
-            return rows
+        return rows
 
-    show(format, _run(work(), format))
+    show(format, _gateway(gateway_address, format, ask))
 
 
 # --- stake -------------------------------------------------------------------------------------------------------------------
@@ -189,19 +194,17 @@ def stake_show(
 ) -> None:
     """What an account has locked."""
 
-    async def work() -> dict[str, Any]:
-        async with channel(_named(gateway_address, "gateway")) as wire:
-            stub = gateway_grpc.ChainGatewayServiceStub(wire)
-            who = await _account(stub, account)
-            found = await stub.GetBalance(gateway.GetBalanceRequest(account=who, task=_task(task)))
-            return _stake_row(who, found.stake)
+    async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> dict[str, Any]:
+        who = await _account(stub, account)
+        found = await stub.GetBalance(gateway.GetBalanceRequest(account=who, task=_task(task)))
+        return _stake_row(who, found.stake)
 
-    show(format, _run(work(), format))
+    show(format, _gateway(gateway_address, format, ask))
 
 
 @stake_app.command("lock")
 def stake_lock(
-    amount: Annotated[str, typer.Argument(help="$LL, at most three decimals")],
+    amount: AmountArgument,
     format: FormatOption = Format.TEXT,
     gateway_address: GatewayOption = None,
     account: AccountOption = None,
@@ -209,21 +212,18 @@ def stake_lock(
 ) -> None:
     """Lock $LL; it counts from the next round on."""
 
-    async def work() -> dict[str, Any]:
-        async with channel(_named(gateway_address, "gateway")) as wire:
-            stub = gateway_grpc.ChainGatewayServiceStub(wire)
-            who = await _account(stub, account)
-            done = await stub.LockStake(
-                gateway.LockStakeRequest(request_id=_request_id(), account=who, task=_task(task), units=units(amount))
-            )
-            return _stake_row(who, done.stake, done.receipt)
+    async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> dict[str, Any]:
+        who = await _account(stub, account)
+        request = gateway.LockStakeRequest(request_id=_request_id(), account=who, task=_task(task), units=units(amount))
+        done = await stub.LockStake(request)
+        return _stake_row(who, done.stake, done.receipt)
 
-    show(format, _run(work(), format))
+    show(format, _gateway(gateway_address, format, ask))
 
 
 @stake_app.command("unlock")
 def stake_unlock(
-    amount: Annotated[str, typer.Argument(help="$LL, at most three decimals")],
+    amount: AmountArgument,
     format: FormatOption = Format.TEXT,
     gateway_address: GatewayOption = None,
     account: AccountOption = None,
@@ -231,16 +231,15 @@ def stake_unlock(
 ) -> None:
     """Ask for $LL back; it stops counting at once and may be withdrawn when the present round is over."""
 
-    async def work() -> dict[str, Any]:
-        async with channel(_named(gateway_address, "gateway")) as wire:
-            stub = gateway_grpc.ChainGatewayServiceStub(wire)
-            who = await _account(stub, account)
-            done = await stub.UnlockStake(
-                gateway.UnlockStakeRequest(request_id=_request_id(), account=who, task=_task(task), units=units(amount))
-            )
-            return _stake_row(who, done.stake, done.receipt)
+    async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> dict[str, Any]:
+        who = await _account(stub, account)
+        request = gateway.UnlockStakeRequest(
+            request_id=_request_id(), account=who, task=_task(task), units=units(amount)
+        )
+        done = await stub.UnlockStake(request)
+        return _stake_row(who, done.stake, done.receipt)
 
-    show(format, _run(work(), format))
+    show(format, _gateway(gateway_address, format, ask))
 
 
 @stake_app.command("withdraw")
@@ -252,16 +251,13 @@ def stake_withdraw(
 ) -> None:
     """Take unlocked $LL home."""
 
-    async def work() -> dict[str, Any]:
-        async with channel(_named(gateway_address, "gateway")) as wire:
-            stub = gateway_grpc.ChainGatewayServiceStub(wire)
-            who = await _account(stub, account)
-            done = await stub.WithdrawStake(
-                gateway.WithdrawStakeRequest(request_id=_request_id(), account=who, task=_task(task))
-            )
-            return _stake_row(who, done.stake, done.receipt)
+    async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> dict[str, Any]:
+        who = await _account(stub, account)
+        request = gateway.WithdrawStakeRequest(request_id=_request_id(), account=who, task=_task(task))
+        done = await stub.WithdrawStake(request)
+        return _stake_row(who, done.stake, done.receipt)
 
-    show(format, _run(work(), format))
+    show(format, _gateway(gateway_address, format, ask))
 
 
 def _request_id() -> str:

@@ -26,7 +26,6 @@ from rich.text import Text
 from linklearner.cli.cheat import Cheat, tail
 from linklearner.cli.keys import key_from
 from linklearner.cli.output import Format, console, ll
-from linklearner.cli.suite import Suite, home
 from linklearner.cli.verification import HistoryOf, verified
 from linklearner.domain.errors import (
     DataLoss,
@@ -43,6 +42,7 @@ from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
+from linklearner.suite import Suite, home
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import model_pb2 as model

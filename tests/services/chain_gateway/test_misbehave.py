@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from conftest import World
 
-from linklearner.cli.suite import Suite
+from linklearner.suite import Suite
 from services.chain_gateway.misbehave import Attempt, cheat_of
 
 
