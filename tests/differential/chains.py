@@ -16,6 +16,8 @@ from eth_account.signers.local import LocalAccount
 from web3 import Web3
 from web3.contract import Contract
 
+from linklearner import artifacts
+
 CHAIN_ID: Final = 11820
 BLOCK_GAS_LIMIT: Final = 20_000_000
 WEALTH: Final = 1000 * 10**18
@@ -39,6 +41,14 @@ def contract(name: str, address: str | None = None) -> Contract:
     """A contract of this folder, for encoding calls and decoding answers; no connection."""
     fields = built()["contracts"][name]
     return Web3().eth.contract(address=address, abi=fields["abi"], bytecode=fields["bytecode"])  # type: ignore[call-overload]
+
+
+@cache
+def token_init_bytes() -> int:
+    """Length of the init code with which the pool's constructor creates its token: code and arguments."""
+    token = artifacts.contract("LinkLearnerToken")
+    inputs = next(entry["inputs"] for entry in token.abi if entry["type"] == "constructor")
+    return len(token.bytecode) + 32 * len(inputs)
 
 
 class RpcFailed(Exception):

@@ -19,7 +19,7 @@ from eth_account import Account
 from web3 import Web3
 
 from linklearner import artifacts
-from tests.differential.chains import CHAIN_ID, Pair, RpcFailed, built, contract, keys
+from tests.differential.chains import CHAIN_ID, Pair, RpcFailed, built, contract, keys, token_init_bytes
 
 SUPPLY = 10**24
 ZERO = "0x" + "00" * 20
@@ -131,10 +131,7 @@ def test_our_token_and_pool_cost_and_do_the_same(pair: Pair) -> None:
     web3 = Web3()
     pool_class = web3.eth.contract(abi=pool_artifact.abi, bytecode=pool_artifact.bytecode)
     data = pool_class.constructor(OWNER.address, FRIEND.address, 10**24).data_in_transaction
-    # the constructor creates the token: constructor(address pool, address treasury, uint256 genesis)
-    token_inputs = next(entry["inputs"] for entry in token_artifact.abi if entry["type"] == "constructor")
-    inner = len(token_artifact.bytecode) + 32 * len(token_inputs)
-    pool = pair.create(OWNER, bytes.fromhex(data[2:]), (inner,))
+    pool = pair.create(OWNER, bytes.fromhex(data[2:]), (token_init_bytes(),))
     pool_contract = web3.eth.contract(address=Web3.to_checksum_address(pool), abi=pool_artifact.abi)
     answer = pair.call(STRANGER, pool, pool_contract.encode_abi("token", []))
     token = Web3.to_checksum_address("0x" + answer[-40:])
