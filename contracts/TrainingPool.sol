@@ -405,6 +405,7 @@ contract TrainingPool {
         }
     }
 
+    /// @notice What a task fixed for all its rounds.
     function termsOf(uint64 task) external view returns (Terms memory) {
         return _knownTask(task).terms;
     }

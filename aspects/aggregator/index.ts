@@ -12,16 +12,14 @@ import {
   be32, be64, copy20, copy32, copyOver, lengthOf, putBe32, putBe64, putHeader, same20,
 } from "./bytes";
 import { contextGet, propertyGet, stateGet, stateSet, transientSet } from "./host";
-import {
-  badCalldata, expectWord, fieldAt, fieldLength, findField, lengthAt, lowWord, needWords, padded, setEnd, word,
-} from "./input";
+import { expectWord, fieldAt, fieldLength, findField, lengthAt, lowWord, needWords, padded, setEnd, word } from "./input";
 import { keccak256 } from "./keccak";
 import { KEY, VERDICT, allocate, mark, release } from "./memory";
 import { CHANGED, addPage, applySums, clearSums } from "./merge";
 import { eligible, loaded, merged, accepted, readRound, readStake, round, setPool, version } from "./pool";
 import { refuse, refuseNumbers, refuseWith, say, sayNumber } from "./refuse";
 import {
-  countIn, decodeShape, groupCount, groupPages, normBound, pageCount, pageLength, tensorAt, tensorCount, weightCount,
+  countIn, decodeShape, groupCount, groupPages, normBound, pageCount, pageLength, tensorAt, weightCount,
 } from "./shape";
 import { DIGEST_BYTES, MAX_TASK, pageKey, readPage, shapeKey } from "./state";
 import {
@@ -278,7 +276,10 @@ function measure(header: usize, groups: usize): void {
   }
 }
 
-/** settle(uint64 task, uint64 round, uint32 group, Settlement[] updates): merges one group of pages. The pool checks that these are the accepted updates. */
+/**
+ * settle(uint64 task, uint64 round, uint32 group, Settlement[] updates): merges one group of pages. That these are the accepted updates is
+ * for the pool to check, afterwards; if they are not, the transaction fails.
+ */
 function settle(args: usize): void {
   needWords(args, 5);
   const task = taskFrom(args);
