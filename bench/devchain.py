@@ -221,7 +221,7 @@ def settlements(encoding: Encoding) -> list[Figure]:
         ),
         Figure("   of it inside the Aspect, host functions included, CPU", f"{median(inside) * 1e3:.1f} ms"),
         Figure(
-            "   weights merged per second in the Aspect",
+            "   weights of updates merged a second in the Aspect",
             f"{speed / 1e6:.1f} M/s",
             f">= {LEAST_MERGED_PER_S / 1e6:.0f} M/s",
             speed >= LEAST_MERGED_PER_S,
