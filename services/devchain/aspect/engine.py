@@ -21,8 +21,6 @@ _SMALL_LIMIT = 160 * PAGE
 _LARGE_LIMIT = 512 * PAGE
 """The hard limit, within reach only of modules that start above 10 MiB."""
 
-HostCallback = Callable[[int, "ctypes.Array[Any]"], int]
-
 
 def _prototype(name: str, result: Any, *arguments: Any) -> Any:
     return ctypes.CFUNCTYPE(result, *arguments)((name, ffi.dll))

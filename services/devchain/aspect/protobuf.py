@@ -34,9 +34,9 @@ def minimal(value: int) -> bytes:
 
 
 def parse(data: bytes) -> dict[int, list[int | bytes]]:
-    """Field number -> values in order: int for varints and fixed-width fields, bytes for length-delimited ones.
+    """Field number -> values in order: int for varints, bytes for length-delimited fields.
 
-    Raises MalformedMessage. Groups are read over.
+    Raises MalformedMessage. Fixed-width fields and groups, which no message here has, are read over.
     """
     fields: dict[int, list[int | bytes]] = {}
     position = 0
@@ -57,8 +57,7 @@ def _field(data: bytes, position: int, fields: dict[int, list[int | bytes]] | No
         size, position = _varint(data, position)
         value, position = _take(data, position, size)
     elif wire in (1, 5):
-        raw, position = _take(data, position, 8 if wire == 1 else 4)
-        value = int.from_bytes(raw, "little")
+        return _take(data, position, 8 if wire == 1 else 4)[1]
     elif wire == 3:
         while True:
             inner, after = _varint(data, position)
