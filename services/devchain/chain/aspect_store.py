@@ -92,15 +92,19 @@ class Meter:
     def gas(self, gas: int) -> None:
         self._gas = gas
 
-    def charge(self, size: int, price: int) -> None:
-        """Raises StoreRefused when it runs dry, and leaves nothing."""
-        if self._gas is None:
-            return
+    def require(self, size: int, price: int) -> int:
+        """What `size` bytes cost. Raises StoreRefused when that runs it dry, and leaves nothing."""
         cost = ((size + 32) >> 5) * price
-        if self._gas < cost:
+        if self._gas is not None and self._gas < cost:
             self._gas = 0
             raise StoreRefused("out of gas")
-        self._gas -= cost
+        return cost
+
+    def charge(self, size: int, price: int) -> None:
+        """Pay for `size` bytes. Raises StoreRefused."""
+        cost = self.require(size, price)
+        if self._gas is not None:
+            self._gas -= cost
 
 
 class _Table:
@@ -182,12 +186,16 @@ class AspectRecord(_Table):
     def properties(self, version: int) -> dict[bytes, bytes]:
         return _properties_from_json(self._load(self._versioned(_PROPERTIES, version)))
 
-    def set_properties(self, version: int, properties: list[tuple[bytes, bytes]]) -> None:
+    def set_properties(self, version: int, properties: list[tuple[memoryview, memoryview]]) -> None:
         """The properties of a version: those given, and what the version before had besides."""
-        merged = list(properties)
-        if version > 1:
-            given = {key for key, _ in properties}
-            merged += [(k, v) for k, v in self.properties(version - 1).items() if k not in given]
+        inherited = self.properties(version - 1) if version > 1 else {}
+        if len(properties) > MAX_PROPERTIES:
+            raise StoreRefused("aspect property limit exceeds")
+        # what is written is longer than what is given, so nobody need build what nobody can pay
+        self.meter.require(sum(len(key) + len(value) for key, value in properties), _STORE_GAS)
+        merged = [(bytes(key), bytes(value)) for key, value in properties]
+        given = {key for key, _ in merged}
+        merged += [(key, value) for key, value in inherited.items() if key not in given]
         if len(merged) > MAX_PROPERTIES:
             raise StoreRefused("aspect property limit exceeds")
         merged.sort(key=lambda pair: pair[0])

@@ -13,13 +13,17 @@ class AbiError(ValueError):
 
 
 def decode(types: tuple[Type, ...], data: bytes) -> list[Any]:
-    """Decode an argument list. Addresses are 20 bytes; trailing data is ignored. Raises AbiError."""
+    """Decode an argument list. Addresses are 20 bytes; trailing data is ignored. Raises AbiError.
+
+    `bytes` and `string` inside arrays and tuples stay views of the data: thousands of them may claim the same megabyte.
+    """
     if not data:
         raise AbiError("abi: attempting to unmarshall an empty string while arguments are expected")
-    return [_value(kind, 32 * index, data) for index, kind in enumerate(types)]
+    values = (_value(kind, 32 * index, memoryview(data)) for index, kind in enumerate(types))
+    return [bytes(value) if isinstance(value, memoryview) else value for value in values]
 
 
-def _value(kind: Type, index: int, data: bytes) -> Any:
+def _value(kind: Type, index: int, data: memoryview) -> Any:
     if index + 32 > len(data):
         raise AbiError(f"abi: cannot marshal in to go type: length insufficient {len(data)} require {index + 32}")
     word = int.from_bytes(data[index : index + 32], "big")
@@ -43,7 +47,7 @@ def _value(kind: Type, index: int, data: bytes) -> Any:
         begin, size = _length_prefix(word, data)
         return data[begin : begin + size]
     if kind == "address":
-        return data[index + 12 : index + 32]
+        return bytes(data[index + 12 : index + 32])
     if kind == "uint256":
         return word
     if kind == "uint64":
@@ -58,7 +62,7 @@ def _value(kind: Type, index: int, data: bytes) -> Any:
     raise ValueError(f"type {kind} is not decoded here")
 
 
-def _length_prefix(offset: int, data: bytes) -> tuple[int, int]:
+def _length_prefix(offset: int, data: memoryview) -> tuple[int, int]:
     end = offset + 32
     if end > len(data):
         raise AbiError(

@@ -12,6 +12,7 @@ import json
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -122,8 +123,7 @@ class Store:
     ) -> None:
         """Store a block and all that it changed, or nothing. panics: (transaction hash, reason)."""
         db, header, number = self._db, block.header, block.header.number
-        db.execute("BEGIN")
-        try:
+        with self._transaction():
             db.execute(
                 "INSERT INTO blocks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
@@ -139,9 +139,17 @@ class Store:
             )
             db.executemany("INSERT OR IGNORE INTO codes VALUES (?,?)", codes.items())
             db.executemany("INSERT INTO state VALUES (?,?,?)", [(key, number, value) for key, value in changes])
-            db.execute("COMMIT")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it or nothing."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+            self._db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has rolled back already
+                self._db.execute("ROLLBACK")
             raise
 
     def _insert_receipt(self, number: int, receipt: Receipt) -> None:
@@ -255,11 +263,11 @@ class Store:
 
     def rewind(self, number: int) -> None:
         """Make block `number` the head again; later blocks and their state are gone."""
-        self._db.execute("BEGIN")
-        for table, column in (("blocks", "number"), ("transactions", "block"), ("panics", "block"), ("logs", "block"),
-                              ("state", "block")):  # fmt: skip
-            self._db.execute(f"DELETE FROM {table} WHERE {column}>?", (number,))
-        self._db.execute("COMMIT")
+        with self._transaction():
+            for table, column in (
+                ("blocks", "number"), ("transactions", "block"), ("panics", "block"), ("logs", "block"), ("state", "block")
+            ):  # fmt: skip
+                self._db.execute(f"DELETE FROM {table} WHERE {column}>?", (number,))
 
 
 class StateAt:

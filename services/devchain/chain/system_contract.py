@@ -34,6 +34,7 @@ _VERIFIER: Final = 1
 _IS_OWNER: Final = bytes.fromhex("2f54bf6e")
 _NOBODY: Final = bytes(20)
 _PROPERTIES: Final[goabi.Type] = [("string", "bytes")]
+Properties = list[tuple[memoryview, memoryview]]
 
 
 def _selector(signature: str) -> bytes:
@@ -121,7 +122,7 @@ class SystemContract:
         gas: int,
         code: bytes,
         init_data: bytes,
-        properties: list[tuple[bytes, bytes]],
+        properties: Properties,
         account: bytes,
         proof: bytes,
         join_points: int,
@@ -153,7 +154,7 @@ class SystemContract:
         return self._from_outcome(outcome)
 
     def _upgrade(
-        self, gas: int, aspect_id: bytes, code: bytes, properties: list[tuple[bytes, bytes]], join_points: int
+        self, gas: int, aspect_id: bytes, code: bytes, properties: Properties, join_points: int
     ) -> SystemCallResult:
         if aspect_id == _NOBODY:
             raise _Refused("aspectId not specified")

@@ -26,14 +26,17 @@ class LogFilter:
     topics: tuple[tuple[bytes, ...], ...]
 
     def range(self, chain: Chain) -> tuple[int, int]:
-        """First and last block; empty (last < first) where that is what was asked. Raises RpcError for an unknown block hash."""
+        """First and last block as asked for: empty where last < first, and perhaps beyond the head.
+
+        Raises RpcError for an unknown block hash.
+        """
         if self.block_hash is not None:
             header = chain.store.header_by_hash(self.block_hash)
             if header is None:
                 raise RpcError(codec.SERVER_ERROR, "unknown block")
             return header.number, header.number
         head = chain.head.number
-        return _number(self.first, head), min(_number(self.last, head), head)
+        return _number(self.first, head), _number(self.last, head)
 
     def matches(self, log: Log) -> bool:
         if self.addresses and log.address not in self.addresses:
