@@ -30,6 +30,7 @@ class ValueType(IntEnum):
     BYTES = 11
 
 
+_TYPES: Final = {int(kind): kind for kind in ValueType}
 _WIDTHS: Final = {ValueType.INT32: 4, ValueType.INT64: 8, ValueType.UINT64: 8, ValueType.BOOL: 1}
 
 
@@ -70,22 +71,21 @@ def read_header(instance: Instance, pointer: int) -> tuple[int, int]:
     return kind, length
 
 
-def read_body(instance: Instance, pointer: int, kind: int, length: int) -> Value:
+def read_body(instance: Instance, pointer: int, kind: int, length: int) -> tuple[ValueType, Value]:
     """The value whose header has been read. Raises UnknownType, OutOfBounds, NodePanic."""
-    try:
-        known = ValueType(kind)
-    except ValueError:
-        raise UnknownType(kind) from None
+    known = _TYPES.get(kind)
+    if known is None:
+        raise UnknownType(kind)
     _check(instance, pointer, wrap(HEADER + length))
     width = _WIDTHS.get(known, 0)
     if length < width:
         raise NodePanic("index out of range")
     raw = instance.read(pointer + HEADER, length)
     if known is ValueType.BOOL:
-        return raw[0] == 1
+        return known, raw[0] == 1
     if width:
-        return int.from_bytes(raw[:width], "little", signed=known is not ValueType.UINT64)
-    return raw
+        return known, int.from_bytes(raw[:width], "little", signed=known is not ValueType.UINT64)
+    return known, raw
 
 
 def encode(kind: ValueType, value: Value) -> bytes:

@@ -318,9 +318,9 @@ class _Call:
         except OutOfBounds as error:
             raise _Aborted(str(error)) from None
         try:
-            return ValueType(kind), read_body(self._instance, result, kind, length)
-        except ValueError:
-            raise _Aborted(f"unsupported result type, {UnknownType(kind)}") from None
+            return read_body(self._instance, result, kind, length)
+        except UnknownType as error:
+            raise _Aborted(f"unsupported result type, {error}") from None
         except OutOfBounds as error:
             raise _Aborted(f"read output failed, {error}") from None
 
@@ -380,8 +380,8 @@ class _Call:
             try:
                 kind, length = read_header(self._instance, pointer)
                 size += length
-                arguments.append((ValueType(kind), read_body(self._instance, pointer, kind, length)))
-            except (OutOfBounds, ValueError):
+                arguments.append(read_body(self._instance, pointer, kind, length))
+            except (OutOfBounds, UnknownType):
                 return arguments, size, False
         return arguments, size, True
 
