@@ -436,7 +436,7 @@ def up(
                 raise InvalidConfig("a chain that is already there needs a funded key: name its file with --key-file")
             arguments += ["--rpc", rpc, "--key-file", str(key_file.absolute())]
         os.chdir(checkout())
-        os.execv(sys.executable, arguments)
+        os.execv(sys.executable, arguments)  # home and key file are absolute by now
 
 
 @app.command()
@@ -490,7 +490,11 @@ def devchain(context: typer.Context) -> None:
     """The embedded chain on its own: a JSON-RPC node that runs Aspects (its own --help)."""
     with told(Format.TEXT):
         root = checkout()
-    process = subprocess.Popen([sys.executable, "-m", "services.devchain", *context.args], cwd=root)
+    # Not with cwd=root: files named on the command line are the caller's, beside where he stands.
+    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.devchain", *context.args], env={**os.environ, "PYTHONPATH": path}
+    )
     try:
         code = process.wait()
     except KeyboardInterrupt:
