@@ -6,6 +6,7 @@ steps are what the gas is made of. Where a handler fails, it says which gas come
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,23 +42,24 @@ def _selector(signature: str) -> bytes:
     return keccak(signature.encode())[:4]
 
 
-_METHODS: Final[dict[bytes, tuple[str, tuple[goabi.Type, ...]]]] = {
-    _selector("deploy(bytes,bytes,(string,bytes)[],address,bytes,uint256)"): (
-        "deploy",
-        ("bytes", "bytes", _PROPERTIES, "address", "bytes", "uint256"),
-    ),
-    _selector("upgrade(address,bytes,(string,bytes)[],uint256)"): (
-        "upgrade",
-        ("address", "bytes", _PROPERTIES, "uint256"),
-    ),
-    _selector("bind(address,uint256,address,int8)"): ("bind", ("address", "uint256", "address", "int8")),
-    _selector("unbind(address,address)"): ("unbind", ("address", "address")),
-    _selector("changeVersion(address,address,uint64)"): ("change_version", ("address", "address", "uint64")),
-    _selector("versionOf(address)"): ("version_of", ("address",)),
-    _selector("aspectsOf(address)"): ("aspects_of", ("address",)),
-    _selector("boundAddressesOf(address)"): ("bound_addresses_of", ("address",)),
-    _selector("entrypoint(address,bytes)"): ("entrypoint", ("address", "bytes")),
-}
+def _method(name: str, signature: str, *types: goabi.Type) -> tuple[bytes, tuple[str, tuple[goabi.Type, ...]]]:
+    return _selector(name + signature), (name, types)
+
+
+_METHODS: Final[dict[bytes, tuple[str, tuple[goabi.Type, ...]]]] = dict(
+    (
+        _method("deploy", "(bytes,bytes,(string,bytes)[],address,bytes,uint256)",
+                "bytes", "bytes", _PROPERTIES, "address", "bytes", "uint256"),
+        _method("upgrade", "(address,bytes,(string,bytes)[],uint256)", "address", "bytes", _PROPERTIES, "uint256"),
+        _method("bind", "(address,uint256,address,int8)", "address", "uint256", "address", "int8"),
+        _method("unbind", "(address,address)", "address", "address"),
+        _method("changeVersion", "(address,address,uint64)", "address", "address", "uint64"),
+        _method("versionOf", "(address)", "address"),
+        _method("aspectsOf", "(address)", "address"),
+        _method("boundAddressesOf", "(address)", "address"),
+        _method("entrypoint", "(address,bytes)", "address", "bytes"),
+    )
+)  # fmt: skip
 _DEPLOY: Final = _selector("deploy(bytes,bytes,(string,bytes)[],address,bytes,uint256)")
 
 
@@ -95,6 +97,17 @@ class SystemContract:
         self._world = aspects.world
         self._sender = sender
         self._nonce = nonce
+        self._handlers: dict[str, Callable[..., SystemCallResult]] = {
+            "deploy": self._deploy,
+            "upgrade": self._upgrade,
+            "bind": self._bind,
+            "unbind": self._unbind,
+            "changeVersion": self._change_version,
+            "versionOf": self._version_of,
+            "aspectsOf": self._aspects_of,
+            "boundAddressesOf": self._bound_addresses_of,
+            "entrypoint": self._entrypoint,
+        }
 
     def call(self, data: bytes, gas: int) -> SystemCallResult:
         """Dispatch a call. Raises NodePanic where the node's own code would crash."""
@@ -106,7 +119,7 @@ class SystemContract:
         name, types = found
         try:
             arguments = goabi.decode(types, data[4:])
-            result: SystemCallResult = getattr(self, "_" + name)(gas, *arguments)
+            result = self._handlers[name](gas, *arguments)
         except (goabi.AbiError, StoreRefused, BadContainer, CodeRefused) as error:
             return SystemCallResult(b"", 0, str(error))
         except StoreCrash as error:
