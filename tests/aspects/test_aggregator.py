@@ -297,13 +297,13 @@ def test_settlements_of_another_shape_are_refused_with_the_reason(world: PoolCha
     round_.submit(2)
     right = round_.settlement(0)
     first = right[0]
-    for wrong in (
-        (*first[:3], first[3] + b"\0", *first[4:]),
-        (*first[:4], first[4][:2], first[5]),
-        (*first[:5], first[5][:-1]),
-        (*first[:5], first[5] + b"\0"),
+    for wrong, reason in (
+        ((*first[:3], first[3] + b"\0", *first[4:]), "of another shape"),
+        ((*first[:4], first[4][:2], first[5]), "of another shape"),
+        ((*first[:5], first[5][:-1]), "lacks bytes of page 1"),
+        ((*first[:5], first[5] + b"\0"), "bitmap does not name"),
     ):
-        refused("WrongShape", lambda w=wrong: round_.settle_group(0, updates=[w, *right[1:]]))
+        assert reason in refused("WrongShape", lambda w=wrong: round_.settle_group(0, updates=[w, *right[1:]]))
     heavy = (first[0], 2**38 + 1, *first[2:])
     refused("WrongWeight", lambda: round_.settle_group(0, updates=[heavy, *right[1:]]))
 
@@ -329,8 +329,11 @@ def test_pages_are_loaded_whole_and_in_order(world: PoolChain) -> None:
     world.transact(owner, "openTask", task, SMALL.encode(), "{}", terms_tuple(TERMS))
     refused("WrongPage", lambda: world.transact(owner, "loadPages", task, 1, weights[16:]))
     refused("WrongShape", lambda: world.transact(owner, "loadPages", task, 0, b""))
-    refused("WrongShape", lambda: world.transact(owner, "loadPages", task, 0, weights[:15]))
-    refused("WrongShape", lambda: world.transact(owner, "loadPages", task, 0, weights + bytes(2)))
+    left_over = refused("WrongShape", lambda: world.transact(owner, "loadPages", task, 0, weights[:15]))
+    assert "15 bytes are left over for a page of 16" in left_over
+    for more in (2, 16):  # a weight too many, and a whole page
+        too_many = refused("WrongShape", lambda n=more: world.transact(owner, "loadPages", task, 0, weights + bytes(n)))
+        assert "more weights than the 37" in too_many
     world.transact(owner, "loadPages", task, 0, weights[:32])
     refused("WrongPage", lambda: world.transact(owner, "loadPages", task, 0, weights[:32]))
     world.transact(owner, "loadPages", task, 2, weights[32:])

@@ -5,11 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from eth_abi.abi import encode
+from eth_hash.auto import keccak
 
 from linklearner import artifacts
 from linklearner.domain.digest import weight_bytes
+from linklearner.domain.update import update_digest
 from tests.contracts.evm import everybodys, relay
-from tests.contracts.rounds import FLAT, Round, opened, some_weights
+from tests.contracts.rounds import FLAT, SMALL, Round, opened, some_weights
 from tests.pool import POOL, SYSTEM, TERMS, PoolChain, Reverted, account, address_of, selector, terms_tuple
 
 
@@ -150,23 +152,71 @@ def test_a_verdict_of_one_call_is_of_no_use_to_another(world: PoolChain, round_:
     assert reason_of(lambda: world.send(account(3), world.pool, data)) == "WrongDigest"
 
 
-def test_offsets_that_the_pool_would_follow_elsewhere_are_refused(world: PoolChain, round_: Round) -> None:
+@pytest.mark.parametrize("moved_words", [(2,), (3,), (2, 3)], ids=["header", "groups", "both"])
+def test_offsets_that_the_pool_would_follow_elsewhere_are_refused(
+    world: PoolChain, round_: Round, moved_words: tuple[int, ...]
+) -> None:
     """Else the Aspect would judge one update and the pool record another: two copies of the arguments, offsets to the second."""
     judged, smuggled = round_.update(3), round_.update(4)
     body = POOL.encode_call(
         "submit", round_.task, smuggled.digest(FLAT), judged.header(FLAT), list(judged.groups(FLAT))
     )
     smuggled_tail = world.submission(smuggled, FLAT)[4 + 128 :]
-    moved = len(body) - 4 - 128
-    header_at, groups_at = (int.from_bytes(body[4 + 32 * n : 4 + 32 * n + 32], "big") for n in (2, 3))
-    data = (
-        body[: 4 + 64]
-        + (header_at + moved).to_bytes(32, "big")
-        + (groups_at + moved).to_bytes(32, "big")
-        + body[4 + 128 :]
-        + smuggled_tail
+    data = bytearray(body + smuggled_tail)
+    for number in moved_words:
+        word = slice(4 + 32 * number, 4 + 32 * number + 32)
+        data[word] = (int.from_bytes(data[word], "big") + len(body) - 4 - 128).to_bytes(32, "big")
+    assert reason_of(lambda: world.send(account(3), world.pool, bytes(data))) == "BadCalldata"
+
+
+def test_groups_cannot_be_judged_in_one_order_and_recorded_in_another(world: PoolChain) -> None:
+    grouped = opened(world, SMALL, [100])
+    update = grouped.update(1)
+    first, second, third = update.groups(SMALL)
+    assert len(first) == len(second)
+    swapped = update_digest(update.header(SMALL), tuple(keccak(part) for part in (second, first, third)))
+    data = bytearray(POOL.encode_call("submit", grouped.task, swapped, update.header(SMALL), [first, second, third]))
+    groups = 4 + int.from_bytes(data[4 + 96 : 4 + 128], "big") + 32
+    data[groups : groups + 64] = data[groups + 32 : groups + 64] + data[groups : groups + 32]
+    assert reason_of(lambda: world.send(account(1), world.pool, bytes(data))) == "BadCalldata"
+
+
+@pytest.mark.parametrize("what", ["all updates", "one update", "header", "digests", "pages"])
+def test_a_settler_cannot_show_the_aspect_one_thing_and_the_pool_another(
+    world: PoolChain, round_: Round, what: str
+) -> None:
+    """Forged updates where the Aspect reads, the true ones appended, and an offset that leads the pool to these."""
+    forged_update = round_.update(66, shift=7)
+    true = round_.settlement(0)
+    pages = forged_update.groups(FLAT)[0]
+    forged = [(*true[0][:3], forged_update.header(FLAT), [keccak(pages)], pages), true[1]]
+    data = bytearray(POOL.encode_call("settle", round_.task, 1, 0, forged))
+    right = POOL.encode_call("settle", round_.task, 1, 0, true)
+    assert len(data) == len(right)
+    array = 4 + 128 + 32
+    update = array + int.from_bytes(data[array : array + 32], "big")
+    following = array + int.from_bytes(data[array + 32 : array + 64], "big")
+    header, digests, pages_at = (
+        update + int.from_bytes(data[update + 32 * n : update + 32 * n + 32], "big") for n in (3, 4, 5)
     )
-    assert reason_of(lambda: world.send(account(3), world.pool, data)) == "BadCalldata"
+    # where the offset stands, what it counts from, and the true bytes that it should lead to
+    word, origin, appended = {
+        "all updates": (4 + 96, 4, right[4 + 128 :]),
+        "one update": (array, array, right[update:following]),
+        "header": (update + 96, update, right[header:digests]),
+        "digests": (update + 128, update, right[digests:pages_at]),
+        "pages": (update + 160, update, right[pages_at:following]),
+    }[what]
+    # only what the offset hides is forged; the rest is the accepted update
+    hidden = {"header": (header, digests), "digests": (digests, pages_at), "pages": (pages_at, following)}.get(what)
+    if hidden:
+        data = bytearray(right[: hidden[0]] + bytes(data[hidden[0] : hidden[1]]) + right[hidden[1] :])
+    data[word : word + 32] = (len(data) - origin).to_bytes(32, "big")
+    data += appended
+    before = world.weights(round_.task, FLAT)
+    assert reason_of(lambda: world.send(account(9), world.pool, bytes(data))) == "BadCalldata"
+    assert np.array_equal(world.weights(round_.task, FLAT), before)
+    world.send(account(9), world.pool, right)
 
 
 def test_plain_money_is_not_taken(world: PoolChain) -> None:

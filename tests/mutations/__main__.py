@@ -146,6 +146,13 @@ ASPECT_MUTANTS = [
     Mutant(ASPECT + "index.ts", "if ((outcome & CHANGED) != 0) {", "if (true) {", "rounds_to_nothing"),
     guard(ASPECT + "index.ts", "first > pageCount || count > pageCount - first || count == 0", "bad_question"),
     Mutant(ASPECT + "index.ts", "  expectWord(args + 64, 4 << 5);\n", "", "offsets_that"),
+    Mutant(ASPECT + "index.ts", "  expectWord(args + 96, (5 << 5) + padded(length));\n", "", "offsets_that"),
+    Mutant(ASPECT + "index.ts", "    expectWord(groups + (group << 5), offset);\n", "", "judged_in_one"),
+    Mutant(ASPECT + "index.ts", "  expectWord(args + 96, 4 << 5);\n", "", "show_the_aspect"),
+    Mutant(ASPECT + "index.ts", "    expectWord(array + (i << 5), offset);\n", "", "show_the_aspect"),
+    Mutant(ASPECT + "index.ts", "    expectWord(update + 96, 6 << 5);\n", "", "show_the_aspect"),
+    Mutant(ASPECT + "index.ts", "    expectWord(update + 128, <u32>(digests - update));\n", "", "show_the_aspect"),
+    Mutant(ASPECT + "index.ts", "    expectWord(update + 160, <u32>(pages - update));\n", "", "show_the_aspect"),
     Mutant(
         ASPECT + "pool.ts",
         "be64(slot + 8) == round ? amount - be64(slot + 16) : amount",
