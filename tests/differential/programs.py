@@ -270,8 +270,8 @@ class _Writer:
 
     def storage(self) -> None:
         random = self._random
-        transient = TLOAD not in self._without and random.random() < 0.25
-        slot = random.choice((0, 1, 2, 3, 3, 2**256 - 1))
+        transient = TLOAD not in self._without and random.random() < 0.45
+        slot = random.randrange(2) if transient else random.choice((0, 1, 2, 3, 3, 2**256 - 1))
         if random.random() < 0.55:
             if random.random() < 0.3:
                 self._op(0x5A, 0, 1)
