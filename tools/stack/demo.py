@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import numpy as np
@@ -31,7 +33,7 @@ from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
-from tools.stack.engine import Say, Stack
+from tools.stack.engine import Say, Stack, host_gateway
 from tools.stack.settings import ROOT, Trouble
 
 TASK = 1
@@ -236,7 +238,7 @@ def _verify(stack: Stack, version: int, say: Say) -> dict[str, Any]:
     chain = asyncio.run(_chain(stack))
     url = f"http://127.0.0.1:{stack.settings.rpc_port}"
     if stack.settings.rpc_url:
-        url = stack.settings.rpc_url.replace("host.docker.internal", "127.0.0.1")
+        url = _as_seen_here(stack.settings.rpc_url)
     command = [
         str(Path(sys.executable).with_name("linklearner")),
         "verify",
@@ -257,6 +259,19 @@ def _verify(stack: Stack, version: int, say: Say) -> dict[str, Any]:
     if audit["newest_version"] < version:
         raise Trouble(f"the audit saw version {audit['newest_version']}, not {version}")
     return audit
+
+
+def _as_seen_here(url: str) -> str:
+    """A node's URL as containers know it, from this machine: host.docker.internal is us, by the loopback or the engine's bridge."""
+    parts = urlsplit(url)
+    if parts.hostname != "host.docker.internal":
+        return url
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = "127.0.0.1"
+    with socket.socket() as probe:
+        if probe.connect_ex((host, port)):
+            host = host_gateway()
+    return parts._replace(netloc=f"{host}:{port}").geturl()
 
 
 async def _chain(stack: Stack) -> gateway.GetChainResponse:

@@ -78,6 +78,17 @@ def _answers() -> bool:
     return True
 
 
+def host_gateway() -> str:
+    """This machine's address as containers see it, host.docker.internal to them."""
+    told = subprocess.run(
+        ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return told.stdout.strip()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Container:
     """One container of the stack. health: empty without a health check; exit_code is of the last end."""

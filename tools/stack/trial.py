@@ -20,7 +20,7 @@ from typing import Any
 
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from tools.stack.demo import ROUND_S, TASK, contributor_account, gateway_of, play, report
-from tools.stack.engine import NoEngine, Say, Stack, engine
+from tools.stack.engine import NoEngine, Say, Stack, engine, host_gateway
 from tools.stack.settings import ROOT, Settings, Trouble
 
 IMAGE_BYTES = 250_000_000
@@ -410,7 +410,7 @@ def _node() -> Iterator[tuple[str, Path]]:
     """A node outside of the stack, as narrow as a real one: its URL as containers reach it, and the file of a funded key."""
     with tempfile.TemporaryDirectory(prefix="node-") as folder:
         state = Path(folder) / "chain.sqlite"
-        address = _host_gateway()
+        address = host_gateway()
         command = [sys.executable, "-m", "services.devchain", "--host", address, "--port", "0", "--state", str(state)]
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -430,14 +430,3 @@ def _node() -> Iterator[tuple[str, Path]]:
         finally:
             process.terminate()
             process.wait(10)
-
-
-def _host_gateway() -> str:
-    """This machine's address as containers see it (host.docker.internal)."""
-    told = subprocess.run(
-        ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return told.stdout.strip()
