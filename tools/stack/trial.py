@@ -154,8 +154,9 @@ def _devchain(stack: Stack, say: Say, held: Say) -> None:
     report(stack, say)
 
     stack.compose("down")
-    stack.prepare()
-    played = play(stack, say)
+    again = Stack(replace(stack.settings, rounds=1), say)
+    again.prepare()
+    played = play(again, say)
     spent += played.spent
     recording.take()
     after = asyncio.run(_books(stack))
@@ -293,7 +294,9 @@ def _killed_in_a_round(stack: Stack, say: Say, held: Say) -> dict[str, Any]:
             raise Trouble(f"not all of {', '.join(KILLED)} came back within {BACK_S:.0f} s")
         time.sleep(0.5)
     say(f"  all three are back and ready after {time.monotonic() - began:.1f} s")
-    asyncio.run(_open_round(stack, number + 2))
+    for ended in (number, number + 1):
+        asyncio.run(_open_round(stack, ended + 1))
+        say(f"  round {ended} ended {time.monotonic() - began:.1f} s after the blow")
     stack.docker("stop", *(stack.container(trainer).id for trainer in trainers))
     asyncio.run(_settled(stack))
     after = asyncio.run(_books(stack))
