@@ -12,7 +12,7 @@ from pathlib import Path
 from services.devchain.accounts import key_file
 from services.devchain.chain.chain import MinedBlock
 from services.devchain.chain.store import StoreUnusable
-from services.devchain.config import ARTELA_CHAIN_ID, ChainConfig, InvalidConfig
+from services.devchain.config import ARTELA_CHAIN_ID, ChainConfig, ForkRules, InvalidConfig
 from services.devchain.console import lines
 from services.devchain.server import Devchain
 
@@ -25,6 +25,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mining", default="instant", help="instant, manual or interval:SECONDS (default %(default)s)")
     parser.add_argument("--chain-id", type=int, default=ARTELA_CHAIN_ID, help="EIP-155 chain id (default %(default)s)")
     parser.add_argument("--strict-rpc", action="store_true", help="answer exactly as narrowly as an Artela node")
+    parser.add_argument(
+        "--fork-rules",
+        type=ForkRules,
+        choices=list(ForkRules),
+        default=ForkRules.ARTELA,
+        help="artela: the node's EVM; cancun: Ethereum's own (default %(default)s)",
+    )
     parser.add_argument(
         "--min-gas-multiplier",
         default="0.5",
@@ -44,6 +51,7 @@ async def serve(options: argparse.Namespace) -> None:
     config = ChainConfig(
         chain_id=options.chain_id,
         strict=options.strict_rpc,
+        fork_rules=options.fork_rules,
         min_gas_multiplier=Fraction(options.min_gas_multiplier),
     )
     stop = asyncio.Event()

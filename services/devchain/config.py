@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
@@ -42,6 +43,15 @@ class Mining:
         return cls(interval, False)
 
 
+class ForkRules(StrEnum):
+    """Which EVM contracts run on. Aspects, fees and management are the same on both."""
+
+    ARTELA = "artela"
+    """An Artela node's: Cancun without blobs, EIP-3651, EIP-3860 and EIP-6780; PREVRANDAO crashes; precompiles 0x64 to 0x66."""
+    CANCUN = "cancun"
+    """Ethereum's own. There are no blobs, PREVRANDAO is zero."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChainConfig:
     """The rules of one chain. The defaults are an Artela node's."""
@@ -60,6 +70,7 @@ class ChainConfig:
     """The validator's operator address: opcode COINBASE."""
     strict: bool = False
     """As narrow as the node: no queue, no replacement, no filters, size and fee caps."""
+    fork_rules: ForkRules = ForkRules.ARTELA
     alloc: Mapping[bytes, int] = field(default_factory=lambda: MappingProxyType({}))
     """Balances in wei at genesis, by 20-byte address."""
 

@@ -13,14 +13,14 @@ from services.devchain.aspect.environment import BlockFacts, NodePanic, Transact
 from services.devchain.aspect.runtime import AspectRuntime
 from services.devchain.chain import blocks, rlp
 from services.devchain.chain.blocks import Block, Header, Receipt
-from services.devchain.chain.evm import REVERTED, BlockContext, Log
+from services.devchain.chain.evm import MAX_INIT_CODE_SIZE, REVERTED, BlockContext, Log
 from services.devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
 from services.devchain.chain.join_points import AspectRun
 from services.devchain.chain.mempool import Mempool
 from services.devchain.chain.state import World
 from services.devchain.chain.store import Store, encode_writes, state_digest
 from services.devchain.chain.transactions import AccessList, Transaction, TransactionRefused, decode, intrinsic_gas
-from services.devchain.config import ChainConfig
+from services.devchain.config import ChainConfig, ForkRules
 
 QUESTION_GAS_CAP: Final = 25_000_000
 """Most gas that `eth_call` and `eth_estimateGas` give; the node's default."""
@@ -202,7 +202,12 @@ class Chain:
                 "max fee per gas less than block base fee "
                 f"({transaction.fee_cap} < {base_fee}): insufficient fee: insufficient fee"
             )
-        intrinsic = intrinsic_gas(transaction.data, creates=transaction.to is None, access_list=transaction.access_list)
+        creates, rules = transaction.to is None, self.config.fork_rules
+        if creates and rules is ForkRules.CANCUN and len(transaction.data) > MAX_INIT_CODE_SIZE:
+            raise TransactionRefused(
+                f"max initcode size exceeded: code size {len(transaction.data)} limit {MAX_INIT_CODE_SIZE}"
+            )
+        intrinsic = intrinsic_gas(transaction.data, creates=creates, access_list=transaction.access_list, rules=rules)
         if transaction.gas < intrinsic:
             raise TransactionRefused(
                 f"failed to verify the fees: gas limit too low: {transaction.gas} (gas limit) < {intrinsic} "
@@ -365,7 +370,7 @@ class Chain:
             is_call=False,
         )
         try:
-            outcome = execute(world, self._runtime, block, message, self.config.min_gas_multiplier)
+            outcome = execute(world, self._runtime, block, message, self.config)
         except NodePanic:
             world.rollback_transaction(paid)
             world.end_transaction()
@@ -465,7 +470,7 @@ class Chain:
         )
         world.begin_transaction()
         try:
-            return execute(world, self._runtime, block, message, self.config.min_gas_multiplier)
+            return execute(world, self._runtime, block, message, self.config)
         finally:
             world.rollback_transaction()
             world.begin_transaction()

@@ -7,7 +7,7 @@ around calls, the context precompiles) comes in through `Hooks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Protocol, cast
@@ -16,6 +16,7 @@ from eth import constants as evm_constants
 from eth._utils.address import generate_contract_address
 from eth.exceptions import (
     FullStack,
+    Halt,
     InsufficientStack,
     InvalidJumpDestination,
     OutOfBoundsRead,
@@ -25,6 +26,9 @@ from eth.exceptions import (
     WriteProtection,
 )
 from eth.vm import opcode_values
+from eth.vm.forks.berlin.logic import selfdestruct_eip2929
+from eth.vm.forks.byzantium.opcodes import ensure_no_static
+from eth.vm.forks.cancun.computation import CANCUN_PRECOMPILES
 from eth.vm.forks.cancun.opcodes import CANCUN_OPCODES
 from eth.vm.forks.paris.opcodes import PARIS_OPCODES
 from eth.vm.forks.shanghai.computation import ShanghaiComputation
@@ -36,14 +40,19 @@ from eth_typing import Address
 from services.devchain.aspect.environment import NodePanic
 from services.devchain.chain import interpreter
 from services.devchain.chain.state import World
+from services.devchain.config import ForkRules
 
 MAX_CODE_SIZE: Final = 24_576
+MAX_INIT_CODE_SIZE: Final = 49_152
+"""EIP-3860's, where that is on."""
 CREATE_DATA_GAS: Final = 200
 CALL_DEPTH: Final = 1024
 CONTEXT_READ: Final = (0x64).to_bytes(20, "big")
 USER_OPERATION_SENDER: Final = (0x65).to_bytes(20, "big")
 CONTEXT_WRITE: Final = (0x66).to_bytes(20, "big")
 _CONTEXT_GAS: Final = 5000
+_COLD_ACCOUNT: Final = 2600
+_NEW_ACCOUNT: Final = 25_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +183,7 @@ class _Machine:
     world: World
     block: BlockContext
     hooks: Hooks
+    precompiles: Mapping[Any, Any]
     get_storage: Any = field(init=False)
     set_storage: Any = field(init=False)
     get_balance: Any = field(init=False)
@@ -211,7 +221,7 @@ class _Machine:
         self.execution_context = self.block  # for CHAINID
 
     def is_address_warm(self, address: bytes) -> bool:
-        return self.world.is_address_warm(address) or address in ArtelaComputation.get_precompiles()
+        return self.world.is_address_warm(address) or address in self.precompiles
 
     def get_transient_storage(self, address: bytes, slot: int) -> bytes:
         return self.world.get_transient_storage(address, slot).to_bytes(32, "big")
@@ -333,14 +343,6 @@ class ArtelaComputation(ShanghaiComputation):
         super(ShanghaiComputation, self).__init__(state, message, transaction_context)
 
     @classmethod
-    def validate_create_message(cls, message: Any) -> None:
-        """No limit on init code (EIP-3860 is off)."""
-
-    @classmethod
-    def consume_initcode_gas_cost(cls, computation: Any) -> None:
-        """Nor a price."""
-
-    @classmethod
     def validate_contract_code(cls, contract_code: bytes) -> None:
         if len(contract_code) > MAX_CODE_SIZE:
             raise NamedError("max code size exceeded")
@@ -402,6 +404,7 @@ class ArtelaComputation(ShanghaiComputation):
         address = message.storage_address
         state.hooks.enter(Frame(message.sender, address, message.value, message.code, message.gas))
         state.world.create_account(address)
+        state.world.mark_created(address)
         state.increment_nonce(address)
         if message.value:
             state.delta_balance(message.sender, -message.value)
@@ -443,6 +446,75 @@ class ArtelaComputation(ShanghaiComputation):
         machine.world.mark_destroyed(self.msg.storage_address)
 
 
+def _transfer_only(computation: Any) -> None:
+    """SELFDESTRUCT of EIP-6780 for a contract that is older than the transaction."""
+    machine, address = computation.state, computation.msg.storage_address
+    beneficiary = computation.stack_pop1_bytes().rjust(20, b"\0")[-20:]
+    if not machine.is_address_warm(beneficiary):
+        machine.mark_address_warm(beneficiary)
+        computation.consume_gas(_COLD_ACCOUNT, "SELFDESTRUCT")
+    balance = machine.get_balance(address)
+    if balance and machine.account_is_empty(beneficiary):
+        computation.consume_gas(_NEW_ACCOUNT, "SELFDESTRUCT")
+    machine.delta_balance(address, -balance)
+    machine.delta_balance(beneficiary, balance)
+    raise Halt("SELFDESTRUCT")
+
+
+@ensure_no_static
+def _selfdestruct(computation: Any) -> None:
+    if computation.state.world.is_created(computation.msg.storage_address):
+        selfdestruct_eip2929(computation)
+    else:
+        _transfer_only(computation)
+
+
+def _cancun_opcodes() -> dict[int, Any]:
+    table = dict(CANCUN_OPCODES)
+    table[opcode_values.SELFDESTRUCT] = as_opcode(logic_fn=_selfdestruct, mnemonic="SELFDESTRUCT", gas_cost=5000)
+    table[opcode_values.PREVRANDAO] = as_opcode(
+        logic_fn=lambda computation: computation.stack_push_int(0), mnemonic="PREVRANDAO", gas_cost=2
+    )
+    table[opcode_values.BLOBHASH] = as_opcode(logic_fn=_no_blob, mnemonic="BLOBHASH", gas_cost=3)
+    table[opcode_values.BLOBBASEFEE] = as_opcode(
+        logic_fn=lambda computation: computation.stack_push_int(1), mnemonic="BLOBBASEFEE", gas_cost=2
+    )
+    for opcode in (opcode_values.CREATE, opcode_values.CREATE2):
+        table[opcode] = _announcing(_limited(type(table[opcode])))()
+    table[opcode_values.CALL] = _announcing(type(table[opcode_values.CALL]))()
+    return table
+
+
+def _limited(kind: type[Any]) -> type[Any]:
+    """CREATE that fails for too much init code before it looks at anything else (EIP-3860)."""
+
+    class Limited(kind):  # type: ignore[misc]
+        def get_gas_cost(self, data: Any) -> int:
+            if data.memory_length > MAX_INIT_CODE_SIZE:
+                raise NamedError("max initcode size exceeded")
+            return int(super().get_gas_cost(data))
+
+    return Limited
+
+
+def _no_blob(computation: Any) -> None:
+    computation.stack_pop1_int()
+    computation.stack_push_int(0)
+
+
+class EthereumComputation(ArtelaComputation):
+    """Cancun as Ethereum has it; the coinbase is warmed by `Evm`."""
+
+    opcodes = _cancun_opcodes()
+    _precompiles = MappingProxyType(CANCUN_PRECOMPILES)
+
+
+_COMPUTATIONS: Final[dict[ForkRules, type[ArtelaComputation]]] = {
+    ForkRules.ARTELA: ArtelaComputation,
+    ForkRules.CANCUN: EthereumComputation,
+}
+
+
 def error_text(error: Any) -> str:
     """What go-ethereum calls this error."""
     if isinstance(error, AspectError | NamedError | InsufficientStack | FullStack):
@@ -474,8 +546,20 @@ _ERROR_TEXTS: Final = (
 class Evm:
     """Executes messages of one transaction on a world."""
 
-    def __init__(self, world: World, block: BlockContext, hooks: Hooks, *, origin: bytes, gas_price: int) -> None:
-        self._machine = _Machine(world, block, hooks)
+    def __init__(
+        self,
+        world: World,
+        block: BlockContext,
+        hooks: Hooks,
+        *,
+        origin: bytes,
+        gas_price: int,
+        rules: ForkRules = ForkRules.ARTELA,
+    ) -> None:
+        self._computation = _COMPUTATIONS[rules]
+        self._machine = _Machine(world, block, hooks, self._computation._precompiles)
+        if rules is ForkRules.CANCUN:  # EIP-3651
+            world.mark_address_warm(block.coinbase)
         self._context = _TransactionContext(gas_price=gas_price, origin=cast(Address, origin))
 
     def call(self, *, sender: bytes, to: bytes, value: int, data: bytes, gas: int) -> Execution:
@@ -484,7 +568,7 @@ class Evm:
         if value and world.get_balance(sender) < value:
             return Execution(b"", gas, "insufficient balance for transfer")
         message = _message(gas=gas, to=to, sender=sender, value=value, data=data, code=world.get_code(to))
-        return self._outcome(ArtelaComputation.apply_message(self._machine, message, self._context))
+        return self._outcome(self._computation.apply_message(self._machine, message, self._context))
 
     def static_call(self, *, sender: bytes, to: bytes, data: bytes, gas: int) -> Execution:
         """A STATICCALL out of nowhere: what an Aspect may do."""
@@ -492,7 +576,7 @@ class Evm:
         message = _message(
             gas=gas, to=to, sender=sender, value=0, data=data, code=code, should_transfer_value=False, is_static=True
         )
-        return self._outcome(ArtelaComputation.apply_message(self._machine, message, self._context))
+        return self._outcome(self._computation.apply_message(self._machine, message, self._context))
 
     def create(self, *, sender: bytes, nonce: int, value: int, code: bytes, gas: int) -> Execution:
         """The creation that a transaction without `to` makes; `nonce` is the transaction's."""
@@ -512,7 +596,7 @@ class Evm:
             code=code,
             create_address=address,
         )
-        return self._outcome(ArtelaComputation.apply_create_message(self._machine, message, self._context), address)
+        return self._outcome(self._computation.apply_create_message(self._machine, message, self._context), address)
 
     def _outcome(self, computation: Any, contract: bytes | None = None) -> Execution:
         error = computation._error

@@ -13,6 +13,7 @@ from services.devchain.chain.join_points import AspectRun, TransactionAspects, l
 from services.devchain.chain.state import World
 from services.devchain.chain.system_contract import SYSTEM_CONTRACT, SystemContract, is_deploy
 from services.devchain.chain.transactions import intrinsic_gas
+from services.devchain.config import ChainConfig
 
 
 class IntrinsicGasTooLow(Exception):
@@ -74,21 +75,23 @@ class _Done:
 
 
 def execute(
-    world: World, runtime: AspectRuntime, block: BlockSoFar, message: ChainMessage, min_gas_multiplier: Fraction
+    world: World, runtime: AspectRuntime, block: BlockSoFar, message: ChainMessage, config: ChainConfig
 ) -> Outcome:
     """Run a message on the world. Raises IntrinsicGasTooLow, NodePanic.
 
     The caller has begun a transaction on the world and decides, by `error`, whether to roll it back.
     """
     facts = message.facts
-    intrinsic = intrinsic_gas(facts.data, creates=facts.to is None, access_list=facts.access_list)
+    intrinsic = intrinsic_gas(
+        facts.data, creates=facts.to is None, access_list=facts.access_list, rules=config.fork_rules
+    )
     intrinsic += message.extra_intrinsic
     if message.gas < intrinsic:
         raise IntrinsicGasTooLow
     _warm_up(world, facts)
 
     def make_evm(hooks: TransactionAspects) -> Evm:
-        return Evm(world, block.context, hooks, origin=facts.sender, gas_price=message.price)
+        return Evm(world, block.context, hooks, origin=facts.sender, gas_price=message.price, rules=config.fork_rules)
 
     aspects = TransactionAspects(
         world, runtime, block.context.chain_id, block.facts, facts, message.gas, message.is_call, make_evm
@@ -102,7 +105,7 @@ def execute(
         done = _Done(made.output, made.gas_left, made.error, made.logs, made.refund)
     else:
         done = _call(aspects, block, message, facts.to, gas)
-    return _settle(message, intrinsic, done, aspects, min_gas_multiplier)
+    return _settle(message, intrinsic, done, aspects, config.min_gas_multiplier)
 
 
 def _call(aspects: TransactionAspects, block: BlockSoFar, message: ChainMessage, to: bytes, gas: int) -> _Done:

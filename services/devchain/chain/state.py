@@ -81,6 +81,7 @@ class World:
         self._warm_addresses: dict[bytes, bool] = {}
         self._warm_slots: dict[tuple[bytes, int], bool] = {}
         self._transient: dict[tuple[bytes, int], int] = {}
+        self._created: dict[bytes, bool] = {}
         self._destroyed: dict[bytes, bool] = {}
         # per block: what stood in the store before
         self._account_base: dict[bytes, Account] = {}
@@ -160,6 +161,14 @@ class World:
         account = self.get_account(address)
         generation = account.generation + 1 if account.exists else account.generation
         self._put_account(address, Account(balance=account.balance, exists=True, generation=generation))
+
+    def mark_created(self, address: bytes) -> None:
+        """By an instruction or a transaction that creates contracts; EIP-6780 asks."""
+        self._set(self._created, address, True)
+
+    def is_created(self, address: bytes) -> bool:
+        """Whether the contract is of this transaction."""
+        return self._created.get(address, False)
 
     def mark_destroyed(self, address: bytes) -> None:
         self._set(self._destroyed, address, True)
@@ -256,6 +265,7 @@ class World:
         self._warm_addresses.clear()
         self._warm_slots.clear()
         self._transient.clear()
+        self._created.clear()
         self._destroyed.clear()
 
     def rollback_transaction(self, snapshot: Snapshot = 0) -> None:

@@ -9,6 +9,7 @@ import coincurve
 from eth_hash.auto import keccak
 
 from services.devchain.chain import rlp
+from services.devchain.config import ForkRules
 
 AccessList = tuple[tuple[bytes, tuple[bytes, ...]], ...]
 
@@ -220,9 +221,11 @@ def _access_list(item: rlp.Item) -> AccessList:
     return tuple(entries)
 
 
-def intrinsic_gas(data: bytes, *, creates: bool, access_list: AccessList) -> int:
-    """Gas before the first instruction: Homestead and Istanbul rules, no charge for init code words (EIP-3860 is off)."""
+def intrinsic_gas(data: bytes, *, creates: bool, access_list: AccessList, rules: ForkRules = ForkRules.ARTELA) -> int:
+    """Gas before the first instruction: Homestead, Istanbul and Berlin rules; EIP-3860's words of init code only where it is on."""
     zeros = data.count(0)
     gas = 53_000 if creates else 21_000
     gas += 4 * zeros + 16 * (len(data) - zeros)
+    if creates and rules is ForkRules.CANCUN:
+        gas += 2 * ((len(data) + 31) // 32)
     return gas + 2400 * len(access_list) + 1900 * sum(len(keys) for _, keys in access_list)
