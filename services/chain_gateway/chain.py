@@ -118,21 +118,27 @@ class NonceRefused(LinkLearnerError):
 
 
 class _Provider(AsyncHTTPProvider):
-    """web3's, without its silent retries (the outbox decides what is repeated), and with our request id as an HTTP header."""
+    """web3's, with a session of our own and our request id as an HTTP header.
+
+    web3's session cache sits behind a thread lock that a cancelled call can leave locked for ever (its `async_lock`), and opens a
+    connection for every request. Its silent retries go, too: the outbox decides what is repeated.
+    """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        super().__init__(
-            URI(url),
-            request_kwargs={"timeout": aiohttp.ClientTimeout(total=timeout_s)},
-            exception_retry_configuration=None,
-        )
+        super().__init__(URI(url), exception_retry_configuration=None)
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s))
 
-    def get_request_kwargs(self) -> dict[str, Any]:
-        given: dict[str, Any] = dict(super().get_request_kwargs())
+    async def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
+        headers = {"Content-Type": "application/json"}
         request = structlog.contextvars.get_contextvars().get("request")
         if request is not None:
-            given["headers"] = {**given["headers"], "X-Request-Id": str(request)}
-        return given
+            headers["X-Request-Id"] = str(request)
+        async with self._session.post(str(self.endpoint_uri), data=request_data, headers=headers) as response:
+            response.raise_for_status()
+            return await response.read()
+
+    async def disconnect(self) -> None:
+        await self._session.close()
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         response = await super().make_request(method, params)

@@ -212,6 +212,8 @@ class EventIndex:
                 yield error.message
             else:
                 yield ""
+            # not asyncio.wait_for: in Python 3.11 it loses a cancellation that comes together with the poke
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._poke.wait(), poll_s)
+                async with asyncio.timeout(poll_s):
+                    await self._poke.wait()
             self._poke.clear()

@@ -193,3 +193,16 @@ async def test_custom_errors_of_every_contract_are_decoded(world: World) -> None
         with pytest.raises(Refused) as refused:
             await chain.call(world.deployment.token, TOKEN.encode_call("transfer", TARGET, 5))
         assert (refused.value.reason, refused.value.facts["needed"]) == ("ERC20InsufficientBalance", "5")
+
+
+async def test_calls_that_are_cancelled_leave_the_others_alone(chain: Chain) -> None:
+    """web3's own session cache would stay locked for ever."""
+    for rest in range(40):
+        calls = [asyncio.create_task(chain.head_number()) for _ in range(8)]
+        for _ in range(rest % 5):
+            await asyncio.sleep(0)
+        for call in calls[::2]:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    async with asyncio.timeout(5):
+        assert await chain.head_number() == 0

@@ -377,3 +377,22 @@ async def test_request_ids_have_1_to_128_characters(world: World, length: int, t
         else:
             with pytest.raises(InvalidInput, match="128"):
                 await asked
+
+
+async def test_following_ends_when_it_is_cancelled_even_as_it_is_poked(world: World) -> None:
+    async with world.gateway() as gateway:
+        events = gateway.ledger.events
+
+        async def follow() -> None:
+            async for _ in events.follow(0.05):
+                pass
+
+        for delay in range(30):
+            following = asyncio.create_task(follow())
+            await asyncio.sleep(0.002 * (delay % 10))
+            events.poke()
+            await asyncio.sleep(0)
+            following.cancel()
+            async with asyncio.timeout(5):
+                await asyncio.gather(following, return_exceptions=True)
+            assert following.cancelled()
