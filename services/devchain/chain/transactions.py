@@ -83,6 +83,7 @@ def _legacy(raw: bytes, chain_id: int) -> Transaction:
     fields = _fields(raw, 9, "types.LegacyTx")
     nonce, price, gas, to, value, data, v, r, s = fields
     number_v = _uint(v, 32)
+    _refuse_unsigned(number_v, r, s)
     body = [nonce, price, gas, to, value, data]
     if number_v in (27, 28):
         signed_for, parity = None, number_v - 27
@@ -125,6 +126,7 @@ def _typed(raw: bytes, chain_id: int) -> Transaction:
     else:
         fields = _fields(raw[1:], 12, "types.DynamicFeeTx")
         signed_for, nonce, tip, cap, gas, to, value, data, accesses, v, r, s = fields
+    _refuse_unsigned(_uint(v, 32), r, s)
     _check_chain(_uint(signed_for, 32), chain_id)
     unsigned = raw[:1] + rlp.encode(fields[:-3])
     unsigned_hash = keccak(unsigned)
@@ -149,6 +151,13 @@ def _typed(raw: bytes, chain_id: int) -> Transaction:
         unsigned_hash=unsigned_hash,
         sender=_recover(unsigned_hash, parity, _uint(r, 32), _uint(s, 32)),
     )
+
+
+def _refuse_unsigned(v: int, r: rlp.Item, s: rlp.Item) -> None:
+    if v == 0 and not r and not s:
+        raise TransactionRefused(
+            "not supported: without a signature a transaction asks a verifier Aspect for its sender"
+        )
 
 
 def _check_chain(signed_for: int | None, chain_id: int) -> None:
