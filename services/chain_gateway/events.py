@@ -175,15 +175,6 @@ class EventIndex:
         ).fetchall()
         return [self._event(*row) for row in rows]
 
-    def newest(self, name: str, task: int) -> Event | None:
-        """The last event of that name."""
-        row = self._connection.execute(
-            "SELECT block, position, transaction_hash, topics, data FROM event WHERE name = ? AND task = ? "
-            "ORDER BY block DESC, position DESC LIMIT 1",
-            (name, task.to_bytes(32, "big")),
-        ).fetchone()
-        return None if row is None else self._event(*row)
-
     def _event(self, block: int, position: int, transaction: bytes, topics: bytes, data: bytes) -> Event:
         words = [topics[start : start + 32] for start in range(0, len(topics), 32)]
         decoded = self._interface.decode_log(words, data)

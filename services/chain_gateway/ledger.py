@@ -73,7 +73,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class RoundStatus:
-    """Where the open round stands; stakes in units, first_update_s Unix seconds or 0."""
+    """Where the open round stands; stakes in units, times in Unix seconds. first_update_s: 0 while there is none; opened_s: 0 after it."""
 
     round: int
     accepted: int
@@ -81,6 +81,7 @@ class RoundStatus:
     eligible: int
     merged_groups: int
     first_update_s: int
+    opened_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,7 @@ class Ledger:
                 status["eligible"],
                 status["merged"],
                 status["firstAt"],
+                status["openedAt"],
             ),
         )
 
@@ -509,6 +511,19 @@ class Ledger:
         """The transaction that hands in these updates, whatever they are."""
         data = POOL.encode_call("settle", task, number, group, [astuple(update) for update in updates])
         return Call(self.deployment.pool, data)
+
+    async def drop(self, request_id: str, account: bytes, task: int, number: int) -> Mined:
+        """Gives up a round that nobody settled in time. Raises Refused: WrongRound, NotYetDroppable, RoundSettling."""
+
+        async def prepare() -> Call:
+            if await self._merged(task, number) is None:
+                raise await self._wrong_round(task, number)
+            return Call(self.deployment.pool, POOL.encode_call("drop", task))
+
+        contents = task.to_bytes(8, "big") + number.to_bytes(8, "big")
+        outcome = await self._send(request_id, account, "drop", contents, prepare)
+        self.events.poke()
+        return _mined(outcome)
 
     async def lock(self, request_id: str, account: bytes, task: int, units: int) -> tuple[Mined, StakeStatus]:
         """The pool needs no approval to lock its caller's $LL."""

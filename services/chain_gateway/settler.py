@@ -3,6 +3,8 @@
 The accounts that took part in a round settle it, in an order that everybody computes alike and that changes from round to round. The first
 one goes at once, each further one a turn later, and only if the round is still open then: so the next one steps in where a gateway is gone,
 and gas is wasted only in a race. Who comes too late learns it from asking the chain, not from a failed transaction.
+
+A round that can never be settled, or in which nobody may take part, is dropped when its terms allow it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ IDLE_S: Final = 5.0
 """A look at the clock of a round that is collecting at least so often, though nothing happens on the chain."""
 QUIET_S: Final = 60.0
 """The same while there is nothing to settle; an update wakes us."""
+TOO_LARGE: Final = ("GasLimitTooHigh", "TransactionTooLarge")
+"""No block will ever hold this round's settlement."""
 RETRY_S: Final = 2.0
 
 log = structlog.get_logger()
@@ -37,7 +41,7 @@ class AutoSettler:
         self._ledger = ledger
         self._turn_s = turn_s
         self._clock = clock
-        self._seen_since: dict[tuple[int, int], float] = {}
+        self._over_since: dict[tuple[int, int], float] = {}
 
     async def run(self) -> None:
         """For ever."""
@@ -52,24 +56,29 @@ class AutoSettler:
             await self._ledger.events.wait(generation, pause)
 
     async def _consider(self, number: int) -> float:
-        """Settles the open round if it is over and it is our turn. Returns in how many seconds to look again at the latest."""
-        if not self._is_collecting(number):
-            return QUIET_S
+        """Ends the open round if it is over and it is our turn. Returns in how many seconds to look again at the latest."""
         task = await self._ledger.task(number)
         now = self._clock()
         status, terms = task.round, task.terms
-        if not task.version or not status.accepted:
+        if not task.version:
             return QUIET_S
+        droppable_in = (status.first_update_s or status.opened_s) + terms.drop_seconds - now
+        if not status.accepted:
+            # Without stake that counts no update can come. Whoever locked some meanwhile waits for the next round.
+            return await self._drop(task, droppable_in) if not status.eligible else QUIET_S
         if not may_settle(status.accepted, terms.quorum, status.first_update_s, terms.round_seconds, int(now)):
             return min(IDLE_S, max(status.first_update_s + terms.round_seconds - now, 0.05))
-        since = self._seen_since.setdefault((number, status.round), now)
-        turn, account = self._turn(task)
-        wait = since + turn * self._turn_s - now
+        wait, account = self._turn(task, now)
         if wait > 0:
             return wait
         with of_round(number, status.round):
-            await self._settle(number, status.round, account)
-        self._seen_since.pop((number, status.round), None)
+            try:
+                await self._settle(number, status.round, account)
+            except Refused as refused:
+                if refused.reason not in TOO_LARGE or status.merged_groups:
+                    raise
+                log.warning("round_too_large", task=number, round=status.round, detail=refused.message)
+                return await self._drop(task, droppable_in)
         return 0.0
 
     async def _settle(self, number: int, round: int, account: bytes) -> None:
@@ -90,18 +99,26 @@ class AutoSettler:
                 account="0x" + account.hex(),
             )
 
-    def _is_collecting(self, number: int) -> bool:
-        """Whether an update was accepted in a round that is not over, as far as is known; costs no question to the chain."""
-        accepted = self._ledger.events.newest("UpdateAccepted", number)
-        over = [self._ledger.events.newest(name, number) for name in ("ModelUpdated", "RoundDropped")]
-        return accepted is not None and all(e is None or e.values["round"] < accepted.values["round"] for e in over)
+    async def _drop(self, task: Task, droppable_in: float) -> float:
+        """Gives up a round that cannot go on, when its time has come."""
+        wait, account = self._turn(task, self._clock())
+        if droppable_in > 0 or wait > 0:
+            return min(QUIET_S, max(droppable_in, wait, 0.05))
+        number = task.round.round
+        with of_round(task.task, number):
+            await self._ledger.drop(f"auto/{task.task}/{number}/{account.hex()}/drop", account, task.task, number)
+            log.info("round_dropped", task=task.task, round=number, account="0x" + account.hex())
+        return 0.0
 
-    def _turn(self, task: Task) -> tuple[int, bytes]:
-        """Which of our accounts comes first in this round, and how many others come before it. Strangers come after all who took part."""
+    def _turn(self, task: Task, now: float) -> tuple[float, bytes]:
+        """In how many seconds we may end this round, and by which account. Strangers come after all who took part."""
         accepted = self._ledger.events.find("UpdateAccepted", task.task, second=task.round.round)
         seed = task.task.to_bytes(8, "big") + task.round.round.to_bytes(8, "big")
         order = sorted((event.values["contributor"] for event in accepted), key=lambda who: keccak(seed + who))
-        ours = [
+        turn, account = min(
             (order.index(account) if account in order else len(order), account) for account in self._ledger.accounts
-        ]
-        return min(ours)
+        )
+        key = (task.task, task.round.round)
+        if key not in self._over_since:
+            self._over_since = {k: since for k, since in self._over_since.items() if k[0] != task.task} | {key: now}
+        return self._over_since[key] + turn * self._turn_s - now, account

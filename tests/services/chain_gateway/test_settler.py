@@ -2,11 +2,20 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 
-from conftest import ROUND_SECONDS, World
+import pytest
+from conftest import HURRY, ROUND_SECONDS, World, keystore_of, small_task
 
+from linklearner.domain.errors import Refused
+from services.chain_gateway.chain import Chain
+from services.chain_gateway.config import Config
+from services.chain_gateway.deploy import Plan, deploy
+from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.gateway import Gateway
+from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.settler import AutoSettler
+from services.devchain import Devchain
 
 
 async def gateways(stack: AsyncExitStack, world: World) -> list[Gateway]:
@@ -57,7 +66,7 @@ async def test_the_next_gateway_settles_when_the_first_is_gone(world: World) -> 
         task = await served[0].ledger.task(1)
         for gateway in served:
             await gateway.ledger.events.sync()
-        turns = {AutoSettler(gateway.ledger)._turn(task)[0]: gateway for gateway in served}
+        turns = {round(AutoSettler(gateway.ledger, turn_s=1.0)._turn(task, 0.0)[0]): gateway for gateway in served}
         assert sorted(turns) == [0, 1, 2]  # everybody computes the same order; who took no part comes last
         assert turns[2] is served[2]
         later = asyncio.create_task(AutoSettler(turns[1].ledger, turn_s=0.5).run())  # the one before it is gone
@@ -99,3 +108,67 @@ async def test_one_gateway_that_settles_by_itself_needs_no_asking(world: World) 
                     f"u{version}-{who}", world.accounts[who], world.update(version, seed=who)
                 )
             await until_version(gateway, version + 1, within_s=30)
+
+
+async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_come(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+
+        async def too_large(*arguments: object) -> None:
+            raise Refused("no block holds it", reason="GasLimitTooHigh")
+
+        monkeypatch.setattr(ledger, "settle", too_large)
+        for who in (0, 1):
+            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+        task = await ledger.task(1)
+        times = [task.round.first_update_s + world.task.terms.drop_seconds - 2.0]
+        settler = asyncio.create_task(AutoSettler(ledger, turn_s=0.0, clock=lambda: times[-1]).run())
+        await asyncio.sleep(0.5)
+        assert (await ledger.round(1, 0)).round == 1  # not before its time
+        times.append(times[-1] + 3.0)
+        await world.devchain.thread.run(world.devchain.chain.increase_time, world.task.terms.drop_seconds + 1)
+        await ledger.unlock("an event wakes the settler", world.accounts[2], 1, 1)
+        async with asyncio.timeout(20):
+            while not (await ledger.round(1, 1)).dropped:
+                await asyncio.sleep(0.05)
+        dropped = await ledger.round(1, 1)
+        assert (dropped.version, dropped.base_version, len(dropped.contributions)) == (None, 1, 2)
+        assert {one.paid for one in dropped.contributions} == {None}
+        settler.cancel()
+
+
+async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
+    tmp_path: Path, devchain: Devchain
+) -> None:
+    """Somebody locks only after the first round has opened without any stake: without an end of that round it would never count."""
+    keys = tmp_path / "keys"
+    password = Keystore.new_password(keys / "password")
+    late = Keystore.create(keys, password, random_password=True)
+    async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+        await deploy(
+            chain,
+            keystore_of(devchain, 0),
+            tmp_path / "deploy.sqlite",
+            Plan(task=small_task(), contributors=[late]),
+            deployment_path=tmp_path / "deployment.json",
+        )
+    config = Config(
+        rpc_url=devchain.url, deployment=tmp_path / "deployment.json", keystore=keys, password_file=keys / "password",
+        outbox=tmp_path / "outbox.sqlite", listen="127.0.0.1:0", auto_settle=False,
+    )  # fmt: skip
+    async with Gateway.start(config, patience=HURRY) as gateway:
+        ledger = gateway.ledger
+        task = await ledger.task(1)
+        assert (task.round.round, task.round.eligible) == (1, 0)
+        drop_seconds = task.terms.drop_seconds
+        await devchain.thread.run(devchain.chain.increase_time, drop_seconds + 1)
+        await ledger.lock("late", late, 1, 500)
+        settler = AutoSettler(ledger, turn_s=0.0, clock=lambda: task.round.opened_s + drop_seconds - 1.0)
+        assert 0 < await settler._consider(1) <= 1.0
+        assert (await ledger.task(1)).round.round == 1
+        settler = AutoSettler(ledger, turn_s=0.0, clock=lambda: task.round.opened_s + drop_seconds + 1.0)
+        await settler._consider(1)
+        task = await ledger.task(1)
+        assert (task.round.round, task.round.eligible) == (2, 500)
