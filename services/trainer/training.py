@@ -51,8 +51,8 @@ def train(
     """The delta, (N,) float64 in real units, of `recipe.step_count` Adam steps from `base` on `samples`.
 
     base: (N,) float32. seed: any integers >= 0; the same ones give the same delta on the same machine. progress: told (step, mean
-    cross-entropy in nats since it was last told); what it raises ends the training. Raises NotFinite if the loss or a weight leaves
-    the finite numbers, InvalidInput for samples that do not fit the model.
+    cross-entropy in nats since it was last told); what it raises ends the training. Raises NotFinite if the loss leaves the finite
+    numbers (the delta is checked where it is quantised), InvalidInput for samples that do not fit the model.
     """
     samples.check(spec.layers[0], spec.layers[-1])
     if not len(samples):
@@ -86,10 +86,7 @@ def train(
                 raise NotFinite(f"the loss is {total} at step {step}: lower the learning rate or scale the inputs")
             progress(step, total / (step - told))
             told, total = step, 0.0
-    trained = flat.detach().numpy().astype(np.float64)
-    if not np.isfinite(trained).all():
-        raise NotFinite(f"{int((~np.isfinite(trained)).sum())} weights are NaN or infinite after training")
-    return trained - base.astype(np.float64)
+    return flat.detach().numpy().astype(np.float64) - base.astype(np.float64)
 
 
 def logits(spec: ModelSpec, weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:

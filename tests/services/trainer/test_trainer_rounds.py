@@ -150,8 +150,9 @@ async def test_one_round_at_a_time(chain: InMemoryChain, connect: Connect) -> No
         while not chain.submissions:
             await asyncio.sleep(0.01)
         assert (await stub.GetTrainer(pb.GetTrainerRequest())).busy
-        with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "Exhausted"):
-            await train(stub, "two")
+        async with asyncio.timeout(20):
+            with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "Exhausted"):
+                await train(stub, "two")
         chain.hold.set()
         await first
         assert not (await stub.GetTrainer(pb.GetTrainerRequest())).busy
@@ -281,7 +282,7 @@ async def test_nothing_is_carried_over_to_another_chain(
 async def test_a_caller_who_leaves_stops_the_training_and_changes_nothing(
     chain: InMemoryChain, connect: Connect
 ) -> None:
-    async with connect(steps=1_000_000) as stub:
+    async with connect(steps=100_000) as stub:
         call = stub.TrainRound(pb.TrainRoundRequest(request_id="one"))
         await call.read()
         call.cancel()
