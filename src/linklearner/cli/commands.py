@@ -149,10 +149,7 @@ def balance(
     """$LL, stake and gas money of every account of a gateway, or of one."""
 
     async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> list[dict[str, Any]]:
-        if account:
-            accounts = [_address(account)]
-        else:
-            accounts = list((await stub.ListAccounts(gateway.ListAccountsRequest())).accounts)
+        accounts = [_address(account)] if account else (await stub.ListAccounts(gateway.ListAccountsRequest())).accounts
         rows = []
         for one in accounts:
             found = await stub.GetBalance(gateway.GetBalanceRequest(account=one, task=_task(task)))
