@@ -1,11 +1,15 @@
-"""Shows that the guards are guarded: removes one at a time from the contracts or the Aspect, rebuilds, and expects its test to fail.
+"""Shows that the guards are guarded: switches one off at a time in the contracts or the Aspect and expects its test to fail.
 
 `python -m tests.mutations [words]` (needs Node and installed tools/node_modules; some minutes for all). Not part of `make test`.
+
+Aspect mutants are built one by one. The contracts take longer to compile, so one build holds all of theirs: each is switched on by the
+value of an immutable, which is patched in the creation code.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -23,11 +27,16 @@ ROOT = Path(__file__).parents[2]
 POOL, TOKEN = "contracts/TrainingPool.sol", "contracts/LinkLearnerToken.sol"
 ASPECT = "aspects/aggregator/"
 TESTS = ("tests/contracts/test_training_pool.py", "tests/aspects/test_aggregator.py", "tests/aspects/test_attacks.py")
+# Stands for the number of the mutant that is switched on.
+MAGIC = bytes.fromhex("6d7574616e74206e756d626572206f6620746865206c696e6b6c6561726e6572")
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`old` stands once in `file`; without it (with `new` instead) the tests selected by `test` must fail."""
+    """With `new` instead of `old` (its first occurrence left in `file`), the tests selected by `test` must fail.
+
+    In contracts `ON` in `new` stands for: this mutant is switched on.
+    """
 
     file: str
     old: str
@@ -37,18 +46,28 @@ class Mutant:
 
 def guard(file: str, condition: str, test: str) -> Mutant:
     """The guard `if (condition)` never fires."""
-    return Mutant(file, f"if ({condition})", f"if (false && ({condition}))", test)
+    switch = "!(ON)" if file.endswith(".sol") else "false"
+    return Mutant(file, f"if ({condition})", f"if ({switch} && ({condition}))", test)
 
 
-POOL_MUTANTS = [
-    Mutant(POOL, "if (msg.sender != owner) revert NotOwner(msg.sender);", "", "only_the_owner or named_once"),
-    Mutant(POOL, "if (msg.sender != tx.origin) revert NotDirect(msg.sender, tx.origin);", "", "caught_refusal"),
-    Mutant(
-        POOL, "return account == owner;", "return account == owner || account != address(0);", "stranger_cannot_bind"
-    ),
+def statement(file: str, text: str, test: str) -> Mutant:
+    """The statement is not executed."""
+    return Mutant(file, text, f"if (!(ON)) {{ {text} }}", test)
+
+
+def expression(file: str, old: str, new: str, test: str) -> Mutant:
+    """The expression has another value."""
+    return Mutant(file, old, f"((ON) ? {new} : {old})", test)
+
+
+CONTRACT_MUTANTS = [
+    guard(POOL, "msg.sender != owner", "only_the_owner or named_once"),
+    guard(POOL, "msg.sender != tx.origin", "caught_refusal"),
+    expression(POOL, "account == owner", "account != address(0)", "stranger_cannot_bind"),
     guard(POOL, "aspect != address(0)", "named_once"),
     guard(POOL, "aspect == address(0)", "without_a_named"),
     guard(POOL, "task != nextTask", "numbered_in_order"),
+    guard(POOL, "task == 0 || task >= nextTask", "does_not_exist"),
     guard(POOL, "terms.rule != RULE_MEAN", "terms_hold"),
     guard(POOL, "terms.quorum == 0 || terms.quorum > terms.maxUpdates", "terms_hold"),
     guard(POOL, "terms.maxUpdates > MAX_UPDATES", "terms_hold"),
@@ -57,33 +76,40 @@ POOL_MUTANTS = [
     guard(POOL, "terms.settlerBps > BPS", "terms_hold"),
     guard(POOL, "terms.reward > MAX_REWARD", "terms_hold"),
     guard(POOL, "current.version != 0", "speaks_first"),
-    Mutant(
-        POOL,
-        "units > MAX_ELIGIBLE || current.eligible + t.joining + units > MAX_ELIGIBLE",
-        "false && units == 1",
-        "stake_holds",
-    ),
-    Mutant(POOL, "stake.fresh = (stake.round == current.round ? stake.fresh : 0) + units;", "", "no_influence_in_it"),
+    guard(POOL, "units == 0", "stake_holds"),  # lock
+    guard(POOL, "units == 0", "stake_holds or second_unlock"),  # unlock
+    guard(POOL, "units > MAX_ELIGIBLE || current.eligible + t.joining + units > MAX_ELIGIBLE", "stake_holds"),
+    statement(POOL, "stake.fresh = (stake.round == current.round ? stake.fresh : 0) + units;", "no_influence_in_it"),
     guard(POOL, "units > stake.amount", "stake_holds"),
-    Mutant(POOL, "unlocking.round < current.round ||", "unlocking.round <= current.round ||", "leave_during"),
-    Mutant(POOL, "t.leaving += units - fromFresh;", "", "leaves_after"),
-    Mutant(POOL, "t.joining -= fromFresh;", "", "leave_at_once"),
+    expression(POOL, "unlocking.round < current.round", "unlocking.round <= current.round", "leave_during"),
+    statement(POOL, "t.leaving += units - fromFresh;", "leaves_after"),
+    statement(POOL, "t.joining -= fromFresh;", "leave_at_once"),
+    guard(POOL, "current.merged != 0", "being_settled"),  # submit
+    guard(POOL, "current.merged != 0", "half_settled"),  # drop
+    guard(POOL, "current.version == 0", "speaks_first"),  # submit
+    guard(POOL, "current.version == 0", "no_round_to_drop"),  # drop
     guard(POOL, "current.accepted >= t.terms.maxUpdates", "full_round"),
     guard(POOL, "stake.submitted == round", "one_update or replayed"),
     guard(POOL, "counting < minStake", "too_little_stake"),
     guard(POOL, "actual != digest", "digest_is_the or verdict_of_one"),
-    Mutant(POOL, "round != current.round || current.version == 0", "false && (round != current.round)", "speaks_first"),
-    Mutant(POOL, "current.accepted < t.terms.quorum && block", "false && block", "quorum"),
+    guard(POOL, "round != current.round || current.version == 0", "speaks_first"),
+    Mutant(
+        POOL,
+        "if (current.accepted == 0) revert NoUpdates(round);",
+        "if (!(ON) && current.accepted == 0) revert NoUpdates(round);",
+        "speaks_first",
+    ),
+    expression(POOL, "current.accepted < t.terms.quorum", "false", "quorum"),
     guard(POOL, "group != current.merged", "speaks_first"),
     guard(POOL, "update.digests[group] != actual", "omit_reorder"),
     guard(POOL, "running != t.running", "omit_reorder"),
     guard(POOL, "block.timestamp < droppableAt", "dropped"),
-    Mutant(POOL, "present > eligible / 4 ? present : eligible / 4", "present", "lone_update"),
-    Mutant(POOL, "uint256 shared = terms.reward - fee;", "uint256 shared = terms.reward;", "never_mints or pays_by"),
-    Mutant(POOL, "if (t.saturated != 0) t.saturated = 0;", "", "saturated"),
-    Mutant(POOL, "if (saturated != 0) t.saturated += saturated;", "", "saturated"),
-    Mutant(TOKEN, "if (msg.sender != pool) revert NotThePool(msg.sender);", "", "but_the_pool_mints"),
-    Mutant(TOKEN, "spender == pool ?", "spender == pool || true ?", "without_approval or genesis"),
+    expression(POOL, "present > eligible / 4", "true", "lone_update"),
+    expression(POOL, "terms.reward - fee", "terms.reward", "never_mints or pays_by"),
+    statement(POOL, "if (t.saturated != 0) t.saturated = 0;", "saturated"),
+    statement(POOL, "if (saturated != 0) t.saturated += saturated;", "saturated"),
+    guard(TOKEN, "msg.sender != pool", "but_the_pool_mints"),
+    expression(TOKEN, "spender == pool", "true", "without_approval or genesis"),
 ]
 
 ASPECT_MUTANTS = [
@@ -162,45 +188,16 @@ ASPECT_MUTANTS = [
     Mutant(ASPECT + "merge.ts", "if (beyond >> 16 == 0)", "if (true)", "saturated"),
 ]
 
-# Guards whose condition stands more than once: named by what follows.
-SPELLED_OUT = [
-    Mutant(
-        POOL,
-        "if (current.merged != 0) revert RoundSettling(current.round, current.merged);\n        if (current.accepted",
-        "if (current.accepted",
-        "being_settled",
-    ),
-    Mutant(
-        POOL,
-        "if (current.merged != 0) revert RoundSettling(current.round, current.merged);\n        uint256 droppable",
-        "uint256 droppable",
-        "half_settled",
-    ),
-    Mutant(POOL, "if (current.accepted == 0) revert NoUpdates(round);", "", "speaks_first"),
-    Mutant(
-        POOL,
-        "if (current.version == 0) revert TaskNotReady(task);\n        if (current.merged != 0) revert RoundSettling("
-        "current.round, current.merged);\n        if",
-        "if (current.merged != 0) revert RoundSettling(current.round, current.merged);\n        if",
-        "speaks_first",
-    ),
-    Mutant(
-        POOL,
-        "if (current.version == 0) revert TaskNotReady(task);\n        if (current.merged != 0) revert RoundSettling("
-        "current.round, current.merged);\n        uint256",
-        "if (current.merged != 0) revert RoundSettling(current.round, current.merged);\n        uint256",
-        "no_round_to_drop",
-    ),
-]
 
-
-def all_mutants() -> Iterator[Mutant]:
-    yield from ASPECT_MUTANTS + POOL_MUTANTS + SPELLED_OUT
+def changed(text: str, mutant: Mutant, switch: str = "") -> str:
+    if mutant.old not in text:
+        raise SystemExit(f"{mutant.file} does not hold: {mutant.old}")
+    return text.replace(mutant.old, mutant.new.replace("ON", switch), 1)
 
 
 @contextmanager
-def mutated(mutant: Mutant) -> Iterator[Path]:
-    """A folder of artifacts built from the mutated sources."""
+def sources() -> Iterator[Path]:
+    """A copy of all sources, with the artifacts that belong to them in `artifacts`."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         for name in ("contracts", "aspects"):
@@ -210,23 +207,21 @@ def mutated(mutant: Mutant) -> Iterator[Path]:
             shutil.copy(script, tree / "tools")
         for name in ("package.json", "package-lock.json", "node_modules"):
             (tree / "tools" / name).symlink_to(ROOT / "tools" / name)
-        text = (tree / mutant.file).read_text()
-        if text.count(mutant.old) != 1:
-            raise SystemExit(f"{mutant.file}: stands {text.count(mutant.old)} times: {mutant.old}")
-        (tree / mutant.file).write_text(text.replace(mutant.old, mutant.new))
-        output = tree / "artifacts"
-        shutil.copytree(ROOT / "src/linklearner/artifacts", output)
-        is_aspect = mutant.file.startswith("aspects")
-        build = ["build_aspects.mjs", str(output), str(output)] if is_aspect else ["build_contracts.mjs", str(output)]
-        built = subprocess.run(["node", *build], cwd=tree / "tools", capture_output=True, text=True, check=False)
-        if built.returncode:
-            raise SystemExit(f"the mutant does not build: {mutant.old}\n{built.stdout}{built.stderr}")
-        yield output
+        shutil.copytree(ROOT / "src/linklearner/artifacts", tree / "artifacts")
+        yield tree
 
 
-def survives(mutant: Mutant) -> bool:
-    """Whether its tests pass all the same. At least one must have been selected."""
-    with mutated(mutant) as output, pytest.MonkeyPatch.context() as patch:
+def build(tree: Path, script: str, *arguments: Path) -> None:
+    built = subprocess.run(
+        ["node", script, *map(str, arguments)], cwd=tree / "tools", capture_output=True, text=True, check=False
+    )
+    if built.returncode:
+        raise SystemExit(f"the mutant does not build:\n{built.stdout}{built.stderr}")
+
+
+def survives(mutant: Mutant, output: Path) -> bool:
+    """Whether its tests pass with the artifacts in `output`. At least one must have been selected."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artifacts, "_read", lambda name: (output / name).read_bytes())
         artifacts.contract.cache_clear()
         artifacts.aspect.cache_clear()
@@ -239,17 +234,48 @@ def survives(mutant: Mutant) -> bool:
     return result == pytest.ExitCode.OK
 
 
+def contract_survivors(chosen: list[Mutant]) -> Iterator[bool]:
+    with sources() as tree:
+        for file in (POOL, TOKEN):
+            text = (tree / file).read_text()
+            for number, mutant in enumerate(CONTRACT_MUTANTS, start=1):
+                if mutant.file == file:
+                    text = changed(text, mutant, f"mutant == {number}")
+            declared = f'\n    uint256 private immutable mutant = uint256(bytes32(hex"{MAGIC.hex()}"));\n'
+            opening = text.index("{", text.index("\ncontract ")) + 1
+            (tree / file).write_text(text[:opening] + declared + text[opening:])
+        build(tree, "build_contracts.mjs", tree / "artifacts")
+        built = (tree / "artifacts/TrainingPool.json").read_text()
+        if MAGIC.hex() not in json.loads(built)["bytecode"]:
+            raise SystemExit("the switch is not in the creation code")
+        for mutant in (None, *chosen):
+            number = 0 if mutant is None else CONTRACT_MUTANTS.index(mutant) + 1
+            patched = built.replace(MAGIC.hex(), number.to_bytes(32, "big").hex())
+            (tree / "artifacts/TrainingPool.json").write_text(patched)
+            if mutant is not None:
+                yield survives(mutant, tree / "artifacts")
+            elif not survives(Mutant("", "", "", "settled_round or pays_by"), tree / "artifacts"):
+                raise SystemExit("with no mutant switched on the tests fail")
+
+
+def aspect_survivors(chosen: list[Mutant]) -> Iterator[bool]:
+    for mutant in chosen:
+        with sources() as tree:
+            path = tree / mutant.file
+            path.write_text(changed(path.read_text(), mutant))
+            build(tree, "build_aspects.mjs", tree / "artifacts", tree / "artifacts")
+            yield survives(mutant, tree / "artifacts")
+
+
 def main(words: list[str]) -> int:
-    chosen = [m for m in all_mutants() if all(word in f"{m.file} {m.old} {m.test}" for word in words)]
-    survivors = 0
-    for number, mutant in enumerate(chosen, start=1):
-        alive = survives(mutant)
-        survivors += alive
-        print(
-            f"[{number}/{len(chosen)}] {'SURVIVED' if alive else 'killed'}: {mutant.file}: {mutant.old[:90]!r}",
-            flush=True,
-        )
-    print(f"{len(chosen) - survivors} of {len(chosen)} mutants killed")
+    total = survivors = 0
+    for mutants, run in ((CONTRACT_MUTANTS, contract_survivors), (ASPECT_MUTANTS, aspect_survivors)):
+        chosen = [m for m in mutants if all(word in f"{m.file} {m.old} {m.test}" for word in words)]
+        for mutant, alive in zip(chosen, run(chosen) if chosen else (), strict=True):
+            total += 1
+            survivors += alive
+            print(f"{'SURVIVED' if alive else 'killed'}: {mutant.file}: {mutant.old[:90]!r}", flush=True)
+    print(f"{total - survivors} of {total} mutants killed")
     return 1 if survivors else 0
 
 
