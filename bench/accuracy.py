@@ -194,7 +194,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _print(courses: dict[str, list[Course]], seeds: Sequence[int], alpha: str, seconds: float, holds: bool) -> None:
-    console = Console(width=max(150, Console().width))
+    console = Console(width=max(160, Console().width))
     recipe = Recipe()
     spread = "IID" if alpha == "iid" else f"Dirichlet {alpha} over labels"
     table = Table(
