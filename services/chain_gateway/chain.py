@@ -172,14 +172,26 @@ class Chain:
         try:
             chain = cls(w3, url, interfaces, 0, 0)
             chain.chain_id = await chain._asked(w3.eth.chain_id)
-            # A byte of data for an account without code costs 21,004 gas everywhere. What a node asks beyond that is Artela's
-            # envelope; client names and chain ids say less ("//linux-amd64/go1.26.8" is one).
-            probe = Call(_NOBODY, b"\0")
-            surplus = await chain.estimate(_NOBODY, probe) - probe.intrinsic_gas()
-            chain.envelope = ENVELOPE_GAS if surplus >= ENVELOPE_GAS else 0
+            chain.envelope = await chain._measured_envelope()
             yield chain
         finally:
             await w3.provider.disconnect()
+
+    async def _measured_envelope(self) -> int:
+        """A byte of data for an account without code costs 21,004 gas everywhere; what a node asks beyond that is Artela's envelope.
+
+        Client names and chain ids say less ("//linux-amd64/go1.26.8" is one).
+        """
+        probe = Call(_NOBODY, b"\0")
+        try:
+            surplus = await self.estimate(_NOBODY, probe) - probe.intrinsic_gas()
+        except Refused:
+            surplus = 0
+            try:
+                await self.ask(_NOBODY, probe, gas=2 * probe.intrinsic_gas())
+            except Refused:
+                surplus = ENVELOPE_GAS
+        return ENVELOPE_GAS if surplus >= ENVELOPE_GAS else 0
 
     async def head(self) -> Head:
         block = await self._asked(self._w3.eth.get_block("latest"))
@@ -228,12 +240,13 @@ class Chain:
 
         Raises Refused with the chain's own reason if the call would fail now, or with GasLimitTooHigh if no block holds it.
         """
+        envelope = self.envelope if call.data else 0
         try:
             estimate = await self.estimate(sender, call)
-        except Refused as refused:
-            await self.ask(sender, call)  # raises the reason, which the estimate does not give
-            raise refused
-        needed = max(estimate - (self.envelope if call.data else 0), call.intrinsic_gas())
+        except Refused:
+            await self.ask(sender, call)  # raises the reason, which the estimate does not give …
+            estimate = await self._searched(sender, call)  # … unless it was the estimating that failed
+        needed = max(estimate - envelope, call.intrinsic_gas())
         if needed > BLOCK_GAS:
             raise Refused(
                 f"it needs {needed} gas and a block holds {BLOCK_GAS}; make the groups or pages smaller",
@@ -245,6 +258,21 @@ class Chain:
         # What lands in between may turn a slot that we change into one that we create, 22,100 gas. Below double, half of it is never
         # charged for nothing.
         return min(needed + min(needed // 10 + 25_000, needed * 9 // 10), BLOCK_GAS)
+
+    async def _searched(self, sender: bytes, call: Call) -> int:
+        """What `estimate` would tell, to a thirty-second, by asking with more and less gas."""
+        envelope = self.envelope if call.data else 0
+        fails, works = call.intrinsic_gas() + envelope - 1, BLOCK_GAS + envelope
+        await self.ask(sender, call, gas=works)  # raises OutOfGas if no block holds it
+        while works - fails > works // 32:
+            middle = (fails + works) // 2
+            try:
+                await self.ask(sender, call, gas=middle)
+            except Refused:
+                fails = middle
+            else:
+                works = middle
+        return works
 
     async def send(self, raw: bytes) -> Taken:
         """Hands in a signed transaction.
@@ -310,9 +338,15 @@ class Chain:
         """All events of a contract in blocks first…last, at most 10,000 blocks, in the order of the chain."""
         if last - first >= LOG_RANGE:
             raise ValueError(f"at most {LOG_RANGE} blocks at once")
-        found = await self._asked(
-            self._w3.eth.get_logs({"address": _address(address), "fromBlock": first, "toBlock": last})
-        )
+        try:
+            found = await self._asked(
+                self._w3.eth.get_logs({"address": _address(address), "fromBlock": first, "toBlock": last})
+            )
+        except Refused as refused:
+            if "returned more than" not in refused.message or first == last:
+                raise
+            middle = (first + last) // 2  # a node tells of 10,000 events at once
+            return [*await self.logs(address, first, middle), *await self.logs(address, middle + 1, last)]
         return sorted((_log(entry) for entry in found), key=lambda entry: (entry.block_number, entry.index))
 
     async def why_failed(self, receipt: Receipt, sender: bytes, call: Call) -> LinkLearnerError:

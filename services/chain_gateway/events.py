@@ -20,6 +20,8 @@ from services.chain_gateway.chain import LOG_RANGE, Chain, Head, Log
 
 _LAG_BLOCKS: Final = 20
 """Blocks that the node may be behind what it told before: a node behind a load balancer may be."""
+_PATIENCE: Final = 4
+_PAUSE_S: Final = 0.25
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cursor (pool BLOB PRIMARY KEY, block INTEGER NOT NULL) WITHOUT ROWID;
@@ -107,10 +109,12 @@ class EventIndex:
         """
         async with self._syncing:
             cursor = self.cursor
-            self.head = await self._chain.head()
-            head = self.head.number
-            if self._witness is not None:
-                head = min(head, await self._witness.head_number())
+            head = await self._known_head()
+            for _ in range(_PATIENCE):  # a node may tell of a transaction before it counts its block
+                if head >= at_least:
+                    break
+                await asyncio.sleep(_PAUSE_S)
+                head = await self._known_head()
             if head < max(at_least, cursor - _LAG_BLOCKS):
                 raise Unavailable(
                     f"the chain at {self._chain.shown_url} is at block {head} and was at {max(at_least, cursor)} before; retry",
@@ -123,6 +127,13 @@ class EventIndex:
             async with self._grown:
                 self._grown.notify_all()
             return cursor
+
+    async def _known_head(self) -> int:
+        """The newest block that node and witness have."""
+        self.head = await self._chain.head()
+        if self._witness is None:
+            return self.head.number
+        return min(self.head.number, await self._witness.head_number())
 
     async def _logs(self, first: int, last: int) -> list[Log]:
         logs = await self._chain.logs(self._pool, first, last)

@@ -326,29 +326,28 @@ class Ledger:
             for event in self.events.find("ContributionPaid", task, second=number)
         }
         fee = self.events.find("SettlerPaid", task, second=number)
-        contributions = []
-        for event in self.events.find("UpdateAccepted", task, second=number):
-            submission = await self.submission(event.transaction)
-            contributor = event.values["contributor"]
-            contributions.append(
-                Contribution(
-                    contributor,
-                    event.values["digest"],
-                    event.values["weight"],
-                    event.values["effective"],
-                    submission.mined,
-                    len(submission.header) + sum(map(len, submission.groups)),
-                    paid.get(contributor) if made is not None else None,
-                )
+        accepted = self.events.find("UpdateAccepted", task, second=number)
+        submissions = await asyncio.gather(*(self.submission(event.transaction) for event in accepted))
+        contributions = tuple(
+            Contribution(
+                event.values["contributor"],
+                event.values["digest"],
+                event.values["weight"],
+                event.values["effective"],
+                submission.mined,
+                len(submission.header) + sum(map(len, submission.groups)),
+                paid.get(event.values["contributor"]) if made is not None else None,
             )
-        settlements = tuple([await self._transaction(event.transaction) for event in merges])
+            for event, submission in zip(accepted, submissions, strict=True)
+        )
+        settlements = tuple(await asyncio.gather(*(self._transaction(event.transaction) for event in merges)))
         settler = b""
         if made is not None:
             settler = fee[0].values["settler"] if fee else (await self.chain.landed(merges[-1].transaction)).sender
         return Round(
             number,
             base,
-            tuple(contributions),
+            contributions,
             made,
             settlements,
             settler,

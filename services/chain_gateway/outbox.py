@@ -189,7 +189,8 @@ class Outbox:
                 log.info("request_resumed", request_id=request.request_id, kind=request.kind)
                 # if it has to be sent at another nonce, it is the same call, judged anew
                 call = replace(database.attempts(request.request_id)[-1].call, gas_limit=None)
-                outbox._start(request, always(call))
+                with structlog.contextvars.bound_contextvars(request=request.request_id):
+                    outbox._start(request, always(call))
             try:
                 yield outbox
             finally:

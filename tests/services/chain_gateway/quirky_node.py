@@ -33,6 +33,12 @@ class QuirkyNode:
     """So many next questions for receipts find none."""
     estimate_extra: int = 0
     """Gas added to every estimate."""
+    fail_estimates: bool = False
+    """Every estimate fails, whatever it is of."""
+    cheap_questions: bool = False
+    """Questions need no more gas than transactions, as on other EVM chains."""
+    log_limit: int = 10_000
+    """More logs than these are refused, as on the node."""
     drop_logs: bool = False
     """Answers no events at all."""
     alter: Callable[[str, Any], Any] | None = None
@@ -61,9 +67,15 @@ class QuirkyNode:
             if self.hide_receipts:
                 self.hide_receipts -= 1
                 return _answer(body, None)
+        if method == "eth_estimateGas" and self.fail_estimates:
+            return web.json_response(_error(body, "rpc error: code = Internal desc = out of gas"))
+        if method == "eth_call" and self.cheap_questions and "gas" in params[0]:
+            params[0]["gas"] = hex(int(params[0]["gas"], 16) + 150_000)
         if method == "eth_getLogs" and self.drop_logs:
             return _answer(body, [])
         answer = await self._altered(body)
+        if method == "eth_getLogs" and len(answer.get("result", [])) > self.log_limit:
+            return web.json_response(_error(body, f"query returned more than {self.log_limit} results"))
         if method == "eth_estimateGas" and "result" in answer:
             answer["result"] = hex(int(answer["result"], 16) + self.estimate_extra)
         return web.json_response(answer)

@@ -86,12 +86,22 @@ async def test_logs_are_asked_for_in_ranges_that_a_node_answers(world: World) ->
         await chain.logs(world.deployment.pool, 1, LOG_RANGE)
         with pytest.raises(ValueError, match="10000"):
             await chain.logs(world.deployment.pool, 1, LOG_RANGE + 1)
-        logs = await chain.logs(world.deployment.pool, 0, 9_000)
-        assert [POOL.decode_log(one.topics, one.data).name for one in logs][-3:] == [
-            "StakeLocked",
-            "PagesLoaded",
-            "ModelUpdated",
-        ]  # type: ignore[union-attr]
+        logs = await chain.logs(world.deployment.pool, 0, await chain.head_number())
+        names = [decoded.name for one in logs if (decoded := POOL.decode_log(one.topics, one.data)) is not None]
+        assert names[-3:] == ["StakeLocked", "PagesLoaded", "ModelUpdated"]
+
+
+async def test_more_logs_than_a_node_tells_at_once_are_asked_for_in_parts(world: World) -> None:
+    async with Chain.connect(world.node.url) as chain:
+        head = await chain.head_number()
+        whole = await chain.logs(world.deployment.pool, 0, head)
+        before = world.node.calls["eth_getLogs"]
+        world.node.log_limit = 2
+        assert await chain.logs(world.deployment.pool, 0, head) == whole
+        assert world.node.calls["eth_getLogs"] > before + 4
+        world.node.log_limit = 0  # not even one block's
+        with pytest.raises(Refused):
+            await chain.logs(world.deployment.pool, 0, head)
 
 
 @pytest.mark.parametrize("kind", ["legacy", "access list", "fee cap"])
@@ -206,3 +216,28 @@ async def test_calls_that_are_cancelled_leave_the_others_alone(chain: Chain) -> 
         await asyncio.gather(*calls, return_exceptions=True)
     async with asyncio.timeout(5):
         assert await chain.head_number() == 0
+
+
+async def test_a_node_that_cannot_estimate_is_asked_with_more_and_less_gas(world: World) -> None:
+    account = world.accounts[1]
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        call = await ledger.submit_call(world.update())
+        estimated = await ledger.chain.estimate(account, call)
+        world.node.fail_estimates = True
+        searched = await ledger.chain._searched(account, call)
+        assert estimated <= searched <= estimated + estimated // 16
+        await ledger.submit_update("u", account, world.update())
+        with pytest.raises(Refused) as refused:
+            await ledger.submit_update("v", account, world.update(seed=1))
+        assert refused.value.reason == "AlreadySubmitted"  # a real refusal keeps its name
+        async with Chain.connect(world.node.url) as chain:
+            assert chain.envelope == 150_000
+
+
+async def test_a_chain_that_cannot_estimate_and_has_no_surcharge_is_recognised(
+    devchain: Devchain, node: QuirkyNode
+) -> None:
+    node.fail_estimates = node.cheap_questions = True
+    async with Chain.connect(node.url) as chain:
+        assert chain.envelope == 0
