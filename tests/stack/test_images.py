@@ -58,6 +58,12 @@ def test_requirements_are_those_of_pyproject() -> None:
         printed("no-such-extra")
 
 
+def test_the_chain_needs_nothing_that_its_image_leaves_out() -> None:
+    left_out = ("grpc", "httpx", "numpy", "rich", "typer", "web3", "onnx", "torch")
+    code = f"import sys; sys.modules.update(dict.fromkeys({left_out}))\nimport services.devchain.__main__"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_a_library_without_its_symbols_still_loads(tmp_path: Path) -> None:
     found = next(Path(np.__file__).parent.glob("random/_common.*.so"))
     library = tmp_path / found.name

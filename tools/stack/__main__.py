@@ -19,7 +19,7 @@ def main() -> int:
     down = commands.add_parser("down", help="stop; chain, keys and outboxes stay")
     down.add_argument("--wipe", action="store_true", help="and forget the chain, the keys and the outboxes")
     logs = commands.add_parser("logs", help="what the services say")
-    logs.add_argument("rest", nargs="*", default=["--follow"], help="for docker compose logs")
+    logs.add_argument("rest", nargs=argparse.REMAINDER, help="for docker compose logs (default: --follow)")
     demo = commands.add_parser("demo", help="rounds in containers, then a gated inference and an audit from here")
     demo.add_argument("--keep", action="store_true", help="leave it running")
     commands.add_parser("test", help="what must hold of a stack, kill -9 included")
@@ -40,7 +40,7 @@ def main() -> int:
             elif options.command == "down":
                 stack.down(wipe=options.wipe)
             elif options.command == "logs":
-                stack.hand_over("logs", *options.rest)
+                stack.hand_over("logs", *(options.rest or ["--follow"]))
             else:
                 from tools.stack.demo import demo as play
 

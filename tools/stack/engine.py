@@ -166,9 +166,22 @@ class Stack:
             raise Trouble(str(error)) from None
         self.settings.home.mkdir(parents=True, exist_ok=True)
         self._file.write_text(text)
+        self._check_passwords()
         self.settings.make_secrets()
         ours = frozenset(port for container in self.containers() for port in container.ports)
         check_ports(self.settings.ports(), ours)
+
+    def _check_passwords(self) -> None:
+        """Raises Trouble where keys lie on volumes whose passwords are not here: new ones would not open them."""
+        volumes = set(self.docker("volume", "ls", "--quiet").decode().split())
+        for index in range(1, self.settings.contributors + 1):
+            password = self.settings.home / "secrets" / f"contributor-{index}"
+            if f"{self.settings.project}_keys-{index}" in volumes and not password.exists():
+                raise Trouble(
+                    f"the engine holds keys of an earlier stack {self.settings.project}, but their passwords are not in "
+                    f"{password.parent}: bring them back from the checkout that made them, choose another COMPOSE_PROJECT_NAME, "
+                    "or forget chain and keys with `make down WIPE=1`"
+                )
 
     def build(self) -> None:
         """Builds each image once. Raises Trouble with the end of the log."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from linklearner.v1 import chain_gateway_pb2 as gateway
+from tools.stack.contributors import LIMIT, written_out
 from tools.stack.demo import ROUND_S, TASK, contributor_account, gateway_of, play, report
 from tools.stack.engine import NoEngine, Say, Stack, engine, host_gateway
 from tools.stack.settings import ROOT, Settings, Trouble
@@ -169,18 +170,22 @@ def _devchain(stack: Stack, say: Say, held: Say) -> None:
 
 
 def _compose_is_clean(stack: Stack, held: Say) -> None:
-    for profile in ("devchain", "artela"):
-        done = subprocess.run(
-            ["docker", "compose", "--profile", profile, "config", "--quiet"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            env={name: value for name, value in os.environ.items() if name not in ("CONTRIBUTORS", "ROUNDS")},
-            check=False,
-        )
-        if done.returncode or done.stdout or done.stderr:
-            raise Trouble(f"docker compose config ({profile}) is not clean: {done.stdout}{done.stderr}")
-    held("docker compose config is clean, for both profiles")
+    """As an ordinary `docker compose` reads it, and as it is written out for one and for the most contributors."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("CONTRIBUTORS", "ROUNDS")}
+    spelled_out = ROOT / "docker-compose.yml"
+    for contributors in (3, 1, LIMIT):
+        file = stack.settings.home / f"for-{contributors}.yml"
+        file.write_text(written_out(spelled_out.read_text(), contributors))
+        for profile in ("devchain", "artela"):
+            command = ["docker", "compose", "--project-directory", str(ROOT), "-f", str(file), "--profile", profile]
+            done = subprocess.run(
+                [*command, "config", "--quiet"], capture_output=True, text=True, env=environment, check=False
+            )
+            if done.returncode or done.stdout or done.stderr:
+                raise Trouble(
+                    f"docker compose config ({profile}, {contributors}) is not clean: {done.stdout}{done.stderr}"
+                )
+    held("docker compose config is clean: both profiles, for 1, 3 and 20 contributors")
 
 
 def _port_in_use(stack: Stack, held: Say) -> None:
