@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from linklearner.abi import Interface
-from linklearner.domain.errors import DataLoss, Unavailable
+from linklearner.domain.errors import DataLoss, InvalidInput, Unavailable
 from services.chain_gateway.chain import LOG_RANGE, Chain, Head, Log
 
 _LAG_BLOCKS: Final = 20
@@ -148,7 +148,13 @@ class EventIndex:
     def _keep(self, logs: list[Log], last: int) -> None:
         rows = []
         for entry in logs:
-            decoded = self._interface.decode_log(entry.topics, entry.data)
+            try:
+                decoded = self._interface.decode_log(entry.topics, entry.data)
+            except InvalidInput as error:
+                raise DataLoss(
+                    f"the chain at {self._chain.shown_url} tells of an event of the pool that is none: {error.message}",
+                    facts={"block": entry.block_number, "transaction": "0x" + entry.transaction_hash.hex()},
+                ) from error
             if decoded is None or "task" not in decoded.values:
                 continue
             second = entry.topics[2] if len(entry.topics) > 2 else b""

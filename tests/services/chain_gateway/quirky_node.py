@@ -74,8 +74,6 @@ class QuirkyNode:
         if method == "eth_getLogs" and self.drop_logs:
             return _answer(body, [])
         answer = await self._altered(body)
-        if method == "eth_getLogs" and len(answer.get("result", [])) > self.log_limit:
-            return web.json_response(_error(body, f"query returned more than {self.log_limit} results"))
         if method == "eth_estimateGas" and "result" in answer:
             answer["result"] = hex(int(answer["result"], 16) + self.estimate_extra)
         return web.json_response(answer)
@@ -110,6 +108,8 @@ class QuirkyNode:
         answer = await self._forward(body)
         if self.alter is not None and "result" in answer:
             answer["result"] = self.alter(body["method"], answer["result"])
+        if body["method"] == "eth_getLogs" and len(answer.get("result", [])) > self.log_limit:
+            return _error(body, f"query returned more than {self.log_limit} results")
         return answer
 
     async def _forward(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,10 @@ async def test_small_ranges_give_the_same_events_in_order(world: World, monkeypa
     monkeypatch.setattr(history, "LOG_RANGE", 3)
     monkeypatch.setattr(history, "BATCH", 2)
     assert await read() == whole
+    monkeypatch.undo()
+    world.node.log_limit = 5  # a node tells of so many events at once
+    assert await read() == whole
+    world.node.log_limit = 10_000
     kinds = Counter(type(event).__name__ for event in whole)
     assert kinds == {
         "TaskOpened": 1, "StakeLocked": 3, "PagesLoaded": 1, "ModelUpdated": 3, "UpdateSubmitted": 4, "GroupSettled": 4,
@@ -103,3 +107,22 @@ async def test_who_is_not_there_or_is_no_node_is_told_apart(world: World) -> Non
     world.node.alter = lambda method, result: {"no": "number"}
     with pytest.raises(DataLoss):
         await replayed(world)
+
+
+async def test_an_event_that_is_none_is_data_loss_to_reader_and_gateway(world: World) -> None:
+    topic = "0x" + POOL.topic("StakeLocked").hex()
+
+    def cut(method: str, result: Any) -> Any:
+        if method != "eth_getLogs":
+            return result
+        return [log | {"data": log["data"][:-2]} if log["topics"][0] == topic else log for log in result]
+
+    world.node.alter = cut
+    with pytest.raises(DataLoss):
+        await replayed(world)
+    async with world.gateway() as gateway:
+        with pytest.raises(DataLoss):
+            await gateway.ledger.events.sync()
+        world.node.alter = None
+        await gateway.ledger.events.sync()  # nothing of it was kept
+        assert len(gateway.ledger.events.find("StakeLocked", 1)) == 3
