@@ -35,8 +35,8 @@ RECORDINGS: Final = ROOT / "tests" / "data" / "conformance"
 KNOWN_FILE: Final = RECORDINGS / "known_differences.json"
 """Steps that differ for good: {step: reason}."""
 
-OPERATOR: Final = bytes.fromhex("f46ef9348f204979758df3dc742aaa810f7863fd")
-"""What opcode COINBASE gave on the recorded node."""
+_OPERATOR: Final = bytes.fromhex("f46ef9348f204979758df3dc742aaa810f7863fd")
+"""What opcode COINBASE gave on the node of the committed recordings: its validator's account."""
 
 _COSMOS_DIGESTS: Final = frozenset({"stateRoot", "transactionsRoot", "size"})
 
@@ -90,9 +90,12 @@ def _gas_limit(raw: str) -> int:
     return int.from_bytes(gas, "big")
 
 
-def _accounts(*addresses: bytes) -> tuple[DevelopmentAccount, ...]:
-    # nothing is signed here: a recording brings its transactions with it
-    return tuple(DevelopmentAccount(address, b"") for address in addresses)
+def _node_accounts(steps: list[Json]) -> tuple[bytes, ...]:
+    """The accounts in the recorded node's keyring, its operator among them, where the recording asks for them."""
+    for step in steps:
+        if step.get("method") == "eth_accounts" and "result" in step.get("answer", {}):
+            return tuple(bytes.fromhex(address[2:]) for address in step["answer"]["result"])
+    return ()
 
 
 class _Replay:
@@ -100,18 +103,21 @@ class _Replay:
         self._steps: list[Json] = recording["steps"]
         start = recording["start"]
         first = next(step["block"] for step in self._steps if "block" in step)
+        sender = bytes.fromhex(start["sender"][2:])
+        accounts = _node_accounts(self._steps) or (sender, _OPERATOR)
         config = ChainConfig(
             chain_id=recording["chain_id"],
             strict=True,
             min_gas_multiplier=gas_multiplier(self._steps),
             miner=bytes.fromhex(first["miner"][2:]),
-            operator=OPERATOR,
-            alloc={bytes.fromhex(start["sender"][2:]): int(start["balance"])},
+            operator=next((address for address in accounts if address != sender), _OPERATOR),
+            alloc={sender: int(start["balance"])},
         )
         self._chain = Chain(config, None, lambda: int(first["timestamp"], 16) - 1)
         self._methods = Methods(
             self._chain,
-            accounts=_accounts(bytes.fromhex(start["sender"][2:]), OPERATOR),
+            # nothing is signed here: a recording brings its transactions with it
+            accounts=tuple(DevelopmentAccount(address, b"") for address in accounts),
             client=start["client"],
             instant=False,
         )
