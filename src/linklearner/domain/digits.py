@@ -10,6 +10,6 @@ DIGITS: Final = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels",
 SHAPE: Final = DIGITS.shape(exponent=12, page_length=1208, group_pages=2, norm_bound=2**25)
 """Weights within ±8 in steps of 2**-12 (`bench.accuracy` chose that), in two pages of even length, settled together.
 
-The norm bound, 2**25 in 2**-8 steps, is a real norm of 32: four times what honest local training of 100 steps gives, so that only updates
-that are far too long are scaled down.
+The norm bound, 2**25 in 2**-8 steps, is a real norm of 32: the longest update of honest local training in `bench.accuracy` has 0.4 of it,
+so that only updates that are far too long are scaled down.
 """
