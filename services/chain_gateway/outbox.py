@@ -168,7 +168,7 @@ class Outbox:
         self._patience = patience
         self._lanes: dict[bytes, asyncio.Lock] = {}
         self._drivers: dict[str, asyncio.Task[Outcome]] = {}
-        self._trouble: dict[str, Unavailable] = {}
+        self._trouble: dict[str, LinkLearnerError] = {}
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -224,7 +224,7 @@ class Outbox:
         if done:
             return driver.result()
         if request.request_id in self._trouble:
-            raise self._trouble[request.request_id]
+            raise Unavailable(self._trouble[request.request_id].message)
         hashes = self._database.hashes(request.request_id)
         raise TimedOut(
             f"no receipt within {self._patience.receipt_s:g} s; the transaction is kept and watched: repeat the same request_id",
@@ -385,10 +385,10 @@ class Outbox:
         while True:
             try:
                 return await self._chain.nonce(request.account, pending=True) > attempt.nonce
-            except Unavailable as error:
+            except LinkLearnerError as error:
                 await self._pause(request, error)
 
-    async def _pause(self, request: Request, error: Unavailable) -> None:
+    async def _pause(self, request: Request, error: LinkLearnerError) -> None:
         if request.request_id not in self._trouble:
             log.warning("chain_unavailable", request_id=request.request_id, detail=error.message)
         self._trouble[request.request_id] = error
@@ -422,7 +422,10 @@ class Outbox:
                             await self._sign_anew(request)
                         missing = _Timer(patience)
                 self._trouble.pop(request.request_id, None)
-            except Unavailable as error:
+            except LinkLearnerError as error:
+                if self._database.state(request.request_id) not in OPEN:
+                    raise
+                # whatever the node refuses to tell, the transaction is out there: to give up now could have it sent twice
                 await self._pause(request, error)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, patience.longest_poll_s)

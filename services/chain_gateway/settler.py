@@ -42,6 +42,8 @@ class AutoSettler:
         self._turn_s = turn_s
         self._clock = clock
         self._over_since: dict[tuple[int, int], float] = {}
+        self._unable: set[bytes] = set()
+        """Accounts that could not pay for a settlement; never all of ours."""
 
     async def run(self) -> None:
         """For ever."""
@@ -75,6 +77,10 @@ class AutoSettler:
             try:
                 await self._settle(number, status.round, account)
             except Refused as refused:
+                if refused.reason == "InsufficientFunds" and len(self._unable) + 1 < len(self._ledger.accounts):
+                    log.warning("account_cannot_settle", account="0x" + account.hex(), detail=refused.message)
+                    self._unable.add(account)
+                    return 0.05
                 if refused.reason not in TOO_LARGE or status.merged_groups:
                     raise
                 log.warning("round_too_large", task=number, round=status.round, detail=refused.message)
@@ -116,7 +122,9 @@ class AutoSettler:
         seed = task.task.to_bytes(8, "big") + task.round.round.to_bytes(8, "big")
         order = sorted((event.values["contributor"] for event in accepted), key=lambda who: keccak(seed + who))
         turn, account = min(
-            (order.index(account) if account in order else len(order), account) for account in self._ledger.accounts
+            (order.index(account) if account in order else len(order), account)
+            for account in self._ledger.accounts
+            if account not in self._unable
         )
         key = (task.task, task.round.round)
         if key not in self._over_since:

@@ -29,6 +29,8 @@ class QuirkyNode:
     refuse_sends: int = 0
     """So many next transactions are refused for a reason nobody has heard of."""
     down: bool = False
+    fail_methods: set[str] = field(default_factory=set)
+    """Questions that end in an error of the node's own."""
     hide_receipts: int = 0
     """So many next questions for receipts find none."""
     estimate_extra: int = 0
@@ -59,6 +61,8 @@ class QuirkyNode:
         method, params = body["method"], body.get("params", [])
         self.calls[method] += 1
         self.on_header(request.headers)
+        if method in self.fail_methods:
+            return web.json_response(_error(body, "rpc error: code = Internal desc = something broke"))
         if method == "eth_sendRawTransaction":
             return await self._send(request, body, bytes.fromhex(params[0][2:]))
         if method == "eth_getTransactionReceipt":

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from conftest import World, keystore_of
 from eth_hash.auto import keccak
 from quirky_node import QuirkyNode
 
@@ -13,6 +12,7 @@ from linklearner.domain.errors import NotFound, Refused, Unavailable
 from services.chain_gateway.chain import BLOCK_GAS, LOG_RANGE, RAW_LIMIT, Call, Chain, NonceRefused, Taken
 from services.chain_gateway.deployment import POOL, TOKEN
 from services.devchain import Devchain
+from tests.services.chain_gateway.conftest import World, keystore_of
 
 TARGET = bytes(19) + b"\x77"
 

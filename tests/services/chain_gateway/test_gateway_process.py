@@ -11,13 +11,13 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import World
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from services.chain_gateway.config import PREFIX, Config
+from tests.services.chain_gateway.conftest import World
 
 ROOT = Path(__file__).resolve().parents[3]
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef2")

@@ -4,7 +4,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from conftest import World
 from quirky_node import QuirkyNode
 
 from linklearner import history
@@ -12,6 +11,7 @@ from linklearner.domain import replay
 from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
 from linklearner.history import History
 from services.chain_gateway.deployment import POOL
+from tests.services.chain_gateway.conftest import World
 
 
 async def two_rounds(world: World) -> None:

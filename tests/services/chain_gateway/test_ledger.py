@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROUND_SECONDS, World
 from quirky_node import QuirkyNode
 
 from linklearner.domain.digest import model_digest
@@ -26,6 +25,7 @@ from services.chain_gateway.chain import Chain
 from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.ledger import Ledger
+from tests.services.chain_gateway.conftest import ROUND_SECONDS, World
 
 
 async def submit(

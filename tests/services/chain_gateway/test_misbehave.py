@@ -2,10 +2,9 @@
 
 from dataclasses import asdict
 
-from conftest import World
-
 from linklearner.suite import Suite
 from services.chain_gateway.misbehave import Attempt, cheat_of
+from tests.services.chain_gateway.conftest import World
 
 
 def suite_of(world: World) -> Suite:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HURRY, keystore_of
 from quirky_node import QuirkyNode
 
 from linklearner.domain.errors import (
@@ -20,6 +19,7 @@ from linklearner.domain.errors import (
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, State
 from services.devchain import Devchain
+from tests.services.chain_gateway.conftest import HURRY, keystore_of
 
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef1")
 
@@ -267,6 +267,23 @@ async def test_a_chain_that_goes_away_while_we_wait_is_waited_for(
     node.down = True
     await asyncio.sleep(0.3)
     node.down, node.hide_receipts = False, 0
+    assert (await sending).receipt.succeeded
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_a_node_that_will_not_tell_does_not_make_us_give_up(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    """A Refused now would have the caller send it again under another name."""
+    node.hide_receipts = 10_000
+    sending = asyncio.create_task(send(outbox, devchain))
+    while not node.raw:
+        await asyncio.sleep(0.005)
+    for method in ("eth_getTransactionCount", "eth_blockNumber", "eth_getTransactionReceipt"):
+        node.fail_methods = {method}
+        await asyncio.sleep(0.15)
+        assert not sending.done()
+    node.fail_methods, node.hide_receipts = set(), 0
     assert (await sending).receipt.succeeded
     assert await chain.balance(TARGET) == 1
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from conftest import World
 
 from linklearner.domain.shape import Shape
 from linklearner.rpc.channel import channel
@@ -13,6 +12,7 @@ from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from services.chain_gateway.servicer import SERVICE, ChainGatewayServicer
+from tests.services.chain_gateway.conftest import World
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from conftest import HURRY, ROUND_SECONDS, World, keystore_of, small_task
 
 from linklearner.domain.errors import Refused
 from services.chain_gateway.chain import Chain
@@ -16,6 +15,7 @@ from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.settler import AutoSettler
 from services.devchain import Devchain
+from tests.services.chain_gateway.conftest import HURRY, ROUND_SECONDS, World, keystore_of, small_task
 
 
 async def gateways(stack: AsyncExitStack, world: World) -> list[Gateway]:
@@ -108,6 +108,22 @@ async def test_one_gateway_that_settles_by_itself_needs_no_asking(world: World) 
                     f"u{version}-{who}", world.accounts[who], world.update(version, seed=who)
                 )
             await until_version(gateway, version + 1, within_s=30)
+
+
+async def test_an_account_without_coin_leaves_the_settling_to_another(world: World) -> None:
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        for who in (0, 1):
+            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+        await ledger.events.sync()
+        _, first = AutoSettler(ledger)._turn(await ledger.task(1), 0.0)
+        coin = (await ledger.balance(first, 0)).coin
+        price = await ledger.chain.price()
+        await ledger.transfer_coin("all of it", first, bytes(19) + b"\x77", coin - 21_000 * 2 * price)
+        settler = asyncio.create_task(AutoSettler(ledger, turn_s=0.1).run())
+        await until_version(gateway, 2, within_s=20)
+        assert (await ledger.round(1, 1)).settler != first
+        settler.cancel()
 
 
 async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_come(
