@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import signal
 import sys
 from fractions import Fraction
@@ -17,10 +18,24 @@ from services.devchain.console import lines
 from services.devchain.server import Devchain
 
 
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
+    return port
+
+
+def _share(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise InvalidConfig(f"min-gas-multiplier {text!r}: use a number from 0 to 1") from None
+
+
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="services.devchain", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=8545, help="port; 0 takes a free one (default %(default)s)")
+    parser.add_argument("--port", type=_port, default=8545, help="port; 0 takes a free one (default %(default)s)")
     parser.add_argument("--state", type=Path, default=None, help="SQLite file of the chain; without it, memory only")
     parser.add_argument("--mining", default="instant", help="instant, manual or interval:SECONDS (default %(default)s)")
     parser.add_argument("--chain-id", type=int, default=ARTELA_CHAIN_ID, help="EIP-155 chain id (default %(default)s)")
@@ -52,7 +67,7 @@ async def serve(options: argparse.Namespace) -> None:
         chain_id=options.chain_id,
         strict=options.strict_rpc,
         fork_rules=options.fork_rules,
-        min_gas_multiplier=Fraction(options.min_gas_multiplier),
+        min_gas_multiplier=_share(options.min_gas_multiplier),
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -74,14 +89,15 @@ async def serve(options: argparse.Namespace) -> None:
         await stop.wait()
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     try:
-        asyncio.run(serve(arguments()))
-    except (StoreUnusable, InvalidConfig, ValueError) as error:
+        asyncio.run(serve(arguments(argv)))
+    except (StoreUnusable, InvalidConfig) as error:
         print(f"devchain: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"devchain: {error.strerror or error}; is the port in use? try --port 0", file=sys.stderr)
+        hint = "; try --port 0" if error.errno == errno.EADDRINUSE else ""
+        print(f"devchain: {(error.strerror or str(error)).lower()}{hint}", file=sys.stderr)
         return 2
     return 0
 

@@ -11,6 +11,8 @@ from typing import Final
 import coincurve
 from eth_hash.auto import keccak
 
+from services.devchain.config import InvalidConfig
+
 DEVELOPMENT_ACCOUNTS: Final = 10
 DEVELOPMENT_BALANCE: Final = 10_000 * 10**18
 """wei for each of them at genesis."""
@@ -39,13 +41,19 @@ def key_file(state_file: Path) -> Path:
 
 
 def load_or_create(state_file: Path | None) -> tuple[DevelopmentAccount, ...]:
-    """The accounts of a chain: read from its key file, made if there is none; in memory only without a state file."""
+    """The accounts of a chain: read from its key file, made if there is none; in memory only without a state file.
+
+    Raises InvalidConfig for a file that holds no keys.
+    """
     if state_file is None:
         return tuple(DevelopmentAccount.create() for _ in range(DEVELOPMENT_ACCOUNTS))
     path = key_file(state_file)
     if path.exists():
-        keys = json.loads(path.read_text())
-        return tuple(DevelopmentAccount.from_key(bytes.fromhex(key.removeprefix("0x"))) for key in keys.values())
+        try:
+            keys = json.loads(path.read_text())
+            return tuple(DevelopmentAccount.from_key(bytes.fromhex(key.removeprefix("0x"))) for key in keys.values())
+        except (ValueError, AttributeError) as error:
+            raise InvalidConfig(f"{path} is not a devchain's key file: {type(error).__name__}") from None
     accounts = tuple(DevelopmentAccount.create() for _ in range(DEVELOPMENT_ACCOUNTS))
     text = json.dumps({"0x" + a.address.hex(): "0x" + a.key.hex() for a in accounts}, indent=2)
     # created with its mode, so that no moment exists in which others could read it

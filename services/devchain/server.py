@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
-from services.devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, load_or_create
+from services.devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, key_file, load_or_create
 from services.devchain.chain.chain import BlockListener, Chain
+from services.devchain.chain.store import Store, StoreUnusable
 from services.devchain.config import ChainConfig, Mining
 from services.devchain.rpc.methods import Methods
 from services.devchain.rpc.server import RpcServer
@@ -84,6 +85,7 @@ class Devchain:
         config = config or ChainConfig()
         if chain_id is not None:
             config = replace(config, chain_id=chain_id)
+        _check_files(state, config.chain_id)
         developers = load_or_create(state)
         alloc = {account.address: DEVELOPMENT_BALANCE for account in developers} | dict(config.alloc)
         for address, balance in (accounts or {}).items():
@@ -143,6 +145,18 @@ class Devchain:
             loop.call_soon_threadsafe(loop.stop)
             worker.join()
             loop.close()
+
+
+def _check_files(state: Path | None, chain_id: int) -> None:
+    """Raises StoreUnusable where new keys would be made for a chain that does not know them."""
+    if state is None:
+        return
+    if not state.parent.is_dir():
+        raise StoreUnusable(f"{state}: there is no directory {state.parent}")
+    keys = key_file(state)
+    if state.exists() and state.stat().st_size and not keys.exists():
+        Store(state, chain_id).close()
+        raise StoreUnusable(f"{state} is there, but not its keys {keys}; put them back or choose another --state file")
 
 
 def _from_chain(loop: asyncio.AbstractEventLoop, tell: Callable[[Any], None], news: Any) -> None:

@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from services.devchain import Devchain
+from services.devchain.__main__ import main
 from services.devchain.accounts import key_file
 from services.devchain.chain.blocks import Header
 from services.devchain.chain.chain import Chain
 from services.devchain.chain.store import StoreUnusable
-from services.devchain.config import ChainConfig
+from services.devchain.config import ChainConfig, InvalidConfig
 from tests.services.devchain.wallet import COUNTER, Wallet
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,8 +125,51 @@ def test_a_port_in_use_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
             cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
     assert second.returncode == 2
-    assert "is the port in use? try --port 0" in second.stderr
+    assert "address already in use; try --port 0" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--port", "99999"], "99999 is not between 0 and 65535"),
+        (["--min-gas-multiplier", "1/0"], "use a number from 0 to 1"),
+        (["--min-gas-multiplier", "1.01"], "must be between 0 and 1"),
+        (["--mining", "often"], "use instant, manual or interval:SECONDS"),
+        (["--chain-id", "0"], "chain id 0: must be positive"),
+        (["--state", "no/such/directory/chain"], "there is no directory no/such/directory"),
+        (["--state", __file__], "is not a devchain's state file"),
+    ],
+)
+def test_what_cannot_be_started_is_a_sentence_and_exit_code_2(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = main(["--port", "0", *options])
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2
+    said = capsys.readouterr().err
+    assert sentence in said and "Traceback" not in said
+    assert not Path(__file__ + ".keys.json").exists()
+
+
+def test_a_chain_whose_keys_are_gone_is_not_given_new_ones(tmp_path: Path) -> None:
+    state = tmp_path / "chain.db"
+    with Devchain.running(state=state):
+        pass
+    keys = key_file(state)
+    kept = keys.read_text()
+    keys.unlink()
+    with pytest.raises(StoreUnusable, match="put them back"), Devchain.running(state=state):
+        pass
+    assert not keys.exists()
+    keys.write_text("{}]")
+    with pytest.raises(InvalidConfig, match="is not a devchain's key file"), Devchain.running(state=state):
+        pass
+    keys.write_text(kept)
+    with Devchain.running(state=state) as devchain:
+        assert [account.key.hex() in kept for account in devchain.accounts] == [True] * 10
 
 
 def header_chain(chain: Chain) -> list[Header]:
