@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import structlog
 from aiohttp import web
 
 from services.devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, key_file, load_or_create
@@ -25,6 +26,8 @@ _STACK_BYTES: Final = 512 * 1024 * 1024
 """Of the chain's thread, virtual: 1,024 nested EVM frames and a wasm instance fit."""
 
 T = TypeVar("T")
+
+log = structlog.get_logger("devchain")
 
 
 class ChainThread:
@@ -172,4 +175,7 @@ async def _tick(thread: ChainThread, chain: Chain, interval_s: float) -> None:
     while True:
         due = max(due + interval_s, loop.time())
         await asyncio.sleep(due - loop.time())
-        await thread.run(chain.mine)
+        try:
+            await thread.run(chain.mine)
+        except Exception:  # the miner's outermost loop: a full disk may have room again
+            log.exception("block_failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from eth_account import Account
@@ -63,6 +64,27 @@ def test_interval_mining_keeps_making_blocks() -> None:
         until(lambda: number(wallet) >= 3)
         sent = wallet.ask("eth_sendRawTransaction", wallet.sign(to=STRANGER))
         until(lambda: wallet.ask("eth_getTransactionReceipt", sent) is not None)
+
+
+def test_a_miner_whose_disk_was_full_goes_on(tmp_path: Path) -> None:
+    with Devchain.running(state=tmp_path / "chain", mining="interval:0.02") as devchain:
+        wallet, store = wallet_of(devchain), devchain.chain.store
+
+        def limit(pages: int) -> None:
+            devchain.thread.run_blocking(store._db.execute, f"PRAGMA max_page_count={pages}")
+
+        until(lambda: number(wallet) > 1)
+        limit(1)  # never below what is in use
+        until(lambda: stuck(wallet))
+        limit(2**30)
+        full = number(wallet)
+        until(lambda: number(wallet) > full)
+
+
+def stuck(wallet: Wallet) -> bool:
+    before = number(wallet)
+    time.sleep(0.3)
+    return number(wallet) == before
 
 
 @pytest.mark.parametrize("mode", ["", "never", "interval", "interval:0", "interval:x", "interval:1e9", "interval:nan"])
