@@ -21,7 +21,8 @@ def leaves(branch: type[errors.LinkLearnerError]) -> list[type[errors.LinkLearne
 
 def test_every_error_of_the_tree_has_a_status_code() -> None:
     for error in leaves(errors.LinkLearnerError)[1:]:
-        assert code_of(error.__new__(error)) is not grpc.StatusCode.INTERNAL, error
+        if error.__module__.startswith("linklearner."):  # a service's own signals never leave it
+            assert code_of(error("what happened")) is not grpc.StatusCode.INTERNAL, error
 
 
 class Refusing(gateway_grpc.ChainGatewayServiceServicer):

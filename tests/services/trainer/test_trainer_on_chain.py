@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from conftest import refused, train
 from eth_account import Account
 
 from linklearner.domain.digits import SHAPE
@@ -31,6 +30,7 @@ from services.trainer import contributor
 from services.trainer.config import Config
 from services.trainer.journal import Journal
 from services.trainer.trainer import Trainer
+from tests.services.trainer.conftest import refused, train
 
 CONTRIBUTORS = 2
 

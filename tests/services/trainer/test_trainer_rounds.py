@@ -8,7 +8,6 @@ import grpc
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import Connect, refused, train
 from in_memory_chain import InMemoryChain
 from numpy.typing import NDArray
 
@@ -23,6 +22,7 @@ from services.trainer import training
 from services.trainer.config import Config
 from services.trainer.journal import Journal
 from services.trainer.trainer import Trainer
+from tests.services.trainer.conftest import Connect, refused, train
 
 BOOK = f"1337/{'aa' * 20}/1/{'01' * 20}"
 
