@@ -536,6 +536,7 @@ _NAMED_INVALID: Final = {0x49: "BLOBHASH", 0x4A: "BLOBBASEFEE", 0xFE: "INVALID"}
 
 _ERROR_TEXTS: Final = (
     (Revert, REVERTED),
+    (interpreter.GasOverflow, "gas uint64 overflow"),
     (OutOfGas, "out of gas"),
     (InvalidJumpDestination, "invalid jump destination"),
     (WriteProtection, "write protection"),

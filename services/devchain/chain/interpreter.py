@@ -46,6 +46,36 @@ for _n in range(5):
     _TAKES[0xA0 + _n], _GROWS[0xA0 + _n] = _n + 2, -_n - 2
 
 
+# where an instruction finds the spans of memory that it touches: (depth of the offset, depth of the size or -bytes), from the top
+_SPANS: Final = {
+    0x20: ((1, 2),), 0x37: ((1, 3),), 0x39: ((1, 3),), 0x3C: ((2, 4),), 0x3E: ((1, 3),), 0x51: ((1, -32),), 0x52: ((1, -32),),
+    0x53: ((1, -1),), 0x5E: ((1, 3), (2, 3)), **dict.fromkeys(range(0xA0, 0xA5), ((1, 2),)), 0xF0: ((2, 3),), 0xF5: ((2, 3),),
+    0xF1: ((4, 5), (6, 7)), 0xF2: ((4, 5), (6, 7)), 0xF4: ((3, 4), (5, 6)), 0xFA: ((3, 4), (5, 6)), 0xF3: ((1, 2),), 0xFD: ((1, 2),),
+}  # fmt: skip
+# what the node takes before it looks at them
+_BASE_GAS: Final = {
+    0x20: 30, 0x37: 3, 0x39: 3, 0x3C: 100, 0x3E: 3, 0x51: 3, 0x52: 3, 0x53: 3, 0x5E: 3, 0xF0: 32_000, 0xF5: 32_000, 0xF1: 100,
+    0xF2: 100, 0xF4: 100, 0xFA: 100,
+}  # fmt: skip
+_MEMORY_LIMIT: Final = 0x1FFFFFFFE0
+"""Bytes beyond which the node's own arithmetic for the price of memory would overflow."""
+
+
+class GasOverflow(OutOfGas):
+    """The node cannot even express what this memory would cost."""
+
+
+def _overflows(op: int, stack: list[int], gas: int) -> bool:
+    """Whether the instruction fails for such a span; the stack is deep enough."""
+    if gas < _BASE_GAS.get(op, 0):
+        return False
+    for at, of in _SPANS[op]:
+        size = -of if of < 0 else stack[-of]
+        if size and stack[-at] + size > _MEMORY_LIMIT:
+            return True
+    return False
+
+
 class UndefinedOpcode(InvalidInstruction):
     """There is no such instruction."""
 
@@ -242,6 +272,8 @@ def run(computation: Any) -> None:
                     raise UndefinedOpcode(op)
                 if depth < _TAKES[op] or depth + _GROWS[op] > _STACK_LIMIT:
                     raise InsufficientStack
+                if op in _SPANS and _overflows(op, stack, gas):
+                    raise GasOverflow
                 meter.gas_remaining = gas
                 stream.program_counter = pc
                 instruction(computation)

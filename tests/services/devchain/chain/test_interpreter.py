@@ -9,9 +9,10 @@ from eth.vm.computation import BaseComputation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.devchain.chain import evm
+from services.devchain.chain import evm, interpreter
 from services.devchain.chain.evm import BlockContext, Evm, NoHooks
 from services.devchain.chain.state import NOTHING, Account, World
+from services.devchain.config import ForkRules
 
 SENDER, CONTRACT, OTHER = (bytes([n]) * 20 for n in (1, 2, 3))
 BLOCK = BlockContext(
@@ -92,7 +93,8 @@ def programs(draw: st.DrawFn) -> bytes:
 def test_random_programs_end_alike_on_both_loops(code: bytes, gas: int, data: bytes) -> None:
     fast = outcome(code, gas, data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evm, "ArtelaComputation", PyEvmLoop)
+        patch.setitem(evm._COMPUTATIONS, ForkRules.ARTELA, PyEvmLoop)
+        patch.setattr(interpreter, "run", None)
         slow = outcome(code, gas, data)
     assert fast == slow
 
@@ -112,9 +114,22 @@ def test_random_programs_end_alike_on_both_loops(code: bytes, gas: int, data: by
         ("6001600160003e", "return data out of bounds"),
         ("80", "stack underflow (0 <=> 1)"),
         ("600191", "stack underflow (1 <=> 3)"),
+        # memory whose price the node cannot even compute, and memory that only nobody can pay
+        ("671fffffffffffffff51", "gas uint64 overflow"),
+        ("641fffffffc051", "out of gas"),
+        ("641fffffffc151", "gas uint64 overflow"),
+        ("6001641fffffffdf53", "out of gas"),
+        ("6001641fffffffe053", "gas uint64 overflow"),
+        ("7f" + "ff" * 32 + "5f5f3e", "gas uint64 overflow"),
+        ("5f7f" + "ff" * 32 + "f3", None),
+        ("6001" + "7f" + "ff" * 32 + "f3", "gas uint64 overflow"),
+        ("7f" + "ff" * 32 + "5f5f5f5f5f5af1", "gas uint64 overflow"),
+        ("5f5f7f" + "ff" * 32 + "5f5f5f5af1", "gas uint64 overflow"),
+        ("60015f7f" + "ff" * 32 + "5e", "gas uint64 overflow"),
+        ("60017f" + "ff" * 32 + "5f5e", "gas uint64 overflow"),
     ],
 )
-def test_errors_have_the_words_of_go_ethereum(code: str, text: str) -> None:
+def test_errors_have_the_words_of_go_ethereum(code: str, text: str | None) -> None:
     world = World(Nothing())
     world.set_code(CONTRACT, bytes.fromhex(code))
     machine = Evm(world, BLOCK, NoHooks(), origin=SENDER, gas_price=1)
