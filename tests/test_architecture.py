@@ -56,4 +56,6 @@ def test_the_vocabulary_knows_no_service() -> None:
 def test_the_domain_does_no_input_or_output() -> None:
     for path in sources("src/linklearner/domain"):
         assert not IO & {name.partition(".")[0] for name in imports(path)}, path
-        assert not {name for name in imports(path) if name.startswith(("linklearner.v1", "linklearner.oip", "linklearner.rpc"))}, path
+        assert not {
+            name for name in imports(path) if name.startswith(("linklearner.v1", "linklearner.oip", "linklearner.rpc"))
+        }, path
