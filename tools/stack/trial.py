@@ -155,6 +155,7 @@ def _devchain(stack: Stack, say: Say, held: Say) -> None:
     report(stack, say)
 
     stack.compose("down")
+    _lost_password(stack, held)
     again = Stack(replace(stack.settings, rounds=1), say)
     again.prepare()
     played = play(again, say)
@@ -200,6 +201,21 @@ def _port_in_use(stack: Stack, held: Say) -> None:
         else:
             raise Trouble("a port in use was not noticed")
     held("a port in use is named before anything starts")
+
+
+def _lost_password(stack: Stack, held: Say) -> None:
+    password = stack.settings.home / "secrets" / "contributor-1"
+    aside = password.rename(password.with_name("aside"))
+    try:
+        stack.prepare()
+    except Trouble as trouble:
+        if "their passwords are not in" not in str(trouble):
+            raise
+    else:
+        raise Trouble("a password that is lost was replaced by one that opens nothing")
+    finally:
+        aside.rename(password)
+    held("a password that is lost is named, not replaced")
 
 
 def _image_sizes(stack: Stack, held: Say) -> None:
