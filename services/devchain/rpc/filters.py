@@ -48,21 +48,26 @@ class Filters:
         }
 
     def transaction_arrived(self, transaction_hash: bytes) -> None:
+        self._forget()
         for kept in self._filters.values():
             if kept.kind == "transactions":
                 kept.hashes.append(transaction_hash)
 
-    def _add(self, kind: str, wanted: LogFilter | None) -> str:
-        now = self._clock()
-        for identifier in [i for i, kept in self._filters.items() if now - kept.asked_at > _LIFETIME_S]:
+    def _forget(self) -> None:
+        oldest = self._clock() - _LIFETIME_S
+        for identifier in [i for i, kept in self._filters.items() if kept.asked_at < oldest]:
             del self._filters[identifier]
+
+    def _add(self, kind: str, wanted: LogFilter | None) -> str:
+        self._forget()
         if len(self._filters) >= _LIMIT:
             raise RpcError(codec.SERVER_ERROR, f"too many filters: at most {_LIMIT}; uninstall some")
         self._made += 1
-        self._filters[self._made] = _Filter(kind, wanted, self._chain.head.number + 1, now, [])
+        self._filters[self._made] = _Filter(kind, wanted, self._chain.head.number + 1, self._clock(), [])
         return quantity(self._made)
 
     def _get(self, params: list[Any]) -> _Filter:
+        self._forget()
         kept = self._filters.get(codec.parse_number(codec.argument(params, 0), 0))
         if kept is None:
             raise RpcError(codec.SERVER_ERROR, "filter not found")

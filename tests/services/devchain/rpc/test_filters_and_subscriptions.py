@@ -15,6 +15,10 @@ from web3 import AsyncWeb3, Web3
 from web3.providers.persistent import WebSocketProvider
 
 from services.devchain import Devchain
+from services.devchain.chain.chain import Chain
+from services.devchain.config import ChainConfig
+from services.devchain.rpc.codec import RpcError
+from services.devchain.rpc.filters import Filters
 from tests.services.devchain.wallet import COUNTER, Wallet
 
 
@@ -145,3 +149,28 @@ def test_a_batch_answers_each_request_and_an_unknown_method_fails_alone(devchain
     assert answers[2]["error"]["code"] == -32600
     assert httpx.post(devchain.url, content=b"{").json()["error"]["code"] == -32700
     assert httpx.post(devchain.url, json=[]).json()["error"]["message"] == "empty batch"
+
+
+def test_a_filter_that_nobody_asks_for_five_minutes_is_gone() -> None:
+    now = [0.0]
+    filters = Filters(Chain(ChainConfig(), None, lambda: 1_700_000_000.0), lambda: now[0])
+    table = filters.table()
+    kept, left = table["eth_newBlockFilter"]([]), table["eth_newPendingTransactionFilter"]([])
+    for now[0] in (200.0, 400.0):
+        assert table["eth_getFilterChanges"]([kept]) == []
+    filters.transaction_arrived(bytes(32))
+    with pytest.raises(RpcError, match="filter not found"):
+        table["eth_getFilterChanges"]([left])
+    now[0] = 701.0
+    with pytest.raises(RpcError, match="filter not found"):
+        table["eth_getFilterChanges"]([kept])
+
+
+def test_filters_are_numbered_and_limited() -> None:
+    filters = Filters(Chain(ChainConfig(), None, lambda: 1_700_000_000.0), lambda: 0.0).table()
+    assert [filters["eth_newBlockFilter"]([]) for _ in range(1000)][-1] == "0x3e8"
+    with pytest.raises(RpcError, match="too many filters: at most 1000"):
+        filters["eth_newBlockFilter"]([])
+    assert filters["eth_uninstallFilter"](["0x5"]) is True
+    assert filters["eth_uninstallFilter"](["0x5"]) is False
+    filters["eth_newBlockFilter"]([])
