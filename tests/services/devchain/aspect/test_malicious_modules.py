@@ -148,6 +148,22 @@ def test_a_counter_exported_by_the_module_itself_is_refused_by_the_compiler(runt
     )
 
 
+def test_an_access_may_name_the_one_memory(runtime: AspectRuntime) -> None:
+    # i32.load with bit 6 of the alignment set: a memory index follows. The metering takes the index for the offset and the
+    # offset for one more instruction (as the node's does), but puts the same bytes back
+    code = module("i32.const 0 i32.load")
+    place = code.rindex(b"\x28\x02\x00")
+    end = code.index(b"\x0b", place)
+    longer = code[:place] + b"\x28\x42\x00\x00" + code[place + 3 :]
+    body = code.rindex(bytes((end - place + 4,)), 0, place)
+    assert code[body + 1] == 0, "no locals"
+    longer = longer[:body] + bytes((code[body] + 1,)) + longer[body + 1 :]
+    section = code.rindex(b"\x0a", 0, body)
+    longer = longer[: section + 1] + bytes((code[section + 1] + 1,)) + longer[section + 2 :]
+    runtime.validate(longer)
+    assert operate(runtime, b"", code=longer).failure is None
+
+
 def test_segments_that_do_not_fit_are_refused_when_an_instance_is_made(runtime: AspectRuntime) -> None:
     for segment, words in (
         ('(data (i32.const 65535) "xy")', "memory out of bounds: data segment does not fit"),

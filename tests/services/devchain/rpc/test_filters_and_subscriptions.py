@@ -17,6 +17,7 @@ from web3.providers.persistent import WebSocketProvider
 from services.devchain import Devchain
 from services.devchain.chain.chain import Chain
 from services.devchain.config import ChainConfig
+from services.devchain.rpc import server
 from services.devchain.rpc.codec import RpcError
 from services.devchain.rpc.filters import Filters
 from tests.services.devchain.wallet import COUNTER, Wallet
@@ -174,3 +175,27 @@ def test_filters_are_numbered_and_limited() -> None:
     assert filters["eth_uninstallFilter"](["0x5"]) is True
     assert filters["eth_uninstallFilter"](["0x5"]) is False
     filters["eth_newBlockFilter"]([])
+
+
+async def test_a_subscriber_who_does_not_read_loses_the_connection_and_nobody_else_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "_BACKLOG", 10)
+    async with Devchain.start() as devchain, socket(devchain) as deaf:
+        await deaf.send_json({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["logs", {}]})
+        await deaf.receive_json()
+        wallet = Wallet(devchain.url, Account.from_key(devchain.accounts[0].key))
+        # logs as many zero bytes as calldata says
+        contract = await asyncio.to_thread(wallet.deploy, bytes.fromhex("5f355fa0"))
+        begun = asyncio.get_running_loop().time()
+        for _ in range(60):
+            receipt = await asyncio.to_thread(
+                lambda: wallet.send(to=contract, data=f"0x{200_000:064x}", gas=4_000_000, gasPrice=10**10)
+            )
+            assert receipt["status"] == "0x1"
+        assert asyncio.get_running_loop().time() - begun < 60
+        seen = 0
+        async for _ in deaf:
+            seen += 1
+        assert deaf.close_code == 1013
+        assert seen < 60
