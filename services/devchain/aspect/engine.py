@@ -64,13 +64,15 @@ class CannotInstantiate(Exception):
 
 
 def new_engine() -> wasmtime.Engine:
-    """An engine with the node's feature set, as far as this wasmtime has the switches."""
+    """An engine with the node's feature set, as far as this wasmtime has the switches.
+
+    Multiple memories stay on: without them this wasmtime, unlike the node's, refuses an access that names memory 0 outright.
+    """
     config = wasmtime.Config()
     config.wasm_relaxed_simd = False  # before simd: the one needs the other
     config.wasm_simd = False
     config.wasm_threads = False
     config.wasm_tail_call = False
-    config.wasm_multi_memory = False
     config.wasm_bulk_memory = False
     return wasmtime.Engine(config)
 

@@ -169,16 +169,11 @@ class AspectRuntime:
 
     def _compile(self, metered: bytes) -> Prepared:
         try:
+            validate_module(metered)  # first, so that what is wrong is said in the node's words
             return self._linker.prepare(metered)
-        except wasmtime.WasmtimeError as error:
-            # say it in the node's words if its compiler would have stumbled too
-            text = str(error)
-            try:
-                validate_module(metered)
-            except WasmError as reason:
-                text = str(reason)
+        except (WasmError, wasmtime.WasmtimeError) as error:
             raise WasmError(
-                f"unable create wasm module: failed to parse WebAssembly module\n\nCaused by:\n    {text}{_NODE_STACK}"
+                f"unable create wasm module: failed to parse WebAssembly module\n\nCaused by:\n    {error}{_NODE_STACK}"
             ) from None
 
 
