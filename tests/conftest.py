@@ -1,9 +1,13 @@
 """What holds for every test."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+# onnxruntime reads this at its first import: nothing that runs here tells its maker so.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 @pytest.fixture(autouse=True)
