@@ -29,9 +29,9 @@ class Refusing(gateway_grpc.ChainGatewayServiceServicer):
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def GetTask(
+    async def GetTask(  # noqa: N802
         self, request: gateway.GetTaskRequest, context: grpc.aio.ServicerContext
-    ) -> gateway.GetTaskResponse:  # noqa: N802
+    ) -> gateway.GetTaskResponse:
         raise self.error
 
     async def WatchVersions(  # noqa: N802
