@@ -233,11 +233,11 @@ async def _play(plan: Plan, suite: Suite, folder: Path, screen: Screen, started:
         )
         if not plan.keep:
             screen.say(
-                "\nNext:  make demo KEEP=1          leave it running, then\n"
-                "       linklearner task show     what the chain knows\n"
-                "       linklearner balance       who earned what\n"
-                "       linklearner train         one more round of yours\n"
-                "       linklearner verify        the audit again"
+                "\nNext:  make demo KEEP=1                    leave it running, then\n"
+                "       .venv/bin/linklearner task show     what the chain knows\n"
+                "       .venv/bin/linklearner balance       who earned what\n"
+                "       .venv/bin/linklearner train         one more round of yours\n"
+                "       .venv/bin/linklearner verify        the audit again"
             )
     except Exception as error:
         if isinstance(error, LinkLearnerError):
