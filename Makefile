@@ -16,7 +16,7 @@ test: $(VENV)/.dev
 
 ## conformance: replay recordings of a real Artela node on the embedded chain (REC=file for another one)
 conformance: $(VENV)/.dev
-	$(BIN)/python -m services.devchain.conformance $(REC)
+	$(BIN)/python -m devchain.conformance $(REC)
 
 ## check: lint, types, and that generated code and artifacts are what their sources give
 check: lint types drift

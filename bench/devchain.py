@@ -35,11 +35,11 @@ from web3 import Web3
 
 from bench.anvil import AnvilUnavailable, anvil
 from bench.process import DevchainProcess
+from devchain import Devchain
+from devchain.aspect.runtime import AspectRuntime
+from devchain.config import ChainConfig
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Encoding, Update
-from services.devchain import Devchain
-from services.devchain.aspect.runtime import AspectRuntime
-from services.devchain.config import ChainConfig
 from tests.differential.chains import contract
 from tests.pool import GAS, POOL, PRE_CONTRACT_CALL, SYSTEM, PoolChain, account, address_of, selector
 

@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.process import DevchainProcess, ask
-from services.devchain.accounts import DEVELOPMENT_BALANCE, load_or_create
-from services.devchain.chain import rlp
-from services.devchain.chain.chain import Chain
-from services.devchain.config import ARTELA_CHAIN_ID as CHAIN_ID
-from services.devchain.config import ChainConfig
-from services.devchain.rpc.methods import Methods
+from devchain.accounts import DEVELOPMENT_BALANCE, load_or_create
+from devchain.chain import rlp
+from devchain.chain.chain import Chain
+from devchain.config import ARTELA_CHAIN_ID as CHAIN_ID
+from devchain.config import ChainConfig
+from devchain.rpc.methods import Methods
 from tests.differential.chains import contract
 
 BLOCKS = 10_000

@@ -14,17 +14,17 @@ import httpx
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from services.devchain.accounts import key_file
+from devchain.accounts import key_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class DevchainProcess:
-    """`python -m services.devchain --state FILE`; running inside the `with` block."""
+    """`python -m devchain --state FILE`; running inside the `with` block."""
 
     def __init__(self, state: Path, *arguments: str) -> None:
         self.state = state
-        self._command = [sys.executable, "-m", "services.devchain", "--port", "0", "--state", str(state), *arguments]
+        self._command = [sys.executable, "-m", "devchain", "--port", "0", "--state", str(state), *arguments]
         self.url = ""
         self.started_s = 0.0
         """From the command to the first answer."""

@@ -74,13 +74,13 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     home = settings.home
     async with step("loading the EVM, web3, torch and onnxruntime"):
         # Not at the top of the file: this takes seconds, and whoever started us wants to see that something happens.
+        from devchain.server import Devchain
         from services.chain_gateway import config as gateway_config
         from services.chain_gateway import deploy
         from services.chain_gateway.chain import Chain
         from services.chain_gateway.deployment import POOL, TOKEN
         from services.chain_gateway.gateway import Gateway
         from services.chain_gateway.keystore import Keystore, read_password
-        from services.devchain.server import Devchain
         from services.model_server import config as server_config
         from services.model_server.server import ModelServer
         from services.trainer import config as trainer_config

@@ -16,15 +16,15 @@ from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
 from numpy.typing import NDArray
 
+from devchain.chain.blocks import Receipt
+from devchain.chain.chain import CallFailed, Chain, Question
+from devchain.config import ChainConfig
 from linklearner import artifacts
 from linklearner.abi import Decoded, Interface, error_string
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Update
-from services.devchain.chain.blocks import Receipt
-from services.devchain.chain.chain import CallFailed, Chain, Question
-from services.devchain.config import ChainConfig
 
 SYSTEM = bytes.fromhex("0000000000000000000000000000000000a27e14")
 PRE_CONTRACT_CALL = 4

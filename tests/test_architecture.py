@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICES = ("chain_gateway", "devchain", "model_server", "trainer")
+SERVICES = ("chain_gateway", "model_server", "trainer")
 HEAVY = {
-    "torch": "trainer",
-    "web3": "chain_gateway",
-    "eth_keyfile": "chain_gateway",
-    "onnxruntime": "model_server",
+    "torch": "services/trainer",
+    "web3": "services/chain_gateway",
+    "eth_keyfile": "services/chain_gateway",
+    "onnxruntime": "services/model_server",
     "eth": "devchain",
     "wasmtime": "devchain",
 }
@@ -43,14 +43,19 @@ def test_a_service_imports_no_other_service(service: str) -> None:
 
 @pytest.mark.parametrize(("library", "owner"), HEAVY.items())
 def test_a_heavy_library_has_one_home(library: str, owner: str) -> None:
-    for path in (*sources("src"), *sources("services")):
-        if (ROOT / "services" / owner) not in path.parents:
+    for path in (*sources("src"), *sources("services"), *sources("devchain")):
+        if (ROOT / owner) not in path.parents:
             assert library not in {name.partition(".")[0] for name in imports(path)}, f"{path} imports {library}"
+
+
+def test_the_embedded_chain_knows_nothing_of_linklearner() -> None:
+    for path in sources("devchain"):
+        assert not {"linklearner", "services"} & {name.partition(".")[0] for name in imports(path)}, path
 
 
 def test_the_vocabulary_knows_no_service() -> None:
     for path in sources("src"):
-        assert not any(name.partition(".")[0] == "services" for name in imports(path)), path
+        assert not {"services", "devchain"} & {name.partition(".")[0] for name in imports(path)}, path
 
 
 def test_the_domain_does_no_input_or_output() -> None:

@@ -1,6 +1,6 @@
 """An independent count of what an Aspect call costs: a plain wasm interpreter that runs the code as it was deployed, and adds up.
 
-It shares nothing with services/devchain: own decoder, own cost table and block rules (both from the description of the node's metering),
+It shares nothing with devchain: own decoder, own cost table and block rules (both from the description of the node's metering),
 no instrumented code, no wasmtime. A call costs the sum of the instructions that ran, 1106 for each metered block that was entered, and the
 host calls by their own rules. Floats do not exist here. Slow (about a million instructions a second), and meant so.
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bench.gas.predict import Prediction, Watched
+from devchain.chain.blocks import Receipt
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Encoding, Update
-from services.devchain.chain.blocks import Receipt
 from tests.contracts.rounds import Round
 from tests.pool import PoolChain
 

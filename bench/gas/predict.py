@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bench.gas.interpreter import Instance, Module, Trap, decode
-from services.devchain.aspect.environment import HostEnvironment, JoinPoint
-from services.devchain.aspect.runtime import AspectOutcome, AspectRuntime
+from devchain.aspect.environment import HostEnvironment, JoinPoint
+from devchain.aspect.runtime import AspectOutcome, AspectRuntime
 
 _STRING, _BYTES = 10, 11
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from eth_hash.auto import keccak
 
+from devchain.wasm.validate import validate_aspect
 from linklearner import artifacts
 from linklearner.domain import merge, shape, update
-from services.devchain.wasm.validate import validate_aspect
 from tests.pool import POOL
 
 SOURCES = Path(__file__).parents[2] / "aspects/aggregator"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from eth_hash.auto import keccak
 
+from devchain.chain.blocks import Receipt
 from linklearner.domain.merge import Contribution, effective_weight, influence
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Encoding, Update
-from services.devchain.chain.blocks import Receipt
 from tests.pool import POOL, TERMS, PoolChain, account, address_of
 
 # 37 weights in five pages of 8 (the last has 5), three groups (2, 2, 1); tensors meet inside pages, and not at multiples of four.

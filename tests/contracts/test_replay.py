@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from devchain.chain.blocks import Receipt
 from linklearner.domain import replay
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import Divergence
@@ -14,7 +15,6 @@ from linklearner.domain.replay import Replay
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Encoding, Update
-from services.devchain.chain.blocks import Receipt
 from tests.contracts.rounds import Round, some_weights
 from tests.pool import POOL, TERMS, PoolChain, account
 

@@ -7,8 +7,8 @@ from fractions import Fraction
 import pytest
 
 from bench.anvil import AnvilUnavailable, anvil
-from services.devchain import Devchain
-from services.devchain.config import ChainConfig
+from devchain import Devchain
+from devchain.config import ChainConfig
 from tests.differential.chains import BLOCK_GAS_LIMIT, CHAIN_ID, WEALTH, Pair, keys
 
 

@@ -8,9 +8,9 @@ from typing import Final
 import pyrevm
 from eth_hash.auto import keccak
 
-from services.devchain.chain.evm import BlockContext, Evm, NoHooks, contract_address
-from services.devchain.chain.state import EMPTY_CODE_HASH, NOTHING, Account, World
-from services.devchain.chain.transactions import intrinsic_gas
+from devchain.chain.evm import BlockContext, Evm, NoHooks, contract_address
+from devchain.chain.state import EMPTY_CODE_HASH, NOTHING, Account, World
+from devchain.chain.transactions import intrinsic_gas
 from tests.differential.programs import BYSTANDER, CONTRACTS, NOBODY, SENDER, Program
 
 PRICE: Final = 7

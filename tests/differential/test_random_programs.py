@@ -17,8 +17,8 @@ import pytest
 
 pytest.importorskip("pyrevm", reason="pyrevm has no wheel for this platform; the comparison with revm is skipped")
 
-from services.devchain.aspect.environment import NodePanic
-from services.devchain.server import ChainThread
+from devchain.aspect.environment import NodePanic
+from devchain.server import ChainThread
 from tests.differential.machines import BLOCK, NotEvenBegun, Seen, on_devchain, on_revm
 from tests.differential.programs import (
     BLOBBASEFEE,

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from devchain.chain.blocks import Block
+from devchain.chain.chain import Chain
+from devchain.chain.join_points import TransactionAspects
+from devchain.config import ChainConfig
 from linklearner.abi import ERROR_STRING
 from linklearner.domain.digits import DIGITS
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.update import Encoding, Update
-from services.devchain.chain.blocks import Block
-from services.devchain.chain.chain import Chain
-from services.devchain.chain.join_points import TransactionAspects
-from services.devchain.config import ChainConfig
 from tests.differential.chains import Chain as Rpc
 from tests.differential.chains import token_init_bytes
 from tests.pool import POOL, SYSTEM, TOKEN, PoolChain, account, address_of

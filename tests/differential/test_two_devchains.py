@@ -14,14 +14,14 @@ from pathlib import Path
 
 from eth_abi.abi import encode
 
-from services.devchain import Devchain
-from services.devchain.aspect.engine import Prepared
-from services.devchain.aspect.runtime import AspectRuntime
-from services.devchain.chain.chain import Chain
-from services.devchain.chain.mempool import Mempool
-from services.devchain.chain.state import World
-from services.devchain.chain.store import Store
-from services.devchain.config import ChainConfig
+from devchain import Devchain
+from devchain.aspect.engine import Prepared
+from devchain.aspect.runtime import AspectRuntime
+from devchain.chain.chain import Chain
+from devchain.chain.mempool import Mempool
+from devchain.chain.state import World
+from devchain.chain.store import Store
+from devchain.config import ChainConfig
 from tests.differential.chains import contract
 from tests.pool import PRE_CONTRACT_CALL, SYSTEM, PoolChain, account, address_of, selector
 

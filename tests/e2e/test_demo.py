@@ -89,7 +89,7 @@ def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_the_demo_runs_on_a_chain_as_narrow_as_an_artela_node(tmp_path: Path) -> None:
     """No instant blocks, no filters, no queue: `--rpc` against a devchain in its strict mode with a block every half second."""
     chain = subprocess.Popen(
-        [sys.executable, "-m", "services.devchain", "--port", "0", "--state", str(tmp_path / "chain.sqlite"),
+        [sys.executable, "-m", "devchain", "--port", "0", "--state", str(tmp_path / "chain.sqlite"),
          "--strict-rpc", "--mining", "interval:0.5"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -16,8 +16,8 @@ from web3 import Web3
 from web3.exceptions import ContractLogicError, Web3RPCError
 
 from bench.process import DevchainProcess
-from services.devchain import Devchain
-from services.devchain.accounts import key_file
+from devchain import Devchain
+from devchain.accounts import key_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = ROOT / "examples" / "aspect"

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import httpx
 
-from services.devchain import Devchain
-from services.devchain.__main__ import arguments
-from services.devchain.config import ChainConfig
+from devchain import Devchain
+from devchain.__main__ import arguments
+from devchain.config import ChainConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-README = (ROOT / "services" / "devchain" / "README.md").read_text()
+README = (ROOT / "devchain" / "README.md").read_text()
 METHOD = re.compile(r"\b(?:eth|net|web3|evm|linklearner)_[a-zA-Z0-9]+\b")
 TABLE = README[README.index("| methods | notes |") : README.index("A revert is error code 3")]
 ON_WEBSOCKETS = {"eth_subscribe", "eth_unsubscribe"}
 
 
 def test_its_method_table_names_every_method() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "services" / "devchain" / "rpc").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "devchain" / "rpc").glob("*.py"))
     implemented = set(re.findall(rf'"({METHOD.pattern})"', sources)) - {"eth_subscription"}
     assert set(METHOD.findall(TABLE)) == implemented
 
@@ -57,4 +57,4 @@ def test_its_script_is_the_one_that_the_tests_run() -> None:
 
 def test_its_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / "services" / "devchain" / target).exists(), target
+        assert (ROOT / "devchain" / target).exists(), target

@@ -15,7 +15,7 @@ import pytest
 from linklearner.rpc.server import RpcServer
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCKERFILES = sorted(ROOT.glob("services/*/Dockerfile"))
+DOCKERFILES = sorted((*ROOT.glob("services/*/Dockerfile"), ROOT / "devchain" / "Dockerfile"))
 
 
 def loaded(name: str) -> ModuleType:
@@ -29,18 +29,20 @@ def loaded(name: str) -> ModuleType:
 
 
 def test_every_service_has_an_image_of_its_own() -> None:
-    services = {path.parent.name for path in ROOT.glob("services/*/__main__.py")}
-    assert {path.parent.name for path in DOCKERFILES} == services
+    services = {path.parent for path in ROOT.glob("services/*/__main__.py")}
+    assert {path.parent for path in DOCKERFILES} == {*services, ROOT / "devchain"}
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
 def test_an_image_runs_one_service_as_nobody_special(dockerfile: Path) -> None:
     text = dockerfile.read_text()
+    folder = dockerfile.parent.relative_to(ROOT)
+    module = ".".join(folder.parts)
     assert "syntax=" not in text, "a frontend would have to be fetched"
-    assert text.rstrip().endswith(f'ENTRYPOINT ["python", "-m", "services.{dockerfile.parent.name}"]')
+    assert text.rstrip().endswith(f'ENTRYPOINT ["python", "-m", "{module}"]')
     assert re.findall(r"^USER (.*)$", text, re.M) == ["${UID}:${UID}"]
     assert re.findall(r"^ARG UID=(\d+)$", text, re.M) == ["10001"]
-    assert f"COPY services/{dockerfile.parent.name} /app/services/" in text
+    assert f"COPY {folder} /app/{folder}" in text
     assert "://" not in text, "where packages come from is the builder's business"
     assert text.index("install -c /pins/constraints.txt") < text.index("COPY src src"), "code comes after what it needs"
 
@@ -60,7 +62,7 @@ def test_requirements_are_those_of_pyproject() -> None:
 
 def test_the_chain_needs_nothing_that_its_image_leaves_out() -> None:
     left_out = ("grpc", "httpx", "numpy", "rich", "typer", "web3", "onnx", "torch")
-    code = f"import sys; sys.modules.update(dict.fromkeys({left_out}))\nimport services.devchain.__main__"
+    code = f"import sys; sys.modules.update(dict.fromkeys({left_out}))\nimport devchain.__main__"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

@@ -435,7 +435,7 @@ def _node() -> Iterator[tuple[str, Path]]:
     with tempfile.TemporaryDirectory(prefix="node-") as folder:
         state = Path(folder) / "chain.sqlite"
         address = host_gateway()
-        command = [sys.executable, "-m", "services.devchain", "--host", address, "--port", "0", "--state", str(state)]
+        command = [sys.executable, "-m", "devchain", "--host", address, "--port", "0", "--state", str(state)]
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, "--mining", "interval:0.5", "--strict-rpc"], cwd=ROOT, stdout=subprocess.PIPE, stderr=log

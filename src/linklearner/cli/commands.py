@@ -492,7 +492,7 @@ def devchain(context: typer.Context) -> None:
     # Not with cwd=root: files named on the command line are the caller's, beside where he stands.
     path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.devchain", *context.args], env={**os.environ, "PYTHONPATH": path}
+        [sys.executable, "-m", "devchain", *context.args], env={**os.environ, "PYTHONPATH": path}
     )
     try:
         code = process.wait()

@@ -11,6 +11,8 @@ import pytest
 from eth_account import Account
 from quirky_node import QuirkyNode
 
+from devchain import Devchain
+from devchain.config import ChainConfig
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.domain.update import Encoding
@@ -21,8 +23,6 @@ from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore, read_password
 from services.chain_gateway.outbox import Outbox, Patience
-from services.devchain import Devchain
-from services.devchain.config import ChainConfig
 
 HURRY = Patience(
     receipt_s=8.0,

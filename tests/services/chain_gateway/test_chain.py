@@ -8,10 +8,10 @@ from aiohttp import web
 from eth_hash.auto import keccak
 from quirky_node import QuirkyNode
 
+from devchain import Devchain
 from linklearner.domain.errors import NotFound, Refused, Unavailable
 from services.chain_gateway.chain import BLOCK_GAS, LOG_RANGE, RAW_LIMIT, Call, Chain, NonceRefused, Taken
 from services.chain_gateway.deployment import POOL, TOKEN
-from services.devchain import Devchain
 from tests.services.chain_gateway.conftest import World, keystore_of
 
 TARGET = bytes(19) + b"\x77"

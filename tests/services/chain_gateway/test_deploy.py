@@ -10,13 +10,13 @@ import pytest
 from quirky_node import QuirkyNode
 from web3 import AsyncWeb3
 
+from devchain import Devchain
 from linklearner.domain.errors import InvalidConfig, Refused, RequestIdReused
 from linklearner.domain.model import ModelSpec
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deploy import FIRST_TASK, Plan, TaskPlan, _loads, deploy, digits
 from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.keystore import Keystore
-from services.devchain import Devchain
 from tests.services.chain_gateway.conftest import HURRY, STRICT, keystore_of, small_task
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from quirky_node import QuirkyNode
 
+from devchain import Devchain
 from linklearner.domain.errors import (
     InvalidConfig,
     InvalidInput,
@@ -18,7 +19,6 @@ from linklearner.domain.errors import (
 )
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, State
-from services.devchain import Devchain
 from tests.services.chain_gateway.conftest import HURRY, keystore_of
 
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef1")

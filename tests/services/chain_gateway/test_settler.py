@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from devchain import Devchain
 from linklearner.domain.errors import Refused
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
@@ -14,7 +15,6 @@ from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.settler import AutoSettler
-from services.devchain import Devchain
 from tests.services.chain_gateway.conftest import HURRY, ROUND_SECONDS, World, keystore_of, small_task
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from eth_account import Account
 
+from devchain import Devchain
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.rpc.channel import channel
@@ -25,7 +26,6 @@ from services.chain_gateway.deploy import Plan, deploy, digits
 from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
-from services.devchain import Devchain
 from services.trainer import contributor
 from services.trainer.config import Config
 from services.trainer.journal import Journal

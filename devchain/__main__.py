@@ -1,0 +1,106 @@
+"""`python -m devchain`: an Artela-like chain on a local port."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import signal
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+from devchain.accounts import key_file
+from devchain.chain.chain import MinedBlock
+from devchain.chain.store import StoreUnusable
+from devchain.config import ARTELA_CHAIN_ID, ChainConfig, ForkRules, InvalidConfig
+from devchain.console import lines
+from devchain.server import Devchain
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
+    return port
+
+
+def _share(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise InvalidConfig(f"min-gas-multiplier {text!r}: use a number from 0 to 1") from None
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="devchain", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=_port, default=8545, help="port; 0 takes a free one (default %(default)s)")
+    parser.add_argument("--state", type=Path, default=None, help="SQLite file of the chain; without it, memory only")
+    parser.add_argument("--mining", default="instant", help="instant, manual or interval:SECONDS (default %(default)s)")
+    parser.add_argument("--chain-id", type=int, default=ARTELA_CHAIN_ID, help="EIP-155 chain id (default %(default)s)")
+    parser.add_argument("--strict-rpc", action="store_true", help="answer exactly as narrowly as an Artela node")
+    parser.add_argument(
+        "--fork-rules",
+        type=ForkRules,
+        choices=list(ForkRules),
+        default=ForkRules.ARTELA,
+        help="artela: the node's EVM; cancun: Ethereum's own (default %(default)s)",
+    )
+    parser.add_argument(
+        "--min-gas-multiplier",
+        default="0.5",
+        help="share of the gas limit that is charged at least (default %(default)s)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no block-by-block log")
+    return parser.parse_args(argv)
+
+
+def show(mined: MinedBlock) -> None:
+    """One block on the console; empty ones are silent."""
+    if mined.block.receipts or mined.panics:
+        print("\n".join(lines(mined)), flush=True)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    config = ChainConfig(
+        chain_id=options.chain_id,
+        strict=options.strict_rpc,
+        fork_rules=options.fork_rules,
+        min_gas_multiplier=_share(options.min_gas_multiplier),
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    async with Devchain.start(
+        state=options.state,
+        host=options.host,
+        port=options.port,
+        mining=options.mining,
+        config=config,
+        on_block=None if options.quiet else show,
+    ) as devchain:
+        print(f"devchain {options.chain_id} at {devchain.url}", flush=True)
+        for account in devchain.accounts:
+            print(f"  0x{account.address.hex()}", flush=True)
+        if options.state is not None:
+            print(f"  keys in {key_file(options.state)}", flush=True)
+        await stop.wait()
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        asyncio.run(serve(arguments(argv)))
+    except (StoreUnusable, InvalidConfig) as error:
+        print(f"devchain: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        hint = "; try --port 0" if error.errno == errno.EADDRINUSE else ""
+        print(f"devchain: {(error.strerror or str(error)).lower()}{hint}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

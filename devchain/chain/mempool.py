@@ -1,0 +1,93 @@
+"""Transactions that wait for a block, by sender and nonce."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from devchain.chain.transactions import Transaction, TransactionRefused
+
+_QUEUE_LIMIT = 4096
+"""Transactions that may wait altogether; a development chain with more has lost its miner."""
+
+
+class Mempool:
+    """What was accepted and is not in a block yet."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[bytes, dict[int, Transaction]] = {}
+        self._by_hash: dict[bytes, Transaction] = {}
+        self._arrival: dict[bytes, int] = {}
+        self._arrivals = 0
+
+    def __len__(self) -> int:
+        return len(self._by_hash)
+
+    def get(self, transaction_hash: bytes) -> Transaction | None:
+        return self._by_hash.get(transaction_hash)
+
+    def all(self) -> list[Transaction]:
+        return list(self._by_hash.values())
+
+    def next_nonce(self, sender: bytes, nonce: int) -> int:
+        """The first nonce from `nonce` on that nothing waiting uses."""
+        waiting = self._waiting.get(sender, {})
+        while nonce in waiting:
+            nonce += 1
+        return nonce
+
+    def add(self, transaction: Transaction) -> None:
+        """Raises TransactionRefused: pool full, or a replacement that pays less than a tenth more."""
+        waiting = self._waiting.setdefault(transaction.sender, {})
+        old = waiting.get(transaction.nonce)
+        if old is not None:
+            if 10 * transaction.fee_cap < 11 * old.fee_cap or 10 * transaction.tip_cap < 11 * old.tip_cap:
+                raise TransactionRefused("replacement transaction underpriced")
+            self.remove(old)
+            waiting = self._waiting.setdefault(transaction.sender, {})
+        elif len(self._by_hash) >= _QUEUE_LIMIT:
+            raise TransactionRefused("txpool is full")
+        waiting[transaction.nonce] = transaction
+        self._by_hash[transaction.hash] = transaction
+        self._arrivals += 1
+        self._arrival[transaction.hash] = self._arrivals
+
+    def remove(self, transaction: Transaction) -> None:
+        if self._by_hash.pop(transaction.hash, None) is None:
+            return
+        del self._arrival[transaction.hash]
+        waiting = self._waiting[transaction.sender]
+        del waiting[transaction.nonce]
+        if not waiting:
+            del self._waiting[transaction.sender]
+
+    def drop_stale(self, nonce_of: Callable[[bytes], int]) -> None:
+        """Forget what can never land because its nonce is used."""
+        for sender, waiting in list(self._waiting.items()):
+            current = nonce_of(sender)
+            for nonce in [n for n in waiting if n < current]:
+                self.remove(waiting[nonce])
+
+    def ready(self, nonce_of: Callable[[bytes], int], base_fee: int, gas_limit: int) -> list[Transaction]:
+        """Transactions for the next block: per sender in order of nonce without gaps, else by arrival, within the block's gas."""
+        heads = {sender: nonce_of(sender) for sender in self._waiting}
+        chosen: list[Transaction] = []
+        room = gas_limit
+        while True:
+            candidates = [
+                waiting[heads[sender]]
+                for sender, waiting in self._waiting.items()
+                if heads[sender] in waiting and waiting[heads[sender]].fee_cap >= base_fee
+            ]
+            if not candidates:
+                return chosen
+            first = min(candidates, key=lambda transaction: self._arrival[transaction.hash])
+            if first.gas > room:
+                return chosen
+            room -= first.gas
+            chosen.append(first)
+            heads[first.sender] += 1
+
+    def clear(self) -> None:
+        self._waiting.clear()
+        self._by_hash.clear()
+        self._arrival.clear()

@@ -1,0 +1,96 @@
+"""Logs on the wire, and what a client may ask of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from devchain.chain.chain import Chain
+from devchain.chain.evm import Log
+from devchain.chain.store import LogEntry
+from devchain.rpc import codec
+from devchain.rpc.codec import RpcError, data, quantity
+
+_CHOICES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """What `eth_getLogs`, filters and subscriptions ask for. Empty tuples match anything."""
+
+    first: Any
+    """Tag or number of the first block, as given."""
+    last: Any
+    block_hash: bytes | None
+    addresses: tuple[bytes, ...]
+    topics: tuple[tuple[bytes, ...], ...]
+
+    def range(self, chain: Chain) -> tuple[int, int]:
+        """First and last block as asked for: empty where last < first, and perhaps beyond the head.
+
+        Raises RpcError for an unknown block hash.
+        """
+        if self.block_hash is not None:
+            header = chain.store.header_by_hash(self.block_hash)
+            if header is None:
+                raise RpcError(codec.SERVER_ERROR, "unknown block")
+            return header.number, header.number
+        head = chain.head.number
+        return _number(self.first, head), _number(self.last, head)
+
+    def matches(self, log: Log) -> bool:
+        if self.addresses and log.address not in self.addresses:
+            return False
+        if len(self.topics) > len(log.topics):
+            return False
+        return all(not choices or topic in choices for choices, topic in zip(self.topics, log.topics, strict=False))
+
+
+def _number(tag: Any, head: int) -> int:
+    if tag is None or tag in codec.NEWEST:
+        return head
+    return 0 if tag == "earliest" else codec.parse_block_number(tag, 0)
+
+
+def parse_log_filter(asked: Any) -> LogFilter:
+    """Raises RpcError."""
+    if not isinstance(asked, dict):
+        raise codec.invalid(0, "json: cannot unmarshal into Go value of type filters.FilterCriteria")
+    address = asked.get("address")
+    addresses = address if isinstance(address, list) else [] if address is None else [address]
+    topics = []
+    given = asked.get("topics") or []
+    if not isinstance(given, list):
+        raise codec.invalid(0, "topics: an array")
+    for topic in given:
+        choices = topic if isinstance(topic, list) else [] if topic is None else [topic]
+        # a null among the choices makes the position free
+        topics.append(() if None in choices else tuple(codec.parse_hash(choice, 0) for choice in choices))
+    if len(topics) > 4:
+        raise codec.invalid(0, "at most four topics")
+    if len(addresses) > _CHOICES or any(len(choices) > _CHOICES for choices in topics):
+        raise codec.invalid(0, f"at most {_CHOICES} addresses, and as many choices of a topic")
+    block_hash = asked.get("blockHash")
+    if block_hash is not None and ("fromBlock" in asked or "toBlock" in asked):
+        raise codec.invalid(0, "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other")
+    return LogFilter(
+        asked.get("fromBlock"),
+        asked.get("toBlock"),
+        None if block_hash is None else codec.parse_hash(block_hash, 0),
+        tuple(codec.parse_address(a, 0) for a in addresses),
+        tuple(topics),
+    )
+
+
+def log_json(entry: LogEntry) -> dict[str, Any]:
+    return {
+        "address": data(entry.log.address),
+        "topics": [data(topic) for topic in entry.log.topics],
+        "data": data(entry.log.data),
+        "blockNumber": quantity(entry.block_number),
+        "transactionHash": data(entry.transaction_hash),
+        "transactionIndex": quantity(entry.transaction_index),
+        "blockHash": data(entry.block_hash),
+        "logIndex": quantity(entry.log_index),
+        "removed": False,
+    }

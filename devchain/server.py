@@ -1,0 +1,181 @@
+"""A running devchain: one thread owns the chain, one server speaks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+from aiohttp import web
+
+from devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, key_file, load_or_create
+from devchain.chain.chain import BlockListener, Chain
+from devchain.chain.store import Store, StoreUnusable
+from devchain.config import ChainConfig, Mining
+from devchain.rpc.methods import Methods
+from devchain.rpc.server import RpcServer
+
+_STACK_BYTES: Final = 512 * 1024 * 1024
+"""Of the chain's thread, virtual: 1,024 nested EVM frames and a wasm instance fit."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger("devchain")
+
+
+class ChainThread:
+    """The one thread that may touch the chain; everybody else sends it work."""
+
+    def __init__(self) -> None:
+        before = threading.stack_size(_STACK_BYTES)
+        try:
+            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
+            self._executor.submit(int).result()  # starts the thread while the stack size is set
+        finally:
+            threading.stack_size(before)
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+
+    def run_blocking(self, work: Callable[..., T], *arguments: Any) -> T:
+        return self._executor.submit(work, *arguments).result()
+
+    def stop(self) -> None:
+        self._executor.shutdown(wait=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Devchain:
+    """A chain that answers at `url`."""
+
+    url: str
+    accounts: tuple[DevelopmentAccount, ...] = field(repr=False)
+    chain: Chain = field(repr=False)
+    thread: ChainThread = field(repr=False)
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def start(
+        *,
+        state: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        mining: str = "instant",
+        chain_id: int | None = None,
+        accounts: Mapping[str, int] | None = None,
+        config: ChainConfig | None = None,
+        on_block: BlockListener | None = None,
+    ) -> AsyncIterator[Devchain]:
+        """Run a devchain for the length of the block.
+
+        state: SQLite file, None keeps everything in memory. mining: `instant`, `manual`, `interval:SECONDS`.
+        accounts: further balances in wei at genesis by hex address, beside the ten development accounts.
+        on_block: told of every block, on the chain's thread.
+        Raises StoreUnusable, InvalidConfig, OSError if the port is taken.
+        """
+        mode = Mining.parse(mining)
+        config = config or ChainConfig()
+        if chain_id is not None:
+            config = replace(config, chain_id=chain_id)
+        _check_files(state, config.chain_id)
+        developers = load_or_create(state)
+        alloc = {account.address: DEVELOPMENT_BALANCE for account in developers} | dict(config.alloc)
+        for address, balance in (accounts or {}).items():
+            alloc[bytes.fromhex(address.removeprefix("0x"))] = balance
+        config = replace(config, alloc=alloc)
+        thread = ChainThread()
+        try:
+            chain = await thread.run(Chain, config, state, time.time)
+            try:
+                methods = Methods(chain, accounts=developers, instant=mode.instant)
+
+                async def dispatch(method: str, params: list[Any]) -> Any:
+                    return await thread.run(methods, method, params)
+
+                rpc = RpcServer(dispatch, strict=config.strict)
+                loop = asyncio.get_running_loop()
+                chain.on_block(lambda mined: _from_chain(loop, rpc.block, mined.block))
+                if on_block is not None:
+                    chain.on_block(on_block)
+                chain.on_arrival(lambda transaction: _from_chain(loop, rpc.transaction, transaction.hash))
+                runner = web.AppRunner(rpc.application(), access_log=None, shutdown_timeout=1.0)
+                await runner.setup()
+                try:
+                    site = web.TCPSite(runner, host, port)
+                    await site.start()
+                    bound = runner.addresses[0][1]
+                    ticking = asyncio.create_task(_tick(thread, chain, mode.interval_s)) if mode.interval_s else None
+                    try:
+                        yield Devchain(f"http://{host}:{bound}", developers, chain, thread)
+                    finally:
+                        if ticking is not None:
+                            ticking.cancel()
+                            with contextlib.suppress(asyncio.CancelledError):
+                                await ticking
+                finally:
+                    await runner.cleanup()
+            finally:
+                await thread.run(chain.close)
+        finally:
+            thread.stop()
+
+    @staticmethod
+    @contextlib.contextmanager
+    def running(**options: Any) -> Iterator[Devchain]:
+        """`start` for callers without an event loop: the server runs in a thread of its own. Same options, same errors."""
+        loop = asyncio.new_event_loop()
+        worker = threading.Thread(target=loop.run_forever, name="devchain-loop", daemon=True)
+        worker.start()
+        manager = Devchain.start(**options)
+        try:
+            devchain = asyncio.run_coroutine_threadsafe(manager.__aenter__(), loop).result()
+            try:
+                yield devchain
+            finally:
+                asyncio.run_coroutine_threadsafe(manager.__aexit__(None, None, None), loop).result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            worker.join()
+            loop.close()
+
+
+def _check_files(state: Path | None, chain_id: int) -> None:
+    """Raises StoreUnusable where new keys would be made for a chain that does not know them."""
+    if state is None:
+        return
+    if not state.parent.is_dir():
+        raise StoreUnusable(f"{state}: there is no directory {state.parent}")
+    keys = key_file(state)
+    if state.exists() and state.stat().st_size and not keys.exists():
+        Store(state, chain_id).close()
+        raise StoreUnusable(f"{state} is there, but not its keys {keys}; put them back or choose another --state file")
+
+
+def _from_chain(loop: asyncio.AbstractEventLoop, tell: Callable[[Any], None], news: Any) -> None:
+    """Hand news from the chain's thread to the server's loop, which may be closing."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(tell, news)
+
+
+async def _tick(thread: ChainThread, chain: Chain, interval_s: float) -> None:
+    """Make a block every `interval_s` seconds, counted from the start so that slow blocks do not shift the beat."""
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while True:
+        due = max(due + interval_s, loop.time())
+        await asyncio.sleep(due - loop.time())
+        try:
+            await thread.run(chain.mine)
+        except Exception:  # the miner's outermost loop: a full disk may have room again
+            log.exception("block_failed")

@@ -1,0 +1,145 @@
+"""When blocks are made, and what a test may do with time and history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+
+from devchain import Devchain
+from devchain.config import InvalidConfig
+from tests.devchain.wallet import COUNTER, Wallet
+
+STRANGER = "0x" + "77" * 20
+
+
+def wallet_of(devchain: Devchain) -> Wallet:
+    return Wallet(devchain.url, Account.from_key(devchain.accounts[0].key))
+
+
+def number(wallet: Wallet) -> int:
+    return int(wallet.ask("eth_blockNumber"), 16)
+
+
+def stamp(wallet: Wallet) -> int:
+    return int(wallet.ask("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def test_instant_mining_makes_a_block_for_what_is_ready_and_none_for_a_gap(wallet: Wallet) -> None:
+    wallet.send(to=STRANGER)
+    assert number(wallet) == 1
+    waiting = wallet.ask("eth_sendRawTransaction", wallet.sign(to=STRANGER, nonce=2))
+    assert number(wallet) == 1
+    assert wallet.ask("eth_getTransactionReceipt", waiting) is None
+    pending = wallet.ask("eth_getTransactionByHash", waiting)
+    assert (pending["blockHash"], pending["blockNumber"], pending["transactionIndex"]) == (None, None, None)
+    wallet.send(to=STRANGER, nonce=1)
+    assert wallet.ask("eth_getTransactionReceipt", waiting)["blockNumber"] == "0x2"
+
+
+def test_manual_mining_waits_for_the_word() -> None:
+    with Devchain.running(mining="manual") as devchain:
+        wallet = wallet_of(devchain)
+        hashes = [wallet.ask("eth_sendRawTransaction", wallet.sign(to=STRANGER)) for _ in range(3)]
+        assert wallet.web3.eth.get_transaction_count(wallet.account.address, "pending") == 3
+        assert wallet.web3.eth.get_transaction_count(wallet.account.address) == 0
+        assert number(wallet) == 0
+        wallet.ask("evm_mine")
+        assert [wallet.ask("eth_getTransactionReceipt", h)["blockNumber"] for h in hashes] == ["0x1"] * 3
+
+
+def test_interval_mining_keeps_making_blocks() -> None:
+    with Devchain.running(mining="interval:0.05") as devchain:
+        wallet = wallet_of(devchain)
+        until(lambda: number(wallet) >= 3)
+        sent = wallet.ask("eth_sendRawTransaction", wallet.sign(to=STRANGER))
+        until(lambda: wallet.ask("eth_getTransactionReceipt", sent) is not None)
+
+
+def test_a_miner_whose_disk_was_full_goes_on(tmp_path: Path) -> None:
+    with Devchain.running(state=tmp_path / "chain", mining="interval:0.02") as devchain:
+        wallet, store = wallet_of(devchain), devchain.chain.store
+
+        def limit(pages: int) -> None:
+            devchain.thread.run_blocking(store._db.execute, f"PRAGMA max_page_count={pages}")
+
+        until(lambda: number(wallet) > 1)
+        limit(1)  # never below what is in use
+        until(lambda: stuck(wallet))
+        limit(2**30)
+        full = number(wallet)
+        until(lambda: number(wallet) > full)
+
+
+def stuck(wallet: Wallet) -> bool:
+    before = number(wallet)
+    time.sleep(0.3)
+    return number(wallet) == before
+
+
+@pytest.mark.parametrize("mode", ["", "never", "interval", "interval:0", "interval:x", "interval:1e9", "interval:nan"])
+def test_a_mining_mode_that_means_nothing_is_refused(mode: str) -> None:
+    with pytest.raises(InvalidConfig, match="use instant, manual or interval:SECONDS"), Devchain.running(mining=mode):
+        pass
+
+
+def test_blocks_by_the_dozen_and_at_a_chosen_time(wallet: Wallet) -> None:
+    wallet.ask("evm_mine", {"blocks": "0xc"})
+    assert number(wallet) == 12
+    later = stamp(wallet) + 1000
+    wallet.ask("evm_mine", later)
+    assert (number(wallet), stamp(wallet)) == (13, later)
+    wallet.ask("evm_mine", {"blocks": 2, "timestamp": later + 5})
+    assert (number(wallet), stamp(wallet)) == (15, later + 5)
+    assert wallet.raw("evm_mine", {"blocks": 10_001})["error"]["code"] == -32602
+
+
+def test_time_moves_forward_for_every_later_block(wallet: Wallet) -> None:
+    before = stamp(wallet)
+    assert wallet.ask("evm_increaseTime", 3600) == "0xe10"
+    assert wallet.ask("evm_increaseTime", "0x10") == "0xe20"
+    wallet.ask("evm_mine")
+    assert 3616 <= stamp(wallet) - before < 3646
+    wallet.ask("evm_mine")
+    assert 3616 <= stamp(wallet) - before < 3646
+
+
+def test_the_next_timestamp_is_exact_and_time_goes_on_from_there(wallet: Wallet) -> None:
+    target = stamp(wallet) + 100_000
+    wallet.ask("evm_setNextBlockTimestamp", target)
+    wallet.send(to=STRANGER)
+    assert stamp(wallet) == target
+    wallet.send(to=STRANGER)
+    assert target <= stamp(wallet) < target + 30
+    refused = wallet.raw("evm_setNextBlockTimestamp", target - 1)["error"]
+    assert (refused["code"], "is not between the head's" in refused["message"]) == (-32602, True)
+
+
+def test_a_snapshot_brings_everything_back_once(wallet: Wallet) -> None:
+    contract = wallet.deploy(COUNTER)
+    first = wallet.ask("evm_snapshot")
+    kept = wallet.ask("eth_getBlockByNumber", "latest", False)
+    wallet.send(to=contract)
+    second = wallet.ask("evm_snapshot")
+    lost = wallet.send(to=contract)
+    assert wallet.ask("evm_revert", second) is True
+    assert int(wallet.ask("eth_getStorageAt", contract, "0x0", "latest"), 16) == 1
+    assert wallet.ask("eth_getTransactionReceipt", lost["transactionHash"]) is None
+    assert wallet.ask("evm_revert", first) is True
+    assert wallet.ask("eth_getBlockByNumber", "latest", False) == kept
+    assert int(wallet.ask("eth_getStorageAt", contract, "0x0", "latest"), 16) == 0
+    assert wallet.ask("eth_getLogs", {"fromBlock": "0x0"}) == []
+    assert [wallet.ask("evm_revert", which) for which in (first, second, "0x63")] == [False] * 3
+    # the same transactions go in again
+    wallet.send(to=contract)
+    assert int(wallet.ask("eth_call", {"to": contract}, "latest"), 16) == 2
