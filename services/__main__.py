@@ -23,6 +23,7 @@ from eth_utils.address import to_checksum_address
 
 from linklearner import log
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.rpc.access import OPERATOR, READER, Credential, Role
 from linklearner.suite import Suite
 
 TASK = 1
@@ -120,6 +121,11 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
             deployment_path=home / "deployment.json",
             progress=lambda name, done, total: say("step", text=f"deploying {done}/{total}: {name}"),
         )
+    access = home / "access"
+    Credential.kept(access / OPERATOR, Role.SPEND)
+    Credential.kept(access / READER, Role.READ)
+    for index, account in enumerate(contributors.addresses):
+        Credential.kept(access / f"trainer-{index}.json", Role.CONTRIBUTE, account)
     async with step("starting gateway, trainers and model server"):
         gateway = await stack.enter_async_context(
             Gateway.start(
@@ -129,6 +135,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
                     keystore=keys,
                     password_file=password,
                     outbox=home / "outbox.sqlite",
+                    access=access,
                     listen="127.0.0.1:0",
                     auto_settle=settings.settle,
                 )
@@ -140,6 +147,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
                     trainer_config.Config(
                         listen="127.0.0.1:0",
                         gateway=gateway.address,
+                        credential=str(access / f"trainer-{index}.json"),
+                        access=str(access),
                         account="0x" + account.hex(),
                         task=TASK,
                         shard=f"{index}/{settings.contributors}",
@@ -154,7 +163,11 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         server = await stack.enter_async_context(
             ModelServer.start(
                 server_config.Config(
-                    gateway=gateway.address, task=TASK, listen="127.0.0.1:0", metrics_listen="127.0.0.1:0"
+                    gateway=gateway.address,
+                    credential=str(access / READER),
+                    task=TASK,
+                    listen="127.0.0.1:0",
+                    metrics_listen="127.0.0.1:0",
                 )
             )
         )
@@ -174,6 +187,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         model_server=server.address,
         metrics=server.metrics_address,
         keys=str(keys.absolute()),
+        credential=str((access / OPERATOR).absolute()),
         accounts=tuple(to_checksum_address(account) for account in contributors.addresses),
         pid=os.getpid(),
     )

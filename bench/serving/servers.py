@@ -42,7 +42,9 @@ async def echo() -> None:
 
 
 async def model(gateway: str, gate: str) -> None:
-    config = Config(gateway=gateway, listen="127.0.0.1:0", metrics_listen="127.0.0.1:0", keep_previous_s=1.0)
+    config = Config(
+        gateway=gateway, credential="", listen="127.0.0.1:0", metrics_listen="127.0.0.1:0", keep_previous_s=1.0
+    )
     async with ModelServer.start(config, admission=None if gate == "on" else Open()) as server:
         await server.ready()
         print(server.address, flush=True)

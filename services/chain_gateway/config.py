@@ -30,6 +30,8 @@ class Config:
     """Signed transactions and known history; one process each."""
     listen: str = "127.0.0.1:50051"
     """host:port of the gRPC server; port 0 takes a free one."""
+    access: Path = Path(".linklearner/access")
+    """Folder of the credentials of those who may call (*.json); operator, contributor and reader are made in an empty one."""
     auto_settle: bool = True
     """Settle rounds that may be settled, of every task, and be paid for it."""
     receipt_s: float = 60.0

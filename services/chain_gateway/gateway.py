@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from linklearner.domain.errors import InvalidConfig, Unavailable
+from linklearner.rpc.access import Access
 from linklearner.rpc.server import RpcServer
 from linklearner.v1.chain_gateway_pb2_grpc import add_ChainGatewayServiceServicer_to_server
 from services.chain_gateway.chain import Chain
@@ -20,7 +21,7 @@ from services.chain_gateway.events import EventIndex
 from services.chain_gateway.keystore import Keystore, read_password
 from services.chain_gateway.ledger import Ledger
 from services.chain_gateway.outbox import Outbox, Patience
-from services.chain_gateway.servicer import SERVICE, ChainGatewayServicer
+from services.chain_gateway.servicer import ROLES, SERVICE, ChainGatewayServicer
 from services.chain_gateway.settler import AutoSettler
 
 QUIET: Final = (f"/{SERVICE}/GetChain", f"/{SERVICE}/GetBalance")
@@ -47,6 +48,7 @@ class Gateway:
         """
         keystore = Keystore.unlock(config.keystore, read_password(config.password_file))
         deployment = Deployment.load(config.deployment)
+        access = Access.open(config.access)
         async with contextlib.AsyncExitStack() as stack:
             chain = await stack.enter_async_context(Chain.connect(config.rpc_url, (POOL, TOKEN)))
             await _check_deployment(chain, deployment)
@@ -68,6 +70,8 @@ class Gateway:
                 lambda grpc_server: add_ChainGatewayServiceServicer_to_server(servicer, grpc_server),
                 (SERVICE,),
                 quiet=QUIET,
+                access=access,
+                roles=ROLES,
             )
             await stack.enter_async_context(server)
             jobs = {"follow": _follow(ledger, server, config.poll_s)}

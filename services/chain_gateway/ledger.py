@@ -31,7 +31,6 @@ from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.events import Event, EventIndex
 from services.chain_gateway.outbox import Outbox, Outcome, Prepare, Request, State, always
 
-MAX_CALLER_REQUEST_ID: Final = 128
 STANDSTILL_S: Final = 2.0
 """A chain without a new block for so long makes none unless asked; Artela makes one a second at least."""
 CACHED_WEIGHT_BYTES: Final = 256 << 20
@@ -416,7 +415,6 @@ class Ledger:
         Raises Refused: WrongRound if it is not the open one, RoundNotOver, NoUpdates.
         """
         contents = task.to_bytes(8, "big") + number.to_bytes(8, "big")
-        _check_request_id(request_id)
         await self._know(task)
         steps = [f"{request_id}/group/{group}" for group in range(self.shape(task).group_count)]
         ours = [self._outbox.state(step) not in (None, State.PLANNED, State.REFUSED) for step in steps]
@@ -559,7 +557,6 @@ class Ledger:
         return _mined(await self._send(request_id, account, "transfer coin", contents, always(Call(to, value=amount))))
 
     async def _send(self, request_id: str, account: bytes, kind: str, contents: bytes, prepare: Prepare) -> Outcome:
-        _check_request_id(request_id)
         return await self._fulfil(
             Request(request_id=request_id, account=account, kind=kind, contents=contents), prepare
         )
@@ -639,11 +636,6 @@ class _Kept(Generic[K, V]):
         self._left -= self._size(value)
         while self._left < 0 and len(self._values) > 1:
             self._left += self._size(self._values.popitem(last=False)[1])
-
-
-def _check_request_id(request_id: str) -> None:
-    if not 1 <= len(request_id) <= MAX_CALLER_REQUEST_ID:
-        raise InvalidInput(f"a request_id has 1 to {MAX_CALLER_REQUEST_ID} characters, not {len(request_id)}")
 
 
 def _mined(outcome: Outcome) -> Mined:

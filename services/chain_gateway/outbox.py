@@ -53,7 +53,7 @@ from services.chain_gateway.chain import BLOCK_GAS, FEE_CAP, Call, Chain, Log, N
 from services.chain_gateway.keystore import Keystore
 
 MAX_REQUEST_ID: Final = 192
-"""Characters: a caller's 128, and what a use case of several transactions puts behind them."""
+"""Characters: a caller's 128, its namespace, and what a use case of several transactions puts behind them."""
 
 log = structlog.get_logger()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.model import ModelVersion
+from linklearner.rpc.access import Role, calling
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from linklearner.v1 import model_pb2
@@ -15,6 +16,17 @@ from services.chain_gateway.ledger import Ledger
 
 SERVICE: Final = "linklearner.v1.ChainGatewayService"
 CHUNK_BYTES: Final = 1 << 20
+MAX_REQUEST_ID: Final = 128
+ROLES: Final = {
+    f"/{SERVICE}/{method}": role
+    for role, methods in {
+        Role.READ: ("GetChain", "ListAccounts", "GetBalance", "GetTask", "GetModel", "WatchVersions", "GetRound"),
+        Role.CONTRIBUTE: ("SubmitUpdate",),
+        Role.SPEND: ("SettleRound", "LockStake", "UnlockStake", "WithdrawStake", "Transfer"),
+    }.items()
+    for method in methods
+}
+"""What a caller must be allowed to do."""
 
 
 class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
@@ -92,9 +104,7 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
             yield pb.WatchVersionsResponse(version=_version(version))
 
     async def SubmitUpdate(self, request: pb.SubmitUpdateRequest, context: Any) -> pb.SubmitUpdateResponse:  # noqa: N802
-        submitted = await self._ledger.submit_update(
-            request.request_id, _address(request.account, "account"), request.update
-        )
+        submitted = await self._ledger.submit_update(*_sender(request), request.update)
         return pb.SubmitUpdateResponse(
             receipt=_receipt(submitted.mined),
             digest=submitted.digest,
@@ -104,9 +114,7 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         )
 
     async def SettleRound(self, request: pb.SettleRoundRequest, context: Any) -> pb.SettleRoundResponse:  # noqa: N802
-        settled = await self._ledger.settle(
-            request.request_id, _address(request.account, "account"), request.task, request.round
-        )
+        settled = await self._ledger.settle(*_sender(request), request.task, request.round)
         return pb.SettleRoundResponse(receipts=map(_receipt, settled.mined), version=_version(settled.version))
 
     async def GetRound(self, request: pb.GetRoundRequest, context: Any) -> pb.GetRoundResponse:  # noqa: N802
@@ -134,34 +142,50 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         )
 
     async def LockStake(self, request: pb.LockStakeRequest, context: Any) -> pb.LockStakeResponse:  # noqa: N802
-        mined, stake = await self._ledger.lock(
-            request.request_id, _address(request.account, "account"), request.task, request.units
-        )
+        mined, stake = await self._ledger.lock(*_sender(request), request.task, request.units)
         return pb.LockStakeResponse(receipt=_receipt(mined), stake=_stake(stake))
 
     async def UnlockStake(self, request: pb.UnlockStakeRequest, context: Any) -> pb.UnlockStakeResponse:  # noqa: N802
-        mined, stake = await self._ledger.unlock(
-            request.request_id, _address(request.account, "account"), request.task, request.units
-        )
+        mined, stake = await self._ledger.unlock(*_sender(request), request.task, request.units)
         return pb.UnlockStakeResponse(receipt=_receipt(mined), stake=_stake(stake))
 
     async def WithdrawStake(self, request: pb.WithdrawStakeRequest, context: Any) -> pb.WithdrawStakeResponse:  # noqa: N802
-        mined, stake = await self._ledger.withdraw(
-            request.request_id, _address(request.account, "account"), request.task
-        )
+        mined, stake = await self._ledger.withdraw(*_sender(request), request.task)
         return pb.WithdrawStakeResponse(receipt=_receipt(mined), stake=_stake(stake))
 
     async def Transfer(self, request: pb.TransferRequest, context: Any) -> pb.TransferResponse:  # noqa: N802
-        account, to = _address(request.account, "account"), _address(request.to, "to")
+        request_id, account = _sender(request)
+        to = _address(request.to, "to")
         match request.WhichOneof("amount"):
             case "token_wei":
                 amount = _amount(request.token_wei)
-                mined = await self._ledger.transfer_token(request.request_id, account, to, amount)
+                mined = await self._ledger.transfer_token(request_id, account, to, amount)
             case "coin_wei":
-                mined = await self._ledger.transfer_coin(request.request_id, account, to, _amount(request.coin_wei))
+                mined = await self._ledger.transfer_coin(request_id, account, to, _amount(request.coin_wei))
             case _:
                 raise InvalidInput("name the amount: token_wei or coin_wei")
         return pb.TransferResponse(receipt=_receipt(mined))
+
+
+class _Sending(Protocol):
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def account(self) -> bytes: ...
+
+
+def _sender(request: _Sending) -> tuple[str, bytes]:
+    """The outbox's name for a request, and the account that sends it.
+
+    Each caller's ids live in a namespace of their own, apart from those that the gateway gives itself (settling, deploying): nobody can
+    claim or ask about another's. Raises InvalidInput, PermissionDenied for an account that is not this caller's.
+    """
+    caller, account = calling(), _address(request.account, "account")
+    if not 1 <= len(request.request_id) <= MAX_REQUEST_ID:
+        raise InvalidInput(f"a request_id has 1 to {MAX_REQUEST_ID} characters, got {len(request.request_id)}")
+    caller.check_account(account)
+    return f"caller/{caller.name}/{request.request_id}", account
 
 
 def _address(value: bytes, name: str) -> bytes:

@@ -15,6 +15,8 @@ class Config:
 
     gateway: str = "127.0.0.1:50051"
     """host:port of the chain gateway whose word about versions and stakes is taken."""
+    credential: str = ".linklearner/access/reader.json"
+    """File that proves to the gateway who calls; one that may read is enough, and all this server should have. Empty: none."""
     task: int = 1
     """The task whose model is served, from 1."""
     listen: str = "127.0.0.1:50061"

@@ -9,12 +9,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version as distribution_version
+from pathlib import Path
 from typing import Self
 
 import grpc
 import structlog
 
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
+from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
@@ -67,7 +69,8 @@ class ModelServer:
         inference = Inference(shelf, max_rows=config.max_rows, server_version=distribution_version("linklearner"))
         challenges = Challenges(config.challenge_s, config.max_challenges, config.max_challenges_per_network)
         sessions = Sessions(config.session_s, config.max_sessions, config.max_sessions_per_address)
-        async with channel(config.gateway) as wire:
+        credential = Credential.read(Path(config.credential)) if config.credential else None
+        async with channel(config.gateway, credential) as wire:
             stub = gateway_grpc.ChainGatewayServiceStub(wire)
             stakes = StakeWatch(stub, config.task, refresh_s=config.stake_refresh_s, head_stale_s=config.head_stale_s)
             gate = Gate(

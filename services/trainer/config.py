@@ -23,6 +23,10 @@ class Config:
     """host:port of the gRPC server; port 0 takes a free one."""
     gateway: str = "127.0.0.1:50051"
     """host:port of the chain gateway that holds this trainer's account."""
+    credential: str = ".linklearner/access/contributor.json"
+    """File that proves to the gateway who calls; one that may contribute is enough. Empty: none."""
+    access: str = ".linklearner/access"
+    """Folder of the credentials of those who may call this trainer (*.json); some are made in an empty one."""
     account: str = ""
     """Address to contribute with, 0x and 40 hex digits; empty: the only account of the gateway."""
     task: int = 1

@@ -9,6 +9,7 @@ import grpc
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.update import Encoding
+from linklearner.rpc.access import Role
 from linklearner.v1 import model_pb2, trainer_pb2_grpc
 from linklearner.v1 import trainer_pb2 as pb
 from services.trainer.contributor import Contributor, Event, Prepared, Progress, Pulled, Submitted
@@ -16,6 +17,13 @@ from services.trainer.data import Samples
 from services.trainer.examiner import Examiner
 
 SERVICE = "linklearner.v1.TrainerService"
+ROLES = {
+    f"/{SERVICE}/GetTrainer": Role.READ,
+    f"/{SERVICE}/TrainRound": Role.CONTRIBUTE,
+    f"/{SERVICE}/Evaluate": Role.CONTRIBUTE,
+    f"/{SERVICE}/ExportModel": Role.CONTRIBUTE,
+}
+"""What a caller must be allowed to do: the last three take this machine's time."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 

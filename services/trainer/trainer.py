@@ -9,11 +9,13 @@ import asyncio
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from linklearner.domain.errors import InvalidConfig, TimedOut, Unavailable
+from linklearner.rpc.access import Access, Credential
 from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import trainer_pb2_grpc
@@ -74,14 +76,17 @@ class Trainer:
                 reason="TooFewSamples",
                 facts={"samples": len(samples), "min_samples": config.min_samples},
             )
+        access = Access.open(Path(config.access))
+        credential = Credential.read(Path(config.credential)) if config.credential else None
         await asyncio.to_thread(_import_torch, config.threads)
         from services.trainer.contributor import Contributor
         from services.trainer.examiner import Examiner
-        from services.trainer.servicer import SERVICE, TrainerServicer
+        from services.trainer.servicer import ROLES, SERVICE, TrainerServicer
 
         async with AsyncExitStack() as stack:
             journal = stack.enter_context(Journal.open(config.state_folder()))
-            gateway = Gateway(await stack.enter_async_context(channel(config.gateway)), config.gateway)
+            wire = await stack.enter_async_context(channel(config.gateway, credential))
+            gateway = Gateway(wire, config.gateway)
             contributor = Contributor(
                 gateway,
                 journal,
@@ -102,6 +107,8 @@ class Trainer:
                     lambda grpc_server: trainer_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, grpc_server),
                     (SERVICE,),
                     quiet=QUIET,
+                    access=access,
+                    roles=ROLES,
                 )
             )
             await server.set_ready(False)

@@ -33,6 +33,8 @@ class Suite:
     metrics: str
     keys: str
     """Folder of the accounts' encrypted keys, `<address, lower case, no 0x>.json`, and of their password, `password`."""
+    credential: str
+    """File of the operator's credential: gateway and trainers answer whoever shows it."""
     accounts: tuple[str, ...]
     """0x addresses, in the order of the trainers."""
     pid: int

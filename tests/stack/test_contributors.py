@@ -19,7 +19,8 @@ def test_for_five_contributors_everything_that_belongs_to_one_is_there_five_time
         assert f"\n  gateway-{index}:\n" in written
         assert f'"127.0.0.1:${{GATEWAY_PORT_{index}:-{15050 + index}}}:9000"' in written
         assert f"LINKLEARNER_TRAINER_SHARD: {index - 1}/${{CONTRIBUTORS:-3}}" in written
-        assert f"/secrets/contributor-{index}\n" in written
+        for secret in ("contributor", "operator", "trainer"):
+            assert f"/secrets/{secret}-{index}\n" in written
         assert written.count(f"keys-{index}:/var/lib/linklearner/contributors/{index}\n") == 1
         assert f"\n  home-{index}:\n    internal: true\n" in written
     assert "gateway-6" not in written

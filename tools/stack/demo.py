@@ -30,6 +30,7 @@ from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
+from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
@@ -59,7 +60,8 @@ class Played:
 @asynccontextmanager
 async def gateway_of(stack: Stack, index: int = 1) -> AsyncIterator[gateway_grpc.ChainGatewayServiceStub]:
     """A gateway through its published port."""
-    async with channel(f"127.0.0.1:{stack.settings.gateway_port + index - 1}") as wire:
+    operator = Credential.read(stack.settings.home / "secrets" / f"operator-{index}")
+    async with channel(f"127.0.0.1:{stack.settings.gateway_port + index - 1}", operator) as wire:
         yield gateway_grpc.ChainGatewayServiceStub(wire)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from linklearner.rpc.access import Credential, Role
 from tools.stack.contributors import LIMIT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One stack. home: folder of its passwords and logs. variables: what docker-compose.yml is filled in with."""
+    """One stack. home: folder of its passwords, credentials and logs. variables: what docker-compose.yml is filled in with."""
 
     project: str
     home: Path
@@ -137,13 +138,17 @@ class Settings:
         }
 
     def make_secrets(self) -> None:
-        """A password for each contributor that has none yet, mode 0600 and readable by the services; for artela a copy of the key."""
+        """What is not there yet, mode 0600 and readable by the services: for each contributor a password and the credentials of his
+        gateway's callers, one for the model server; for artela a copy of the key."""
         folder = self.home / "secrets"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for index in range(1, self.contributors + 1):
             path = folder / f"contributor-{index}"
             if not path.exists():
                 self._keep(path, secrets.token_hex(32) + "\n")
+            for name, role in ((f"operator-{index}", Role.SPEND), (f"trainer-{index}", Role.CONTRIBUTE)):
+                self._keep_credential(folder / name, role)
+        self._keep_credential(folder / "reader", Role.READ)
         for source, name in ((self.key_file, "owner-key"), (self.key_password_file, "owner-password")):
             if source:
                 try:
@@ -152,6 +157,10 @@ class Settings:
                     raise Trouble(f"the key file {source} cannot be read: {error.strerror}") from None
                 (folder / name).unlink(missing_ok=True)
                 self._keep(folder / name, text)
+
+    def _keep_credential(self, path: Path, role: Role) -> None:
+        if not path.exists():
+            self._keep(path, Credential.new(path.name, role).to_json())
 
     def _keep(self, path: Path, text: str) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

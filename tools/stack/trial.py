@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from linklearner.rpc.access import Credential
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from tools.stack.contributors import LIMIT, written_out
 from tools.stack.demo import ROUND_S, TASK, contributor_account, gateway_of, play, report
@@ -239,6 +240,7 @@ def _containers_are_confined(stack: Stack, held: Say) -> None:
             "keeps capabilities": host["CapDrop"] != ["ALL"],
             "may gain privileges": "no-new-privileges:true" not in host["SecurityOpt"],
             "has no init": not host["Init"],
+            "has no bound on its memory": not host["Memory"],
             "has no health check": "deploy" not in one.service and "Health" not in described["State"],
             "publishes to the world": any(
                 binding["HostIp"] != "127.0.0.1"
@@ -264,7 +266,28 @@ def _containers_are_confined(stack: Stack, held: Say) -> None:
             reached = False
         if reached != reachable:
             raise Trouble(f"{service} {'reaches' if reached else 'does not reach'} {host}:{port}")
-    held("containers are confined: no root, no capability, read-only; a trainer reaches its gateway and nothing else")
+    held(
+        "containers are confined: no root, no capability, bounded memory; a trainer reaches its gateway and nothing else"
+    )
+    for service, host in (("model_server", "gateway-1.control"), ("trainer-1", "gateway.home")):
+        code = stack.run_in(service, "python", "-c", _TRANSFER.format(f"{host}:9000")).strip()
+        if code != "PERMISSION_DENIED":
+            raise Trouble(f"{service} asks {host} for a transfer and is answered {code}")
+    held("neither the model server nor a trainer may move a gateway's money")
+
+
+_TRANSFER = """
+import grpc, json, pathlib
+from linklearner.v1 import chain_gateway_pb2 as pb, chain_gateway_pb2_grpc as pb_grpc
+token = json.loads(pathlib.Path("/run/secrets/credential").read_text())["token"]
+stub = pb_grpc.ChainGatewayServiceStub(grpc.insecure_channel("{}"))
+request = pb.TransferRequest(request_id="x", account=bytes(20), to=bytes(20), coin_wei=b"\\1")
+try:
+    stub.Transfer(request, metadata=(("authorization", "Bearer " + token),), timeout=10)
+    print("OK")
+except grpc.RpcError as error:
+    print(error.code().name)
+"""
 
 
 def _one_request_id(recording: Recording, held: Say) -> None:
@@ -407,7 +430,10 @@ def _no_secret(stack: Stack, recording: Recording, spent: list[str], held: Say) 
     """Nothing that only one may know is in any log, in what the tool itself wrote down, or in how an image or container is described."""
     known: dict[str, str] = {f"session {index}": token for index, token in enumerate(spent)}
     for index in range(1, stack.settings.contributors + 1):
-        known[f"password {index}"] = (stack.settings.home / "secrets" / f"contributor-{index}").read_text().strip()
+        folder = stack.settings.home / "secrets"
+        known[f"password {index}"] = (folder / f"contributor-{index}").read_text().strip()
+        for name in (f"operator-{index}", f"trainer-{index}", "reader"):
+            known[f"token of {name}"] = Credential.read(folder / name).token
         known[f"key {index}"] = bytes(contributor_account(stack, index).key).hex()
     of_chain = json.loads(stack.run_in("devchain", "cat", "/var/lib/linklearner/chain/chain.sqlite.keys.json"))
     known |= {f"devchain key {address}": key.removeprefix("0x") for address, key in of_chain.items()}

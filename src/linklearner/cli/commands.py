@@ -26,6 +26,7 @@ from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
+from linklearner.rpc.access import OPERATOR, Credential
 from linklearner.rpc.channel import channel
 from linklearner.suite import Suite, home
 from linklearner.v1 import chain_gateway_pb2 as gateway
@@ -50,6 +51,14 @@ app.add_typer(stake_app, name="stake")
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs")]
 GatewayOption = Annotated[
     str | None, typer.Option("--gateway", help="host:port of a chain gateway", envvar="LINKLEARNER_GATEWAY")
+]
+CredentialOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--credential",
+        help="file that proves who calls; the operator's of the suite here if left out",
+        envvar="LINKLEARNER_CREDENTIAL",
+    ),
 ]
 TrainerOption = Annotated[
     str | None, typer.Option("--trainer", help="host:port of a trainer", envvar="LINKLEARNER_TRAINER")
@@ -78,6 +87,15 @@ def _named(option: str | None, fallback: str) -> str:
     return str(value[0] if isinstance(value, tuple) else value)
 
 
+def _wire(address: str, credential: Path | None) -> grpc.aio.Channel:
+    """A channel that proves who calls. The operator's own credential goes to services on this machine only, unless it is named."""
+    if credential is None:
+        operator, host = home() / "access" / OPERATOR, address.rpartition(":")[0]
+        if operator.exists() and host in ("localhost", "127.0.0.1", "[::1]"):
+            credential = operator
+    return channel(address, None if credential is None else Credential.read(credential))
+
+
 def _task(number: int | None) -> int:
     return number if number is not None else Suite.read(home()).task
 
@@ -103,11 +121,11 @@ async def _account(stub: gateway_grpc.ChainGatewayServiceStub, given: str | None
 Ask = Callable[[gateway_grpc.ChainGatewayServiceStub], Coroutine[Any, Any, T]]
 
 
-def _gateway(address_given: str | None, format: Format, ask: Ask[T]) -> T:
+def _gateway(address_given: str | None, credential: Path | None, format: Format, ask: Ask[T]) -> T:
     """Runs what a command asks of a gateway."""
 
     async def work() -> T:
-        async with channel(_named(address_given, "gateway")) as wire:
+        async with _wire(_named(address_given, "gateway"), credential) as wire:
             return await ask(gateway_grpc.ChainGatewayServiceStub(wire))
 
     return _run(work(), format)
@@ -115,7 +133,10 @@ def _gateway(address_given: str | None, format: Format, ask: Ask[T]) -> T:
 
 @task_app.command("show")
 def task_show(
-    format: FormatOption = Format.TEXT, gateway_address: GatewayOption = None, task: TaskOption = None
+    format: FormatOption = Format.TEXT,
+    gateway_address: GatewayOption = None,
+    credential: CredentialOption = None,
+    task: TaskOption = None,
 ) -> None:
     """A task's architecture, terms, newest version and open round."""
 
@@ -136,13 +157,14 @@ def task_show(
             "minimum_stake": ll(found.terms.min_stake_units * UNIT_WEI) + " $LL",
         }
 
-    show(format, _gateway(gateway_address, format, ask))
+    show(format, _gateway(gateway_address, credential, format, ask))
 
 
 @app.command()
 def balance(
     format: FormatOption = Format.TEXT,
     gateway_address: GatewayOption = None,
+    credential: CredentialOption = None,
     account: AccountOption = None,
     task: TaskOption = None,
 ) -> None:
@@ -164,7 +186,7 @@ def balance(
             )
         return rows
 
-    show(format, _gateway(gateway_address, format, ask))
+    show(format, _gateway(gateway_address, credential, format, ask))
 
 
 # --- stake -------------------------------------------------------------------------------------------------------------------
@@ -188,6 +210,7 @@ def _stake_row(account: bytes, stake: gateway.StakeStatus, receipt: gateway.Rece
 def stake_show(
     format: FormatOption = Format.TEXT,
     gateway_address: GatewayOption = None,
+    credential: CredentialOption = None,
     account: AccountOption = None,
     task: TaskOption = None,
 ) -> None:
@@ -198,7 +221,7 @@ def stake_show(
         found = await stub.GetBalance(gateway.GetBalanceRequest(account=who, task=_task(task)))
         return _stake_row(who, found.stake)
 
-    show(format, _gateway(gateway_address, format, ask))
+    show(format, _gateway(gateway_address, credential, format, ask))
 
 
 @stake_app.command("lock")
@@ -206,6 +229,7 @@ def stake_lock(
     amount: AmountArgument,
     format: FormatOption = Format.TEXT,
     gateway_address: GatewayOption = None,
+    credential: CredentialOption = None,
     account: AccountOption = None,
     task: TaskOption = None,
 ) -> None:
@@ -217,7 +241,7 @@ def stake_lock(
         done = await stub.LockStake(request)
         return _stake_row(who, done.stake, done.receipt)
 
-    show(format, _gateway(gateway_address, format, ask))
+    show(format, _gateway(gateway_address, credential, format, ask))
 
 
 @stake_app.command("unlock")
@@ -225,6 +249,7 @@ def stake_unlock(
     amount: AmountArgument,
     format: FormatOption = Format.TEXT,
     gateway_address: GatewayOption = None,
+    credential: CredentialOption = None,
     account: AccountOption = None,
     task: TaskOption = None,
 ) -> None:
@@ -238,13 +263,14 @@ def stake_unlock(
         done = await stub.UnlockStake(request)
         return _stake_row(who, done.stake, done.receipt)
 
-    show(format, _gateway(gateway_address, format, ask))
+    show(format, _gateway(gateway_address, credential, format, ask))
 
 
 @stake_app.command("withdraw")
 def stake_withdraw(
     format: FormatOption = Format.TEXT,
     gateway_address: GatewayOption = None,
+    credential: CredentialOption = None,
     account: AccountOption = None,
     task: TaskOption = None,
 ) -> None:
@@ -256,7 +282,7 @@ def stake_withdraw(
         done = await stub.WithdrawStake(request)
         return _stake_row(who, done.stake, done.receipt)
 
-    show(format, _gateway(gateway_address, format, ask))
+    show(format, _gateway(gateway_address, credential, format, ask))
 
 
 def _request_id() -> str:
@@ -270,6 +296,7 @@ def _request_id() -> str:
 def train(
     format: FormatOption = Format.TEXT,
     trainer_address: TrainerOption = None,
+    credential: CredentialOption = None,
     encoding: Annotated[str, typer.Option(help="two-bits or int8")] = "two-bits",
     steps: Annotated[int, typer.Option(min=0, help="local optimiser steps; 0: the trainer's own setting")] = 0,
 ) -> None:
@@ -285,7 +312,7 @@ def train(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), console=console(format), transient=True
         ) as bar:
             line = bar.add_task("pulling the newest weights", total=None)
-            async with channel(_named(trainer_address, "trainers")) as wire:
+            async with _wire(_named(trainer_address, "trainers"), credential) as wire:
                 stub = trainer_grpc.TrainerServiceStub(wire)
                 request = trainer.TrainRoundRequest(request_id=_request_id(), encoding=wanted, step_count=steps)
                 async for event in stub.TrainRound(request):

@@ -40,6 +40,7 @@ from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
+from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
 from linklearner.suite import Suite, home
@@ -188,7 +189,8 @@ class Stage:
 
     def __init__(self, suite: Suite) -> None:
         self.suite = suite
-        self._wires = [channel(suite.gateway), *(channel(one) for one in suite.trainers)]
+        operator = Credential.read(Path(suite.credential))
+        self._wires = [channel(one, operator) for one in (suite.gateway, *suite.trainers)]
         self.gateway = gateway_grpc.ChainGatewayServiceStub(self._wires[0])
         self.trainers = [trainer_grpc.TrainerServiceStub(wire) for wire in self._wires[1:]]
 
@@ -473,7 +475,8 @@ async def _inference(suite: Suite, folder: Path, screen: Screen) -> None:
 
 async def _followed(suite: Suite) -> None:
     """Waits until the model server serves the chain's newest version. Raises TimedOut if it does not get there."""
-    async with channel(suite.gateway) as chain, channel(suite.model_server) as server:
+    operator = Credential.read(Path(suite.credential))
+    async with channel(suite.gateway, operator) as chain, channel(suite.model_server) as server:
         newest = (
             await gateway_grpc.ChainGatewayServiceStub(chain).GetTask(gateway.GetTaskRequest(task=suite.task))
         ).task.version

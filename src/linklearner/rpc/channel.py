@@ -1,4 +1,4 @@
-"""Channels to other services: message limits, and the request id handed on."""
+"""Channels to other services: message limits, the caller's credential, and the request id handed on."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,38 +6,49 @@ from typing import Any
 import grpc
 import structlog
 
+from linklearner.rpc.access import AUTHORIZATION, Credential
 from linklearner.rpc.server import MAX_MESSAGE_BYTES, REQUEST_ID_KEY
 
 
-def _with_request_id(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
-    request = structlog.contextvars.get_contextvars().get("request")
-    if request is None:
-        return details
-    metadata = grpc.aio.Metadata(*(details.metadata or ()), (REQUEST_ID_KEY, request))
-    return grpc.aio.ClientCallDetails(
-        details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
-    )
+class _CallMetadata:
+    """What every call carries beside its message."""
+
+    def __init__(self, credential: Credential | None) -> None:
+        self._fixed = () if credential is None else ((AUTHORIZATION, f"Bearer {credential.token}"),)
+
+    def added_to(self, details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+        request = structlog.contextvars.get_contextvars().get("request")
+        more = self._fixed if request is None else (*self._fixed, (REQUEST_ID_KEY, request))
+        if not more:
+            return details
+        metadata = grpc.aio.Metadata(*(details.metadata or ()), *more)
+        return grpc.aio.ClientCallDetails(
+            details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
+        )
 
 
-class _UnaryRequestId(grpc.aio.UnaryUnaryClientInterceptor):
+class _UnaryMetadata(_CallMetadata, grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Callable[..., Awaitable[Any]], client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        return await continuation(_with_request_id(client_call_details), request)
+        return await continuation(self.added_to(client_call_details), request)
 
 
-class _StreamRequestId(grpc.aio.UnaryStreamClientInterceptor):
+class _StreamMetadata(_CallMetadata, grpc.aio.UnaryStreamClientInterceptor):
     async def intercept_unary_stream(  # type: ignore[override]  # grpc-stubs forgets the async
         self, continuation: Callable[..., Awaitable[Any]], client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        return await continuation(_with_request_id(client_call_details), request)
+        return await continuation(self.added_to(client_call_details), request)
 
 
-def channel(address: str) -> grpc.aio.Channel:
-    """An insecure channel to host:port (control network or loopback). Reconnects within two seconds of a server's return."""
+def channel(address: str, credential: Credential | None = None) -> grpc.aio.Channel:
+    """An insecure channel to host:port (control network or loopback). Reconnects within two seconds of a server's return.
+
+    credential: proves who calls; it travels in clear text.
+    """
     return grpc.aio.insecure_channel(
         address,
-        interceptors=(_UnaryRequestId(), _StreamRequestId()),
+        interceptors=(_UnaryMetadata(credential), _StreamMetadata(credential)),
         options=(
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

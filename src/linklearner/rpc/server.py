@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.rpc.access import Access, AccessCheck, Role
 from linklearner.rpc.status import DETAILS_KEY, code_of, details_of
 
 REQUEST_ID_KEY = "x-request-id"
@@ -149,6 +150,7 @@ class RpcServer:
     register: adds servicers to the server. services: their full names, for health and reflection.
     quiet: full method names that are too frequent for a log line each; they get a request id only when they fail.
     options: channel arguments, before our own: the first of a name counts.
+    access: whose calls are answered, and `roles`: what each method needs. Without it anybody who reaches the port may call.
     """
 
     def __init__(
@@ -160,13 +162,16 @@ class RpcServer:
         quiet: Sequence[str] = (),
         grace_s: float = 2.0,
         options: Sequence[tuple[str, int]] = (),
+        access: Access | None = None,
+        roles: Mapping[str, Role] | None = None,
     ) -> None:
         self._listen = listen
         self._grace_s = grace_s
         self._services = tuple(services)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # re-exported without a stub
+        checks = () if access is None else (AccessCheck(access, roles or {}),)
         self._server = grpc.aio.server(
-            interceptors=(_Boundary(frozenset(quiet)),),
+            interceptors=(*checks, _Boundary(frozenset(quiet))),
             options=(
                 *options,
                 ("grpc.so_reuseport", 0),

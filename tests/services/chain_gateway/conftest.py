@@ -16,6 +16,7 @@ from devchain.config import ChainConfig
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.domain.update import Encoding
+from linklearner.rpc.access import OPERATOR, Credential, Role
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import DIGITS_TERMS, Plan, TaskPlan, deploy
@@ -95,14 +96,20 @@ class World:
             keystore=self.folder / "keys",
             password_file=self.folder / "keys/password",
             outbox=self.folder / "outbox.sqlite",
+            access=self.folder / "access",
             listen="127.0.0.1:0",
             auto_settle=False,
             poll_s=0.05,
         )
         return replace(config, **changes)
 
+    @property
+    def operator(self) -> Credential:
+        return Credential.kept(self.folder / "access" / OPERATOR, Role.SPEND)
+
     @asynccontextmanager
     async def gateway(self, **changes: Any) -> AsyncIterator[Gateway]:
+        assert self.operator  # there before the gateway reads who may call
         async with Gateway.start(self.config(**changes), patience=HURRY) as gateway:
             yield gateway
 

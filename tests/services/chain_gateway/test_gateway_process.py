@@ -13,6 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from linklearner.rpc.access import OPERATOR, Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
@@ -49,7 +50,8 @@ async def started(config: Config) -> AsyncIterator[Process]:
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode().split()
         assert line[:1] == ["chain_gateway"], line
-        async with channel(line[1]) as wire:
+        operator = Credential.read(config.access / OPERATOR)
+        async with channel(line[1], operator) as wire:
             yield Process(process, pb_grpc.ChainGatewayServiceStub(wire), wire)
     finally:
         if process.returncode is None:

@@ -11,7 +11,6 @@ from quirky_node import QuirkyNode
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import (
     DataLoss,
-    InvalidInput,
     InvalidUpdate,
     NotFound,
     Refused,
@@ -366,17 +365,6 @@ async def test_history_is_read_once(world: World) -> None:
         await gateway.ledger.task(1)
         await asyncio.sleep(0.2)
         assert world.node.calls["eth_getLogs"] == before  # the cursor was kept
-
-
-@pytest.mark.parametrize(("length", "taken"), [(1, True), (128, True), (0, False), (129, False)])
-async def test_request_ids_have_1_to_128_characters(world: World, length: int, taken: bool) -> None:
-    async with world.gateway() as gateway:
-        asked = gateway.ledger.transfer_coin("r" * length, world.accounts[0], world.accounts[1], 1)
-        if taken:
-            await asked
-        else:
-            with pytest.raises(InvalidInput, match="128"):
-                await asked
 
 
 async def test_following_ends_when_it_is_cancelled_even_as_it_is_poked(world: World) -> None:

@@ -7,17 +7,18 @@ import grpc
 import pytest
 
 from linklearner.domain.shape import Shape
+from linklearner.rpc.access import Credential, Role
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
-from services.chain_gateway.servicer import SERVICE, ChainGatewayServicer
+from services.chain_gateway.servicer import ROLES, SERVICE, ChainGatewayServicer
 from tests.services.chain_gateway.conftest import World
 
 
 @pytest.fixture
 async def stub(world: World) -> AsyncIterator[pb_grpc.ChainGatewayServiceStub]:
-    async with world.gateway() as gateway, channel(gateway.address) as wire:
+    async with world.gateway() as gateway, channel(gateway.address, world.operator) as wire:
         yield pb_grpc.ChainGatewayServiceStub(wire)
 
 
@@ -129,3 +130,83 @@ async def test_the_request_id_reaches_the_node(world: World, stub: pb_grpc.Chain
     world.node.on_header = lambda headers: seen.set() if headers.get("X-Request-Id") == "trace-me" else None
     await stub.GetTask(pb.GetTaskRequest(task=1), metadata=(("x-request-id", "trace-me"),))
     assert seen.is_set()
+
+
+@pytest.mark.parametrize(("length", "taken"), [(1, True), (128, True), (0, False), (129, False)])
+async def test_request_ids_have_1_to_128_characters(
+    world: World, stub: pb_grpc.ChainGatewayServiceStub, length: int, taken: bool
+) -> None:
+    one, other = world.accounts[:2]
+    asked = stub.Transfer(pb.TransferRequest(request_id="r" * length, account=one, to=other, coin_wei=b"\1"))
+    if taken:
+        await asked
+    else:
+        with pytest.raises(grpc.RpcError) as refused:
+            await asked
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "1 to 128 characters" in (refused.value.details() or "")
+
+
+# --- who may call
+
+
+def test_every_rpc_says_what_its_caller_must_be_allowed() -> None:
+    assert set(ROLES) == {
+        f"/{SERVICE}/{one.name}" for one in pb.DESCRIPTOR.services_by_name["ChainGatewayService"].methods
+    }
+
+
+@pytest.mark.parametrize("role", [Role.READ, Role.CONTRIBUTE, None])
+async def test_only_an_operator_moves_money(world: World, role: Role | None) -> None:
+    credential = None if role is None else Credential.kept(world.folder / "access" / "somebody.json", role)
+    account = world.accounts[0]
+    async with world.gateway() as gateway, channel(gateway.address, credential) as wire:
+        stub = pb_grpc.ChainGatewayServiceStub(wire)
+        before = await gateway.ledger.chain.nonce(account)
+        for call in (
+            stub.Transfer(pb.TransferRequest(request_id="t", account=account, to=b"\1" * 20, coin_wei=b"\1")),
+            stub.LockStake(pb.LockStakeRequest(request_id="l", account=account, task=1, units=1)),
+            stub.UnlockStake(pb.UnlockStakeRequest(request_id="u", account=account, task=1, units=1)),
+            stub.WithdrawStake(pb.WithdrawStakeRequest(request_id="w", account=account, task=1)),
+            stub.SettleRound(pb.SettleRoundRequest(request_id="s", account=account, task=1, round=1)),
+        ):
+            with pytest.raises(grpc.RpcError) as refused:
+                await call
+            wanted = grpc.StatusCode.UNAUTHENTICATED if role is None else grpc.StatusCode.PERMISSION_DENIED
+            assert refused.value.code() is wanted
+        assert await gateway.ledger.chain.nonce(account) == before
+
+
+async def test_a_contributor_submits_for_its_own_account_only(world: World) -> None:
+    mine, other = world.accounts[:2]
+    credential = Credential.kept(world.folder / "access" / "trainer.json", Role.CONTRIBUTE, mine)
+    async with world.gateway() as gateway, channel(gateway.address, credential) as wire:
+        stub = pb_grpc.ChainGatewayServiceStub(wire)
+        with pytest.raises(grpc.RpcError) as refused:
+            await stub.SubmitUpdate(pb.SubmitUpdateRequest(request_id="u", account=other, update=world.update()))
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        await stub.SubmitUpdate(pb.SubmitUpdateRequest(request_id="u", account=mine, update=world.update()))
+
+
+async def test_a_caller_cannot_claim_the_gateways_own_or_anothers_request_ids(world: World) -> None:
+    """Whoever takes an id first decides what it stands for: the settler's next one would never be sent."""
+    account = world.accounts[0]
+    other = Credential.kept(world.folder / "access" / "other.json", Role.SPEND)
+    settlers = f"auto/1/1/{account.hex()}/group/0"
+
+    def gift(wei: bytes) -> pb.TransferRequest:
+        return pb.TransferRequest(request_id=settlers, account=account, to=b"\1" * 20, coin_wei=wei)
+
+    async with (
+        world.gateway() as gateway,
+        channel(gateway.address, world.operator) as wire,
+        channel(gateway.address, other) as others_wire,
+    ):
+        first = await pb_grpc.ChainGatewayServiceStub(wire).Transfer(gift(b"\1"))
+        second = await pb_grpc.ChainGatewayServiceStub(others_wire).Transfer(gift(b"\2"))
+        assert first.receipt.transaction_hash != second.receipt.transaction_hash
+        assert await pb_grpc.ChainGatewayServiceStub(wire).Transfer(gift(b"\1")) == first
+        for who in (0, 1):
+            await gateway.ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+        settled = await gateway.ledger.settle(f"auto/1/1/{account.hex()}", account, 1, 1)
+        assert settled.version.version == 2

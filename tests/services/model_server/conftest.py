@@ -19,6 +19,7 @@ from services.model_server.server import ModelServer
 from tests.services.model_server.in_memory_gateway import InMemoryGateway, weights_of
 
 QUICK = Config(
+    credential="",
     listen="127.0.0.1:0",
     metrics_listen="127.0.0.1:0",
     required_units=1000,

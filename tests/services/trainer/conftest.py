@@ -9,6 +9,7 @@ import pytest
 from in_memory_chain import InMemoryChain
 
 from linklearner.domain.errors import LinkLearnerError
+from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import trainer_pb2 as pb
@@ -39,12 +40,16 @@ def connect(gateway: str, tmp_path: Path) -> Connect:
         given = {
             "listen": "127.0.0.1:0",
             "gateway": gateway,
+            "credential": "",
+            "access": str(tmp_path / "access"),
             "shard": "0/5",
             "steps": 20,
             "state_dir": str(tmp_path / "trainer"),
             **settings,
         }
-        async with Trainer.start(Config(**given)) as trainer, channel(trainer.address) as wire:  # type: ignore[arg-type]
+        config = Config(**given)  # type: ignore[arg-type]
+        operator = Credential.kept(Path(config.access) / OPERATOR, Role.SPEND)
+        async with Trainer.start(config) as trainer, channel(trainer.address, operator) as wire:
             yield pb_grpc.TrainerServiceStub(wire)
 
     return start

@@ -15,6 +15,7 @@ from eth_account import Account
 from devchain import Devchain
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.quantise import Quantised, quantise_delta
+from linklearner.rpc.access import CONTRIBUTOR, OPERATOR, Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as gateway_pb
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
@@ -53,21 +54,28 @@ class Town:
             outbox=self.folder / "outbox.sqlite",
             listen=listen,
             auto_settle=True,
+            access=self.folder / "access",
         )
         async with Gateway.start(config) as gateway:
             yield gateway.address
+
+    @property
+    def operator(self) -> Credential:
+        return Credential.read(self.folder / "access" / OPERATOR)
 
     @asynccontextmanager
     async def trainer(self, gateway: str, index: int) -> AsyncIterator[pb_grpc.TrainerServiceStub]:
         config = Config(
             listen="127.0.0.1:0",
             gateway=gateway,
+            credential=str(self.folder / "access" / CONTRIBUTOR),
+            access=str(self.folder / "access"),
             account="0x" + self.accounts[index].hex(),
             shard=f"{index}/{CONTRIBUTORS}",
             steps=20,
             state_dir=str(self.folder / f"trainer-{index}"),
         )
-        async with Trainer.start(config) as trainer, channel(trainer.address) as wire:
+        async with Trainer.start(config) as trainer, channel(trainer.address, self.operator) as wire:
             await trainer.ready()
             yield pb_grpc.TrainerServiceStub(wire)
 
@@ -92,8 +100,8 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
         yield Town(tmp_path, devchain.url, contributors.addresses)
 
 
-async def until_version(gateway: str, version: int) -> None:
-    async with channel(gateway) as wire, asyncio.timeout(60):
+async def until_version(town: Town, gateway: str, version: int) -> None:
+    async with channel(gateway, town.operator) as wire, asyncio.timeout(60):
         stub = gateway_grpc.ChainGatewayServiceStub(wire)
         async for message in stub.WatchVersions(gateway_pb.WatchVersionsRequest(task=1, after_version=version - 1)):
             assert message.version.version == version
@@ -122,7 +130,7 @@ async def test_rounds_on_the_chain_carry_their_residuals_and_are_refused_in_its_
             with refused(grpc.StatusCode.FAILED_PRECONDITION, "AlreadySubmitted"):
                 await train(one, f"round-{round} once more")
             await train(other, f"round-{round}", encoding=8)
-            await until_version(gateway, round + 1)
+            await until_version(town, gateway, round + 1)
             assert (await train(one, f"round-{round}"))[-1].submitted == events[-1].submitted
         last = await one.Evaluate(pb.EvaluateRequest())
         assert last.version.version == 4 and last.loss < first.loss / 2
@@ -149,7 +157,7 @@ async def test_a_gateway_that_goes_away_and_comes_back_submits_once(town: Town) 
             async with town.gateway(gateway):
                 (event,) = await train(stub, "one", step_count=500)
                 assert event.submitted.round == 1
-                async with channel(gateway) as wire:
+                async with channel(gateway, town.operator) as wire:
                     chain = gateway_grpc.ChainGatewayServiceStub(wire)
                     found = await chain.GetRound(gateway_pb.GetRoundRequest(task=1, round=1))
     assert [one.digest for one in found.contributions] == [event.submitted.digest]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from linklearner.domain.digest import model_digest
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.update import Encoding
+from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.rpc.channel import channel
 from linklearner.v1 import model_pb2
 from linklearner.v1 import trainer_pb2 as pb
@@ -67,17 +68,22 @@ async def test_five_trainers_in_one_process_learn_the_digits(tmp_path: Path) -> 
     chain = InMemoryChain(accounts=5)
     async with chain.server() as server, AsyncExitStack() as stack:
         stubs = []
+        operator = Credential.kept(tmp_path / "access" / OPERATOR, Role.SPEND)
         for i, account in enumerate(chain.accounts):
             config = Config(
                 listen="127.0.0.1:0",
                 gateway=server.address,
+                credential="",
+                access=str(tmp_path / "access"),
                 account="0x" + account.hex(),
                 shard=f"{i}/5",
                 state_dir=str(tmp_path / str(i)),
             )
             trainer = await stack.enter_async_context(Trainer.start(config))
             await trainer.ready()
-            stubs.append(pb_grpc.TrainerServiceStub(await stack.enter_async_context(channel(trainer.address))))
+            stubs.append(
+                pb_grpc.TrainerServiceStub(await stack.enter_async_context(channel(trainer.address, operator)))
+            )
         for round in range(5):
             await asyncio.gather(*(train(stub, f"round-{round}") for stub in stubs))
         score = await stubs[0].Evaluate(pb.EvaluateRequest())
