@@ -45,7 +45,7 @@ def parsing(what: str | Path, expected: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise InvalidInput(f"cannot read {what} ({error.strerror or error})") from error
-    except Exception as error:  # noqa: BLE001  # a list of what parsers raise has holes: zlib.error, struct.error, TokenError …
+    except Exception as error:  # a list of what parsers raise has holes: zlib.error, struct.error, TokenError …
         raise InvalidInput(f"cannot read {what}: it is not {expected} ({_why(error)})") from error
 
 
@@ -57,7 +57,10 @@ def _why(error: Exception) -> str:
 
 
 def read(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, opened if its name ends in .gz; `-` is standard input. Raises InvalidInput beyond `limit`, before or after opening."""
+    """The bytes of a file, opened if its name ends in .gz; `-` is standard input.
+
+    Raises InvalidInput for more than `limit` bytes, before or after opening.
+    """
     with parsing(path, "a gzip file" if path.suffix == ".gz" else "a file"):
         if str(path) == STDIN:
             data = sys.stdin.buffer.read(limit + 1)

@@ -44,7 +44,7 @@ class ModelSpec:
     input_scale: float = 1.0
     """Inputs are multiplied by this first (1/16 for pixels 0..16)."""
     input_range: tuple[float, float] | None = None
-    """(low, high) that raw inputs, before the scale, are expected to lie in; None: the task does not say. Advice: the chain enforces nothing."""
+    """(low, high) of raw inputs, before the scale; None: the task does not say. It is advice: the chain never sees an input."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.layers) <= MAX_LAYERS or not all(1 <= width <= 2**20 for width in self.layers):
