@@ -82,7 +82,7 @@ def test_a_wrong_password_opens_no_key_and_shows_none(tmp_path: Path) -> None:
     assert "opensesame" not in output
 
 
-@pytest.mark.parametrize(("content", "complaint"), [("1,two\n", "not a table of numbers"), (None, "cannot be read")])
+@pytest.mark.parametrize(("content", "complaint"), [("1,two\n", "not a table of numbers"), (None, "cannot read")])
 def test_inputs_that_are_no_numbers_are_told_so(tmp_path: Path, content: str | None, complaint: str) -> None:
     path = tmp_path / "x.csv"
     if content is not None:

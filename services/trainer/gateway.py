@@ -119,8 +119,7 @@ class Gateway:
             if [tensor.length for tensor in shape.tensors] != [tensor.length for tensor in spec.tensors()]:
                 raise InvalidInput(f"the shape of {shape.weight_count} weights is not that of model {spec.name:.60}")
             _count("the open round", answer.round.round)
-            state = TaskState(spec, shape, _version(answer.version, task), answer.round.round)
-        return state
+            return TaskState(spec, shape, _version(answer.version, task), answer.round.round)
 
     async def weights(self, task: int, version: int, shape: Shape) -> tuple[ModelVersion, NDArray[np.int16]]:
         """A version (0: the newest) and its weights, (N,) int16. Raises DataLoss if they do not give its digest.

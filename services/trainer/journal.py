@@ -145,8 +145,9 @@ class Journal:
             if row is None:
                 return None
             self._kinds(row, (str, str, str, int, int, bytes, bytes, bytes))
-            *fields, residual = row
-            return Held(*fields, self._array(residual, weight_count))
+            request_id, contents, submission_id, round, base_version, payload, digest, residual = row
+            kept = self._array(residual, weight_count)
+            return Held(request_id, contents, submission_id, round, base_version, payload, digest, kept)
 
     def hold(self, book: str, held: Held) -> None:
         """Remembers an update before it is sent. One at a time: the fate of the last one must have been decided."""

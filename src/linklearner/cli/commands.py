@@ -278,6 +278,9 @@ def train(
     trainer_address: TrainerOption = None,
     encoding: Annotated[str, typer.Option(help="two-bits or int8")] = "two-bits",
     steps: Annotated[int, typer.Option(min=0, help="local optimiser steps; 0: the trainer's own setting")] = 0,
+    allow_range: Annotated[
+        bool, typer.Option("--allow-range", help="train also on data far from the range that `task show` tells")
+    ] = False,
 ) -> None:
     """Train one round on a trainer's private data and submit the update."""
 
@@ -293,7 +296,9 @@ def train(
             line = bar.add_task("pulling the newest weights", total=None)
             async with channel(_named(trainer_address, "trainers")) as wire:
                 stub = trainer_grpc.TrainerServiceStub(wire)
-                request = trainer.TrainRoundRequest(request_id=_request_id(), encoding=wanted, step_count=steps)
+                request = trainer.TrainRoundRequest(
+                    request_id=_request_id(), encoding=wanted, step_count=steps, allow_range=allow_range
+                )
                 async for event in stub.TrainRound(request):
                     match event.WhichOneof("event"):
                         case "pulled":
