@@ -82,7 +82,7 @@ def test_a_wrong_password_opens_no_key_and_shows_none(tmp_path: Path) -> None:
     assert "opensesame" not in output
 
 
-@pytest.mark.parametrize(("content", "complaint"), [("1,two\n", "not a table of numbers"), (None, "cannot be read")])
+@pytest.mark.parametrize(("content", "complaint"), [("1,two\n", "not a table of numbers"), (None, "cannot read")])
 def test_inputs_that_are_no_numbers_are_told_so(tmp_path: Path, content: str | None, complaint: str) -> None:
     path = tmp_path / "x.csv"
     if content is not None:
@@ -90,6 +90,20 @@ def test_inputs_that_are_no_numbers_are_told_so(tmp_path: Path, content: str | N
     code, output = said("infer", str(path), "--model-server", NOBODY)
     assert code == 2
     assert complaint in output
+
+
+@pytest.mark.parametrize("case", ["20-empty.npy", "20-npz-called-npy.npy", "20-encrypted.npz", "21-nan-row.csv"])
+def test_inputs_that_cannot_be_read_are_one_sentence(case: str) -> None:
+    code, output = said("infer", str(Path(__file__).parent / "data" / "cases" / case), "--model-server", NOBODY)
+    assert code == 2
+    assert "cannot read" in output and "Traceback" not in output
+    code, output = said("infer", str(Path(__file__).parent / "data" / "cases" / case), "--format", "json")
+    assert code == 2 and json.loads(output)["error"] in ("InvalidInput", "NotFinite")
+
+
+def test_infer_says_what_range_it_expects() -> None:
+    code, output = said("infer", "--help")
+    assert code == 0 and "from 0 to 16" in " ".join(output.replace("│", " ").split())
 
 
 def test_a_chain_of_ones_own_needs_a_funded_key() -> None:

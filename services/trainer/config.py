@@ -14,6 +14,8 @@ PREFIX = "LINKLEARNER_TRAINER_"
 FOREVER = -1
 ENCODINGS = {"two_bits": Encoding.TWO_BITS, "int8": Encoding.INT8}
 
+BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -32,7 +34,9 @@ class Config:
     task: int = 1
     """The task to contribute to, from 1."""
     data: str = "digits"
-    """Where the samples come from: digits, mnist:FOLDER or npz:FILE."""
+    """Where the samples come from: digits, mnist:FOLDER, emnist:FOLDER or npz:FILE."""
+    allow_range: bool = False
+    """true: train also on samples whose range is far from the one that the task's model expects (`task show` tells it)."""
     shard: str = "0/1"
     """Which part of them is this trainer's, INDEX/COUNT; to play several contributors with one public data set."""
     alpha: str = "1"
@@ -74,7 +78,7 @@ class Config:
                 raise InvalidConfig(f"{name} lies between {low} and {high}, not at {value}", facts={"setting": name})
         for name in ("listen", "gateway"):
             host, _, port = getattr(self, name).rpartition(":")
-            if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+            if not host or not _is_port(port):
                 raise InvalidConfig(f"{name} is host:port, not {getattr(self, name)!r}", facts={"setting": name})
         if self.encoding not in ENCODINGS:
             raise InvalidConfig(f"encoding is {' or '.join(ENCODINGS)}, not {self.encoding!r}")
@@ -98,7 +102,7 @@ class Config:
 
     def shard_of_data(self) -> Shard:
         index, _, count = self.shard.partition("/")
-        if not index.isdecimal() or not count.isdecimal():
+        if not all(number.isdecimal() and number.isascii() and len(number) <= 9 for number in (index, count)):
             raise InvalidConfig(f"shard is INDEX/COUNT, not {self.shard!r}", facts={"setting": "shard"})
         try:
             alpha = None if self.alpha == "iid" else float(self.alpha)
@@ -131,8 +135,17 @@ class Config:
                 raise InvalidConfig(f"{key} is no setting of the trainer; known: {', '.join(sorted(types))}")
             kind = types[name]
             assert isinstance(kind, type)
+            if kind is bool:
+                if text.lower() not in BOOLEANS:
+                    raise InvalidConfig(f"{key} must be true or false, got {text!r:.60}", facts={"setting": name})
+                given[name] = BOOLEANS[text.lower()]
+                continue
             try:
                 given[name] = kind(text)
             except ValueError:
-                raise InvalidConfig(f"{key} is a number, not {text!r}", facts={"setting": name}) from None
+                raise InvalidConfig(f"{key} is a number, not {text!r:.60}", facts={"setting": name}) from None
         return cls(**given)  # type: ignore[arg-type]  # converted by the fields' own types above
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535

@@ -11,12 +11,14 @@ from enum import Enum
 
 import numpy as np
 import structlog
+from google.protobuf.message import DecodeError
 
 from linklearner.domain.errors import (
     BaseMoved,
     DataLoss,
     Exhausted,
     InvalidInput,
+    LinkLearnerError,
     NotFound,
     PermissionDenied,
     Refused,
@@ -32,7 +34,7 @@ from linklearner.domain.update import Encoding
 from linklearner.log import of_round
 from linklearner.v1.chain_gateway_pb2 import SubmitUpdateResponse
 from services.trainer import training
-from services.trainer.data import Samples
+from services.trainer.data import NOTHING_TO_LEARN, Samples
 from services.trainer.gateway import Gateway, TaskState
 from services.trainer.journal import Held, Journal, Outcome
 from services.trainer.recipe import Recipe
@@ -40,17 +42,20 @@ from services.trainer.recipe import Recipe
 MAX_REQUEST_ID = 128
 STALE_BASE = "StaleBase"
 ALREADY_SUBMITTED = "AlreadySubmitted"
-NEVER_SENT = (Refused, BaseMoved, InvalidInput, NotFound, PermissionDenied, Unauthenticated)
-"""A gateway that answers one of these has not landed the update and never will under this submission id."""
-AWAY = (Unavailable, TimedOut, Exhausted, NotFound, DataLoss)
-"""What may be otherwise a little later; a task that is not open yet is NotFound."""
+NEVER_SENT = (Refused, BaseMoved, InvalidInput, NotFound)
+"""A gateway that answers one of these has not landed the update and never will under this submission id. Who may not ask is another
+matter: the update may have landed when he still might."""
+UNTOLD = (Unavailable, TimedOut, Exhausted, Unauthenticated, PermissionDenied)
+"""Answers that say nothing about what was asked for; every other error about a round is one about other people's data in it."""
+MAX_ROUNDS_SEARCHED = 10_000
+"""Dropped rounds in a row through which a held update is looked for in one go; a gateway may describe as many as it likes."""
 
 LOOK_AGAIN_S = 15.0
 """Seconds between two looks at the open round while no new version is announced: a dropped round makes no version."""
 REFUSED_AGAIN_S = 300.0
 """Seconds after which a refused contribution is tried again in the same round: stake or coin may have come in."""
 RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
-"""First and longest pause before trying again when the gateway or its chain is away; each pause is twice the last."""
+"""First and longest pause before trying again after an error; each pause is twice the last."""
 
 log = structlog.get_logger()
 
@@ -129,6 +134,7 @@ class Contributor:
         recipe: Recipe,
         encoding: Encoding,
         seed: int,
+        allow_range: bool = False,
     ) -> None:
         self._gateway = gateway
         self._journal = journal
@@ -139,6 +145,7 @@ class Contributor:
         self._recipe = recipe
         self._encoding = encoding
         self._seed = seed
+        self._allow_range = allow_range
         self._turn = asyncio.Lock()
         self._request_id = ""
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training")
@@ -160,14 +167,15 @@ class Contributor:
         return Home(self._account, f"{chain.chain_id}/{chain.pool.hex()}/{self._task}/{self._account.hex()}")
 
     async def contribute(
-        self, request_id: str, encoding: Encoding | None, step_count: int
+        self, request_id: str, encoding: Encoding | None, step_count: int, allow_range: bool = False
     ) -> AsyncGenerator[Event, None]:
         """One update, told step by step; the last event is Submitted. Nothing is on the chain before Prepared.
 
-        encoding None and step_count 0: the trainer's own settings. The same request_id again answers the recorded outcome, or takes up
-        an update that was prepared before a crash; a new request_id takes up such an update too, instead of training the same round
-        twice. Raises Exhausted while another request is being served, RequestIdReused, OutOfRange for the settings, BaseMoved if the
-        weights moved on, Refused with the chain's reason; after Unavailable or TimedOut, repeat the same request_id.
+        encoding None, step_count 0 and allow_range False: the trainer's own settings. The same request_id again answers the recorded
+        outcome, or takes up an update that was prepared before a crash; a new request_id takes up such an update too, instead of
+        training the same round twice. Raises Exhausted while another request is being served, RequestIdReused, OutOfRange for the
+        settings, InvalidInput for samples that do not fit the task or (reason NothingToLearn) leave its weights as they are, BaseMoved
+        if the weights moved on, Refused with the chain's reason; after Unavailable or TimedOut, repeat the same request_id.
         """
         if not 1 <= len(request_id) <= MAX_REQUEST_ID:
             raise InvalidInput(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
@@ -181,6 +189,11 @@ class Contributor:
                 yield Submitted(finished)
                 return
 
+            # Before a byte of weights is asked for: what does not fit this model cannot be trained on, however large the model says it is.
+            self._samples.check(state.spec.layers[0], state.spec.layers[-1])
+            self._samples.check_learnable()
+            if not (allow_range or self._allow_range):
+                self._samples.check_range(state.spec)
             version, weights = await self._gateway.weights(self._task, state.version.version, state.shape)
             yield Pulled(version)
             base = dequantise_weights(weights, state.shape)
@@ -210,6 +223,13 @@ class Contributor:
                 stop.set()
                 work.cancel()
             quantised, residual_ratio = await work
+            if not quantised.update.pages:
+                raise InvalidInput(
+                    f"there is nothing to learn: {recipe.step_count} steps on {len(self._samples)} samples leave the weights as they are, "
+                    "so nothing is submitted. More steps, a higher learning rate (LINKLEARNER_TRAINER_STEPS, "
+                    "LINKLEARNER_TRAINER_LEARNING_RATE) or other data may move them",
+                    reason=NOTHING_TO_LEARN,
+                )
             payload = quantised.update.encode(state.shape)
             digest = quantised.update.digest(state.shape)
             held = Held(
@@ -234,11 +254,12 @@ class Contributor:
             yield Submitted(await self._send(home, held))
 
     async def follow(self, rounds: int | None) -> None:
-        """Contributes to every round by itself; None: for ever, otherwise returns after that many contributions.
+        """Contributes to every round by itself; None: without end, otherwise returns after contributions to that many rounds.
 
-        Refusals are logged with the chain's reason and the next round is waited for; what is away is waited for.
+        Outlives every error of our tree, whoever caused it: a round that cannot be read, a gateway that talks nonsense, a full disk and
+        data that the task cannot use are logged and tried again, ever less often. Anything else is a bug and ends it.
         """
-        contributed, pause = 0, RETRY_S
+        contributed, last, pause = 0, 0, RETRY_S
         while rounds is None or contributed < rounds:
             try:
                 state = await self._gateway.task(self._task)
@@ -248,31 +269,39 @@ class Contributor:
                         async with aclosing(self.contribute(f"auto-{state.round}", None, 0)) as events:
                             async for event in events:
                                 _tell(event)
-                    contributed += 1
-                except BaseMoved:
-                    continue
+                    if (
+                        state.round != last
+                    ):  # the same round again, after an error in waiting for the next, is no other one
+                        contributed, last = contributed + 1, state.round
                 except Refused as refusal:
                     log.warning(
                         "contribution_refused", round=state.round, reason=refusal.reason, detail=refusal.message
                     )
+                    patience = REFUSED_AGAIN_S
+                except InvalidInput as error:  # this data and this task: the next round may bring other weights
+                    log.warning("contribution_impossible", round=state.round, reason=error.reason, detail=error.message)
                     patience = REFUSED_AGAIN_S
                 pause = RETRY_S
                 if rounds is None or contributed < rounds:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(patience):
                             await self._round_after(state)
-            except AWAY as absence:
-                log.warning("contribution_waits", reason=absence.reason, detail=absence.message, retry_s=pause)
+            except LinkLearnerError as error:
+                log.warning("contribution_waits", reason=error.reason, detail=error.message, retry_s=pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY_S)
 
     async def _round_after(self, state: TaskState) -> None:
         """Waits until a later round than the one seen in `state` is open."""
+        settle = (
+            RETRY_S / 10
+        )  # an announcement may be ahead of the gateway's view of the task, and a bad gateway's for good
         while (await self._gateway.task(self._task)).round <= state.round:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN_S):
                     await self._gateway.next_version(self._task, state.version.version)
-                    await asyncio.sleep(RETRY_S / 10)  # an announcement may be ahead of the gateway's view of the task
+            await asyncio.sleep(settle)
+            settle = min(2 * settle, LOOK_AGAIN_S)
 
     @asynccontextmanager
     async def _one_at_a_time(self, request_id: str) -> AsyncIterator[None]:
@@ -294,10 +323,16 @@ class Contributor:
                 f"request_id {request_id!r} stands for a request with {first}, not {contents}: choose a new one"
             )
         if known is not None:
-            return SubmitUpdateResponse.FromString(known.response)
+            try:
+                return SubmitUpdateResponse.FromString(known.response)
+            except DecodeError as error:
+                raise DataLoss(
+                    "the journal's answer to this request is damaged: call again with a new request_id",
+                    reason="JournalDamaged",
+                ) from error
         if held is None:
             return None
-        fate, response = await self._fate(home, held)
+        fate, response = await self._fate(home, held, state.round)
         log.info("held_update", fate=fate.name, round=held.round, digest=held.digest.hex())
         if fate is Fate.UNSENT:
             try:
@@ -324,14 +359,24 @@ class Contributor:
             )
         return None
 
-    async def _fate(self, home: Home, held: Held) -> tuple[Fate, SubmitUpdateResponse | None]:
+    async def _fate(self, home: Home, held: Held, newest: int) -> tuple[Fate, SubmitUpdateResponse | None]:
         """Looks through the rounds that started from the held update's base: a dropped round is followed by another from the same.
 
-        The response, rebuilt from the chain's record, if the update was accepted and its round was not dropped.
+        newest: the open round. The response, rebuilt from the chain's record, if the update was accepted and its round was not dropped.
+        Raises Unavailable while the gateway cannot say: another's update in the round that it cannot read decides nothing about ours.
         """
-        round = held.round
-        while True:
-            record = await self._gateway.round(self._task, round)
+        for round in range(held.round, min(newest, held.round + MAX_ROUNDS_SEARCHED) + 1):
+            try:
+                record = await self._gateway.round(self._task, round)
+            except UNTOLD:
+                raise
+            except LinkLearnerError as error:
+                raise Unavailable(
+                    f"what became of this trainer's update in round {round} is unknown, because the gateway cannot tell the round "
+                    f"({error.reason}: {error.message}): ask again later, or another gateway",
+                    reason="FateUnknown",
+                    facts={"round": round},
+                ) from error
             response = record.accepted.get((home.account, held.digest))
             if record.base_version > held.base_version:
                 return Fate.LOST, None
@@ -343,16 +388,18 @@ class Contributor:
                 if not record.dropped:
                     return (Fate.UNSENT if response is None else Fate.WAITING), response
             elif not record.settled and not record.dropped:
-                raise Unavailable(
-                    f"the gateway is behind: its open round starts from version {record.base_version}, this trainer has "
-                    f"trained on {held.base_version}; try again shortly"
-                )
-            round += 1
+                break
+        raise Unavailable(
+            f"the gateway is behind: it shows no round from {held.round} on that decides over this trainer's update of version "
+            f"{held.base_version}; ask again later. If the chain was begun anew, start the trainer with another state folder "
+            "(LINKLEARNER_TRAINER_STATE_DIR)",
+            reason="FateUnknown",
+        )
 
     async def _send(self, home: Home, held: Held) -> SubmitUpdateResponse:
         """Submits the held update and records the outcome; what can never land is forgotten, what might have is not."""
         try:
-            response = await self._gateway.submit(held.submission_id, home.account, held.payload)
+            response = await self._gateway.submit(held.submission_id, home.account, held.payload, held.digest)
         except NEVER_SENT as refusal:
             self._journal.discard(home.book)
             if refusal.reason == STALE_BASE:

@@ -1,28 +1,39 @@
 """Private samples: where they come from, the held-out split that everybody shares, and shards that differ.
 
-A source is one string: `digits` (scikit-learn's 1,797 handwritten digits), `mnist:FOLDER` (the four IDX files, plain or .gz) or
-`npz:FILE` (arrays x and y, and x_test and y_test if the file has its own test set).
+A source is one string: `digits` (scikit-learn's 1,797 handwritten digits), `mnist:FOLDER` (the four IDX files, plain or .gz),
+`emnist:FOLDER` (the same of EMNIST, whose images lie on their side) or `npz:FILE` (arrays x and y, and x_test and y_test if the file
+has its own test set).
 """
 
-import gzip
 import importlib.util
-import io
-import struct
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFinite
+from linklearner.domain.model import ModelSpec
 
 HELD_OUT_SHARE = 0.2
 SPLIT_SEED = 20_240_613
 """Every trainer must hold out the same samples: a fixed seed, not a setting."""
 
-IDX_UNSIGNED_BYTE = 0x08
-SOURCES = "digits, mnist:FOLDER or npz:FILE"
+SOURCES = "digits, mnist:FOLDER, emnist:FOLDER or npz:FILE"
+EMNIST_SPLITS = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
+MAX_LABEL = 2**20 - 1
+"""No model has more outputs; a count of each label is an array of this length at most."""
+
+MAX_VALUES = 2**28
+"""Numbers in a data set: 1 GiB as float32, however densely the file packs them. MNIST has 47 million."""
+
+NOTHING_TO_LEARN = "NothingToLearn"
+WIDEST_OFFSET, NARROWEST_SPAN = 1 / 2, 1 / 4
+"""In widths of the range that a task expects: how far outside it a sample may lie, and how much of it the samples must span at least.
+Pixels 0..255 where 0..16 is expected are 15 widths off, pixels 0..1 span a sixteenth; a sensor that runs over a little is neither."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +51,8 @@ class Samples:
             raise NotFinite(f"{rows} of {len(self)} samples hold NaN or infinity: clean the data first")
         if self.y.size and self.y.min() < 0:
             raise InvalidInput(f"labels count from 0; the smallest here is {self.y.min()}")
+        if self.y.size and self.y.max() > MAX_LABEL:
+            raise InvalidInput(f"labels count from 0 to {MAX_LABEL} at most; the largest here is {self.y.max()}")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -60,6 +73,38 @@ class Samples:
             raise InvalidInput(f"the task's model takes {input_count} inputs, the samples have {self.x.shape[1]}")
         if self.y.size and self.y.max() >= label_count:
             raise InvalidInput(f"the task has labels 0..{label_count - 1}, the samples go up to {self.y.max()}")
+
+    def check_learnable(self) -> None:
+        """Raises InvalidInput, reason NothingToLearn, for samples that tell no label from another: none, one label, or all x alike."""
+        if not len(self):
+            why = "there are no samples"
+        elif (self.y == self.y[0]).all():
+            why = f"all {len(self)} samples have the label {self.y[0]}"
+        elif not self.x.size or (self.x == self.x[0]).all():
+            why = f"all {len(self)} samples are alike, whatever their label"
+        else:
+            return
+        raise InvalidInput(
+            f"there is nothing to learn: {why}. Give other data (LINKLEARNER_TRAINER_DATA) or, of one cut into shards, "
+            "another part or a more even cut (LINKLEARNER_TRAINER_SHARD, LINKLEARNER_TRAINER_ALPHA=iid)",
+            reason=NOTHING_TO_LEARN,
+        )
+
+    def check_range(self, spec: ModelSpec) -> None:
+        """Raises InvalidInput, reason RangeMismatch, for samples far from the range that the task's model expects, if it says one."""
+        if spec.input_range is None or not self.x.size:
+            return
+        low, high = spec.input_range
+        least, most, width = float(self.x.min()), float(self.x.max()), high - low
+        near = low - WIDEST_OFFSET * width <= least and most <= high + WIDEST_OFFSET * width
+        if near and most - least >= NARROWEST_SPAN * width:
+            return
+        raise InvalidInput(
+            f"the samples lie between {least:g} and {most:g}, model {spec.name} expects {low:g} to {high:g}: scale them to that, "
+            "or, if they are meant so, set LINKLEARNER_TRAINER_ALLOW_RANGE=true (`linklearner train --allow-range` for one round)",
+            reason="RangeMismatch",
+            facts={"least": least, "most": most, "low": low, "high": high},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +130,31 @@ def load(source: str, shard: Shard) -> tuple[Samples, Samples]:
     Raises InvalidConfig for a source that cannot be read or is too small to be cut, NotFinite or InvalidInput for bad samples.
     """
     kind, _, place = source.partition(":")
-    if kind == "digits" and not place:
-        learn, held_out = hold_out(digits())
-    elif kind == "mnist" and place:
-        learn, held_out = mnist(Path(place))
-    elif kind == "npz" and place:
-        learn, held_out = npz(Path(place))
-    else:
-        raise InvalidConfig(f"unknown data source {source!r}: give {SOURCES}")
+    with _as_setting():
+        if kind == "digits" and not place:
+            learn, held_out = hold_out(digits())
+        elif kind == "mnist" and place:
+            learn, held_out = mnist(Path(place))
+        elif kind == "emnist" and place:
+            learn, held_out = emnist(Path(place))
+        elif kind == "npz" and place:
+            learn, held_out = npz(Path(place))
+        else:
+            raise InvalidConfig(f"unknown data source {source!r:.200}: give {SOURCES}")
     if shard.count > 1:
         learn = learn[shards(learn.y, shard.count, shard.alpha, shard.seed)[shard.index]]
     return learn, held_out
+
+
+@contextmanager
+def _as_setting() -> Iterator[None]:
+    """A data set that cannot be read is a wrong setting of this trainer. The cause stays."""
+    try:
+        yield
+    except InvalidInput as error:
+        if type(error) is not InvalidInput:
+            raise
+        raise InvalidConfig(error.message, reason=error.reason, facts=error.facts) from error
 
 
 def digits() -> Samples:
@@ -109,33 +168,57 @@ def digits() -> Samples:
             "the digits come with scikit-learn, which is not installed: pip install 'linklearner[trainer]'"
         )
     path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
-    table = np.loadtxt(io.BytesIO(_read(path)), delimiter=",", dtype=np.float32)
+    table = arrays.table(path).astype(np.float32)
     return Samples(np.ascontiguousarray(table[:, :-1]), table[:, -1].astype(np.int64))
 
 
 def mnist(folder: Path) -> tuple[Samples, Samples]:
-    """The train and t10k files of MNIST or of a data set in its format (Fashion-MNIST, EMNIST …): pixels 0..255, flat."""
+    """The train and t10k files of MNIST or of a data set in its format (Fashion-MNIST, KMNIST …): pixels 0..255, flat.
+
+    EMNIST has other file names, and its images lie on their side: see `emnist`.
+    """
     train, test = (
-        Samples(images.reshape(len(images), -1).astype(np.float32), labels.astype(np.int64))
-        for images, labels in (
-            (_idx(folder, f"{part}-images", 3), _idx(folder, f"{part}-labels", 1)) for part in ("train", "t10k")
-        )
+        _pictures(_idx(folder, f"{part}-images", 3), _idx(folder, f"{part}-labels", 1)) for part in ("train", "t10k")
     )
     return train, test
 
 
+def emnist(folder: Path) -> tuple[Samples, Samples]:
+    """The train and test files of the one split of EMNIST in `folder`: pixels 0..255, upright and flat, labels from 0.
+
+    The files hold each image with rows and columns exchanged, and `letters` counts its labels from 1 (both are so in the original).
+    Raises InvalidInput if the folder has no split or several: give each its own folder.
+    """
+    present = [
+        split
+        for split in EMNIST_SPLITS
+        if any((folder / f"emnist-{split}-train-images-idx3-ubyte{zipped}").is_file() for zipped in ("", ".gz"))
+    ]
+    if len(present) != 1:
+        raise InvalidInput(
+            f"{folder} must hold one split of EMNIST (emnist-SPLIT-train-images-idx3-ubyte.gz and so on, SPLIT one of "
+            f"{', '.join(EMNIST_SPLITS)}), not {len(present)}"
+        )
+    (split,) = present
+    first = 1 if split == "letters" else 0
+    learn, held_out = (
+        _pictures(
+            _idx(folder, f"emnist-{split}-{part}-images", 3).transpose(0, 2, 1),
+            _idx(folder, f"emnist-{split}-{part}-labels", 1).astype(np.int64) - first,
+        )
+        for part in ("train", "test")
+    )
+    return learn, held_out
+
+
 def npz(path: Path) -> tuple[Samples, Samples]:
     """x: (n, …) numbers, flattened to (n, in); y: (n,) integers. x_test, y_test: the held-out samples; otherwise a fifth is held out."""
-    try:
-        with np.load(io.BytesIO(_read(path)), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidConfig(f"{path} is not an .npz file of plain arrays: {error}") from error
-    if {"x", "y"} - arrays.keys() or ("x_test" in arrays) != ("y_test" in arrays):
-        raise InvalidConfig(f"{path} must hold x and y (and x_test with y_test, if any), not {sorted(arrays)}")
-    learn = _samples(arrays["x"], arrays["y"], path)
-    if "x_test" in arrays:
-        return learn, _samples(arrays["x_test"], arrays["y_test"], path)
+    found, names = arrays.npz(path, ("x", "y", "x_test", "y_test"))
+    if {"x", "y"} - found.keys() or ("x_test" in found) != ("y_test" in found):
+        raise InvalidConfig(f"{path} must hold x and y (and x_test with y_test, if any), not {names!s:.200}")
+    learn = _samples(found["x"], found["y"], path)
+    if "x_test" in found:
+        return learn, _samples(found["x_test"], found["y_test"], path)
     return hold_out(learn)
 
 
@@ -175,36 +258,35 @@ def shards(labels: NDArray[np.int64], count: int, alpha: float | None, seed: int
 
 def _samples(x: NDArray[np.generic], y: NDArray[np.generic], path: Path) -> Samples:
     if x.dtype.kind not in "fiub" or x.ndim < 2:
-        raise InvalidConfig(f"{path}: x is (n, …) numbers, not {x.shape} {x.dtype}")
+        raise InvalidConfig(f"{path}: x is (n, …) numbers, not {x.shape!s:.60} {x.dtype}")
     if y.dtype.kind not in "iu" or y.ndim != 1:
-        raise InvalidConfig(f"{path}: y is (n,) integers, not {y.shape} {y.dtype}")
+        raise InvalidConfig(f"{path}: y is (n,) integers, not {y.shape!s:.60} {y.dtype}")
     if len(x) != len(y):
         raise InvalidConfig(f"{path}: {len(x)} samples have {len(y)} labels")
-    return Samples(x.reshape(len(x), -1).astype(np.float32), y.astype(np.int64))
+    if not x.size:
+        raise InvalidConfig(
+            f"{path}: there is nothing to learn: x has the shape {x.shape!s:.60}", reason=NOTHING_TO_LEARN
+        )
+    if x.size > MAX_VALUES:
+        raise InvalidConfig(f"{path}: x has {x.size} numbers, more than {MAX_VALUES}: leave some samples out")
+    if y.dtype.kind == "u" and y.max() > np.uint64(MAX_LABEL):  # as int64 it might be negative, or another label
+        raise InvalidConfig(f"{path}: labels count from 0 to {MAX_LABEL} at most; the largest here is {y.max()}")
+    with np.errstate(over="ignore"):  # becomes infinite, which Samples refuses
+        return Samples(x.reshape(len(x), x.size // len(x)).astype(np.float32), y.astype(np.int64))
+
+
+def _pictures(images: NDArray[np.uint8], labels: NDArray[np.uint8] | NDArray[np.int64]) -> Samples:
+    """images: (n, rows, columns), labels: (n,)."""
+    if images.size > MAX_VALUES:
+        raise InvalidConfig(f"the images have {images.size} pixels, more than {MAX_VALUES}: leave some out")
+    flat = images.reshape(len(images), images.shape[1] * images.shape[2])
+    return Samples(flat.astype(np.float32), labels.astype(np.int64))
 
 
 def _idx(folder: Path, stem: str, dimensions: int) -> NDArray[np.uint8]:
-    """An IDX file of unsigned bytes: 00 00 08 ndim, then ndim u32 big-endian sizes, then the bytes."""
+    """Raises InvalidConfig if the folder has no file of that name, InvalidInput if it is damaged."""
     names = [f"{stem}{dot}idx{dimensions}-ubyte{zipped}" for dot in "-." for zipped in ("", ".gz")]
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise InvalidConfig(f"{folder} has none of {', '.join(names)}")
-    data = _read(path)
-    head = 4 + 4 * dimensions
-    if len(data) < head or data[:4] != bytes((0, 0, IDX_UNSIGNED_BYTE, dimensions)):
-        raise InvalidConfig(f"{path} is not an IDX file of unsigned bytes in {dimensions} dimensions")
-    sizes: tuple[int, ...] = struct.unpack_from(f">{dimensions}I", data, 4)
-    expected = int(np.prod(sizes, dtype=object))
-    if len(data) - head != expected:
-        raise InvalidConfig(
-            f"{path} announces {expected} bytes of data and holds {len(data) - head}: download it again"
-        )
-    return np.frombuffer(data, np.uint8, offset=head).reshape(sizes)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError) as error:
-        raise InvalidConfig(f"cannot read {path}: {error}") from error
+    return arrays.idx(path, dimensions)

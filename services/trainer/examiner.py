@@ -42,6 +42,7 @@ class Examiner:
     async def evaluate(self, version: int) -> tuple[ModelVersion, training.Score]:
         """version 0: the newest. Raises NotFound, DataLoss, InvalidInput if the samples do not fit the model."""
         state = await self._gateway.task(self._task)
+        self._held_out.check(state.spec.layers[0], state.spec.layers[-1])
         found, weights = await self._gateway.weights(self._task, version, state.shape)
         score = await asyncio.to_thread(
             training.evaluate, state.spec, dequantise_weights(weights, state.shape), self._held_out
@@ -51,10 +52,12 @@ class Examiner:
     async def export(self, version: int) -> Export:
         """version 0: the newest. Raises NotFound, DataLoss also if ONNX and torch disagree."""
         state = await self._gateway.task(self._task)
+        self._held_out.check(state.spec.layers[0], state.spec.layers[-1])
         found, weights = await self._gateway.weights(self._task, version, state.shape)
         metadata = {"task": str(self._task), "version": str(found.version), "digest": found.digest.hex()}
+        if state.spec.input_range is not None:
+            metadata["input_range"] = "{:g} {:g}".format(*state.spec.input_range)
         model = onnx_model(state.spec, state.shape, weights, metadata)
-        self._held_out.check(state.spec.layers[0], state.spec.layers[-1])
         difference = await asyncio.to_thread(
             parity, state.spec, state.shape, weights, model, self._held_out.x[:PARITY_SAMPLES]
         )

@@ -1,4 +1,8 @@
-"""The trainer's view of a chain gateway: domain values in and out, its errors in our tree."""
+"""The trainer's view of a chain gateway: domain values in and out, its errors in our tree.
+
+A gateway is another program, often another party's, and may answer anything. Whatever does not make sense is DataLoss, never an
+exception of a parser and never a value that something further in stumbles over; what it streams is bounded by the model's known size.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -10,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest
-from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
+from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, InvalidModel, Unavailable
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.shape import Shape
 from linklearner.rpc.status import from_rpc_error
@@ -23,6 +27,10 @@ CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 60.0
 SUBMIT_TIMEOUT_S = 600.0
 """A gateway gives up on a receipt long before; this only ends a call whose gateway hangs."""
+MAX_COUNT = 2**63 - 1
+"""Of versions and rounds: what the journal's SQLite can hold."""
+NAMED_ACCOUNTS = 10
+"""At most so many of a gateway's accounts are listed in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,8 @@ class Gateway:
         await self._there()
         with self._errors():
             answer = await self._stub.GetChain(pb.GetChainRequest(), timeout=READ_TIMEOUT_S)
+        with self._sense():
+            _length("the pool's address", answer.pool, 20)
         return Chain(answer.chain_id, answer.pool)
 
     async def account(self, wanted: bytes | None) -> bytes:
@@ -80,7 +90,12 @@ class Gateway:
         with self._errors():
             answer = await self._stub.ListAccounts(pb.ListAccountsRequest(), timeout=READ_TIMEOUT_S)
         held: list[bytes] = list(answer.accounts)
-        names = ", ".join("0x" + account.hex() for account in held) or "none"
+        with self._sense():
+            for one in held:
+                _length("an account", one, 20)
+        names = ", ".join("0x" + account.hex() for account in held[:NAMED_ACCOUNTS]) or "none"
+        if len(held) > NAMED_ACCOUNTS:
+            names += f" and {len(held) - NAMED_ACCOUNTS} more"
         if wanted is None:
             if len(held) != 1:
                 raise InvalidConfig(
@@ -99,22 +114,40 @@ class Gateway:
             answer = (await self._stub.GetTask(pb.GetTaskRequest(task=task), timeout=READ_TIMEOUT_S)).task
         if answer.version.version == 0:
             raise Unavailable(f"the first weights of task {task} are still being loaded: try again shortly")
-        return TaskState(
-            ModelSpec.from_json(answer.model), Shape.decode(answer.shape), _version(answer.version), answer.round.round
-        )
+        with self._sense():
+            spec, shape = ModelSpec.from_json(answer.model), Shape.decode(answer.shape)
+            if [tensor.length for tensor in shape.tensors] != [tensor.length for tensor in spec.tensors()]:
+                raise InvalidInput(f"the shape of {shape.weight_count} weights is not that of model {spec.name:.60}")
+            _count("the open round", answer.round.round)
+            return TaskState(spec, shape, _version(answer.version, task), answer.round.round)
 
     async def weights(self, task: int, version: int, shape: Shape) -> tuple[ModelVersion, NDArray[np.int16]]:
-        """A version (0: the newest) and its weights, (N,) int16. Raises DataLoss if they do not give its digest."""
+        """A version (0: the newest) and its weights, (N,) int16. Raises DataLoss if they do not give its digest.
+
+        The stream is left at the first byte too many, and at a message that carries nothing: a gateway cannot fill the memory.
+        """
         found: ModelVersion | None = None
         data = bytearray()
-        with self._errors():
+        expected = 2 * shape.weight_count
+        with self._errors(), self._sense():
             stream = self._stub.GetModel(pb.GetModelRequest(task=task, version=version), timeout=READ_TIMEOUT_S)
-            async for message in stream:
-                if message.HasField("version"):
-                    found = _version(message.version)
-                else:
-                    data += message.weights
-        if found is None or len(data) != 2 * shape.weight_count:
+            try:
+                async for message in stream:
+                    if message.HasField("version"):
+                        if found is not None:
+                            raise InvalidInput("two versions are announced in one stream")
+                        found = _version(message.version, task)
+                        if version and found.version != version:
+                            raise InvalidInput(f"version {version} was asked for, {found.version} is sent")
+                    elif not message.weights:
+                        raise InvalidInput("a message carries neither a version nor weights")
+                    elif len(data) + len(message.weights) > expected:
+                        raise InvalidInput(f"more than the {expected} bytes of weights that the model has are sent")
+                    else:
+                        data += message.weights
+            finally:
+                stream.cancel()
+        if found is None or len(data) != expected:
             raise DataLoss(f"the gateway sent {len(data)} bytes of weights for a model of {shape.weight_count}")
         weights = np.frombuffer(bytes(data), dtype="<i2").astype(np.int16)
         digest = model_digest(weights, shape)
@@ -126,15 +159,32 @@ class Gateway:
             )
         return found, weights
 
-    async def submit(self, submission_id: str, account: bytes, update: bytes) -> pb.SubmitUpdateResponse:
+    async def submit(self, submission_id: str, account: bytes, update: bytes, digest: bytes) -> pb.SubmitUpdateResponse:
+        """digest: 32 bytes, the update's. Raises DataLoss if the gateway confirms something else."""
         request = pb.SubmitUpdateRequest(request_id=submission_id, account=account, update=update)
         with self._errors():
             answer: pb.SubmitUpdateResponse = await self._stub.SubmitUpdate(request, timeout=SUBMIT_TIMEOUT_S)
+        with self._sense():
+            if answer.digest != digest:
+                raise InvalidInput(
+                    f"the update {digest.hex()} was sent, {answer.digest[:32].hex() or 'nothing'} is confirmed"
+                )
+            _count("the update's round", answer.round)
+            _length("a transaction's hash", answer.receipt.transaction_hash, 32)
         return answer
 
     async def round(self, task: int, round: int) -> RoundRecord:
         with self._errors():
             answer = await self._stub.GetRound(pb.GetRoundRequest(task=task, round=round), timeout=READ_TIMEOUT_S)
+        with self._sense():
+            if answer.round != round:
+                raise InvalidInput(f"round {round} was asked for, {answer.round} is described")
+            _count("the round's base version", answer.base_version)
+            for one in answer.contributions:
+                _length("a contributor", one.contributor, 20)
+                _length("a digest", one.digest, 32)
+            if answer.HasField("version") and answer.dropped:
+                raise InvalidInput(f"round {round} is said to be both settled and dropped")
         return RoundRecord(
             base_version=answer.base_version,
             accepted={
@@ -152,10 +202,17 @@ class Gateway:
         )
 
     async def next_version(self, task: int, after: int) -> ModelVersion:
-        """Waits for a version later than `after`."""
-        with self._errors():
-            async for message in self._stub.WatchVersions(pb.WatchVersionsRequest(task=task, after_version=after)):
-                return _version(message.version)
+        """Waits for a version later than `after`. Raises DataLoss for an earlier one."""
+        with self._errors(), self._sense():
+            stream = self._stub.WatchVersions(pb.WatchVersionsRequest(task=task, after_version=after))
+            try:
+                async for message in stream:
+                    version = _version(message.version, task)
+                    if version.version <= after:
+                        raise InvalidInput(f"versions after {after} were asked for, {version.version} is announced")
+                    return version
+            finally:
+                stream.cancel()
         raise Unavailable(f"the gateway at {self._address} ended the stream of versions: call again")
 
     async def _there(self) -> None:
@@ -175,6 +232,19 @@ class Gateway:
                 raise self._absent() from failure
             raise error from failure
 
+    @contextmanager
+    def _sense(self) -> Iterator[None]:
+        """An answer that is no answer is the gateway's fault, not the caller's."""
+        try:
+            yield
+        except InvalidModel:  # perhaps written for a later version of this program; says so itself
+            raise
+        except InvalidInput as error:
+            raise DataLoss(
+                f"the gateway at {self._address} answers what makes no sense ({error.message}): ask another one",
+                reason="NonsensicalAnswer",
+            ) from error
+
     def _absent(self) -> Unavailable:
         return Unavailable(
             f"no chain gateway answers at {self._address}: start one there (python -m services.chain_gateway) or set "
@@ -183,7 +253,20 @@ class Gateway:
         )
 
 
-def _version(message: model_pb2.ModelVersion) -> ModelVersion:
+def _length(what: str, value: bytes, length: int) -> None:
+    if len(value) != length:
+        raise InvalidInput(f"{what} has {length} bytes, not {len(value)}")
+
+
+def _count(what: str, value: int) -> None:
+    if not 1 <= value <= MAX_COUNT:
+        raise InvalidInput(f"{what} is a number from 1 to {MAX_COUNT}, not {value}")
+
+
+def _version(message: model_pb2.ModelVersion, task: int) -> ModelVersion:
+    if message.task != task:
+        raise InvalidInput(f"a version of task {task} was asked for, one of {message.task} is sent")
+    _count("a version", message.version)
     return ModelVersion(
         task=message.task,
         version=message.version,

@@ -13,9 +13,14 @@ both until the chain has decided:
 Which of the last two applies is never guessed from what this process saw; `contributor` reads it from the chain's own record of the
 round before it trains again. A crash before `hold` repeats a training that nobody saw; a crash after it leaves the update, under
 the submission id that a gateway knows it by, to be sent again or looked up. At most one update is held, so nothing is applied twice.
+
+A full or read-only disk is Unavailable: nothing was written, and what was to follow (a submission above all) does not happen; the same
+call may succeed later. A file that is no longer what was written is DataLoss, which says what to do.
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +29,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from linklearner.domain.errors import DataLoss, InvalidConfig
+from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
 
 SCHEMA_VERSION = 1
 
@@ -95,10 +100,18 @@ class Journal:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+            (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if sound != "ok":
+                raise sqlite3.DatabaseError(sound)
+        except (sqlite3.Error, TypeError) as error:
             connection.close()
             if "locked" in str(error):
                 raise InvalidConfig(f"another trainer uses {folder}: give each its own state folder") from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise InvalidConfig(
+                    f"cannot keep state in {folder} ({error}): make room there, or it writable, or name another folder "
+                    "(LINKLEARNER_TRAINER_STATE_DIR)"
+                ) from error
             raise InvalidConfig(
                 f"{path} is damaged ({error}); without it only what rounding left over is lost: move it away"
             ) from error
@@ -117,56 +130,65 @@ class Journal:
 
     def residual(self, book: str, weight_count: int) -> NDArray[np.float64]:
         """(N,) float64 in real units: what to add to the next delta; zeros at first."""
-        row = self._connection.execute("SELECT residual FROM residual WHERE book = ?", (book,)).fetchone()
-        return np.zeros(weight_count) if row is None else self._array(row[0], weight_count)
+        with self._file():
+            row = self._connection.execute("SELECT residual FROM residual WHERE book = ?", (book,)).fetchone()
+            return np.zeros(weight_count) if row is None else self._array(row[0], weight_count)
 
     def held(self, book: str, weight_count: int) -> Held | None:
         """The update whose fate is open, if there is one."""
-        row = self._connection.execute(
-            "SELECT request_id, contents, submission_id, round, base_version, payload, digest, residual FROM held "
-            "WHERE book = ?",
-            (book,),
-        ).fetchone()
-        if row is None:
-            return None
-        request_id, contents, submission_id, round, base_version, payload, digest, residual = row
-        kept = self._array(residual, weight_count)
-        return Held(request_id, contents, submission_id, round, base_version, payload, digest, kept)
+        with self._file():
+            row = self._connection.execute(
+                "SELECT request_id, contents, submission_id, round, base_version, payload, digest, residual FROM held "
+                "WHERE book = ?",
+                (book,),
+            ).fetchone()
+            if row is None:
+                return None
+            self._kinds(row, (str, str, str, int, int, bytes, bytes, bytes))
+            request_id, contents, submission_id, round, base_version, payload, digest, residual = row
+            kept = self._array(residual, weight_count)
+            return Held(request_id, contents, submission_id, round, base_version, payload, digest, kept)
 
     def hold(self, book: str, held: Held) -> None:
         """Remembers an update before it is sent. One at a time: the fate of the last one must have been decided."""
-        self._connection.execute(
-            "INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                book,
-                held.request_id,
-                held.contents,
-                held.submission_id,
-                held.round,
-                held.base_version,
-                held.payload,
-                held.digest,
-                held.residual.astype("<f8").tobytes(),
-            ),
-        )
+        with self._file():
+            self._connection.execute(
+                "INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    book,
+                    held.request_id,
+                    held.contents,
+                    held.submission_id,
+                    held.round,
+                    held.base_version,
+                    held.payload,
+                    held.digest,
+                    held.residual.astype("<f8").tobytes(),
+                ),
+            )
 
     def accept(self, book: str, request_id: str, outcome: Outcome) -> None:
         """Records how a request ended. Repeating it is harmless."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)",
-            (book, request_id, outcome.contents, outcome.response),
-        )
+        with self._file():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)",
+                (book, request_id, outcome.contents, outcome.response),
+            )
 
     def outcome(self, book: str, request_id: str) -> Outcome | None:
         """How a request ended, if it has."""
-        row = self._connection.execute(
-            "SELECT contents, response FROM outcome WHERE book = ? AND request_id = ?", (book, request_id)
-        ).fetchone()
-        return None if row is None else Outcome(*row)
+        with self._file():
+            row = self._connection.execute(
+                "SELECT contents, response FROM outcome WHERE book = ? AND request_id = ?", (book, request_id)
+            ).fetchone()
+            if row is None:
+                return None
+            self._kinds(row, (str, bytes))
+            return Outcome(*row)
 
     def promote(self, book: str) -> None:
         """The held update was merged: carry what it left over. Without a held update nothing happens, so it cannot count twice."""
-        with self._connection:
+        with self._file(), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute(
                 "INSERT OR REPLACE INTO residual SELECT book, residual FROM held WHERE book = ?", (book,)
@@ -175,9 +197,37 @@ class Journal:
 
     def discard(self, book: str) -> None:
         """The held update will never be merged: forget it, keep the residual from before it."""
-        self._connection.execute("DELETE FROM held WHERE book = ?", (book,))
+        with self._file():
+            self._connection.execute("DELETE FROM held WHERE book = ?", (book,))
 
-    def _array(self, data: bytes, weight_count: int) -> NDArray[np.float64]:
+    @contextmanager
+    def _file(self) -> Iterator[None]:
+        """SQLite's errors in our tree; a broken promise of the schema (IntegrityError) is a bug and stays one."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # full, read-only, away
+            raise Unavailable(
+                f"cannot keep state in {self._path} ({error}): make room there or make it writable; it is tried again",
+                reason="StateUnavailable",
+            ) from error
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, why: str) -> DataLoss:
+        return DataLoss(
+            f"{self._path} is damaged ({why}): stop the trainer and move the file away; only what rounding left over is lost"
+        )
+
+    def _kinds(self, row: tuple[object, ...], kinds: tuple[type, ...]) -> None:
+        for value, kind in zip(row, kinds, strict=True):
+            if type(value) is not kind:
+                raise self._damaged(f"{type(value).__name__} where {kind.__name__} was written")
+
+    def _array(self, data: object, weight_count: int) -> NDArray[np.float64]:
+        if not isinstance(data, bytes) or len(data) % 8:
+            raise self._damaged("a residual that is no row of numbers")
         array = np.frombuffer(data, dtype="<f8").astype(np.float64)
         if array.shape != (weight_count,) or not np.isfinite(array).all():
             raise DataLoss(

@@ -55,7 +55,8 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         self, request: pb.TrainRoundRequest, context: Context
     ) -> AsyncIterator[pb.TrainRoundResponse]:
         encoding = _encoding(request.encoding)
-        async with aclosing(self._contributor.contribute(request.request_id, encoding, request.step_count)) as events:
+        work = self._contributor.contribute(request.request_id, encoding, request.step_count, request.allow_range)
+        async with aclosing(work) as events:
             async for event in events:
                 yield _message(event)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from linklearner.domain.errors import InvalidConfig, TimedOut, Unavailable
+from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.rpc.access import Access, Credential
 from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
@@ -27,7 +27,8 @@ from services.trainer.journal import Journal
 if TYPE_CHECKING:
     from services.trainer.contributor import Contributor
 
-ASK_AGAIN_S = 1.0
+ASK_AGAIN_S, LONGEST_ASK_AGAIN_S = 1.0, 15.0
+"""First and longest pause between two questions to a gateway that is there and does not say where it is; each is twice the last."""
 QUIET = ("/linklearner.v1.TrainerService/GetTrainer",)
 
 log = structlog.get_logger()
@@ -66,16 +67,10 @@ class Trainer:
     async def start(cls, config: Config) -> AsyncIterator[Self]:
         """A listening trainer; an absent gateway is waited for.
 
-        Raises InvalidConfig for data that cannot be read or is too little, a state folder in use, or a port in use.
+        Raises InvalidConfig for data that cannot be read, is too little or tells nothing, a state folder in use, or a port in use.
         """
         samples, held_out = await asyncio.to_thread(data.load, config.data, config.shard_of_data())
-        if len(samples) < config.min_samples:
-            raise InvalidConfig(
-                f"{len(samples)} samples are too few to hide in one update: the trainer takes {config.min_samples} or more "
-                "(LINKLEARNER_TRAINER_MIN_SAMPLES)",
-                reason="TooFewSamples",
-                facts={"samples": len(samples), "min_samples": config.min_samples},
-            )
+        _check_enough(samples, config)
         access = Access.open(Path(config.access))
         credential = Credential.read(Path(config.credential)) if config.credential else None
         await asyncio.to_thread(_import_torch, config.threads)
@@ -96,6 +91,7 @@ class Trainer:
                 recipe=config.recipe(),
                 encoding=config.update_encoding(),
                 seed=config.seed,
+                allow_range=config.allow_range,
             )
             stack.callback(contributor.close)
             servicer = TrainerServicer(
@@ -125,18 +121,46 @@ class Trainer:
                 await asyncio.gather(*trainer._work, return_exceptions=True)
 
     async def _mind(self, gateway: Gateway, contributor: "Contributor", server: RpcServer) -> None:
-        """Keeps health up to date: SERVING while the gateway is connected, from its first answer on."""
+        """Keeps health up to date: SERVING while the gateway is connected, from its first answer on.
+
+        Ends, and so the process, only if that gateway does not hold the account: nothing but another setting helps.
+        """
+        pause = ASK_AGAIN_S
         async for connected in gateway.connection():
             while connected and not self._first.is_set():
                 try:
                     home = await contributor.home()
-                except (Unavailable, TimedOut) as absence:
-                    log.info("gateway_waited_for", reason=absence.reason, detail=absence.message)
-                    await asyncio.sleep(ASK_AGAIN_S)
+                except InvalidConfig:
+                    raise
+                except LinkLearnerError as error:
+                    log.info("gateway_waited_for", reason=error.reason, detail=error.message, retry_s=pause)
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_ASK_AGAIN_S)
                 else:
                     log.info("trainer_ready", account="0x" + home.account.hex(), address=self.address)
                     self._first.set()
             await server.set_ready(connected)
+
+
+def _check_enough(samples: data.Samples, config: Config) -> None:
+    """Raises InvalidConfig for samples that one update would give away, or from which there is nothing to learn."""
+    if len(samples) < config.min_samples:
+        part = "" if config.shard_of_data().count == 1 else f" in part {config.shard} of the data"
+        remedies = ["give more data (LINKLEARNER_TRAINER_DATA)"]
+        if part:
+            remedies.append("cut it into fewer parts (LINKLEARNER_TRAINER_SHARD=INDEX/COUNT, the same COUNT for all)")
+            if config.alpha != "iid":
+                remedies.append("or more evenly (LINKLEARNER_TRAINER_ALPHA=iid)")
+        raise InvalidConfig(
+            f"{len(samples)} samples{part} are too few to hide in one update: the trainer takes {config.min_samples} or more; "
+            f"{', '.join(remedies)}. LINKLEARNER_TRAINER_MIN_SAMPLES lowers the bound, and with it what protects them",
+            reason="TooFewSamples",
+            facts={"samples": len(samples), "min_samples": config.min_samples, "shard": config.shard},
+        )
+    try:
+        samples.check_learnable()
+    except InvalidInput as error:
+        raise InvalidConfig(error.message, reason=error.reason) from error
 
 
 def _import_torch(threads: int) -> None:

@@ -1,11 +1,20 @@
-"""Structured logging: events with fields, console on a terminal, JSON lines otherwise."""
+"""Structured logging: events with fields, console on a terminal, JSON lines otherwise.
+
+Fields may hold what callers and other services chose (request ids, messages), so each is cut at MAX_FIELD characters; and a line that
+cannot be written, because the disk is full or the reader of a pipe has gone, is lost without ending what it would have told of.
+"""
 
 import logging
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TextIO
 
 import structlog
+
+MAX_FIELD = 1000
+"""Characters of a field that is a string."""
+MAX_TRACEBACK = 20_000
+"""Characters of a traceback; its end, where the error stands, is kept."""
 
 
 def configure(*, service: str, level: str = "info", stream: TextIO | None = None) -> None:
@@ -24,12 +33,38 @@ def configure(*, service: str, level: str = "info", stream: TextIO | None = None
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(() if output.isatty() else (structlog.processors.format_exc_info,)),
             _named(service),
+            _bounded,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=output),
+        logger_factory=lambda *_: _Lines(output),
         cache_logger_on_first_use=False,
     )
+
+
+class _Lines:
+    """Writes one line a call to `output`; loses those that it does not take."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # ENOSPC, EPIPE; ValueError: the stream was closed
+            self._output.write(line + "\n")
+            self._output.flush()
+
+    log = debug = info = warn = warning = error = critical = exception = fatal = failure = err = msg
+
+
+def _bounded(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name, value in event.items():
+        if not isinstance(value, str):
+            continue
+        if name == "exception" and len(value) > MAX_TRACEBACK:
+            event[name] = f"({len(value)} characters) … {value[-MAX_TRACEBACK:]}"
+        elif name != "exception" and len(value) > MAX_FIELD:
+            event[name] = f"{value[:MAX_FIELD]}… ({len(value)} characters)"
+    return event
 
 
 def _named(service: str) -> structlog.typing.Processor:

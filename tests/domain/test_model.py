@@ -24,6 +24,15 @@ def test_json_goes_there_and_back(layers: list[int], name: str, scale: float) ->
     assert ModelSpec.from_json(spec.to_json()) == spec
 
 
+def test_the_range_of_the_inputs_goes_there_and_back_and_may_be_left_out() -> None:
+    ranged = dataclasses.replace(DIGITS, input_range=(0.0, 16.0))
+    assert json.loads(ranged.to_json())["input"] == {"name": "pixels", "scale": 1 / 16, "range": [0, 16]}
+    assert ModelSpec.from_json(ranged.to_json()) == ranged
+    assert "range" not in DIGITS.to_json() and ModelSpec.from_json(DIGITS.to_json()).input_range is None
+    with pytest.raises(InvalidModel):
+        dataclasses.replace(DIGITS, input_range=(16.0, 0.0))
+
+
 def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
     assert [(t.name, t.dimensions) for t in DIGITS.tensors()] == [
         ("W1", (32, 64)),
@@ -50,6 +59,17 @@ def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
         {"input": {"name": "x", "scale": 0}},
         {"input": {"name": "x", "scale": "1"}},
         {"input": {"name": "x", "scale": float("nan")}},
+        {"input": {"name": "x", "scale": 10**400}},
+        {"input": {"name": "x", "scale": 1, "range": None}},
+        {"input": {"name": "x", "scale": 1, "range": [0]}},
+        {"input": {"name": "x", "scale": 1, "range": [0, 1, 2]}},
+        {"input": {"name": "x", "scale": 1, "range": [1, 1]}},
+        {"input": {"name": "x", "scale": 1, "range": [2, 1]}},
+        {"input": {"name": "x", "scale": 1, "range": ["0", 1]}},
+        {"input": {"name": "x", "scale": 1, "range": [False, True]}},
+        {"input": {"name": "x", "scale": 1, "range": [0, float("inf")]}},
+        {"input": {"name": "x", "scale": 1, "range": [0, 10**400]}},
+        {"input": {"name": "x", "scale": 1, "ranges": [0, 1]}},
         {"name": ""},
         {"extra": 1},
     ],

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import grpc
-import numpy as np
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from linklearner import arrays
 from linklearner.cli import demo as demonstration
 from linklearner.cli.keys import key_from
 from linklearner.cli.output import UNIT_WEI, Format, address, console, ll, show, told, units
@@ -131,6 +130,12 @@ def _gateway(address_given: str | None, credential: Path | None, format: Format,
     return _run(work(), format)
 
 
+def _inputs_of(spec: ModelSpec) -> str:
+    """What the model is asked and trained with, as measured: it scales by itself."""
+    told_range = "of unstated range" if spec.input_range is None else "from {:g} to {:g}".format(*spec.input_range)
+    return f"{spec.layers[0]} numbers {told_range}, called {spec.input_name}"
+
+
 @task_app.command("show")
 def task_show(
     format: FormatOption = Format.TEXT,
@@ -146,6 +151,7 @@ def task_show(
         return {
             "task": found.task,
             "model": f"{spec.name}: MLP {'-'.join(map(str, spec.layers))}",
+            "inputs": _inputs_of(spec),
             "weights": shape.weight_count,
             "pages": f"{shape.page_count} of {shape.page_length} weights",
             "version": found.version.version,
@@ -299,6 +305,9 @@ def train(
     credential: CredentialOption = None,
     encoding: Annotated[str, typer.Option(help="two-bits or int8")] = "two-bits",
     steps: Annotated[int, typer.Option(min=0, help="local optimiser steps; 0: the trainer's own setting")] = 0,
+    allow_range: Annotated[
+        bool, typer.Option("--allow-range", help="train also on data far from the range that `task show` tells")
+    ] = False,
 ) -> None:
     """Train one round on a trainer's private data and submit the update."""
 
@@ -314,7 +323,9 @@ def train(
             line = bar.add_task("pulling the newest weights", total=None)
             async with _wire(_named(trainer_address, "trainers"), credential) as wire:
                 stub = trainer_grpc.TrainerServiceStub(wire)
-                request = trainer.TrainRoundRequest(request_id=_request_id(), encoding=wanted, step_count=steps)
+                request = trainer.TrainRoundRequest(
+                    request_id=_request_id(), encoding=wanted, step_count=steps, allow_range=allow_range
+                )
                 async for event in stub.TrainRound(request):
                     match event.WhichOneof("event"):
                         case "pulled":
@@ -346,7 +357,11 @@ def train(
 @app.command()
 def infer(
     inputs: Annotated[
-        Path, typer.Argument(help=".npy of (B, inputs) numbers, or .csv with one row an input; - reads csv")
+        Path,
+        typer.Argument(
+            help="one row a question, as measured (digits: 64 pixels from 0 to 16; `task show` tells the range): .npy of (B, n) numbers, "
+            "or .csv; either also as .gz; - reads csv"
+        ),
     ],
     key_file: Annotated[
         Path | None, typer.Option(help="key of an address with $LL locked; left out: ask without a session")
@@ -359,7 +374,7 @@ def infer(
     """Ask the model server; each answer names the weights that gave it."""
 
     async def work() -> list[dict[str, Any]]:
-        values = _inputs(inputs)
+        values = arrays.inputs(inputs)
         caller = key_from(key_file, password_file) if key_file else None
         async with InferenceClient(_named(server, "model_server"), caller) as client:
             answer = await client.infer(model_name, values)
@@ -375,24 +390,6 @@ def infer(
         ]
 
     show(format, _run(work(), format))
-
-
-def _inputs(path: Path) -> NDArray[np.float32]:
-    """(B, n) float32 from .npy or csv. Raises InvalidInput with what is wrong."""
-    try:
-        if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            values = np.loadtxt(sys.stdin if str(path) == "-" else path, delimiter=",", ndmin=2)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InvalidInput(f"{path} is not a table of numbers: {error}") from error
-    if values.ndim == 1:
-        values = values[None, :]
-    if values.ndim != 2 or values.dtype.kind not in "iuf":
-        raise InvalidInput(f"{path} holds {values.dtype} of shape {values.shape}; rows of numbers are needed")
-    return np.asarray(values, dtype=np.float32)
 
 
 # --- verifying ---------------------------------------------------------------------------------------------------------------

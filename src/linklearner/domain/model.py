@@ -43,6 +43,8 @@ class ModelSpec:
     input_name: str = "x"
     input_scale: float = 1.0
     """Inputs are multiplied by this first (1/16 for pixels 0..16)."""
+    input_range: tuple[float, float] | None = None
+    """(low, high) of raw inputs, before the scale; None: the task does not say. It is advice: the chain never sees an input."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.layers) <= MAX_LAYERS or not all(1 <= width <= 2**20 for width in self.layers):
@@ -51,6 +53,10 @@ class ModelSpec:
             raise InvalidModel(f"{self.layers[-1]} outputs need as many labels, not {len(self.labels)}")
         if not isfinite(self.input_scale) or self.input_scale <= 0:
             raise InvalidModel(f"the input scale is a positive number, not {self.input_scale}")
+        if self.input_range is not None:
+            low, high = self.input_range
+            if not (isfinite(low) and isfinite(high) and low < high):
+                raise InvalidModel(f"the input range is two numbers, the lower one first, not {low} and {high}")
         if not self.name or not self.input_name:
             raise InvalidModel("a model and its input have names")
 
@@ -108,7 +114,10 @@ class ModelSpec:
         return activations
 
     def to_json(self) -> str:
-        """The text that the chain keeps: compact, keys in a fixed order."""
+        """The text that the chain keeps: compact, keys in a fixed order; input.range only if the task tells one."""
+        told_input: dict[str, object] = {"name": self.input_name, "scale": self.input_scale}
+        if self.input_range is not None:
+            told_input["range"] = list(self.input_range)
         return json.dumps(
             {
                 "format": FORMAT,
@@ -116,7 +125,7 @@ class ModelSpec:
                 "kind": "mlp",
                 "layers": list(self.layers),
                 "activation": "relu",
-                "input": {"name": self.input_name, "scale": self.input_scale},
+                "input": told_input,
                 "labels": list(self.labels),
             },
             separators=(",", ":"),
@@ -139,7 +148,7 @@ class ModelSpec:
         if fields["kind"] != "mlp" or fields["activation"] != "relu":
             raise InvalidModel(f"a {fields['kind']!r} with {fields['activation']!r} is unknown; mlp with relu is known")
         _demand(fields["input"], dict, "input")
-        _keys(fields["input"], {"name", "scale"}, "input")
+        _keys(fields["input"], {"name", "scale", *({"range"} & fields["input"].keys())}, "input")
         for value, kind, what in (
             (fields["name"], str, "name"),
             (fields["layers"], list, "layers"),
@@ -151,21 +160,36 @@ class ModelSpec:
             _demand(width, int, "a layer's width")
         for label in fields["labels"]:
             _demand(label, str, "a label")
-        scale = fields["input"]["scale"]
-        if isinstance(scale, bool) or not isinstance(scale, int | float):
-            raise InvalidModel("input.scale is a number")
+        scale = _number(fields["input"]["scale"], "input.scale")
+        input_range = None
+        if "range" in fields["input"]:
+            ends = fields["input"]["range"]
+            _demand(ends, list, "input.range")
+            if len(ends) != 2:
+                raise InvalidModel(f"input.range is [low, high], not {len(ends)} numbers")
+            input_range = (_number(ends[0], "input.range"), _number(ends[1], "input.range"))
         return cls(
             name=fields["name"],
             layers=tuple(fields["layers"]),
             labels=tuple(fields["labels"]),
             input_name=fields["input"]["name"],
-            input_scale=float(scale),
+            input_scale=scale,
+            input_range=input_range,
         )
 
 
 def _demand(value: Any, kind: type, what: str) -> None:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise InvalidModel(f"{what} is a {kind.__name__}, not {value!r:.60}")
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidModel(f"{what} is a number, not {value!r:.60}")
+    try:
+        return float(value)
+    except OverflowError:  # a JSON integer has as many digits as it likes
+        raise InvalidModel(f"{what} is a number beyond float64") from None
 
 
 def _keys(fields: dict[str, Any], expected: set[str], what: str) -> None:

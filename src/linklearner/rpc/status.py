@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from linklearner.domain import errors
@@ -55,9 +56,20 @@ def from_rpc_error(error: Any) -> errors.LinkLearnerError:
     branch = _BRANCHES.get(code, errors.Unavailable)
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY:
-            status = status_pb2.Status.FromString(value)
-            for detail in status.details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info):
-                    return branch(message, reason=info.reason, facts=dict(info.metadata))
+            info = _info(value)
+            if info is not None:
+                return branch(message, reason=info.reason, facts=dict(info.metadata))
     return branch(message, reason=code.name)
+
+
+def _info(details: Any) -> error_details_pb2.ErrorInfo | None:
+    """The first ErrorInfo in the bytes of a google.rpc.Status; None if there is none, or if the server sent something else."""
+    try:
+        status = status_pb2.Status.FromString(details)
+        for detail in status.details:
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info):
+                return info
+    except (DecodeError, TypeError):  # another program's answer, not ours
+        pass
+    return None

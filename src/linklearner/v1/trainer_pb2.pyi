@@ -29,14 +29,16 @@ class GetTrainerResponse(_message.Message):
     def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ..., sample_count: _Optional[int] = ..., held_out_count: _Optional[int] = ..., label_counts: _Optional[_Iterable[int]] = ..., busy: _Optional[bool] = ...) -> None: ...
 
 class TrainRoundRequest(_message.Message):
-    __slots__ = ("request_id", "encoding", "step_count")
+    __slots__ = ("request_id", "encoding", "step_count", "allow_range")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_RANGE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     encoding: _model_pb2.Encoding
     step_count: int
-    def __init__(self, request_id: _Optional[str] = ..., encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., step_count: _Optional[int] = ...) -> None: ...
+    allow_range: bool
+    def __init__(self, request_id: _Optional[str] = ..., encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., step_count: _Optional[int] = ..., allow_range: _Optional[bool] = ...) -> None: ...
 
 class TrainRoundResponse(_message.Message):
     __slots__ = ("pulled", "progress", "quantised", "submitted")

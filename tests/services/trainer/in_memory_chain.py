@@ -1,8 +1,9 @@
 """A chain gateway whose chain is a Python object: the domain's own merge, stakes all alike, nothing persisted. For the trainer's tests."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from eth_hash.auto import keccak
@@ -37,7 +38,8 @@ class InMemoryChain(pb_grpc.ChainGatewayServiceServicer):
     """One task, `digits` unless told otherwise. Settles by itself when every account has an update in the round.
 
     refuse: the reason with which the next submission is refused. lose: what gets lost at the next submission, the "request", the "answer",
-    or the "caller", who waits for an answer until he is killed. hold: while not set, submissions wait.
+    or the "caller", who waits for an answer until he is killed. hold: while not set, submissions wait. lies: by method, what a bad gateway
+    makes of the answer, or raises instead of it; of each message of a stream.
     """
 
     def __init__(self, accounts: int = 1, spec: ModelSpec = DIGITS, seed: int = 1, chain_id: int = 1337) -> None:
@@ -54,13 +56,14 @@ class InMemoryChain(pb_grpc.ChainGatewayServiceServicer):
         self.hold = asyncio.Event()
         self.hold.set()
         self.submissions = 0
+        self.lies: dict[str, Callable[[Any], Any]] = {}
         self._answers: dict[str, tuple[bytes, pb.SubmitUpdateResponse | Refused]] = {}
         self._moved = asyncio.Condition()
 
     def server(self, listen: str = "127.0.0.1:0") -> RpcServer:
         return RpcServer(
             listen,
-            lambda server: pb_grpc.add_ChainGatewayServiceServicer_to_server(self, server),
+            lambda server: pb_grpc.add_ChainGatewayServiceServicer_to_server(_Liar(self), server),  # type: ignore[arg-type]
             ("linklearner.v1.ChainGatewayService",),
         )
 
@@ -206,3 +209,24 @@ class InMemoryChain(pb_grpc.ChainGatewayServiceServicer):
             version=self._version(one.version) if one.version else None,
             dropped=one.dropped,
         )
+
+
+class _Liar:
+    """The chain's methods, with what `lies` makes of their answers."""
+
+    def __init__(self, chain: InMemoryChain) -> None:
+        self._chain = chain
+
+    def __getattr__(self, method: str) -> Any:
+        def told(answer: Any) -> Any:
+            lie = self._chain.lies.get(method)
+            return answer if lie is None else lie(answer)
+
+        async def unary(request: Any, context: Any) -> Any:
+            return told(await getattr(self._chain, method)(request, context))
+
+        async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
+            async for message in getattr(self._chain, method)(request, context):
+                yield told(message)
+
+        return streaming if method in ("GetModel", "WatchVersions") else unary

@@ -197,3 +197,61 @@ def test_samples_fit_a_model_or_are_refused() -> None:
 
 def test_samples_do_not_show_themselves() -> None:
     assert repr(Samples(np.full((3, 4), 7, dtype=np.float32), np.array([0, 1, 2]))) == "Samples(n=3, inputs=4)"
+
+
+@pytest.mark.parametrize(("split", "first"), [("digits", 0), ("letters", 1)])
+def test_emnist_stands_upright_and_counts_labels_from_0(tmp_path: Path, split: str, first: int) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (50, 4, 3))
+    for part in ("train", "test"):
+        (tmp_path / f"emnist-{split}-{part}-images-idx3-ubyte.gz").write_bytes(
+            gzip.compress(idx(images.transpose(0, 2, 1)))
+        )
+        (tmp_path / f"emnist-{split}-{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(50) % 10 + first))
+    learn, held_out = data.load(f"emnist:{tmp_path}", ALL)
+    for samples in (learn, held_out):
+        np.testing.assert_array_equal(samples.x, images.reshape(50, 12))
+        np.testing.assert_array_equal(samples.y, np.arange(50) % 10)
+
+
+def test_a_folder_holds_one_split_of_emnist(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match="one split of EMNIST"):
+        data.load(f"emnist:{tmp_path}", ALL)
+    for split in ("digits", "letters"):
+        (tmp_path / f"emnist-{split}-train-images-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(InvalidConfig, match="not 2"):
+        data.load(f"emnist:{tmp_path}", ALL)
+
+
+@pytest.mark.parametrize("case", ["20-corrupt-zlib-error.npz", "20-encrypted.npz", "20-npy-called-npz.npz"])
+def test_damaged_cases_are_refused_with_their_cause(case: str) -> None:
+    with pytest.raises(InvalidConfig, match="cannot read") as raised:
+        data.load(f"npz:{Path(__file__).parents[2] / 'data' / 'cases' / case}", ALL)
+    assert raised.value.__cause__ is not None and raised.value.__cause__.__cause__ is not None
+
+
+@pytest.mark.parametrize("y", [np.full(9, 2**40), np.full(9, 2**64 - 1, dtype=np.uint64), np.full(9, 2**20)])
+def test_labels_beyond_every_model_are_refused_before_they_are_counted(tmp_path: Path, y: np.ndarray) -> None:
+    np.savez(tmp_path / "mine.npz", x=X, y=y)
+    with pytest.raises(InvalidInput, match="at most; the largest here"):
+        data.load(f"npz:{tmp_path / 'mine.npz'}", ALL)
+
+
+def test_more_numbers_than_memory_should_hold_are_refused_before_they_are_widened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mnist: Path
+) -> None:
+    monkeypatch.setattr(data, "MAX_VALUES", 17)
+    np.savez(tmp_path / "mine.npz", x=X, y=Y)
+    for source in (f"npz:{tmp_path / 'mine.npz'}", f"mnist:{mnist}"):
+        with pytest.raises(InvalidConfig, match="more than 17"):
+            data.load(source, ALL)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((0, 4, 3)), np.zeros((50, 0, 3)), np.zeros((0, 0, 0))], ids=["none", "flat", "nothing"]
+)
+def test_an_idx_file_of_no_pixels_is_refused_or_teaches_nothing(mnist: Path, images: np.ndarray) -> None:
+    (mnist / "train-images-idx3-ubyte").write_bytes(idx(images))
+    (mnist / "train-labels.idx1-ubyte").write_bytes(idx(np.arange(len(images)) % 10))
+    learn, _ = data.load(f"mnist:{mnist}", ALL)
+    with pytest.raises(InvalidInput, match="nothing to learn"):
+        learn.check_learnable()

@@ -153,6 +153,8 @@ def test_settings_come_from_the_environment() -> None:
     assert (shard.index, shard.count, shard.alpha, shard.seed) == (2, 5, 0.5, 7)
     assert config.account_bytes() == b"\xab" * 20 and config.recipe().step_count == 50
     assert config.update_encoding() is Encoding.INT8
+    assert not config.allow_range and not Config.from_environment({"LINKLEARNER_TRAINER_ALLOW_RANGE": "0"}).allow_range
+    assert Config.from_environment({"LINKLEARNER_TRAINER_ALLOW_RANGE": "true"}).allow_range
     assert Config(alpha="iid").shard_of_data().alpha is None and Config().account_bytes() is None
 
 
@@ -178,6 +180,11 @@ def test_settings_come_from_the_environment() -> None:
         ("ROUNDS", "-2"),
         ("THREADS", "0"),
         ("LOG_LEVEL", "loud"),
+        ("ALLOW_RANGE", "perhaps"),
+        ("SHARD", "0/" + "9" * 5000),
+        ("SHARD", "0/\u0663"),
+        ("LISTEN", "host:" + "9" * 5000),
+        ("TASK", "9" * 5000),
     ],
 )
 def test_wrong_settings_are_refused(name: str, value: str) -> None:
