@@ -4,7 +4,7 @@ from typing import Final
 
 from linklearner.domain.model import ModelSpec
 
-DIGITS: Final = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
+DIGITS: Final = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16, (0.0, 16.0))
 """8 x 8 pixels of 0 to 16, 32 hidden units, ten labels: 2,410 weights."""
 
 SHAPE: Final = DIGITS.shape(exponent=12, page_length=1208, group_pages=2, norm_bound=2**25)

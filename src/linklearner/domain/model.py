@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
@@ -43,6 +44,8 @@ class ModelSpec:
     input_name: str = "x"
     input_scale: float = 1.0
     """Inputs are multiplied by this first (1/16 for pixels 0..16)."""
+    input_range: tuple[float, float] | None = None
+    """Least and greatest value of an unscaled input that the task was made for; None if its author did not say."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.layers) <= MAX_LAYERS or not all(1 <= width <= 2**20 for width in self.layers):
@@ -51,8 +54,26 @@ class ModelSpec:
             raise InvalidModel(f"{self.layers[-1]} outputs need as many labels, not {len(self.labels)}")
         if not isfinite(self.input_scale) or self.input_scale <= 0:
             raise InvalidModel(f"the input scale is a positive number, not {self.input_scale}")
+        if self.input_range is not None:
+            low, high = self.input_range
+            if not (isfinite(low) and isfinite(high) and low < high):
+                raise InvalidModel(f"an input range is two numbers, the lower one first, not {low} and {high}")
         if not self.name or not self.input_name:
             raise InvalidModel("a model and its input have names")
+        try:
+            "".join((self.name, self.input_name, *self.labels)).encode()
+        except UnicodeEncodeError:  # JSON can spell half a surrogate pair; no protocol carries one
+            raise InvalidModel("names and labels are text that UTF-8 can write") from None
+
+    def tolerated(self) -> tuple[float, float] | None:
+        """The widest values that can still be meant: the input range and once its width on either side; None without a range.
+
+        Noise, centring and augmentation stay inside; numbers on another scale (0..255 for 0..16) do not.
+        """
+        if self.input_range is None:
+            return None
+        low, high = self.input_range
+        return low - (high - low), high + (high - low)
 
     def tensors(self) -> tuple[TensorSpec, ...]:
         """W1, b1, W2, b2, … in the order of the flat vector; W is (out, in)."""
@@ -116,7 +137,11 @@ class ModelSpec:
                 "kind": "mlp",
                 "layers": list(self.layers),
                 "activation": "relu",
-                "input": {"name": self.input_name, "scale": self.input_scale},
+                "input": {
+                    "name": self.input_name,
+                    "scale": self.input_scale,
+                    **({} if self.input_range is None else {"range": list(self.input_range)}),
+                },
                 "labels": list(self.labels),
             },
             separators=(",", ":"),
@@ -139,7 +164,7 @@ class ModelSpec:
         if fields["kind"] != "mlp" or fields["activation"] != "relu":
             raise InvalidModel(f"a {fields['kind']!r} with {fields['activation']!r} is unknown; mlp with relu is known")
         _demand(fields["input"], dict, "input")
-        _keys(fields["input"], {"name", "scale"}, "input")
+        _keys(fields["input"], {"name", "scale"}, "input", may={"range"})
         for value, kind, what in (
             (fields["name"], str, "name"),
             (fields["layers"], list, "layers"),
@@ -151,16 +176,26 @@ class ModelSpec:
             _demand(width, int, "a layer's width")
         for label in fields["labels"]:
             _demand(label, str, "a label")
-        scale = fields["input"]["scale"]
-        if isinstance(scale, bool) or not isinstance(scale, int | float):
-            raise InvalidModel("input.scale is a number")
+        span = fields["input"].get("range")
+        if span is not None and (not isinstance(span, list) or len(span) != 2):
+            raise InvalidModel("input.range is the least and the greatest input, two numbers")
         return cls(
             name=fields["name"],
             layers=tuple(fields["layers"]),
             labels=tuple(fields["labels"]),
             input_name=fields["input"]["name"],
-            input_scale=float(scale),
+            input_scale=_number(fields["input"]["scale"], "input.scale"),
+            input_range=None if span is None else (_number(span[0], "input.range"), _number(span[1], "input.range")),
         )
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidModel(f"{what} is a number")
+    try:
+        return float(value)
+    except OverflowError:  # JSON has integers of any length
+        raise InvalidModel(f"{what} is a number that a double holds") from None
 
 
 def _demand(value: Any, kind: type, what: str) -> None:
@@ -168,8 +203,8 @@ def _demand(value: Any, kind: type, what: str) -> None:
         raise InvalidModel(f"{what} is a {kind.__name__}, not {value!r:.60}")
 
 
-def _keys(fields: dict[str, Any], expected: set[str], what: str) -> None:
-    if set(fields) != expected:
+def _keys(fields: dict[str, Any], expected: set[str], what: str, *, may: Set[str] = frozenset()) -> None:
+    if set(fields) - may != expected:
         raise InvalidModel(f"{what} has the keys {sorted(expected)}, not {sorted(fields)}")
 
 
