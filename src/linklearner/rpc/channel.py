@@ -33,13 +33,16 @@ class _StreamRequestId(grpc.aio.UnaryStreamClientInterceptor):
         return await continuation(_with_request_id(client_call_details), request)
 
 
-def channel(address: str) -> grpc.aio.Channel:
-    """An insecure channel to host:port (control network or loopback). Reconnects within two seconds of a server's return."""
+def channel(address: str, *, receive_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Channel:
+    """An insecure channel to host:port (control network or loopback). Reconnects within two seconds of a server's return.
+
+    receive_bytes: of one message from the server at most.
+    """
     return grpc.aio.insecure_channel(
         address,
         interceptors=(_UnaryRequestId(), _StreamRequestId()),
         options=(
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", receive_bytes),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.initial_reconnect_backoff_ms", 100),
