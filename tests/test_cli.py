@@ -92,6 +92,21 @@ def test_inputs_that_are_no_numbers_are_told_so(tmp_path: Path, content: str | N
     assert complaint in output
 
 
+@pytest.mark.parametrize(("text", "value"), [("nan", "nan"), ("inf", "inf"), ("-inf", "-inf"), ("1e39", "inf")])
+def test_a_row_without_a_number_is_named_before_anything_is_sent(tmp_path: Path, text: str, value: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"1,2\n3,{text}\n")
+    code, output = said("infer", str(path), "--model-server", NOBODY, "--format", "json")
+    assert code == 2
+    assert f"row 1 of '{path}' has {value} at 1" in json.loads(output)["message"]
+
+
+def test_infer_tells_the_range_of_its_inputs() -> None:
+    code, output = said("infer", "--help")
+    assert code == 0
+    assert "0 to 16" in output and "--allow-range" in output
+
+
 def test_a_chain_of_ones_own_needs_a_funded_key() -> None:
     for command in ("demo", "up"):
         code, output = said(command, "--rpc", f"http://{NOBODY}")

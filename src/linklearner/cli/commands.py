@@ -23,6 +23,7 @@ from linklearner.cli.keys import key_from
 from linklearner.cli.output import UNIT_WEI, Format, address, console, ll, show, told, units
 from linklearner.cli.verification import HistoryOf, verified
 from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
+from linklearner.domain.inputs import check_rows
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
@@ -125,6 +126,8 @@ def task_show(
         return {
             "task": found.task,
             "model": f"{spec.name}: MLP {'-'.join(map(str, spec.layers))}",
+            "input": f"{spec.input_name}: {spec.layers[0]} numbers"
+            + ("" if spec.input_range is None else f" of {spec.input_range[0]:g} to {spec.input_range[1]:g}"),
             "weights": shape.weight_count,
             "pages": f"{shape.page_count} of {shape.page_length} weights",
             "version": found.version.version,
@@ -328,14 +331,33 @@ def infer(
     model_name: Annotated[str, typer.Option("--model")] = "digits",
     format: FormatOption = Format.TEXT,
     server: ServerOption = None,
+    allow_range: Annotated[
+        bool,
+        typer.Option(
+            "--allow-range", help="ask even about numbers far outside of the range that the task was made for"
+        ),
+    ] = False,
+    chain_id: Annotated[
+        int | None, typer.Option(min=1, help="sign in on this chain only; left out: the suite's, at the suite's server")
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="host:port by which the server knows itself, if a tunnel leads to it")
+    ] = None,
 ) -> None:
-    """Ask the model server; each answer names the weights that gave it."""
+    """Ask the model server; each answer names the weights that gave it.
+
+    Inputs are unscaled, in the range that the task was made for: 0 to 16 for the pixels of the digits, and for every task as
+    `linklearner task show` and the server (SessionService.GetTerms) tell it. A row that lies further outside than the range is wide is
+    refused, since its label would mean nothing.
+    """
 
     async def work() -> list[dict[str, Any]]:
         values = _inputs(inputs)
         caller = key_from(key_file, password_file) if key_file else None
-        async with InferenceClient(_named(server, "model_server"), caller) as client:
-            answer = await client.infer(model_name, values)
+        where = _named(server, "model_server")
+        chain = chain_id or _chain_at(where)
+        async with InferenceClient(where, caller, chain_id=chain, domain=domain) as client:
+            answer = await client.infer(model_name, values, allow_range=allow_range)
         return [
             {
                 "row": row,
@@ -348,6 +370,15 @@ def infer(
         ]
 
     show(format, _run(work(), format))
+
+
+def _chain_at(server: str) -> int | None:
+    """The chain of the suite here, if the server is the suite's."""
+    try:
+        suite = Suite.read(home())
+    except InvalidConfig:
+        return None
+    return suite.chain_id if suite.model_server == server else None
 
 
 def _inputs(path: Path) -> NDArray[np.float32]:
@@ -365,7 +396,10 @@ def _inputs(path: Path) -> NDArray[np.float32]:
         values = values[None, :]
     if values.ndim != 2 or values.dtype.kind not in "iuf":
         raise InvalidInput(f"{path} holds {values.dtype} of shape {values.shape}; rows of numbers are needed")
-    return np.asarray(values, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinity, and is refused with its row
+        rows = np.asarray(values, dtype=np.float32)
+    check_rows(rows, name=str(path), input_range=None)
+    return rows
 
 
 # --- verifying ---------------------------------------------------------------------------------------------------------------

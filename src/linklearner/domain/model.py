@@ -65,16 +65,6 @@ class ModelSpec:
         except UnicodeEncodeError:  # JSON can spell half a surrogate pair; no protocol carries one
             raise InvalidModel("names and labels are text that UTF-8 can write") from None
 
-    def tolerated(self) -> tuple[float, float] | None:
-        """The widest values that can still be meant: the input range and once its width on either side; None without a range.
-
-        Noise, centring and augmentation stay inside; numbers on another scale (0..255 for 0..16) do not.
-        """
-        if self.input_range is None:
-            return None
-        low, high = self.input_range
-        return low - (high - low), high + (high - low)
-
     def tensors(self) -> tuple[TensorSpec, ...]:
         """W1, b1, W2, b2, … in the order of the flat vector; W is (out, in)."""
         return tuple(
