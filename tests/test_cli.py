@@ -101,9 +101,19 @@ def test_inputs_that_cannot_be_read_are_one_sentence(case: str) -> None:
     assert code == 2 and json.loads(output)["error"] in ("InvalidInput", "NotFinite")
 
 
-def test_infer_says_what_range_it_expects() -> None:
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e39"])
+def test_a_row_without_a_number_is_named_before_anything_is_sent(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"1,2\n3,{text}\n")
+    code, output = said("infer", str(path), "--model-server", NOBODY, "--format", "json")
+    assert code == 2
+    assert f"cannot read {path}: row 1, counted from 0" in json.loads(output)["message"]
+
+
+def test_infer_tells_the_range_of_its_inputs() -> None:
     code, output = said("infer", "--help")
-    assert code == 0 and "from 0 to 16" in " ".join(output.replace("│", " ").split())
+    assert code == 0
+    assert "0 to 16" in output and "--allow-range" in output
 
 
 def test_a_chain_of_ones_own_needs_a_funded_key() -> None:

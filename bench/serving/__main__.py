@@ -182,7 +182,7 @@ async def gate_alone(repeats: int = 20000) -> float:
         sessions.open(Holding(number.to_bytes(20)), time.monotonic())
     stub = gateway_grpc.ChainGatewayServiceStub(channels("127.0.0.1:1", 1)[0])
     stakes = StakeWatch(stub, 1, refresh_s=1, head_stale_s=0)
-    gate = Gate(stakes, Challenges(180, 1, 1), sessions, task=1, required_units=1000, session_s=720, stale_s=10)
+    gate = Gate(stakes, Challenges(180), sessions, task=1, required_units=1000, session_s=720, stale_s=10)
     metadata = (
         ("user-agent", "grpc-python-asyncio/1.85.1"),
         ("x-request-id", "1"),
@@ -298,8 +298,8 @@ async def main(arguments: argparse.Namespace) -> None:
         servers = [await stack.enter_async_context(process(name, *command)) for name, command in commands.items()]
         for server in servers:
             if "gate on" in server.name:
-                async with InferenceClient(server.address, account) as client:
-                    server.metadata = (("authorization", f"Bearer {client.token}"),)
+                client = await stack.enter_async_context(InferenceClient(server.address, account))
+                server.metadata = (("authorization", f"Bearer {client.token}"),)
             await answers(server)
         with Progress(console=console, transient=True) as progress:
             steps = progress.add_task("rounds", total=arguments.rounds * len(arguments.concurrency) * len(servers))

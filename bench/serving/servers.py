@@ -11,6 +11,7 @@ services.model_server` does; `--asyncio` takes asyncio's own loop, on which the 
 import asyncio
 import sys
 from collections.abc import Iterable
+from typing import Self
 
 import grpc
 import uvloop
@@ -24,8 +25,10 @@ from services.model_server.server import ModelServer
 class Open:
     """A gate that stands open, to see what the real one costs."""
 
-    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        pass
+    calls = 0
+
+    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> Self:
+        return self
 
 
 async def echo() -> None:
@@ -43,7 +46,12 @@ async def echo() -> None:
 
 async def model(gateway: str, gate: str) -> None:
     config = Config(
-        gateway=gateway, credential="", listen="127.0.0.1:0", metrics_listen="127.0.0.1:0", keep_previous_s=1.0
+        gateway=gateway,
+        credential="",
+        listen="127.0.0.1:0",
+        metrics_listen="127.0.0.1:0",
+        keep_previous_s=1.0,
+        max_calls_per_session=4096,
     )
     async with ModelServer.start(config, admission=None if gate == "on" else Open()) as server:
         await server.ready()

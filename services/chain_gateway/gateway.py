@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from linklearner.domain.errors import InvalidConfig, Unavailable
-from linklearner.rpc.access import Access
+from linklearner.rpc.access import Access, CallerEntrance, Role, entrances
 from linklearner.rpc.server import RpcServer
 from linklearner.v1.chain_gateway_pb2_grpc import add_ChainGatewayServiceServicer_to_server
 from services.chain_gateway.chain import Chain
@@ -70,8 +70,8 @@ class Gateway:
                 lambda grpc_server: add_ChainGatewayServiceServicer_to_server(servicer, grpc_server),
                 (SERVICE,),
                 quiet=QUIET,
-                access=access,
-                roles=ROLES,
+                entrances=entrances(access, ROLES),
+                entrance=CallerEntrance(access, Role.SPEND),
             )
             await stack.enter_async_context(server)
             jobs = {"follow": _follow(ledger, server, config.poll_s)}

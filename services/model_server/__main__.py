@@ -11,7 +11,7 @@ import sys
 import uvloop
 
 from linklearner import log
-from linklearner.domain.errors import InvalidConfig
+from linklearner.domain.errors import LinkLearnerError
 from services.model_server.config import Config
 from services.model_server.server import ModelServer
 
@@ -35,5 +35,5 @@ if __name__ == "__main__":
         config = Config.from_environment(os.environ)
         log.configure(service="model_server", level=config.log_level)
         uvloop.run(main(config))
-    except InvalidConfig as error:
+    except LinkLearnerError as error:
         sys.exit(f"model_server: {error}")

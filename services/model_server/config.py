@@ -38,19 +38,26 @@ class Config:
     head_stale_s: float = 0.0
     """Refuse gated calls when the chain's newest block is older than this many seconds; 0 for chains that make blocks only on demand."""
     keep_previous_s: float = 60.0
-    """Seconds for which a replaced version still answers to its number."""
+    """Seconds for which a replaced version still answers to its number, bounds below permitting."""
     poll_s: float = 10.0
     """Seconds between two looks for a new version when no announcement wakes the server."""
     max_rows: int = 1024
     """Rows in one inference request at most."""
     max_sessions: int = 4096
-    """Open sessions at most."""
+    """Open sessions at most; one more ends the idlest of the address that has the most."""
     max_sessions_per_address: int = 8
-    """Open sessions of one address at most."""
-    max_challenges: int = 4096
-    """Unanswered challenges at most."""
-    max_challenges_per_network: int = 64
-    """Unanswered challenges of one IPv4 address or IPv6 /64 at most."""
+    """Open sessions of one address at most; one more ends the one that has been idle longest."""
+    max_calls_per_session: int = 128
+    """Inference calls that one session may have open at once."""
+    max_bodies: int = 32
+    """Messages of sessions that are being received at once; each may have up to 4 MiB, and takes twice that. One more ends the oldest
+    of the session that has the most under way. Calls without a session share 8 more such places, by network."""
+    keep_previous_versions: int = 8
+    """Replaced versions that are kept at most, however young."""
+    keep_previous_bytes: int = 256 << 20
+    """Bytes of their weights, as float32, that replaced versions may take in all; the oldest go first."""
+    max_model_bytes: int = 128 << 20
+    """The largest model, in bytes of its int16 weights, that is downloaded; a task that needs more is refused beforehand."""
     log_level: str = "info"
     """debug, info, warning or error."""
 
@@ -68,12 +75,15 @@ class Config:
             ("max_rows", 1, 65536),
             ("max_sessions", 1, 1_000_000),
             ("max_sessions_per_address", 1, 1_000_000),
-            ("max_challenges", 1, 1_000_000),
-            ("max_challenges_per_network", 1, 1_000_000),
+            ("max_calls_per_session", 1, 1_000_000),
+            ("max_bodies", 1, 4096),
+            ("keep_previous_versions", 0, 1000),
+            ("keep_previous_bytes", 0, 2**40),
+            ("max_model_bytes", 2, 2**29),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise InvalidConfig(f"{name} lies between {low} and {high}, not at {value}", facts={"setting": name})
+                raise InvalidConfig(f"{name} must be between {low} and {high}, got {value}", facts={"setting": name})
         if self.stake_stale_s <= self.stake_refresh_s:
             raise InvalidConfig(
                 f"stake_stale_s ({self.stake_stale_s}) must exceed stake_refresh_s ({self.stake_refresh_s}): otherwise "

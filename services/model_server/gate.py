@@ -13,15 +13,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from linklearner.domain.errors import PermissionDenied, Unauthenticated
-from services.model_server.sessions import Challenges, Holding, Session, Sessions, SignIn, network_of, recover
+from linklearner.domain.sign_in import SignIn, statement_of, uri_of
+from services.model_server.sessions import Challenges, Holding, Session, Sessions, recover
 from services.model_server.stakes import StakeWatch
 
-URI = "/inference.GRPCInferenceService"
+
+class Caller(Protocol):
+    """Whoever was let in, as far as bounds are concerned."""
+
+    calls: int
+    """Open just now."""
 
 
 class Admission(Protocol):
-    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        """Lets a call with this metadata pass, or raises Unauthenticated, PermissionDenied, Exhausted or Unavailable."""
+    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+        """Lets a call with this metadata pass, or raises Unauthenticated, PermissionDenied, Exhausted or Unavailable.
+
+        It is asked before a byte of the call's message is read.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,51 +75,57 @@ class Gate:
         self._monotonic = monotonic
         self._wall = wall
 
-    def challenge(self, address: bytes, peer: str) -> SignIn:
-        """A text for this address to sign. peer: where the call came from, as gRPC names it.
+    def challenge(self, address: bytes, nonce: bytes) -> SignIn:
+        """A text for this address to sign. nonce: the caller's half, or empty.
 
-        Raises InvalidInput, Exhausted, or Unavailable while the chain is unknown.
+        Raises InvalidInput, or Unavailable while the chain is unknown.
         """
         return self._challenges.issue(
             address,
-            network=network_of(peer),
+            nonce=nonce,
             domain=self.domain,
-            uri=f"grpc://{self.domain}{URI}",
+            uri=uri_of(self.domain),
             chain_id=self._stakes.chain_id(),
-            statement=f"Ask the model of LinkLearner task {self._task}. This signature costs nothing and moves nothing.",
+            statement=statement_of(self._task),
             wall_s=self._wall(),
             now=self._monotonic(),
         )
 
     async def open(self, message: str, signature: bytes) -> Opened:
-        """A session for a signed challenge. Raises Unauthenticated, PermissionDenied, Exhausted or Unavailable."""
+        """A session for a signed challenge. Raises Unauthenticated, PermissionDenied or Unavailable.
+
+        A challenge counts as used when it opens a session: a wrong signature under somebody's text takes nothing from them.
+        """
         now = self._monotonic()
-        sign_in = self._challenges.take(message, now)
+        sign_in = self._challenges.check(message, now)
         if recover(message, signature) != sign_in.address:
             raise Unauthenticated(
                 f"this text was not signed by the key of 0x{sign_in.address.hex()}", reason="WrongSigner"
             )
-        self._sessions.check_room(sign_in.address, now)
         holding = self._sessions.holding(sign_in.address)
         holding.used = now
         await self._stakes.read(holding)
         self._check_stake(holding)
-        token = self._sessions.open(holding, self._monotonic())
+        now = self._monotonic()
+        self._challenges.use(sign_in, now)
+        token = self._sessions.open(holding, now)
         return Opened(token, int(self._wall() + self._session_s), holding.units, self._required_units)
 
     def close(self, token: str) -> None:
         """Ends a session."""
         self._sessions.close(token)
 
-    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> Session:
         """Passes a call whose bearer token stands for an address with enough locked just now."""
         now = self._monotonic()
-        holding = self._session(metadata, now).holding
-        holding.used = now
+        session = self._session(metadata, now)
+        holding = session.holding
+        session.used = holding.used = now
         if now - holding.confirmed > self._stale_s:
             await self._stakes.read(holding)
         if holding.units < self._required_units:
             self._check_stake(holding)
+        return session
 
     def active(self, now: float) -> list[Holding]:
         """The holdings worth keeping fresh: those whose sessions are in use. Forgets what has expired on the way."""

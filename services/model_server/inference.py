@@ -17,7 +17,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from linklearner.domain.errors import InvalidInput, InvalidModel, NotFound, Unavailable
+from linklearner.domain.errors import InvalidInput, InvalidModel, NotFinite, NotFound, Unavailable
+from linklearner.domain.inputs import check_rows
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.oip import open_inference_grpc_pb2 as oip
 
@@ -27,6 +28,11 @@ EXTENSIONS = ("linklearner_provenance", "linklearner_session")
 """Answers carry the parameters `digest`, `round` and `task`; ModelInfer takes a bearer token of linklearner.v1.SessionService."""
 LOGITS, LABEL = "logits", "label"
 """The outputs: FP32 [N, labels], and INT64 [N], the index of the greatest logit."""
+
+MAX_REQUEST_BYTES = 4 << 20
+"""A batch of 1,024 rows of 1,000 numbers."""
+MAX_LAYER_BYTES = 64 << 20
+"""Of the activations of one layer for one request."""
 
 _FETCHES = (LOGITS,)
 _UNSUPPORTED = ("shared_memory_region", "classification")
@@ -63,6 +69,18 @@ class Model:
             raise InvalidModel(f"version {version.version} answers a blank input with NaN or infinity")
         self._heads: dict[tuple[str, ...], bytes] = {}
 
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights take as float32."""
+        return 4 * self.spec.weight_count
+
+    def rows_at_once(self, most: int) -> int:
+        """Rows of one request, of those `most` that the operator allows: no layer of a wide model may outgrow the memory or the message."""
+        fitting = min(
+            MAX_LAYER_BYTES // (4 * max(self.spec.layers)), (MAX_REQUEST_BYTES - 4096) // (4 * self.spec.layers[0])
+        )
+        return max(min(most, fitting), 1)
+
     def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """inputs: (B, layers[0]) float32. Returns (B, layers[-1]) float32."""
         answers: list[NDArray[np.float32]] = self._session.run(_FETCHES, {self.spec.input_name: inputs})
@@ -70,11 +88,24 @@ class Model:
 
     def infer(self, request: oip.ModelInferRequest, max_rows: int) -> oip.ModelInferResponse:
         """The answer, raw tensors always. Raises InvalidInput for anything that does not fit the model's metadata."""
-        inputs = self._read(request, max_rows)
+        inputs = self._read(request, self.rows_at_once(max_rows))
+        check_rows(
+            inputs,
+            name=self.spec.input_name,
+            input_range=self.spec.input_range,
+            allow_range="allow_range" in request.parameters and request.parameters["allow_range"].bool_param,
+        )
         names = self._requested(request)
         response = oip.ModelInferResponse.FromString(self._heads.get(names) or self._head(names))
         response.id = request.id
         logits = self.logits(inputs)
+        if not np.isfinite(logits).all():
+            row = int(np.argmin(np.isfinite(logits).all(axis=1)))
+            raise NotFinite(
+                f"row {row} of input '{self.spec.input_name}' leads model '{self.spec.name}' beyond what FP32 holds: it has an answer of "
+                f"infinity or NaN. Its inputs reach {np.abs(inputs[row]).max():.6g}",
+                facts={"row": row},
+            )
         raw = response.raw_output_contents
         for tensor in response.outputs:
             tensor.shape[0] = len(logits)
@@ -194,14 +225,27 @@ def _refuse_extensions(parameters: Any, tensor: str) -> None:
             raise InvalidInput(f"this server has no extension '{name}', which tensor '{tensor}' asks for: leave it out")
 
 
+def _no_model_yet() -> Unavailable:
+    return Unavailable("no version of the model has arrived from the chain yet: retry in a moment", reason="NoModelYet")
+
+
 class Shelf:
-    """The live model, and those it replaced, which answer to their number a little longer.
+    """The live model, and those it replaced, which answer to their number a little longer: so many seconds, versions and bytes.
 
     Swapping is one assignment: a call that has taken its model finishes with it, and every later call takes the new one.
     """
 
-    def __init__(self, keep_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        keep_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        keep_versions: int = 8,
+        keep_bytes: int = 256 << 20,
+    ) -> None:
         self._keep_s = keep_s
+        self._keep_versions = keep_versions
+        self._keep_bytes = keep_bytes
         self._clock = clock
         self.live: Model | None = None
         self._replaced: dict[int, tuple[Model, float]] = {}
@@ -219,6 +263,11 @@ class Shelf:
         now = self._clock()
         for version in [version for version, (_, until) in self._replaced.items() if until <= now]:
             del self._replaced[version]
+        while self._replaced and (
+            len(self._replaced) > self._keep_versions
+            or sum(model.weight_bytes for model, _ in self._replaced.values()) > self._keep_bytes
+        ):
+            del self._replaced[next(iter(self._replaced))]
 
     def versions(self) -> list[int]:
         """All that answer, newest first."""
@@ -232,9 +281,7 @@ class Shelf:
         """The model of that name; version: its number, or empty for the live one. Raises NotFound, InvalidInput, Unavailable."""
         live = self.live
         if live is None:
-            raise Unavailable(
-                "no version of the model has arrived from the chain yet: retry in a moment", reason="NoModelYet"
-            )
+            raise _no_model_yet()
         if name != live.spec.name:
             raise NotFound(f"Request for unknown model: '{name}' is not found")
         if not version or version == str(live.version.version):
@@ -251,7 +298,7 @@ class Shelf:
 
 
 class Inference:
-    """The six calls of the Open Inference Protocol, without a transport."""
+    """The six calls of the Open Inference Protocol, without a transport, and what they take."""
 
     def __init__(self, shelf: Shelf, *, max_rows: int, server_version: str) -> None:
         self._shelf = shelf
@@ -260,6 +307,13 @@ class Inference:
 
     def infer(self, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
         return self._shelf.find(request.model_name, request.model_version).infer(request, self._max_rows)
+
+    def terms(self) -> tuple[ModelSpec, int]:
+        """What is asked for, and rows at once. Raises Unavailable while no version is live."""
+        live = self._shelf.live
+        if live is None:
+            raise _no_model_yet()
+        return live.spec, live.rows_at_once(self._max_rows)
 
     def server_live(self) -> oip.ServerLiveResponse:
         return oip.ServerLiveResponse(live=True)

@@ -28,7 +28,7 @@ class Metrics:
         self.rows = Counter("linklearner_inference_rows", "Rows answered", registry=self.registry)
         self.seconds = Histogram(
             "linklearner_inference_seconds",
-            "Gate and model time of answered calls, without the transport",
+            "Model time of answered calls, without gate and transport",
             buckets=(2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.25),
             registry=self.registry,
         )
@@ -40,9 +40,7 @@ class Metrics:
             "linklearner_versions_refused", "Versions that were not let live", ["reason"], registry=self.registry
         )
         self.sessions = Gauge("linklearner_sessions", "Open sessions", registry=self.registry)
-        self.challenges = Gauge(
-            "linklearner_challenges", "Challenges that wait for a signature", registry=self.registry
-        )
+        self.bodies = Gauge("linklearner_bodies", "Messages that are being received", registry=self.registry)
         self.opened = Counter(
             "linklearner_sessions_opened", "OpenSession calls by gRPC status code", ["code"], registry=self.registry
         )

@@ -18,20 +18,35 @@ import structlog
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
+from linklearner.rpc.entrance import Entrance, Places
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
+from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.config import Config
 from services.model_server.gate import Admission, Gate
-from services.model_server.inference import Inference, Model, Shelf
+from services.model_server.inference import MAX_REQUEST_BYTES, Inference, Model, Shelf
 from services.model_server.metrics import Metrics
-from services.model_server.servicer import INFER, INFERENCE, SESSIONS, InferenceServicer, SessionServicer
+from services.model_server.servicer import (
+    INFER,
+    INFERENCE,
+    SESSIONS,
+    InferenceEntrance,
+    InferenceServicer,
+    SessionServicer,
+)
 from services.model_server.sessions import Challenges, Sessions
 from services.model_server.stakes import StakeWatch
 from services.model_server.versions import VersionFollower
 
-MAX_REQUEST_BYTES = 4 << 20
-"""A batch of 1,024 rows of 1,000 numbers."""
+STRANGERS_BODIES, STRANGERS_BODY_S, STRANGERS_BYTES = 8, 5.0, 16384
+"""Messages of calls without a session (signing in, metadata, health) that are received at once, their seconds and their bytes."""
+STRANGERS_STREAMS = 64
+"""Streams of gRPC's health and reflection services."""
+BODY_S = 30.0
+"""Seconds in which a session's message must arrive."""
+GATEWAY_MESSAGE_BYTES = 8 << 20
+"""A gateway sends models in parts of a mebibyte, and everything else is smaller."""
 
 log = structlog.get_logger()
 
@@ -65,12 +80,16 @@ class ModelServer:
         admission: what stands in front of ModelInfer instead of the gate by locked stake.
         """
         metrics = Metrics()
-        shelf = Shelf(config.keep_previous_s)
+        shelf = Shelf(
+            config.keep_previous_s,
+            keep_versions=config.keep_previous_versions,
+            keep_bytes=config.keep_previous_bytes,
+        )
         inference = Inference(shelf, max_rows=config.max_rows, server_version=distribution_version("linklearner"))
-        challenges = Challenges(config.challenge_s, config.max_challenges, config.max_challenges_per_network)
+        challenges = Challenges(config.challenge_s)
         sessions = Sessions(config.session_s, config.max_sessions, config.max_sessions_per_address)
         credential = Credential.read(Path(config.credential)) if config.credential else None
-        async with channel(config.gateway, credential) as wire:
+        async with channel(config.gateway, credential, receive_bytes=GATEWAY_MESSAGE_BYTES) as wire:
             stub = gateway_grpc.ChainGatewayServiceStub(wire)
             stakes = StakeWatch(stub, config.task, refresh_s=config.stake_refresh_s, head_stale_s=config.head_stale_s)
             gate = Gate(
@@ -83,25 +102,48 @@ class ModelServer:
                 stale_s=config.stake_stale_s,
             )
             metrics.sessions.set_function(lambda: len(sessions))
-            metrics.challenges.set_function(lambda: len(challenges))
+            bodies = Places(config.max_bodies, BODY_S)
+            strangers = Entrance(
+                bodies=Places(STRANGERS_BODIES, STRANGERS_BODY_S),
+                streams=Places(STRANGERS_STREAMS, None),
+                max_bytes=STRANGERS_BYTES,
+            )
+            guarded = InferenceEntrance(
+                admission or gate, metrics, bodies=bodies, max_calls=config.max_calls_per_session
+            )
+            terms = session.GetTermsResponse(
+                task=config.task,
+                max_request_bytes=MAX_REQUEST_BYTES,
+                max_calls=config.max_calls_per_session,
+                required_units=config.required_units,
+            )
+            metrics.bodies.set_function(lambda: len(bodies))
             metrics.stakes_readable.set_function(lambda: stakes.trouble is None)
 
             def register(server: grpc.aio.Server) -> None:
-                oip_grpc.add_GRPCInferenceServiceServicer_to_server(
-                    InferenceServicer(inference, admission or gate, metrics), server
+                oip_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceServicer(inference, metrics), server)
+                session_grpc.add_SessionServiceServicer_to_server(
+                    SessionServicer(gate, inference, metrics, terms), server
                 )
-                session_grpc.add_SessionServiceServicer_to_server(SessionServicer(gate, metrics), server)
 
             rpc = RpcServer(
                 config.listen,
                 register,
                 (INFERENCE, SESSIONS),
                 quiet=(INFER,),
+                entrances={INFER: guarded},
+                entrance=strangers,
                 options=(("grpc.max_receive_message_length", MAX_REQUEST_BYTES),),
             )
             await rpc.set_ready(False)
             async with metrics.served(config.metrics_listen) as metrics_address, rpc:
                 gate.domain = config.domain or rpc.address
+                if gate.domain.startswith(("0.0.0.0:", "[::]:")):
+                    log.warning(
+                        "domain_unset",
+                        detail="callers sign only texts that name the address they dialled: set `domain` to that address",
+                        domain=gate.domain,
+                    )
                 server = cls(rpc.address, metrics_address, shelf)
 
                 def live(model: Model) -> None:
@@ -114,6 +156,7 @@ class ModelServer:
                     config.task,
                     shelf,
                     poll_s=config.poll_s,
+                    max_bytes=config.max_model_bytes,
                     on_live=live,
                     on_refused=lambda reason: metrics.refused.labels(reason=reason).inc(),
                 )

@@ -2,109 +2,35 @@
 
 How a caller signs, with eth_account (any wallet's personal_sign does the same):
 
-    challenge = sessions.CreateChallenge(CreateChallengeRequest(address=bytes.fromhex(account.address[2:])))
+    nonce = secrets.token_bytes(16)
+    challenge = sessions.CreateChallenge(CreateChallengeRequest(address=bytes.fromhex(account.address[2:]), nonce=nonce))
+    sign_in.check(challenge.message, nonce=nonce, …)    # linklearner.domain.sign_in: sign nothing else
     signed = account.sign_message(eth_account.messages.encode_defunct(text=challenge.message))
     opened = sessions.OpenSession(OpenSessionRequest(message=challenge.message, signature=bytes(signed.signature)))
     metadata = (("authorization", f"Bearer {opened.token}"),)        # with every ModelInfer
 
-The text is EIP-4361 (Sign-In with Ethereum) with exactly the fields below, so wallets show who asks and for what. It names the
-server's domain, the chain and a nonce: a signature made for one server opens nothing at another, and nothing twice. The bearer
-token crosses the wire with every call: use it over loopback or TLS only.
+(`linklearner.inference.InferenceClient` does all of it.) The bearer token crosses the wire with every call: use it over loopback or
+TLS only.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
+import hmac
 import secrets
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from coincurve import PublicKey
 from eth_hash.auto import keccak
-from eth_utils.address import to_checksum_address
 
-from linklearner.domain.errors import Exhausted, InvalidInput, Unauthenticated
+from linklearner.domain.errors import InvalidInput, Unauthenticated
+from linklearner.domain.sign_in import NONCE_BYTES, SignIn
+
+MAX_USED = 65536
+"""Challenges that opened a session within the last minutes: 15 MiB at most."""
+_MAC_DIGITS = 20
 
 _ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
-_TEXT = re.compile(
-    r"(?P<domain>\S{1,255}) wants you to sign in with your Ethereum account:\n"
-    r"(?P<address>0x[0-9A-Fa-f]{40})\n"
-    r"\n"
-    r"(?P<statement>[^\n]{1,500})\n"
-    r"\n"
-    r"URI: (?P<uri>\S{1,500})\n"
-    r"Version: 1\n"
-    r"Chain ID: (?P<chain_id>[1-9][0-9]{0,19})\n"
-    r"Nonce: (?P<nonce>[0-9a-f]{32})\n"
-    r"Issued At: (?P<issued>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)\n"
-    r"Expiration Time: (?P<expires>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)",
-    re.ASCII,
-)
-_STAMP = "%Y-%m-%dT%H:%M:%SZ"
-MAX_TEXT = 2000
-"""Characters; longer texts are not even looked at."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SignIn:
-    """The fields of the text that a caller signs."""
-
-    domain: str
-    address: bytes
-    """20 bytes."""
-    statement: str
-    uri: str
-    chain_id: int
-    nonce: str
-    issued_s: int
-    """Unix seconds."""
-    expires_s: int
-    """Unix seconds."""
-
-    def text(self) -> str:
-        return (
-            f"{self.domain} wants you to sign in with your Ethereum account:\n"
-            f"{to_checksum_address(self.address)}\n"
-            "\n"
-            f"{self.statement}\n"
-            "\n"
-            f"URI: {self.uri}\n"
-            "Version: 1\n"
-            f"Chain ID: {self.chain_id}\n"
-            f"Nonce: {self.nonce}\n"
-            f"Issued At: {datetime.fromtimestamp(self.issued_s, UTC).strftime(_STAMP)}\n"
-            f"Expiration Time: {datetime.fromtimestamp(self.expires_s, UTC).strftime(_STAMP)}"
-        )
-
-    @classmethod
-    def parse(cls, text: str) -> SignIn:
-        """The inverse of `text`. Raises Unauthenticated for every string that `text` does not give, to the last character."""
-        match = _TEXT.fullmatch(text) if len(text) <= MAX_TEXT else None
-        if match is None:
-            raise _altered()
-        try:
-            issued, expires = (
-                int(datetime.strptime(match[name], _STAMP).replace(tzinfo=UTC).timestamp())
-                for name in ("issued", "expires")
-            )
-        except ValueError:
-            raise _altered() from None
-        parsed = cls(
-            domain=match["domain"],
-            address=bytes.fromhex(match["address"][2:]),
-            statement=match["statement"],
-            uri=match["uri"],
-            chain_id=int(match["chain_id"]),
-            nonce=match["nonce"],
-            issued_s=issued,
-            expires_s=expires,
-        )
-        if parsed.text() != text:  # the address in another case, say
-            raise _altered()
-        return parsed
 
 
 def _altered() -> Unauthenticated:
@@ -137,46 +63,29 @@ def recover(text: str, signature: bytes) -> bytes:
     return bytes(keccak(key.format(compressed=False)[1:])[-20:])
 
 
-def network_of(peer: str) -> str:
-    """Who asks, as far as bounds are concerned: an IPv4 address or an IPv6 /64 out of gRPC's peer text; other texts as they are."""
-    kind, _, rest = peer.partition(":")
-    host = rest.rpartition(":")[0].strip("[]").replace("%5B", "").replace("%5D", "")
-    if kind == "ipv6":
-        try:
-            return str(ipaddress.IPv6Network((host.partition("%")[0], 64), strict=False))
-        except ValueError:
-            return peer
-    return host if kind == "ipv4" else peer
-
-
-@dataclass(slots=True)
-class _Open:
-    sign_in: SignIn
-    network: str
-    until: float
-
-
 class Challenges:
-    """Texts that wait for a signature. Bounded in number, for one network and in all; each is taken once.
+    """Texts to sign. Nothing is kept of those that wait, however many were asked for: the server knows its own by their MAC.
 
-    lifetime_s: 120 to 300. Times are seconds of one monotonic clock, given with every call.
+    The server's half of a nonce is 48 bits of milliseconds on its monotonic clock, by which the text expires whatever happens to the
+    wall clock, and an 80-bit MAC of everything. What has opened a session is remembered until it expires, so that it opens no second
+    one; beyond `most_used` of those the oldest give way, and with them every text issued no later than they, used or not.
+
+    lifetime_s: 120 to 300. `now` is seconds of one monotonic clock, given with every call.
     """
 
-    def __init__(self, lifetime_s: float, most: int, most_per_network: int) -> None:
-        self._lifetime_s = lifetime_s
-        self._most = most
-        self._most_per_network = most_per_network
-        self._open: dict[str, _Open] = {}  # in the order of issue, which is the order of expiry
-        self._networks: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._open)
+    def __init__(self, lifetime_s: float, *, most_used: int = MAX_USED) -> None:
+        self._lifetime_ms = int(lifetime_s * 1000)
+        self._most_used = most_used
+        self._key = secrets.token_bytes(32)
+        self._used: dict[str, int] = {}
+        """Nonces by their time of issue, in the order of use."""
+        self._too_old_ms = -1
 
     def issue(
         self,
         address: bytes,
         *,
-        network: str,
+        nonce: bytes,
         domain: str,
         uri: str,
         chain_id: int,
@@ -184,64 +93,63 @@ class Challenges:
         wall_s: float,
         now: float,
     ) -> SignIn:
-        """A fresh text for this address. Raises InvalidInput for a wrong address, Exhausted if too many are open."""
+        """A fresh text for this address. nonce: the caller's half, 16 bytes or none. Raises InvalidInput for another length."""
         if len(address) != 20:
             raise InvalidInput(f"an address has 20 bytes, not {len(address)}", reason="BadAddress")
-        self.forget_expired(now)
-        if len(self._open) >= self._most or self._networks[network] >= self._most_per_network:
-            oldest = next(iter(self._open.values()))
-            raise Exhausted(
-                "too many challenges wait for a signature: answer one of yours, or try again in a moment",
-                reason="TooManyChallenges",
-                facts={"retry_after_s": round(max(oldest.until - now, 0) + 0.5)},
-            )
-        issued = int(wall_s)
-        sign_in = SignIn(
+        if len(nonce) not in (0, NONCE_BYTES):
+            raise InvalidInput(f"a nonce has {NONCE_BYTES} bytes, not {len(nonce)}", reason="BadNonce")
+        blank = SignIn(
             domain=domain,
             address=address,
             statement=statement,
             uri=uri,
             chain_id=chain_id,
-            nonce=secrets.token_hex(16),
-            issued_s=issued,
-            expires_s=issued + int(self._lifetime_s),
+            nonce=(nonce or secrets.token_bytes(NONCE_BYTES)).hex() + f"{int(now * 1000):012x}",
+            issued_s=int(wall_s),
+            expires_s=int(wall_s) + self._lifetime_ms // 1000,
         )
-        self._open[sign_in.nonce] = _Open(sign_in, network, now + self._lifetime_s)
-        self._networks[network] += 1
-        return sign_in
+        return replace(blank, nonce=blank.nonce + self._mac(blank))
 
-    def take(self, text: str, now: float) -> SignIn:
-        """The challenge that `text` is, which counts as used from here on, whatever comes of it.
-
-        Raises Unauthenticated if the text was never issued, was altered, has been used or is too old.
-        """
-        given = SignIn.parse(text)
-        self.forget_expired(now)
-        waiting = self._remove(given.nonce)
-        if waiting is None:
+    def check(self, text: str, now: float) -> SignIn:
+        """The challenge that `text` is. Raises Unauthenticated if it was never issued here, was altered, has been used or is too old."""
+        try:
+            given = SignIn.parse(text)
+        except InvalidInput:
+            raise _altered() from None
+        if not hmac.compare_digest(
+            self._mac(replace(given, nonce=given.nonce[:-_MAC_DIGITS])), given.nonce[-_MAC_DIGITS:]
+        ):
+            raise _altered()
+        issued_ms = _issued_ms(given.nonce)
+        if issued_ms + self._lifetime_ms <= now * 1000 or issued_ms <= self._too_old_ms or given.nonce in self._used:
             raise Unauthenticated(
-                "this challenge is unknown, used or expired: ask for a new one with CreateChallenge and sign that",
+                "this challenge is used or expired: ask for a new one with CreateChallenge and sign that",
                 reason="UnknownChallenge",
             )
-        if waiting.sign_in != given:
-            raise _altered()
         return given
+
+    def use(self, sign_in: SignIn, now: float) -> None:
+        """Remembers that this challenge opens a session. Raises Unauthenticated if another call was faster."""
+        if sign_in.nonce in self._used:
+            raise Unauthenticated("this challenge has just been used: ask for a new one", reason="UnknownChallenge")
+        if len(self._used) >= self._most_used:
+            self.forget_expired(now)
+        if len(self._used) >= self._most_used:
+            self._too_old_ms = max(self._too_old_ms, self._used.pop(next(iter(self._used))))
+        self._used[sign_in.nonce] = _issued_ms(sign_in.nonce)
 
     def forget_expired(self, now: float) -> None:
         """Frees what nobody can use any more."""
-        while self._open:
-            nonce, waiting = next(iter(self._open.items()))
-            if waiting.until > now:
-                break
-            self._remove(nonce)
+        until = now * 1000 - self._lifetime_ms
+        for nonce in [nonce for nonce, issued_ms in self._used.items() if issued_ms <= until]:
+            del self._used[nonce]
 
-    def _remove(self, nonce: str) -> _Open | None:
-        waiting = self._open.pop(nonce, None)
-        if waiting is not None:
-            self._networks[waiting.network] -= 1
-            if not self._networks[waiting.network]:
-                del self._networks[waiting.network]
-        return waiting
+    def _mac(self, sign_in: SignIn) -> str:
+        return hmac.digest(self._key, sign_in.text().encode(), "sha256").hex()[:_MAC_DIGITS]
+
+
+def _issued_ms(nonce: str) -> int:
+    return int(nonce[2 * NONCE_BYTES : -_MAC_DIGITS], 16)
 
 
 @dataclass(slots=True, eq=False)
@@ -255,7 +163,7 @@ class Holding:
     """When the look began that last found (or reconfirmed) `units`, on the monotonic clock."""
     used: float = float("-inf")
     """When a call last came in under it."""
-    sessions: int = 0
+    sessions: list[Session] = field(default_factory=list, repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -266,12 +174,17 @@ class Session:
     until: float
     key: bytes = field(repr=False)
     """SHA-256 of the token; the token itself is kept nowhere."""
+    used: float
+    """When a call last came in under it."""
+    calls: int = 0
+    """Open just now."""
 
 
 class Sessions:
-    """Open sessions by the SHA-256 of their tokens. Bounded in number, for one address and in all.
+    """Open sessions by the SHA-256 of their tokens. Bounded in number, for one address and in all; a newcomer is let in all the same.
 
-    Times are seconds of one monotonic clock, given with every call.
+    At the bound of an address, the one of its sessions that has been idle longest ends. At the server's, that of the address which has
+    the most: whoever opens many pushes out their own. Times are seconds of one monotonic clock, given with every call.
     """
 
     def __init__(self, lifetime_s: float, most: int, most_per_address: int) -> None:
@@ -292,33 +205,23 @@ class Sessions:
         """The one that sessions of this address share; a new one belongs to nobody until `open`."""
         return self._holdings.get(address) or Holding(address)
 
-    def check_room(self, address: bytes, now: float) -> None:
-        """Raises Exhausted if `open` would."""
-        self.forget_expired(now)
-        holding = self._holdings.get(address)
-        if holding is not None and holding.sessions >= self._most_per_address:
-            raise Exhausted(
-                f"this address has {holding.sessions} open sessions, the most there may be: close one or let one expire",
-                reason="TooManySessions",
-                facts={"sessions": holding.sessions},
-            )
-        if len(self._open) >= self._most:
-            oldest = next(iter(self._open.values()))
-            raise Exhausted(
-                "this server has as many open sessions as it allows: try again later",
-                reason="ServerFull",
-                facts={"retry_after_s": round(max(oldest.until - now, 0) + 0.5)},
-            )
-
     def open(self, holding: Holding, now: float) -> str:
-        """A fresh 256-bit token. Raises Exhausted if there is no room."""
-        self.check_room(holding.address, now)
-        holding = self._holdings.setdefault(holding.address, holding)
+        """A fresh 256-bit token."""
+        self.forget_expired(now)
+        holding = self._holdings.get(holding.address, holding)
+        if len(holding.sessions) >= self._most_per_address:
+            self._end_idlest(holding)
+        elif len(self._open) >= self._most:
+            self._end_idlest(max(self._holdings.values(), key=lambda other: len(other.sessions)))
+        self._holdings[holding.address] = holding
         token = secrets.token_urlsafe(32)
-        key = sha256(token.encode()).digest()
-        self._open[key] = Session(holding, now + self._lifetime_s, key)
-        holding.sessions += 1
+        session = Session(holding, now + self._lifetime_s, sha256(token.encode()).digest(), used=now)
+        self._open[session.key] = session
+        holding.sessions.append(session)
         return token
+
+    def _end_idlest(self, holding: Holding) -> None:
+        self._remove(min(holding.sessions, key=lambda session: session.used))
 
     def find(self, token: str | bytes, now: float) -> Session | None:
         """The session of a token, if it is open."""
@@ -343,6 +246,6 @@ class Sessions:
 
     def _remove(self, session: Session) -> None:
         del self._open[session.key]
-        session.holding.sessions -= 1
+        session.holding.sessions.remove(session)
         if not session.holding.sessions:
             del self._holdings[session.holding.address]

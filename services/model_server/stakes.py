@@ -15,6 +15,7 @@ from linklearner.domain.errors import LinkLearnerError, Unavailable
 from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
+from services.model_server.endurance import Endurance
 from services.model_server.sessions import Holding
 
 READ_TIMEOUT_S = 2.0
@@ -45,7 +46,7 @@ class StakeWatch:
         self._head_stale_s = head_stale_s
         self._monotonic = monotonic
         self._wall = wall
-        self._reading: dict[bytes, asyncio.Task[None]] = {}
+        self._reading: dict[bytes, tuple[asyncio.Task[None], Holding]] = {}
         self._chain_id: int | None = None
         self._head = 0
         self._trouble: LinkLearnerError | None = Unavailable("the gateway has not answered yet")
@@ -62,15 +63,25 @@ class StakeWatch:
         return self._chain_id
 
     async def run(self, active: Callable[[float], list[Holding]]) -> None:
-        """Looks until cancelled. active: the holdings in use at a time, which are kept fresh."""
+        """Looks until cancelled. active: the holdings in use at a time, which are kept fresh.
+
+        Raises whatever has gone wrong for so long that only another start can help (`Endurance`).
+        """
+        endurance = Endurance()
         while True:
             try:
                 await self._look(active)
             except LinkLearnerError as error:
+                endurance.failed(error)
                 if self._trouble is None or self._trouble.reason != error.reason:
                     log.warning("stakes_unreadable", reason=error.reason, detail=error.message)
                 self._trouble = error
+            except Exception as error:
+                endurance.failed(error)
+                log.exception("stakes_failed", task=self._task)
+                self._trouble = Unavailable("stakes cannot be read because of a bug; the log has it", reason="Bug")
             else:
+                endurance.succeeded()
                 if self._trouble is not None:
                     log.info("stakes_readable")
                 self._trouble = None
@@ -80,15 +91,19 @@ class StakeWatch:
         """Confirms a holding now; calls for the same address share one read. Raises Unavailable if that is not possible."""
         if self._trouble is not None:
             raise self._unavailable()
-        reading = self._reading.get(holding.address)
-        if reading is None:
+        under_way = self._reading.get(holding.address)
+        if under_way is None:
             reading = asyncio.create_task(self._read(holding))
-            self._reading[holding.address] = reading
+            under_way = self._reading[holding.address] = reading, holding
             reading.add_done_callback(lambda done: self._forget(holding.address, done))
+        reading, read = under_way
         try:
             await asyncio.shield(reading)
         except LinkLearnerError as error:
             raise self._unavailable(error) from error
+        # An address that signs in twice at once has a holding for each call, until one of them has opened a session.
+        if read is not holding:
+            holding.units, holding.block, holding.confirmed = read.units, read.block, read.confirmed
 
     def _forget(self, address: bytes, done: asyncio.Task[None]) -> None:
         del self._reading[address]
@@ -115,6 +130,8 @@ class StakeWatch:
             chain = await self._stub.GetChain(gateway.GetChainRequest(), timeout=READ_TIMEOUT_S)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
+        if chain.chain_id == 0:
+            raise Unavailable("the gateway does not say of which chain it speaks", reason="NoChain")
         if self._chain_id is None:
             self._chain_id = chain.chain_id
         if chain.chain_id != self._chain_id:

@@ -26,11 +26,14 @@ from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import model_pb2
+from services.model_server.endurance import Endurance
 from services.model_server.inference import Model, Shelf
 
 CALL_TIMEOUT_S = 5.0
 STALL_S = 10.0
 """Seconds between two chunks of weights after which a download is given up."""
+SLOWEST_BYTES_S = 100_000
+"""A download that is slower on the whole is given up: a byte now and then must not hold the follower."""
 BACKOFF_S = (0.1, 5.0)
 """First and longest wait after a failure; doubled each time."""
 
@@ -61,6 +64,7 @@ def load(spec: ModelSpec, shape: Shape, version: ModelVersion, weights: bytes) -
 class VersionFollower:
     """Keeps a shelf's live model the newest version of one task.
 
+    max_bytes: of a model's int16 weights; larger tasks are not downloaded.
     on_refused: called with the reason whenever a version, or the gateway's word about it, does not hold.
     """
 
@@ -71,6 +75,7 @@ class VersionFollower:
         shelf: Shelf,
         *,
         poll_s: float,
+        max_bytes: int = 128 << 20,
         on_live: Callable[[Model], None] = lambda model: None,
         on_refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
@@ -78,6 +83,7 @@ class VersionFollower:
         self._task = task
         self._shelf = shelf
         self._poll_s = poll_s
+        self._max_bytes = max_bytes
         self._on_live = on_live
         self._on_refused = on_refused
         self._news = asyncio.Event()
@@ -85,7 +91,7 @@ class VersionFollower:
         self._trouble: str | None = None
 
     async def run(self) -> None:
-        """Follows until cancelled."""
+        """Follows until cancelled. Raises whatever has gone wrong for so long that only another start can help (`Endurance`)."""
         with ThreadPoolExecutor(1, thread_name_prefix="model-build") as worker:
             watching = asyncio.create_task(self._watch())
             try:
@@ -96,15 +102,24 @@ class VersionFollower:
 
     async def _follow(self, worker: ThreadPoolExecutor) -> None:
         backoff = BACKOFF_S[0]
+        endurance = Endurance()
         while True:
             self._news.clear()
             self._shelf.forget_expired()
             try:
                 more = await self._catch_up(worker)
             except LinkLearnerError as error:
+                endurance.failed(error)
                 self._complain(error)
                 wait, backoff = backoff, min(backoff * 2, BACKOFF_S[1])
+            except Exception as error:
+                endurance.failed(error)
+                self._on_refused("Bug")
+                log.exception("versions_failed", task=self._task)
+                self._trouble = str(error)
+                wait, backoff = backoff, min(backoff * 2, BACKOFF_S[1])
             else:
+                endurance.succeeded()
                 if self._trouble is not None:
                     log.info("versions_readable", task=self._task)
                 self._trouble = None
@@ -137,6 +152,10 @@ class VersionFollower:
                     self._news.set()
             except grpc.RpcError:
                 pass  # the follower asks on its own and says what is wrong; this stream only saves time
+            except Exception:
+                log.exception("watching_failed", task=self._task)
+            finally:
+                stream.cancel()
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, BACKOFF_S[1])
 
@@ -162,11 +181,22 @@ class VersionFollower:
                     f"has 0x{live.version.digest.hex()}",
                     reason="TwoDigests",
                 )
+            if announced.version < live.version.version:
+                raise Unavailable(
+                    f"the gateway's newest version is {announced.version}, but {live.version.version} has been seen",
+                    reason="VersionWentBack",
+                )
             return False
         spec, shape = ModelSpec.from_json(task.model), Shape.decode(task.shape)
         if tuple(tensor.length for tensor in spec.tensors()) != tuple(tensor.length for tensor in shape.tensors):
             raise InvalidInput(
                 f"the model and the shape of task {self._task} have different tensors", reason="WrongShape"
+            )
+        if 2 * shape.weight_count > self._max_bytes:
+            raise InvalidInput(
+                f"the model of task {self._task} has {2 * shape.weight_count} bytes; this server takes {self._max_bytes} (its setting "
+                "max_model_bytes)",
+                reason="TooLarge",
             )
         version, weights = await self._download(shape)
         if version.version == announced.version and version.digest != announced.digest:
@@ -204,16 +234,21 @@ class VersionFollower:
             stream = self._stub.GetModel(gateway.GetModelRequest(task=self._task))
             parts = aiter(stream)
             try:
-                while True:
-                    async with asyncio.timeout(STALL_S):
-                        part = await anext(parts, None)
-                    if part is None:
-                        break
-                    if part.WhichOneof("part") == "version":
-                        version = _version(part.version)
-                    weights += part.weights
-                    if len(weights) > limit:
-                        raise DataLoss(f"the gateway sends more than the task's {limit} bytes", reason="WrongLength")
+                async with asyncio.timeout(STALL_S + limit / SLOWEST_BYTES_S):
+                    while True:
+                        async with asyncio.timeout(STALL_S):
+                            part = await anext(parts, None)
+                        if part is None:
+                            break
+                        if version is None and part.WhichOneof("part") == "version":
+                            version = _version(part.version)
+                        elif not part.weights:
+                            raise DataLoss("the gateway sends parts without weights", reason="WrongLength")
+                        weights += part.weights
+                        if len(weights) > limit:
+                            raise DataLoss(
+                                f"the gateway sends more than the task's {limit} bytes", reason="WrongLength"
+                            )
             finally:
                 stream.cancel()
         if version is None:

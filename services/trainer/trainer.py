@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
-from linklearner.rpc.access import Access, Credential
+from linklearner.rpc.access import Access, CallerEntrance, Credential, Role, entrances
 from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import trainer_pb2_grpc
@@ -103,8 +103,8 @@ class Trainer:
                     lambda grpc_server: trainer_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, grpc_server),
                     (SERVICE,),
                     quiet=QUIET,
-                    access=access,
-                    roles=ROLES,
+                    entrances=entrances(access, ROLES),
+                    entrance=CallerEntrance(access, Role.SPEND),
                 )
             )
             await server.set_ready(False)

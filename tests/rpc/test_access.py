@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,17 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from linklearner.domain.errors import InvalidConfig, Unauthenticated
-from linklearner.rpc.access import CONTRIBUTOR, OPERATOR, READER, Access, Credential, Role, calling
+from linklearner.rpc.access import (
+    CONTRIBUTOR,
+    OPERATOR,
+    READER,
+    Access,
+    CallerEntrance,
+    Credential,
+    Role,
+    calling,
+    entrances,
+)
 from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.rpc.status import from_rpc_error
@@ -41,13 +51,23 @@ class Naming(pb_grpc.ChainGatewayServiceServicer):
         return pb.TransferResponse()
 
 
+def served(register: Callable[[grpc.aio.Server], None], access: Access) -> RpcServer:
+    return RpcServer(
+        "127.0.0.1:0",
+        register,
+        (SERVICE,),
+        entrances=entrances(access, ROLES),
+        entrance=CallerEntrance(access, Role.SPEND),
+    )
+
+
 @asynccontextmanager
 async def stub(access: Access, credential: Credential | None) -> AsyncIterator[pb_grpc.ChainGatewayServiceStub]:
     def register(server: grpc.aio.Server) -> None:
         pb_grpc.add_ChainGatewayServiceServicer_to_server(Naming(), server)
 
     async with (
-        RpcServer("127.0.0.1:0", register, (SERVICE,), access=access, roles=ROLES) as server,
+        served(register, access) as server,
         channel(server.address, credential) as wire,
     ):
         await server.set_ready(True)
@@ -90,14 +110,14 @@ async def test_a_credential_for_one_account_acts_for_no_other() -> None:
         assert await refused(gateway.Transfer(pb.TransferRequest(account=OTHER))) == "WrongAccount"
 
 
-async def test_a_refused_message_is_not_parsed() -> None:
+async def test_a_refused_message_is_not_read() -> None:
     """Bytes that are no message at all are refused for want of a credential, not for what they are."""
 
     def register(server: grpc.aio.Server) -> None:
         pb_grpc.add_ChainGatewayServiceServicer_to_server(Naming(), server)
 
     known = Credential.new("reader", Role.READ)
-    async with RpcServer("127.0.0.1:0", register, (SERVICE,), access=Access([known]), roles=ROLES) as server:
+    async with served(register, Access([known])) as server:
         reasons = []
         for credential in (None, known):
             async with channel(server.address, credential) as wire:

@@ -370,14 +370,33 @@ def infer(
     model_name: Annotated[str, typer.Option("--model")] = "digits",
     format: FormatOption = Format.TEXT,
     server: ServerOption = None,
+    allow_range: Annotated[
+        bool,
+        typer.Option(
+            "--allow-range", help="ask even about numbers far outside of the range that the task was made for"
+        ),
+    ] = False,
+    chain_id: Annotated[
+        int | None, typer.Option(min=1, help="sign in on this chain only; left out: the suite's, at the suite's server")
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="host:port by which the server knows itself, if a tunnel leads to it")
+    ] = None,
 ) -> None:
-    """Ask the model server; each answer names the weights that gave it."""
+    """Ask the model server; each answer names the weights that gave it.
+
+    Inputs are unscaled, in the range that the task was made for: 0 to 16 for the pixels of the digits, and for every task as
+    `linklearner task show` and the server (SessionService.GetTerms) tell it. A row that lies further outside than the range is wide is
+    refused, since its label would mean nothing.
+    """
 
     async def work() -> list[dict[str, Any]]:
         values = arrays.inputs(inputs)
         caller = key_from(key_file, password_file) if key_file else None
-        async with InferenceClient(_named(server, "model_server"), caller) as client:
-            answer = await client.infer(model_name, values)
+        where = _named(server, "model_server")
+        chain = chain_id or _chain_at(where)
+        async with InferenceClient(where, caller, chain_id=chain, domain=domain) as client:
+            answer = await client.infer(model_name, values, allow_range=allow_range)
         return [
             {
                 "row": row,
@@ -390,6 +409,15 @@ def infer(
         ]
 
     show(format, _run(work(), format))
+
+
+def _chain_at(server: str) -> int | None:
+    """The chain of the suite here, if the server is the suite's."""
+    try:
+        suite = Suite.read(home())
+    except InvalidConfig:
+        return None
+    return suite.chain_id if suite.model_server == server else None
 
 
 # --- verifying ---------------------------------------------------------------------------------------------------------------

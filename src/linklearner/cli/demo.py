@@ -25,7 +25,7 @@ from rich.text import Text
 
 from linklearner.cli.cheat import Cheat, tail
 from linklearner.cli.keys import key_from
-from linklearner.cli.output import Format, console, ll
+from linklearner.cli.output import Format, console, ll, write_json
 from linklearner.cli.verification import HistoryOf, verified
 from linklearner.domain.errors import (
     DataLoss,
@@ -94,7 +94,7 @@ class Screen:
     def event(self, name: str, **facts: Any) -> None:
         """A line for programs; nothing for people, who see something prettier."""
         if self.format is Format.JSON:
-            sys.stdout.write(json.dumps({"event": name, **facts}) + "\n")
+            write_json({"event": name, **facts})
             sys.stdout.flush()
 
     def say(self, text: str = "") -> None:
@@ -449,13 +449,13 @@ async def _inference(suite: Suite, folder: Path, screen: Screen) -> None:
     keys = Path(suite.keys)
     holder = key_from(keys / f"{suite.accounts[0].removeprefix('0x').lower()}.json", keys / "password")
     await _followed(suite)
-    async with InferenceClient(suite.model_server, holder) as client:
+    async with InferenceClient(suite.model_server, holder, chain_id=suite.chain_id, task=suite.task) as client:
         answer = await client.infer("digits", pixels)
     right = int((answer.labels == labels).sum())
     turned_away = []
     for who, account in (("a stranger with nothing locked", Account.create()), ("a caller without a session", None)):
         try:
-            async with InferenceClient(suite.model_server, account) as client:
+            async with InferenceClient(suite.model_server, account, chain_id=suite.chain_id) as client:
                 await client.infer("digits", pixels)
         except (PermissionDenied, Unauthenticated) as error:
             turned_away.append((who, error))

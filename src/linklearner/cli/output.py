@@ -2,6 +2,7 @@
 
 import enum
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,8 +39,7 @@ def console(format: Format) -> Console:
 def show(format: Format, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Prints one record as `name value` lines, several as a table, or either as JSON."""
     if format is Format.JSON:
-        json.dump(rows, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        write_json(rows, indent=2)
         return
     if isinstance(rows, Mapping):
         table = Table.grid(padding=(0, 2))
@@ -54,6 +54,21 @@ def show(format: Format, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) 
         for row in rows:
             table.add_row(*(_text(value) for value in row.values()))
     console(format).print(table)
+
+
+def write_json(document: Any, *, indent: int | None = None) -> None:
+    """One JSON document on standard output. Numbers that JSON does not have (NaN, infinity) become null."""
+    sys.stdout.write(json.dumps(_finite(document), indent=indent, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _text(value: Any) -> str:
@@ -104,8 +119,7 @@ def _fail(error: LinkLearnerError, format: Format) -> None:
     if error.reason == grpc.StatusCode.UNAVAILABLE.name:  # gRPC's own words: nobody listens there
         message = f"nobody answers ({message.rpartition(': ')[2]}): is the suite running? `linklearner up` starts it"
     if format is Format.JSON:
-        json.dump({"error": error.reason, "message": message, "facts": error.facts}, sys.stdout)
-        sys.stdout.write("\n")
+        write_json({"error": error.reason, "message": message, "facts": error.facts})
     else:
         Console(stderr=True, highlight=False).print(f"[red]{error.reason}[/red]: {escape(message)}", soft_wrap=True)
     raise typer.Exit(2 if isinstance(error, (InvalidInput, InvalidConfig)) else 1)

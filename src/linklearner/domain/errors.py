@@ -9,6 +9,7 @@ LinkLearnerError
 ├── BaseMoved               the weights moved on: pull and train again
 ├── Refused                 the chain said no; `reason` is the contract's or the Aspect's own name for it
 ├── Unauthenticated         who are you?
+│   └── UntrustedChallenge  asked of a server: its text is not what signing in there takes, and was not signed
 ├── PermissionDenied        known, but not enough $LL locked
 ├── Exhausted               too many of something just now
 ├── Unavailable             a chain or service cannot be reached: retry
@@ -82,6 +83,10 @@ class Refused(LinkLearnerError):
 
 class Unauthenticated(LinkLearnerError):
     """No valid session or signature."""
+
+
+class UntrustedChallenge(Unauthenticated):
+    """A server's text was not signed: it is not exactly what signing in to that server takes."""
 
 
 class PermissionDenied(LinkLearnerError):

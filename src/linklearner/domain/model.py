@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
@@ -44,7 +45,7 @@ class ModelSpec:
     input_scale: float = 1.0
     """Inputs are multiplied by this first (1/16 for pixels 0..16)."""
     input_range: tuple[float, float] | None = None
-    """(low, high) of raw inputs, before the scale; None: the task does not say. It is advice: the chain never sees an input."""
+    """Least and greatest value of an unscaled input that the task was made for; None if its author did not say."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.layers) <= MAX_LAYERS or not all(1 <= width <= 2**20 for width in self.layers):
@@ -56,9 +57,13 @@ class ModelSpec:
         if self.input_range is not None:
             low, high = self.input_range
             if not (isfinite(low) and isfinite(high) and low < high):
-                raise InvalidModel(f"the input range is two numbers, the lower one first, not {low} and {high}")
+                raise InvalidModel(f"an input range is two numbers, the lower one first, not {low} and {high}")
         if not self.name or not self.input_name:
             raise InvalidModel("a model and its input have names")
+        try:
+            "".join((self.name, self.input_name, *self.labels)).encode()
+        except UnicodeEncodeError:  # JSON can spell half a surrogate pair; no protocol carries one
+            raise InvalidModel("names and labels are text that UTF-8 can write") from None
 
     def tensors(self) -> tuple[TensorSpec, ...]:
         """W1, b1, W2, b2, … in the order of the flat vector; W is (out, in)."""
@@ -114,10 +119,7 @@ class ModelSpec:
         return activations
 
     def to_json(self) -> str:
-        """The text that the chain keeps: compact, keys in a fixed order; input.range only if the task tells one."""
-        told_input: dict[str, object] = {"name": self.input_name, "scale": self.input_scale}
-        if self.input_range is not None:
-            told_input["range"] = list(self.input_range)
+        """The text that the chain keeps: compact, keys in a fixed order."""
         return json.dumps(
             {
                 "format": FORMAT,
@@ -125,7 +127,11 @@ class ModelSpec:
                 "kind": "mlp",
                 "layers": list(self.layers),
                 "activation": "relu",
-                "input": told_input,
+                "input": {
+                    "name": self.input_name,
+                    "scale": self.input_scale,
+                    **({} if self.input_range is None else {"range": list(self.input_range)}),
+                },
                 "labels": list(self.labels),
             },
             separators=(",", ":"),
@@ -148,7 +154,7 @@ class ModelSpec:
         if fields["kind"] != "mlp" or fields["activation"] != "relu":
             raise InvalidModel(f"a {fields['kind']!r} with {fields['activation']!r} is unknown; mlp with relu is known")
         _demand(fields["input"], dict, "input")
-        _keys(fields["input"], {"name", "scale", *({"range"} & fields["input"].keys())}, "input")
+        _keys(fields["input"], {"name", "scale"}, "input", may={"range"})
         for value, kind, what in (
             (fields["name"], str, "name"),
             (fields["layers"], list, "layers"),
@@ -160,22 +166,26 @@ class ModelSpec:
             _demand(width, int, "a layer's width")
         for label in fields["labels"]:
             _demand(label, str, "a label")
-        scale = _number(fields["input"]["scale"], "input.scale")
-        input_range = None
-        if "range" in fields["input"]:
-            ends = fields["input"]["range"]
-            _demand(ends, list, "input.range")
-            if len(ends) != 2:
-                raise InvalidModel(f"input.range is [low, high], not {len(ends)} numbers")
-            input_range = (_number(ends[0], "input.range"), _number(ends[1], "input.range"))
+        span = fields["input"].get("range")
+        if span is not None and (not isinstance(span, list) or len(span) != 2):
+            raise InvalidModel("input.range is the least and the greatest input, two numbers")
         return cls(
             name=fields["name"],
             layers=tuple(fields["layers"]),
             labels=tuple(fields["labels"]),
             input_name=fields["input"]["name"],
-            input_scale=scale,
-            input_range=input_range,
+            input_scale=_number(fields["input"]["scale"], "input.scale"),
+            input_range=None if span is None else (_number(span[0], "input.range"), _number(span[1], "input.range")),
         )
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidModel(f"{what} is a number")
+    try:
+        return float(value)
+    except OverflowError:  # JSON has integers of any length
+        raise InvalidModel(f"{what} is a number that a double holds") from None
 
 
 def _demand(value: Any, kind: type, what: str) -> None:
@@ -183,17 +193,8 @@ def _demand(value: Any, kind: type, what: str) -> None:
         raise InvalidModel(f"{what} is a {kind.__name__}, not {value!r:.60}")
 
 
-def _number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidModel(f"{what} is a number, not {value!r:.60}")
-    try:
-        return float(value)
-    except OverflowError:  # a JSON integer has as many digits as it likes
-        raise InvalidModel(f"{what} is a number beyond float64") from None
-
-
-def _keys(fields: dict[str, Any], expected: set[str], what: str) -> None:
-    if set(fields) != expected:
+def _keys(fields: dict[str, Any], expected: set[str], what: str, *, may: Set[str] = frozenset()) -> None:
+    if set(fields) - may != expected:
         raise InvalidModel(f"{what} has the keys {sorted(expected)}, not {sorted(fields)}")
 
 

@@ -4,8 +4,8 @@ A credential is a small JSON file of mode 0600 that the caller and the server bo
 
     {"caller": "trainer-1", "role": "contribute", "account": "0x…", "token": "<64 hex digits>"}
 
-The server reads a folder of them once, at its start. The check looks at the call's metadata alone, before a byte of the request is
-parsed: without a known token the answer is UNAUTHENTICATED, with a role that is too small PERMISSION_DENIED. A method that the service's
+The server reads a folder of them once, at its start. The check looks at the call's metadata alone, before a byte of the message is
+read: without a known token the answer is UNAUTHENTICATED, with a role that is too small PERMISSION_DENIED. A method that the service's
 table does not name needs the greatest role, so a new method is closed until somebody decides. Health and reflection stay open.
 
 The token travels in clear text: over loopback or a private network only, until channels have TLS. `account`, where given, is the only
@@ -21,17 +21,15 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final, Self
-
-import grpc
+from typing import Final, Self
 
 from linklearner.domain.errors import InvalidConfig, PermissionDenied, Unauthenticated
-from linklearner.rpc.status import DETAILS_KEY, code_of, details_of
+from linklearner.rpc.entrance import Context, Entrance
 
 AUTHORIZATION: Final = "authorization"
 MAX_FILE_BYTES: Final = 4096
@@ -243,46 +241,27 @@ def calling() -> Caller:
     return caller
 
 
-class AccessCheck(grpc.aio.ServerInterceptor):
-    """Admits a call or ends it, by its metadata alone.
+class CallerEntrance(Entrance):
+    """Lets in callers who may at least `role`, by a call's metadata alone; their names are the parties."""
 
-    roles: the role that a method needs, by full name ("/package.Service/Method"); others need SPEND.
-    """
-
-    def __init__(self, access: Access, roles: Mapping[str, Role]) -> None:
+    def __init__(self, access: Access, role: Role) -> None:
+        super().__init__()
         self._access = access
-        self._roles = dict(roles)
+        self._role = role
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        method = handler_call_details.method
-        if method.startswith("/grpc."):
-            return await continuation(handler_call_details)
-        try:
-            caller = self._access.caller(handler_call_details.invocation_metadata or ())
-            needed = self._roles.get(method, Role.SPEND)
-            if caller.role < needed:
-                raise PermissionDenied(
-                    f"caller {caller.name} may {caller.role.word}; this call needs a credential that may {needed.word}",
-                    reason="RoleTooSmall",
-                    facts={"caller": caller.name, "role": caller.role.word, "needed": needed.word},
-                )
-        except (Unauthenticated, PermissionDenied) as refusal:
-            return _refused(await continuation(handler_call_details), refusal)
-        # The handler runs in this very task, so it finds who calls.
+    async def enter(self, context: Context) -> str:
+        """Raises Unauthenticated or PermissionDenied. The handler runs in this very task, so `calling` finds the caller there."""
+        caller = self._access.caller(context.invocation_metadata() or ())
+        if caller.role < self._role:
+            raise PermissionDenied(
+                f"caller {caller.name} may {caller.role.word}; this call needs a credential that may {self._role.word}",
+                reason="RoleTooSmall",
+                facts={"caller": caller.name, "role": caller.role.word, "needed": self._role.word},
+            )
         _calling.set(caller)
-        return await continuation(handler_call_details)
+        return caller.name
 
 
-def _refused(handler: grpc.RpcMethodHandler | None, error: Unauthenticated | PermissionDenied) -> grpc.RpcMethodHandler:
-    """A handler of the same kind that ends the call; without a deserialiser, so that the request stays unread bytes."""
-
-    async def end(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        await context.abort(code_of(error), error.message, trailing_metadata=((DETAILS_KEY, details_of(error)),))
-
-    if handler is not None and handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(end)
-    return grpc.unary_unary_rpc_method_handler(end)
+def entrances(access: Access, roles: Mapping[str, Role]) -> dict[str, Entrance]:
+    """For RpcServer: what each method needs, by full name ("/package.Service/Method")."""
+    return {method: CallerEntrance(access, role) for method, role in roles.items()}

@@ -41,16 +41,18 @@ class _StreamMetadata(_CallMetadata, grpc.aio.UnaryStreamClientInterceptor):
         return await continuation(self.added_to(client_call_details), request)
 
 
-def channel(address: str, credential: Credential | None = None) -> grpc.aio.Channel:
+def channel(
+    address: str, credential: Credential | None = None, *, receive_bytes: int = MAX_MESSAGE_BYTES
+) -> grpc.aio.Channel:
     """An insecure channel to host:port (control network or loopback). Reconnects within two seconds of a server's return.
 
-    credential: proves who calls; it travels in clear text.
+    credential: proves who calls; it travels in clear text. receive_bytes: of one message from the server at most.
     """
     return grpc.aio.insecure_channel(
         address,
         interceptors=(_UnaryMetadata(credential), _StreamMetadata(credential)),
         options=(
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", receive_bytes),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.initial_reconnect_backoff_ms", 100),

@@ -1,33 +1,49 @@
 """The life of one gRPC server: bind, health, reflection, one log line a call, errors by the table, graceful stop."""
 
 import asyncio
+import contextlib
+import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from linklearner.domain.errors import InvalidConfig, LinkLearnerError
-from linklearner.rpc.access import Access, AccessCheck, Role
+from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.log import clip
+from linklearner.rpc.entrance import Context, Entrance
 from linklearner.rpc.status import DETAILS_KEY, code_of, details_of
 
 REQUEST_ID_KEY = "x-request-id"
 MAX_MESSAGE_BYTES = 64 << 20
 """A model of 30 million weights in one message; larger ones are streamed."""
+MIN_PING_INTERVAL_MS = 5000
+"""Between two pings of one client; the usual keepalive of 10 s and more is inside."""
+MAX_STREAMS = 1024
+"""Calls open at once on one connection. A client that knows holds further ones back; one that sends more before it has heard of the
+bound has them refused, so it is generous."""
+MAX_MESSAGE_CHARACTERS = 1024
+"""Of a refusal on the wire: HTTP/2 peers take 8 KiB of headers in all."""
+
+_REQUEST_ID = re.compile(r"[!-~]{1,64}")
+Receive = Callable[[Context, Hashable], Awaitable[Any]]
 
 log = structlog.get_logger()
 
 
 class _Boundary(grpc.aio.ServerInterceptor):
-    """Binds the request id, turns domain errors into statuses and logs one canonical line per call."""
+    """Lets calls in, binds the request id, turns domain errors into statuses and logs one canonical line per call."""
 
-    def __init__(self, quiet: frozenset[str]) -> None:
+    def __init__(self, quiet: frozenset[str], entrances: Mapping[str, Entrance], entrance: Entrance) -> None:
         self._quiet = quiet
+        self._entrances = entrances
+        self._entrance = entrance
         self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
 
     async def intercept_service(
@@ -39,38 +55,47 @@ class _Boundary(grpc.aio.ServerInterceptor):
         wrapped = self._wrapped.get(method)  # made once a method: making it costs a tenth of a call
         if wrapped is None:
             handler = await continuation(handler_call_details)
-            if handler is None or method.startswith("/grpc."):
+            if handler is None:
                 return handler
             wrapped = self._wrapped[method] = self._wrap(handler, method)
         return wrapped
 
     def _wrap(self, handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandler:
+        entrance = self._entrances.get(method, self._entrance)
+        if method.startswith("/grpc."):
+            return _bounded(handler, entrance)
         if handler.request_streaming:
             raise TypeError(f"{method}: client streaming is not part of linklearner.v1")
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(handler.unary_stream, method),
-                request_deserializer=handler.request_deserializer,
+            return grpc.stream_stream_rpc_method_handler(
+                self._streaming(_received(handler, entrance), handler.unary_stream, entrance, method),
                 response_serializer=handler.response_serializer,
             )
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(handler.unary_unary, method),
-            request_deserializer=handler.request_deserializer,
+        return grpc.stream_unary_rpc_method_handler(
+            self._unary(_received(handler, entrance), handler.unary_unary, entrance, method),
             response_serializer=handler.response_serializer,
         )
 
-    def _unary(self, behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+    def _unary(
+        self, receive: Receive, behaviour: Callable[..., Awaitable[Any]], entrance: Entrance, method: str
+    ) -> Callable[..., Awaitable[Any]]:
         quiet = method in self._quiet
 
-        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def call(_: object, context: Context) -> Any:
             started = time.perf_counter()
             if not quiet:
-                self._bind(context, method)
+                self._bind(context)
             try:
-                answer = await behaviour(request, context)
+                party = await entrance.enter(context)
+                try:
+                    answer = await behaviour(await receive(context, party), context)
+                except BaseException as error:
+                    entrance.leave(party, error)
+                    raise
+                entrance.leave(party, None)
             except LinkLearnerError as error:
                 if quiet:
-                    self._bind(context, method)
+                    self._bind(context)
                 await self._refuse(context, method, error, started)
                 raise  # abort() has raised already; this line only says so to a reader
             except asyncio.CancelledError:
@@ -79,7 +104,7 @@ class _Boundary(grpc.aio.ServerInterceptor):
                 raise
             except Exception:
                 if quiet:
-                    self._bind(context, method)
+                    self._bind(context)
                 await self._fail(context, method, started)
                 raise
             self._done(method, started)
@@ -88,14 +113,21 @@ class _Boundary(grpc.aio.ServerInterceptor):
         return call
 
     def _streaming(
-        self, behaviour: Callable[..., AsyncIterator[Any]], method: str
+        self, receive: Receive, behaviour: Callable[..., AsyncIterator[Any]], entrance: Entrance, method: str
     ) -> Callable[..., AsyncIterator[Any]]:
-        async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        async def call(_: object, context: Context) -> AsyncIterator[Any]:
             started = time.perf_counter()
-            self._bind(context, method)
+            self._bind(context)
             try:
-                async for message in behaviour(request, context):
-                    yield message
+                party = await entrance.enter(context)
+                try:
+                    request = await receive(context, party)
+                    async for message in behaviour(request, context):
+                        yield message
+                except BaseException as error:
+                    entrance.leave(party, error)
+                    raise
+                entrance.leave(party, None)
             except LinkLearnerError as error:
                 await self._refuse(context, method, error, started)
             except asyncio.CancelledError:
@@ -110,17 +142,16 @@ class _Boundary(grpc.aio.ServerInterceptor):
         return call
 
     @staticmethod
-    def _bind(context: grpc.aio.ServicerContext, method: str) -> None:
+    def _bind(context: Context) -> None:
         given = next((value for key, value in context.invocation_metadata() or () if key == REQUEST_ID_KEY), None)
-        structlog.contextvars.bind_contextvars(request=given or uuid.uuid4().hex[:16])
+        good = isinstance(given, str) and _REQUEST_ID.fullmatch(given)
+        structlog.contextvars.bind_contextvars(request=given if good else uuid.uuid4().hex[:16])
 
     def _done(self, method: str, started: float) -> None:
         if method not in self._quiet:
             log.info("rpc", method=method, code="OK", ms=round((time.perf_counter() - started) * 1e3, 2))
 
-    async def _refuse(
-        self, context: grpc.aio.ServicerContext, method: str, error: LinkLearnerError, started: float
-    ) -> None:
+    async def _refuse(self, context: Context, method: str, error: LinkLearnerError, started: float) -> None:
         code = code_of(error)
         say = (
             log.debug if method in self._quiet else log.info
@@ -133,14 +164,74 @@ class _Boundary(grpc.aio.ServerInterceptor):
             detail=error.message,
             ms=round((time.perf_counter() - started) * 1e3, 2),
         )
-        await context.abort(code, error.message, trailing_metadata=((DETAILS_KEY, details_of(error)),))
+        await context.abort(
+            code, clip(error.message, MAX_MESSAGE_CHARACTERS), trailing_metadata=((DETAILS_KEY, details_of(error)),)
+        )
 
     @staticmethod
-    async def _fail(context: grpc.aio.ServicerContext, method: str, started: float) -> None:
+    async def _fail(context: Context, method: str, started: float) -> None:
         log.exception("rpc_failed", method=method, ms=round((time.perf_counter() - started) * 1e3, 2))
         await context.abort(
             grpc.StatusCode.INTERNAL, "a bug in this service; its log has the traceback under this request id"
         )
+
+
+def _received(handler: grpc.RpcMethodHandler, entrance: Entrance) -> Receive:
+    """Reads and parses the one message of a call to a unary handler."""
+    parse = handler.request_deserializer or bytes
+
+    async def receive(context: Context, party: Hashable) -> Any:
+        message = await entrance.message(context, party)
+        try:
+            return parse(message)
+        except DecodeError:
+            raise InvalidInput("these bytes are not a message of this call", reason="NotAMessage") from None
+
+    return receive
+
+
+def _bounded(handler: grpc.RpcMethodHandler, entrance: Entrance) -> grpc.RpcMethodHandler:
+    """gRPC's own services (health, reflection) behind the same entrance, without a log line each."""
+    answer: Any = handler.stream_stream or handler.unary_stream or handler.unary_unary
+    if entrance.bodies is None:
+        return handler
+
+    async def refuse(context: Context, error: LinkLearnerError) -> None:
+        await context.abort(code_of(error), clip(error.message, MAX_MESSAGE_CHARACTERS))
+
+    if not handler.request_streaming:
+        receive = _received(handler, entrance)
+
+        async def unary(_: object, context: Context) -> Any:
+            try:
+                party = await entrance.enter(context)
+                request = await receive(context, party)
+                if not handler.response_streaming:
+                    return await answer(request, context)
+                async with contextlib.nullcontext() if entrance.streams is None else entrance.streams.taken(party):
+                    return await answer(request, context)
+            except LinkLearnerError as error:
+                await refuse(context, error)
+
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(unary, response_serializer=handler.response_serializer)
+
+    async def streaming(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        try:
+            party = await entrance.enter(context)
+            async with contextlib.nullcontext() if entrance.streams is None else entrance.streams.taken(party):
+                async for message in answer(requests, context):
+                    yield message
+        except LinkLearnerError as error:
+            await refuse(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(
+        streaming, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
+    )
 
 
 class RpcServer:
@@ -150,7 +241,7 @@ class RpcServer:
     register: adds servicers to the server. services: their full names, for health and reflection.
     quiet: full method names that are too frequent for a log line each; they get a request id only when they fail.
     options: channel arguments, before our own: the first of a name counts.
-    access: whose calls are answered, and `roles`: what each method needs. Without it anybody who reaches the port may call.
+    entrances: by full method name, what decides about a call before its message is read; entrance: that of all other methods.
     """
 
     def __init__(
@@ -162,21 +253,26 @@ class RpcServer:
         quiet: Sequence[str] = (),
         grace_s: float = 2.0,
         options: Sequence[tuple[str, int]] = (),
-        access: Access | None = None,
-        roles: Mapping[str, Role] | None = None,
+        entrances: Mapping[str, Entrance] | None = None,
+        entrance: Entrance | None = None,
     ) -> None:
         self._listen = listen
         self._grace_s = grace_s
         self._services = tuple(services)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # re-exported without a stub
-        checks = () if access is None else (AccessCheck(access, roles or {}),)
         self._server = grpc.aio.server(
-            interceptors=(*checks, _Boundary(frozenset(quiet))),
+            interceptors=(_Boundary(frozenset(quiet), entrances or {}, entrance or Entrance()),),
             options=(
                 *options,
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                # Clients behind address translators ping so that their idle connections live. gRPC's default is to cut off whoever pings
+                # oftener than every five minutes; whoever does so oftener than this, three times running, is still cut off.
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
+                ("grpc.http2.max_ping_strikes", 2),
+                ("grpc.max_concurrent_streams", MAX_STREAMS),
             ),
         )
         register(self._server)

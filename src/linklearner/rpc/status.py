@@ -8,8 +8,11 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from linklearner.domain import errors
+from linklearner.log import clip
 
 DOMAIN = "linklearner.v1"
+MAX_FACTS, MAX_FACT_CHARACTERS = 16, 256
+"""HTTP/2 peers take 8 KiB of headers in all, so what a caller wrote comes back to them abridged."""
 DETAILS_KEY = "grpc-status-details-bin"
 
 CODES: dict[type[errors.LinkLearnerError], grpc.StatusCode] = {
@@ -38,11 +41,14 @@ def code_of(error: errors.LinkLearnerError) -> grpc.StatusCode:
 
 def details_of(error: errors.LinkLearnerError) -> bytes:
     """google.rpc.Status with one ErrorInfo, as the trailing metadata `grpc-status-details-bin` carries it."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.facts)
+    facts = {clip(key, 64): clip(value, MAX_FACT_CHARACTERS) for key, value in list(error.facts.items())[:MAX_FACTS]}
+    info = error_details_pb2.ErrorInfo(reason=clip(error.reason, 128), domain=DOMAIN, metadata=facts)
     packed = any_pb2.Any()
     packed.Pack(info)
     code: int = code_of(error).value[0]
-    status: bytes = status_pb2.Status(code=code, message=error.message, details=[packed]).SerializeToString()
+    status: bytes = status_pb2.Status(
+        code=code, message=clip(error.message, MAX_FACT_CHARACTERS), details=[packed]
+    ).SerializeToString()
     return status
 
 

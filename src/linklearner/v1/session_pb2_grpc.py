@@ -35,6 +35,11 @@ class SessionServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.GetTerms = channel.unary_unary(
+                '/linklearner.v1.SessionService/GetTerms',
+                request_serializer=linklearner_dot_v1_dot_session__pb2.GetTermsRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_session__pb2.GetTermsResponse.FromString,
+                _registered_method=True)
         self.CreateChallenge = channel.unary_unary(
                 '/linklearner.v1.SessionService/CreateChallenge',
                 request_serializer=linklearner_dot_v1_dot_session__pb2.CreateChallengeRequest.SerializeToString,
@@ -56,9 +61,18 @@ class SessionServiceServicer:
     """SessionService stands beside inference.GRPCInferenceService on the same port of a model server.
     """
 
+    def GetTerms(self, request, context):
+        """GetTerms answers what an inference here takes: who may ask, how much at once, which numbers. Open to everybody.
+        UNAVAILABLE while no version is live.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateChallenge(self, request, context):
-        """CreateChallenge answers a text (EIP-4361) for the caller to sign with the key of its address. Single use, short-lived.
-        RESOURCE_EXHAUSTED if too many are open.
+        """CreateChallenge answers a text (EIP-4361) for the caller to sign with the key of its address. Single use, short-lived; the server
+        keeps nothing of it. A caller that did not write the text itself signs it only if it names the host and port that were dialled, the
+        caller's address and its nonce (linklearner.domain.sign_in.check).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -67,7 +81,8 @@ class SessionServiceServicer:
     def OpenSession(self, request, context):
         """OpenSession takes the signed text and answers a bearer token: send it as metadata `authorization: Bearer <token>` with each inference.
         UNAUTHENTICATED if the challenge is unknown, used, expired or signed by another key; PERMISSION_DENIED if the address has less
-        $LL locked than access takes (ErrorInfo metadata: locked_units, required_units, task).
+        $LL locked than access takes (ErrorInfo metadata: locked_units, required_units, task). Where an address, or the server, has as many
+        sessions as there may be, the one that has been idle longest gives way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,6 +98,11 @@ class SessionServiceServicer:
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetTerms': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTerms,
+                    request_deserializer=linklearner_dot_v1_dot_session__pb2.GetTermsRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_session__pb2.GetTermsResponse.SerializeToString,
+            ),
             'CreateChallenge': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateChallenge,
                     request_deserializer=linklearner_dot_v1_dot_session__pb2.CreateChallengeRequest.FromString,
@@ -109,6 +129,33 @@ def add_SessionServiceServicer_to_server(servicer, server):
 class SessionService:
     """SessionService stands beside inference.GRPCInferenceService on the same port of a model server.
     """
+
+    @staticmethod
+    def GetTerms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/linklearner.v1.SessionService/GetTerms',
+            linklearner_dot_v1_dot_session__pb2.GetTermsRequest.SerializeToString,
+            linklearner_dot_v1_dot_session__pb2.GetTermsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CreateChallenge(request,

@@ -23,7 +23,7 @@ from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import model_pb2
 
-DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
+DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16, (0.0, 16.0))
 SHAPE = DIGITS.shape(exponent=12, page_length=1024, group_pages=4, norm_bound=2**20)
 CHAIN_ID = 11820
 CHUNK = 1000
@@ -50,6 +50,7 @@ class InMemoryGateway(gateway_grpc.ChainGatewayServiceServicer):
         self.bodies: dict[int, bytes] = {}
         self.stakes: dict[bytes, int] = {}
         self.balance_reads = 0
+        self.chain_reads = 0
         self.hanging = False
         """Calls are taken and never answered."""
         self.announcing = True
@@ -91,6 +92,7 @@ class InMemoryGateway(gateway_grpc.ChainGatewayServiceServicer):
 
     async def GetChain(self, request: gateway.GetChainRequest, context: Any) -> gateway.GetChainResponse:  # noqa: N802
         await self._maybe_hang()
+        self.chain_reads += 1
         return gateway.GetChainResponse(
             chain_id=self.chain_id, head_block_number=self.block, head_time_s=self.head_time_s or int(time.time())
         )

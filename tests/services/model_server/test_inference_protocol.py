@@ -283,6 +283,57 @@ async def test_what_does_not_fit_is_refused_in_known_words(
     assert (caught.value.code(), caught.value.details()) == (code, text)
 
 
+@pytest.mark.parametrize("base", [raw_request, typed_request])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.nan, "row 1 of 'pixels' has nan at 5, where a finite number belongs"),
+        (np.inf, "row 1 of 'pixels' has inf at 5, where a finite number belongs"),
+        (-np.inf, "row 1 of 'pixels' has -inf at 5, where a finite number belongs"),
+        (33, "row 1 of 'pixels' has 33 at 5, far outside of the 0 to 16 that the task was made for"),
+        (-17, "row 1 of 'pixels' has -17 at 5, far outside of the 0 to 16 that the task was made for"),
+    ],
+)
+async def test_a_row_that_no_label_could_mean_anything_for_is_refused_by_its_number(
+    wire: Wire, base: Callable[..., oip.ModelInferRequest], value: float, text: str
+) -> None:
+    values = pixels(3)
+    values[1, 5] = value
+    request = base(values)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await wire.infer(request)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert str(caught.value.details()).startswith(text)
+    request.parameters["allow_range"].bool_param = True
+    if np.isfinite(value):
+        await wire.infer(request)
+    else:
+        with pytest.raises(grpc.aio.AioRpcError, match="where a finite number belongs"):
+            await wire.infer(request)
+
+
+async def test_numbers_a_little_outside_of_the_range_are_served(wire: Wire) -> None:
+    values = pixels(2)
+    values[0, 0], values[0, 1] = -16, 32
+    await wire.infer(raw_request(values))
+
+
+async def test_an_answer_beyond_float32_is_refused_by_its_row(
+    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+) -> None:
+    gateway.publish(np.full(SHAPE.weight_count, 32767, np.int16))
+    server = await start()
+    values = pixels(3)
+    values[2] = 3e38
+    request = raw_request(values)
+    request.parameters["allow_range"].bool_param = True
+    async with channel(server.address) as opened:
+        wire = Wire(oip_grpc.GRPCInferenceServiceStub(opened), await token_for(caller, server.address))
+        with pytest.raises(grpc.aio.AioRpcError, match=r"row 2 of input 'pixels' leads .* beyond what FP32") as caught:
+            await wire.infer(request)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_rows_are_bounded(start: Callable[..., Any], caller: LocalAccount) -> None:
     server = await start(max_rows=8)
     async with channel(server.address) as opened:

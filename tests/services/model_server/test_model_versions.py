@@ -276,17 +276,23 @@ def without_end(gateway: InMemoryGateway) -> Iterator[chain_gateway_pb2.GetModel
     yield from itertools.repeat(chain_gateway_pb2.GetModelResponse(weights=bytes(1000)))
 
 
+def empty_parts(gateway: InMemoryGateway) -> Iterator[chain_gateway_pb2.GetModelResponse]:
+    yield first(gateway)
+    yield from itertools.repeat(chain_gateway_pb2.GetModelResponse())
+
+
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
         (without_end, "WrongLength"),
+        (empty_parts, "WrongLength"),
         (lambda gateway: iter([body()]), "WrongVersion"),
         (lambda gateway: iter([first(gateway, version=1), body()]), "WrongVersion"),
         (lambda gateway: iter([first(gateway, task=2), body()]), "WrongVersion"),
         (lambda gateway: iter([first(gateway, digest=model_digest(weights_of(7), SHAPE)), body(7)]), "TwoDigests"),
         (lambda gateway: iter([first(gateway, digest=b"short"), body()]), "WrongDigest"),
     ],
-    ids=["without end", "no version", "older version", "other task", "other digest", "short digest"],
+    ids=["without end", "empty parts", "no version", "older version", "other task", "other digest", "short digest"],
 )
 async def test_a_gateway_that_sends_something_else_is_not_believed(
     start: Callable[..., Any], parts: Callable[[InMemoryGateway], Iterator[Any]], reason: str
@@ -301,6 +307,57 @@ async def test_a_gateway_that_sends_something_else_is_not_believed(
                 await asyncio.sleep(0.05)
     assert server.shelf.live is None
     assert chain.sent < 1000  # the endless one was cut off soon after the 4820 bytes that the task has
+
+
+def test_replaced_versions_are_bounded_in_number_and_bytes_however_young() -> None:
+    """A version a second would otherwise keep sixty."""
+    models = [model_of(number, 0) for number in range(1, 8)]
+    few = Shelf(60, lambda: 0.0, keep_versions=3)
+    small = Shelf(60, lambda: 0.0, keep_bytes=2 * models[0].weight_bytes)
+    none = Shelf(60, lambda: 0.0, keep_bytes=models[0].weight_bytes - 1)
+    for model in models:
+        for shelf in (few, small, none):
+            shelf.put(model)
+    assert (few.versions(), small.versions(), none.versions()) == ([7, 6, 5, 4], [7, 6, 5], [7])
+
+
+async def test_a_task_beyond_the_servers_bound_is_not_downloaded(
+    start: Callable[..., Any], gateway: InMemoryGateway
+) -> None:
+    asked: list[Any] = []
+
+    async def counting(request: Any, context: Any) -> Any:
+        asked.append(request)
+        yield first(gateway)
+
+    gateway.GetModel = counting  # type: ignore[method-assign]
+    async with gateway.served() as address:
+        server = await start(gateway=address, ready=False, max_model_bytes=2 * SHAPE.weight_count - 2)
+        async with asyncio.timeout(10):
+            while not await metric(server, 'linklearner_versions_refused_total{reason="TooLarge"}'):
+                await asyncio.sleep(0.05)
+    assert server.shelf.live is None and asked == []
+
+
+async def test_a_download_that_drips_is_given_up(
+    start: Callable[..., Any], gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("services.model_server.versions.STALL_S", 0.3)
+
+    async def dripping(request: Any, context: Any) -> Any:
+        yield first(gateway)
+        while True:
+            yield chain_gateway_pb2.GetModelResponse(weights=b"\0")
+            await asyncio.sleep(0.1)
+
+    gateway.GetModel = dripping  # type: ignore[method-assign]
+    async with gateway.served() as address:
+        await start(gateway=address, ready=False)
+        printed = ""
+        async with asyncio.timeout(10):
+            while "in the middle of a download" not in printed:
+                await asyncio.sleep(0.05)
+                printed += capsys.readouterr().out
 
 
 def test_a_replaced_version_answers_to_its_number_for_its_time_and_no_longer() -> None:
