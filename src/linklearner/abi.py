@@ -64,6 +64,10 @@ class Interface:
             (entry["inputs"] for entry in entries if entry["type"] == "constructor"), []
         )
 
+    def selector(self, name: str) -> bytes:
+        """The four bytes that calldata of function `name` begins with."""
+        return _hash(self._functions[name])[:4]
+
     def encode_constructor(self, *arguments: Any) -> bytes:
         """What follows the creation code."""
         return encode([_type(given) for given in self._constructor], arguments)
