@@ -296,7 +296,9 @@ class Case:
         self.settling = opened(self.world, SMALL, [100, 100, 100])
         for contributor in (1, 2):
             self.settling.submit(contributor)
-        self.settlement = POOL.decode_call(self.settle_call(self.settling.settlement(0))).values
+        self.version, self.settling_round = self.open.version, self.settling.number
+        self.updates = self.settling.settlement(0)
+        self.settlement = POOL.decode_call(self.settle_call(self.updates)).values
         self.loading = self.world.number("nextTask")
         self.world.transact(account(0), "openTask", self.loading, SMALL.encode(), "{}", terms_tuple(TERMS))
         self.world.transact(account(2), "lock", self.loading, 10)
@@ -310,7 +312,7 @@ class Case:
     # making calls
 
     def settle_call(self, updates: list[Any]) -> bytes:
-        return POOL.encode_call("settle", self.settling.task, self.settling.number, 0, updates)
+        return POOL.encode_call("settle", self.settling.task, self.settling_round, 0, updates)
 
     def call(self) -> bytes:
         """A call in canonical encoding; about half of them the pool accepts."""
@@ -319,7 +321,7 @@ class Case:
             case "submit":
                 return self._submit()
             case "settle":
-                updates = self.settling.settlement(0)
+                updates = self.updates
                 if random.random() < 0.3:
                     at = random.randrange(len(updates))
                     who, weight, effective, header, digests, pages = updates[at]
@@ -363,7 +365,7 @@ class Case:
         pages = [page for page in range(SMALL.page_count) if random.random() < 0.7]
         shift = random.choice((-8, 0, 3, encoding.max_shift))
         update = some_update(
-            SMALL, self.open.task, self.open.version, random.randrange(1000), encoding, pages, shift if pages else 0
+            SMALL, self.open.task, self.version, random.randrange(1000), encoding, pages, shift if pages else 0
         )
         header, groups = update.header(SMALL), list(update.groups(SMALL))
         digest = update.digest(SMALL)
@@ -483,7 +485,7 @@ class Case:
         except InvalidUpdate:
             return None
         fits = (
-            (update.task, update.base_version) == (self.open.task, self.open.version)
+            (update.task, update.base_version) == (self.open.task, self.version)
             and update.header(SMALL) == values["header"]
             and update.groups(SMALL) == values["groups"]
             and update.digest(SMALL) == values["digest"]
