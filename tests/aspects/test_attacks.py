@@ -1,6 +1,8 @@
 """Attacks on the border between pool, Aspect and everybody else, each by a real transaction."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from eth_hash.auto import keccak
 
 from linklearner import artifacts
 from linklearner.domain.digest import weight_bytes
+from linklearner.domain.shape import Shape
 from linklearner.domain.update import update_digest
 from tests.contracts.evm import everybodys, relay
 from tests.contracts.rounds import FLAT, SMALL, Round, opened, some_weights
@@ -255,15 +258,14 @@ def word_at(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 32], "big")
 
 
-def check_end_and_padding(
-    world: PoolChain, sender: int, data: bytes, paddings: dict[str, tuple[int, int]], last_is_padded: bool = True
-) -> None:
+def check_end_and_padding(world: PoolChain, sender: int, data: bytes, paddings: dict[str, tuple[int, int]]) -> None:
     """The call is refused for every padding byte that is set, cut off by any part of a word, and with anything appended."""
     for what, (start, stop) in paddings.items():
         assert start < stop, what
         for at in (start, stop - 1):
             assert "padding behind a byte string is not zero" in refusal(world, sender, with_byte(data, at)), what
-    for size in (1, 31) if last_is_padded else (1, 32):
+    assert "it is cut off" in refusal(world, sender, data[:-1])
+    for size in (31, 32, 33):
         assert refusal(world, sender, data[:-size]).startswith("BadCalldata: ")
     for more in (b"\0", b"\1", bytes(32)):
         assert "bytes follow the last argument" in refusal(world, sender, data + more)
@@ -317,6 +319,7 @@ def test_weights_have_one_encoding(world: PoolChain) -> None:
     world.transact(account(0), "openTask", task, FLAT.encode(), "{}", terms_tuple(TERMS))
     data = POOL.encode_call("loadPages", task, 0, weight_bytes(some_weights(FLAT)))
     check_end_and_padding(world, 0, data, {"weights": (4 + 128 + 2 * FLAT.weight_count, len(data))})
+    assert "an offset leads elsewhere" in refusal(world, 0, with_byte(data, 4 + 95, 128) + data[4 + 96 :])
     world.send(account(0), world.pool, data)
     assert world.status(task)["version"] == 1
 
@@ -329,14 +332,25 @@ def test_an_opening_has_one_encoding(world: PoolChain) -> None:
         "model": (len(data) - 30, len(data)),
     }
     check_end_and_padding(world, 0, data, paddings)
-    moved = (
-        data[: 4 + 64] + (word_at(data, 4 + 64) + 32).to_bytes(32, "big") + data[4 + 96 : -64] + bytes(32) + data[-64:]
-    )
-    assert "an offset leads elsewhere" in refusal(world, 0, moved)
+    elsewhere = (len(data) - 4).to_bytes(32, "big")
+    for word, tail in ((1, data[shape : shape + 96]), (2, data[-64:])):
+        moved = data[: 4 + 32 * word] + elsewhere + data[4 + 32 * word + 32 :] + tail
+        assert "an offset leads elsewhere" in refusal(world, 0, moved)
     for word in range(3, 10):  # the terms but the reward, which is a whole word
         with pytest.raises(Reverted):
             world.send(account(0), world.pool, with_byte(data, 4 + 32 * word))
     world.send(account(0), world.pool, data)
+
+
+def test_of_the_golden_calls_only_the_canonical_one_is_taken(world: PoolChain) -> None:
+    (vector,) = json.loads((Path(__file__).parents[1] / "vectors/calldata.json").read_text())
+    opened(world, Shape.decode(bytes.fromhex(vector["shape"])), [100])
+    for case in vector["cases"][::-1]:
+        data = bytes.fromhex(case["calldata"])
+        if case["canonical"]:
+            world.send(account(1), world.pool, data)
+        else:
+            assert refusal(world, 1, data).startswith("BadCalldata: "), case["what"]
 
 
 # RFC 3629: the borders of each row of its table, from both sides
