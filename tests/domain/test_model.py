@@ -38,6 +38,8 @@ def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
     "change",
     [
         {"format": 2},
+        {"format": True},
+        {"format": 1.0},
         {"kind": "svm"},
         {"activation": "tanh"},
         {"layers": [64]},
@@ -50,6 +52,11 @@ def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
         {"input": {"name": "x", "scale": 0}},
         {"input": {"name": "x", "scale": "1"}},
         {"input": {"name": "x", "scale": float("nan")}},
+        {"input": {"name": "x", "scale": float("inf")}},
+        {"input": {"name": "x", "scale": 10**400}},
+        {"input": {"name": "x", "scale": -(10**400)}},
+        {"input": {"name": "\ud800", "scale": 1}},
+        {"name": "half a character \udfff"},
         {"name": ""},
         {"extra": 1},
     ],
@@ -59,7 +66,7 @@ def test_a_description_that_cannot_be_run_as_written_is_refused(change: dict[str
         ModelSpec.from_json(json.dumps(json.loads(DIGITS.to_json()) | change))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "[" * 5000, " " * 20000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "[" * 5000, " " * 20000, "\ud800"])
 def test_what_is_no_description_is_refused(text: str) -> None:
     with pytest.raises(InvalidModel):
         ModelSpec.from_json(text)

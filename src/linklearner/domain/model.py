@@ -157,7 +157,7 @@ class ModelSpec:
         scale = fields["input"]["scale"]
         if isinstance(scale, bool) or not isinstance(scale, int | float):
             raise InvalidModel("input.scale is a number")
-        if scale > sys.float_info.max:  # JSON's whole numbers have no bound
+        if abs(scale) > sys.float_info.max:  # JSON's whole numbers have no bound
             raise InvalidModel("input.scale is beyond what a float holds")
         return cls(
             name=fields["name"],
