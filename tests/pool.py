@@ -94,15 +94,15 @@ class PoolChain:
         return cls(Chain(config, None, time.time))
 
     @classmethod
-    def deployed(cls, accounts: int = 24) -> PoolChain:
-        """Pool, token and Aspect through real transactions, bound, every contributor with 10,000 LL."""
+    def deployed(cls, accounts: int = 24, aspect: bytes | None = None) -> PoolChain:
+        """Pool, token and Aspect through real transactions, bound, every contributor with 10,000 LL. aspect: other code than today's."""
         world = cls.begin(accounts)
         owner = account(0)
         pool = artifacts.contract("TrainingPool")
         arguments = POOL.encode_constructor(owner.address, owner.address, 10**9 * 10**18)
         world.pool = world.create(owner, pool.bytecode + arguments)
         (world.token,) = world.read("token").values()
-        world.aspect = world.deploy_aspect(owner, world.pool)
+        world.aspect = world.deploy_aspect(owner, world.pool, aspect)
         world.transact(owner, "setAspect", world.aspect)
         world.bind(owner, world.pool)
         for index in range(1, accounts):

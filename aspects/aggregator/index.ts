@@ -12,7 +12,9 @@ import {
   be32, be64, copy20, copy32, copyOver, lengthOf, putBe32, putBe64, putHeader, same20,
 } from "./bytes";
 import { contextGet, propertyGet, stateGet, stateSet, transientSet } from "./host";
-import { expectWord, fieldAt, fieldLength, findField, lengthAt, lowWord, needWords, padded, setEnd, word } from "./input";
+import {
+  bytesAt, countAt, expectAddress, expectEnd, expectWord, fieldAt, fieldLength, findField, isText, needWords, padded, setEnd, word,
+} from "./input";
 import { keccak256 } from "./keccak";
 import { KEY, VERDICT, allocate, mark, release } from "./memory";
 import { CHANGED, addPage, applySums, clearSums } from "./merge";
@@ -126,13 +128,21 @@ function leaveVerdict(name: u8, length: u32): void {
   transientSet(KEY, VERDICT);
 }
 
-/** openTask(uint64 task, bytes shape, string model, Terms terms): keeps the shape. Terms are 8 static words. */
+/**
+ * openTask(uint64 task, bytes shape, string model, Terms terms): keeps the shape. Terms are 8 static words, whose high bits the pool's decoder
+ * checks: it reads each of them.
+ */
 function openTask(args: usize): void {
   needWords(args, 11);
   const task = taskFrom(args);
   expectWord(args + 32, 11 << 5);
-  const length = lengthAt(args + (11 << 5), 1);
+  const length = bytesAt(args + (11 << 5));
   const shape = args + (12 << 5);
+  expectWord(args + 64, (12 << 5) + padded(length));
+  const model = shape + padded(length);
+  const modelLength = bytesAt(model);
+  expectEnd(model + 32 + padded(modelLength));
+  if (!isText(model + 32, modelLength)) refuseWith("WrongModel: the model's description is not UTF-8");
   if (lengthOf(stateGet(shapeKey(task))) != 0) {
     refuseNumbers("TaskExists: task ", task, " was opened before; task numbers go up to ", MAX_TASK, " and are used once");
   }
@@ -152,7 +162,8 @@ function loadPages(args: usize): void {
   const task = taskFrom(args);
   const first = word(args + 32);
   expectWord(args + 64, 3 << 5);
-  const length = lengthAt(args + 96, 1);
+  const length = bytesAt(args + 96);
+  expectEnd(args + 128 + padded(length));
   needShape(task);
   readRound(task);
   if (version != 0) refuseNumbers("TaskLoaded: task ", task, " has all its weights and is at version ", version, "");
@@ -199,11 +210,11 @@ function submit(args: usize, sender: usize): void {
   needWords(args, 4);
   const task = taskFrom(args);
   expectWord(args + 64, 4 << 5);
-  const length = lengthAt(args + 128, 1);
+  const length = bytesAt(args + 128);
   const header = args + 160;
   expectWord(args + 96, (5 << 5) + padded(length));
   const groups = header + padded(length);
-  const count = lengthAt(groups, 32);
+  const count = countAt(groups);
 
   needShape(task);
   readRound(task);
@@ -224,7 +235,7 @@ function submit(args: usize, sender: usize): void {
     refuseWith("NoStake: the sender has no stake that counts in this round; lock $LL for this task, it counts from the next round on");
   }
 
-  measure(header, groups + 32);
+  expectEnd(measure(header, groups + 32));
   const norm = squaredNorm(header);
   if (norm > MAX_SQUARED_NORM) {
     refuseWith("NormTooLong: the update is longer than 2^31 in 2^-8 steps; the training has diverged");
@@ -241,15 +252,18 @@ function submit(args: usize, sender: usize): void {
   leaveVerdict(0x73, 77);
 }
 
-/** Checks that the groups hold exactly the pages that the header names, canonical, and sums their squares. `groups`: behind the array's length. */
-function measure(header: usize, groups: usize): void {
+/**
+ * Checks that the groups hold exactly the pages that the header names, canonical, and sums their squares. `groups`: behind the array's length.
+ * Returns where the last group ends.
+ */
+function measure(header: usize, groups: usize): usize {
   const encoding = encodingOf(header);
   let offset: u32 = groupCount << 5;
   let page: u32 = 0;
   let tensor: u32 = 0;
   for (let group: u32 = 0; group < groupCount; group++) {
     expectWord(groups + (group << 5), offset);
-    const length = lengthAt(groups + offset, 1);
+    const length = bytesAt(groups + offset);
     let data = groups + offset + 32;
     const end = data + length;
     const last = min<u32>(page + groupPages, pageCount);
@@ -274,6 +288,7 @@ function measure(header: usize, groups: usize): void {
   if (!areShifts(header)) {
     refuseWith("NotCanonical: a shift is out of range, or not 0 for a tensor that the update leaves out; encode the update anew");
   }
+  return groups + offset;
 }
 
 /**
@@ -284,7 +299,7 @@ function settle(args: usize): void {
   needWords(args, 5);
   const task = taskFrom(args);
   expectWord(args + 96, 4 << 5);
-  const count = lengthAt(args + 128, 32);
+  const count = countAt(args + 128);
   needShape(task);
   readRound(task);
   const given = word(args + 32);
@@ -348,23 +363,24 @@ function readUpdates(array: usize, count: u32, records: usize): u64 {
     expectWord(array + (i << 5), offset);
     const update = array + offset;
     needWords(update, 7);
+    expectAddress(update);
     expectWord(update + 96, 6 << 5);
-    const length = lengthAt(update + 192, 1);
+    const length = bytesAt(update + 192);
     const header = update + 224;
     const digests = header + padded(length);
     expectWord(update + 128, <u32>(digests - update));
-    const groups = lengthAt(digests, 32);
+    const groups = countAt(digests);
     if (length != expected || groups != groupCount || !isHeader(header)) {
       refuseNumbers("WrongShape: update ", i, " has a header or digests of another shape; hand in what was submitted, ", groupCount, " digests each");
     }
     const pages = digests + 32 + (groups << 5);
     expectWord(update + 160, <u32>(pages - update));
-    const bytes = lengthAt(pages, 1);
+    const bytes = bytesAt(pages);
     const record = records + <usize>i * RECORD;
     store<u32>(record, <u32>header);
     store<u32>(record, <u32>pages + 32, NEXT);
     store<u32>(record, <u32>pages + 32 + bytes, END);
-    store<u64>(record, lowWord(update + 64), EFFECTIVE);
+    store<u64>(record, word(update + 64), EFFECTIVE);
     const weight = word(update + 32);
     present += weight;
     // Keeps the sum below 2^64 and the divisor of applySums other than 0, whatever a settler claims.
@@ -373,6 +389,7 @@ function readUpdates(array: usize, count: u32, records: usize): u64 {
     }
     offset = <u32>(pages - array) + 32 + padded(bytes);
   }
+  expectEnd(array + offset);
   return present;
 }
 

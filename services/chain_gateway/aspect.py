@@ -10,11 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
-
 from linklearner.abi import Interface
-from linklearner.domain.errors import DataLoss
+from linklearner.domain.errors import DataLoss, InvalidInput
 from linklearner.domain.shape import Shape
 from services.chain_gateway.chain import Chain
 
@@ -88,8 +85,8 @@ async def operate(chain: Chain, aspect: bytes, question: bytes, *, block: int | 
     """The Aspect's answer. Raises what it refuses with (NoSuchTask, …), NotFound for a block without state."""
     answer = await chain.call(SYSTEM_CONTRACT, SYSTEM.encode_call("entrypoint", aspect, question), block=block)
     try:
-        return bytes(decode(["bytes"], answer)[0])
-    except DecodingError as error:
+        return bytes(SYSTEM.decode_result("entrypoint", answer)["answer"])
+    except InvalidInput as error:
         raise DataLoss(f"the Aspect 0x{aspect.hex()} does not answer as one: {len(answer)} bytes") from error
 
 

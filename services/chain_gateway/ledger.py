@@ -362,8 +362,15 @@ class Ledger:
         landed, mined = await asyncio.gather(self.chain.landed(transaction), self._transaction(transaction))
         if landed.call.to != self.deployment.pool:
             raise DataLoss(f"transaction 0x{transaction.hex()} made the pool accept an update and does not go to it")
-        values = POOL.decode_call(landed.call.data).values
-        submission = Submission(values["header"], values["groups"], mined)
+        try:
+            call = POOL.decode_call(landed.call.data)
+        except InvalidInput as error:
+            raise DataLoss(
+                f"the pool accepted an update by transaction 0x{transaction.hex()}, which cannot be read: {error.message}"
+            ) from error
+        if call.name != "submit":
+            raise DataLoss(f"the pool accepted an update by transaction 0x{transaction.hex()}, which calls {call.name}")
+        submission = Submission(call.values["header"], call.values["groups"], mined)
         self._submissions.put(transaction, submission)
         return submission
 

@@ -96,7 +96,7 @@ class History:
                 )
             try:
                 calls[one] = POOL.decode_call(bytes.fromhex(answer["input"].removeprefix("0x")))
-            except (InvalidInput, ValueError, KeyError) as error:
+            except (InvalidInput, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataLoss(
                     f"transaction 0x{one.hex()} made events of the pool and does not call it: {error}"
                 ) from error
@@ -133,7 +133,9 @@ class History:
             raise InvalidConfig(f"what answers at {self._url} does not speak JSON-RPC: {error}") from error
 
 
-_WITH_CALL: Final = {POOL.topic(name) for name in ("PagesLoaded", "UpdateAccepted", "GroupMerged")}
+CALLED: Final = {"PagesLoaded": "loadPages", "UpdateAccepted": "submit", "GroupMerged": "settle"}
+"""The events whose calldata the replay needs, and the function that makes them."""
+_WITH_CALL: Final = {POOL.topic(name) for name in CALLED}
 
 
 def _batched(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
@@ -176,7 +178,15 @@ def _event(entry: Mapping[str, Any], calls: Mapping[bytes, Decoded]) -> replay.E
         "transaction": _hash(entry),
         "task": values["task"],
     }
-    call = calls[where["transaction"]].values if _needs_call(entry) else {}
+    call: dict[str, Any] = {}
+    if decoded.name in CALLED:
+        made_by = calls[where["transaction"]]
+        if made_by.name != CALLED[decoded.name]:
+            raise DataLoss(
+                f"transaction 0x{where['transaction'].hex()} made {decoded.name}, which only {CALLED[decoded.name]} does, "
+                f"and calls {made_by.name}"
+            )
+        call = made_by.values
     match decoded.name:
         case "TaskOpened":
             terms = values["terms"]

@@ -1,6 +1,8 @@
 """Attacks on the border between pool, Aspect and everybody else, each by a real transaction."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from eth_hash.auto import keccak
 
 from linklearner import artifacts
 from linklearner.domain.digest import weight_bytes
+from linklearner.domain.shape import Shape
 from linklearner.domain.update import update_digest
 from tests.contracts.evm import everybodys, relay
 from tests.contracts.rounds import FLAT, SMALL, Round, opened, some_weights
@@ -236,3 +239,142 @@ def test_before_its_weights_are_there_a_loaded_task_is_only_its_owners(world: Po
     assert reason_of(lambda: world.send(account(1), world.pool, data)) == "NotOwner"
     world.send(account(0), world.pool, data)
     assert world.status(task)["version"] == 1
+
+
+# -- one call, one encoding: what readers after us could not all read alike is refused
+
+
+def refusal(world: PoolChain, sender: int, data: bytes) -> str:
+    with pytest.raises(Reverted) as reverted:
+        world.send(account(sender), world.pool, data)
+    return reverted.value.text
+
+
+def with_byte(data: bytes, at: int, value: int = 1) -> bytes:
+    return data[:at] + bytes([value]) + data[at + 1 :]
+
+
+def word_at(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 32], "big")
+
+
+def check_end_and_padding(world: PoolChain, sender: int, data: bytes, paddings: dict[str, tuple[int, int]]) -> None:
+    """The call is refused for every padding byte that is set, cut off by any part of a word, and with anything appended."""
+    for what, (start, stop) in paddings.items():
+        assert start < stop, what
+        for at in (start, stop - 1):
+            assert "padding behind a byte string is not zero" in refusal(world, sender, with_byte(data, at)), what
+    assert "it is cut off" in refusal(world, sender, data[:-1])
+    for size in (31, 32, 33):
+        assert refusal(world, sender, data[:-size]).startswith("BadCalldata: ")
+    for more in (b"\0", b"\1", bytes(32)):
+        assert "bytes follow the last argument" in refusal(world, sender, data + more)
+
+
+def test_a_submission_has_one_encoding(world: PoolChain) -> None:
+    """0.1 $LL once bought a round that no gateway could settle or read: the chain took what eth_abi refuses."""
+    grouped = opened(world, SMALL, [100])
+    update = grouped.update(1)
+    data = world.submission(update, SMALL)
+    header = 4 + word_at(data, 4 + 64)
+    groups = 4 + word_at(data, 4 + 96) + 32
+    paddings = {"header": (header + 32 + word_at(data, header), groups - 32)}
+    for group in range(SMALL.group_count):
+        at = groups + word_at(data, groups + 32 * group)
+        length = word_at(data, at)
+        paddings[f"group {group}"] = at + 32 + length, at + 64
+    check_end_and_padding(world, 1, data, paddings)
+    used = paddings["group 2"][0]
+    assert refusal(world, 1, data[:used]).startswith("BadCalldata: ")
+    for high in (4, 4 + 23):
+        assert refusal(world, 1, with_byte(data, high)).startswith("BadCalldata: ")
+    world.send(account(1), world.pool, data)
+
+
+def test_a_settlement_has_one_encoding(world: PoolChain) -> None:
+    grouped = opened(world, SMALL, [100, 100])
+    grouped.submit(1)
+    grouped.submit(2)
+    data = POOL.encode_call("settle", grouped.task, 1, 0, grouped.settlement(0))
+    array = 4 + 128 + 32
+    paddings = {}
+    for number in range(2):
+        update = array + word_at(data, array + 32 * number)
+        for name, word in (("header", 3), ("pages", 5)):
+            at = update + word_at(data, update + 32 * word)
+            length = word_at(data, at)
+            paddings[f"{name} {number}"] = at + 32 + length, at + 32 + -(-length // 32) * 32
+    check_end_and_padding(world, 9, data, paddings)
+    second = array + word_at(data, array + 32)
+    for byte in (0, 7, 8, 11):
+        assert "an address is too long" in refusal(world, 9, with_byte(data, second + byte))
+    for word in (1, 2):
+        for byte in (0, 23):
+            assert "a number is too large" in refusal(world, 9, with_byte(data, second + 32 * word + byte))
+    world.send(account(9), world.pool, data)
+
+
+def test_weights_have_one_encoding(world: PoolChain) -> None:
+    task = world.number("nextTask")
+    world.transact(account(0), "openTask", task, FLAT.encode(), "{}", terms_tuple(TERMS))
+    data = POOL.encode_call("loadPages", task, 0, weight_bytes(some_weights(FLAT)))
+    check_end_and_padding(world, 0, data, {"weights": (4 + 128 + 2 * FLAT.weight_count, len(data))})
+    assert "an offset leads elsewhere" in refusal(world, 0, with_byte(data, 4 + 95, 128) + data[4 + 96 :])
+    world.send(account(0), world.pool, data)
+    assert world.status(task)["version"] == 1
+
+
+def test_an_opening_has_one_encoding(world: PoolChain) -> None:
+    data = POOL.encode_call("openTask", world.number("nextTask"), FLAT.encode(), "{}", terms_tuple(TERMS))
+    shape = 4 + word_at(data, 4 + 32)
+    paddings = {
+        "shape": (shape + 32 + len(FLAT.encode()), shape + 64 + len(FLAT.encode()) // 32 * 32),
+        "model": (len(data) - 30, len(data)),
+    }
+    check_end_and_padding(world, 0, data, paddings)
+    elsewhere = (len(data) - 4).to_bytes(32, "big")
+    for word, tail in ((1, data[shape : shape + 96]), (2, data[-64:])):
+        moved = data[: 4 + 32 * word] + elsewhere + data[4 + 32 * word + 32 :] + tail
+        assert "an offset leads elsewhere" in refusal(world, 0, moved)
+    for word in range(3, 10):  # the terms but the reward, which is a whole word
+        with pytest.raises(Reverted):
+            world.send(account(0), world.pool, with_byte(data, 4 + 32 * word))
+    world.send(account(0), world.pool, data)
+
+
+def test_of_the_golden_calls_only_the_canonical_one_is_taken(world: PoolChain) -> None:
+    (vector,) = json.loads((Path(__file__).parents[1] / "vectors/calldata.json").read_text())
+    opened(world, Shape.decode(bytes.fromhex(vector["shape"])), [100])
+    for case in vector["cases"][::-1]:
+        data = bytes.fromhex(case["calldata"])
+        if case["canonical"]:
+            world.send(account(1), world.pool, data)
+        else:
+            assert refusal(world, 1, data).startswith("BadCalldata: "), case["what"]
+
+
+# RFC 3629: the borders of each row of its table, from both sides
+TEXT = ["7f", "c280", "dfbf", "e0a080", "ed9fbf", "ee8080", "efbfbf", "f0908080", "f48fbfbf", "41e282ac42"]
+NO_TEXT = [
+    "80", "bf", "c0", "c080", "c1bf", "c2", "c241", "c2c0", "e09fbf", "e28241", "e282", "e2c2ac", "eda080", "edbfbf", "f08fbfbf",
+    "f09f98", "f09f9841", "f09f4180", "f0c28080", "f4908080", "f5808080", "fe", "ff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXT + NO_TEXT)
+def test_a_model_text_is_utf_8(world: PoolChain, text: str) -> None:
+    """Where Python's decoder stops, the chain does: a model that no reader can decode would come to everybody in an event."""
+    raw = bytes.fromhex(text)
+    try:
+        raw.decode()
+        readable = True
+    except UnicodeDecodeError:
+        readable = False
+    assert readable == (text in TEXT)
+    opening = POOL.encode_call("openTask", world.number("nextTask"), FLAT.encode(), "x" * len(raw), terms_tuple(TERMS))
+    data = opening[:-32] + raw.ljust(32, b"\0")
+    if readable:
+        (event,) = world.events(world.send(account(0), world.pool, data))
+        assert event.values["model"].encode() == raw
+    else:
+        assert refusal(world, 0, data).startswith("WrongModel: ")

@@ -41,6 +41,8 @@ def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
     "change",
     [
         {"format": 2},
+        {"format": True},
+        {"format": 1.0},
         {"kind": "svm"},
         {"activation": "tanh"},
         {"layers": [64]},
@@ -61,6 +63,10 @@ def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
         {"input": {"name": "x", "scale": 1, "range": [0, "1"]}},
         {"input": {"name": "x", "scale": 1, "size": 1}},
         {"name": "\ud800"},
+        {"input": {"name": "x", "scale": float("inf")}},
+        {"input": {"name": "x", "scale": -(10**400)}},
+        {"input": {"name": "\ud800", "scale": 1}},
+        {"name": "half a character \udfff"},
         {"name": ""},
         {"extra": 1},
     ],
@@ -76,7 +82,7 @@ def test_a_description_without_a_range_is_written_as_before() -> None:
     assert '"input":{"name":"pixels","scale":0.0625,"range":[0.0,16.0]}' in ranged.to_json()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "[" * 5000, " " * 20000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "[" * 5000, " " * 20000, "\ud800"])
 def test_what_is_no_description_is_refused(text: str) -> None:
     with pytest.raises(InvalidModel):
         ModelSpec.from_json(text)

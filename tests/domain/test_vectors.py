@@ -1,11 +1,15 @@
 """The golden vectors are what Python computes today; the tests of the Aspect read the same files."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
+from linklearner import artifacts
+from linklearner.abi import Interface
 from linklearner.domain.digest import model_digest
+from linklearner.domain.errors import InvalidInput
 from linklearner.domain.fixedpoint import divide_round
 from linklearner.domain.merge import Contribution, effective_weight, merge
 from linklearner.domain.model import ModelSpec
@@ -70,3 +74,19 @@ def test_forward_passes_are_those_of_the_vectors() -> None:
         spec = ModelSpec.from_json(case["model"])
         logits = spec.forward(np.array(case["weights"], dtype=np.float32), np.array(case["inputs"], dtype=np.float32))
         assert logits.tolist() == case["logits"]
+
+
+def test_calldata_is_read_to_the_values_of_the_vectors_and_told_canonical_or_not() -> None:
+    pool = Interface(artifacts.contract("TrainingPool").abi)
+    for vector in load("calldata.json"):
+        for case in vector["cases"]:
+            data = bytes.fromhex(case["calldata"])
+            values = pool.decode_call(data).values
+            assert {
+                "task": values["task"],
+                "digest": values["digest"].hex(),
+                "header": values["header"].hex(),
+                "groups": [group.hex() for group in values["groups"]],
+            } == vector["values"], case["what"]
+            with nullcontext() if case["canonical"] else pytest.raises(InvalidInput):
+                pool.decode_call(data, canonical=True)

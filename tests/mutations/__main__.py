@@ -179,6 +179,46 @@ ASPECT_MUTANTS = [
     Mutant(ASPECT + "index.ts", "    expectWord(update + 96, 6 << 5);\n", "", "show_the_aspect"),
     Mutant(ASPECT + "index.ts", "    expectWord(update + 128, <u32>(digests - update));\n", "", "show_the_aspect"),
     Mutant(ASPECT + "index.ts", "    expectWord(update + 160, <u32>(pages - update));\n", "", "show_the_aspect"),
+    Mutant(ASPECT + "index.ts", "  expectWord(args + 32, 11 << 5);\n", "", "opening_has_one_encoding"),
+    Mutant(
+        ASPECT + "index.ts", "  expectWord(args + 64, (12 << 5) + padded(length));\n", "", "opening_has_one_encoding"
+    ),
+    Mutant(ASPECT + "index.ts", "  expectWord(args + 64, 3 << 5);\n", "", "weights_have_one_encoding"),
+    *(
+        Mutant(ASPECT + "index.ts", f"bytesAt({at})", f"<u32>word({at})", f"{call}_one_encoding")
+        for at, call in (
+            ("args + (11 << 5)", "opening_has"),
+            ("model", "opening_has"),
+            ("args + 96", "weights_have"),
+            ("args + 128", "submission_has"),
+            ("groups + offset", "submission_has"),
+            ("update + 192", "settlement_has"),
+            ("pages", "settlement_has"),
+        )
+    ),
+    Mutant(ASPECT + "index.ts", "  expectEnd(model + 32 + padded(modelLength));\n", "", "opening_has_one_encoding"),
+    Mutant(ASPECT + "index.ts", "  expectEnd(args + 128 + padded(length));\n", "", "weights_have_one_encoding"),
+    Mutant(
+        ASPECT + "index.ts",
+        "expectEnd(measure(header, groups + 32))",
+        "measure(header, groups + 32)",
+        "submission_has_one_encoding",
+    ),
+    Mutant(ASPECT + "index.ts", "  expectEnd(array + offset);\n", "", "settlement_has_one_encoding"),
+    Mutant(ASPECT + "index.ts", "    expectAddress(update);\n", "", "settlement_has_one_encoding"),
+    Mutant(ASPECT + "index.ts", "word(update + 64)", "be64(update + 88)", "settlement_has_one_encoding"),
+    guard(ASPECT + "index.ts", "!isText(model + 32, modelLength)", "model_text_is_utf_8"),
+    guard(ASPECT + "input.ts", "load<u64>(at) != 0 || load<u64>(at, 8) != 0 || load<u64>(at, 16) != 0", "one_encoding"),
+    guard(ASPECT + "input.ts", "load<u64>(at) != 0 || load<u32>(at, 8) != 0", "settlement_has_one_encoding"),
+    guard(ASPECT + "input.ts", "at != end", "one_encoding"),
+    guard(ASPECT + "input.ts", "stop > end", "one_encoding"),
+    guard(ASPECT + "input.ts", "load<u8>(padding) != 0", "one_encoding"),
+    guard(ASPECT + "input.ts", "first < 0xc2 || first > 0xf4", "model_text_is_utf_8"),
+    guard(ASPECT + "input.ts", "first == 0xe0 && second < 0xa0", "model_text_is_utf_8"),
+    guard(ASPECT + "input.ts", "first == 0xed && second > 0x9f", "model_text_is_utf_8"),
+    guard(ASPECT + "input.ts", "first == 0xf0 && second < 0x90", "model_text_is_utf_8"),
+    guard(ASPECT + "input.ts", "first == 0xf4 && second > 0x8f", "model_text_is_utf_8"),
+    guard(ASPECT + "input.ts", "load<u8>(at) >> 6 != 2", "model_text_is_utf_8"),
     Mutant(
         ASPECT + "pool.ts",
         "be64(slot + 8) == round ? amount - be64(slot + 16) : amount",

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from eth_hash.auto import keccak
 
+from linklearner.abi import Interface
+from linklearner.artifacts import contract
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.merge import MAX_SQUARED_NORM, Contribution, effective_weight, merge
 from linklearner.domain.model import ModelSpec
@@ -168,6 +170,49 @@ def forward_vectors() -> list[dict[str, Any]]:
     return vectors
 
 
+def calldata_vectors() -> list[dict[str, Any]]:
+    """Calls of `submit` to task 1 at version 1: the canonical one, which the chain takes, and others that solc would read alike.
+
+    Each is decoded to the same task, digest, header and groups by whoever follows solc's rules.
+    """
+    shape = shapes()[1]
+    update = next(one for one in updates(shape, np.random.default_rng(5)) if len(one.pages) == shape.page_count)
+    update = Update(1, 1, update.encoding, update.shifts, update.pages)
+    pool = Interface(contract("TrainingPool").abi)
+    header, groups = update.header(shape), update.groups(shape)
+    right = pool.encode_call("submit", 1, update.digest(shape), header, list(groups))
+    array = 4 + int.from_bytes(right[100:132], "big")
+    in_header = 4 + 160 + len(header)
+    last = len(right) - (-len(groups[-1]) % 32)
+    moved = bytearray(right[:array] + bytes(32) + right[array:])
+    moved[100:132] = (array - 4 + 32).to_bytes(32, "big")
+    cases = {
+        "canonical": right,
+        "padding of the header set": right[:in_header] + b"\1" + right[in_header + 1 :],
+        "padding of the last group set": right[:-1] + b"\1",
+        "padding of the last group cut off": right[:last],
+        "one byte of padding cut off": right[:-1],
+        "a zero appended": right + b"\0",
+        "a word appended": right + bytes(32),
+        "a gap before the groups": bytes(moved),
+    }
+    values = {
+        "task": 1,
+        "digest": update.digest(shape).hex(),
+        "header": header.hex(),
+        "groups": [group.hex() for group in groups],
+    }
+    return [
+        {
+            "shape": shape.encode().hex(),
+            "values": values,
+            "cases": [
+                {"what": what, "calldata": data.hex(), "canonical": data == right} for what, data in cases.items()
+            ],
+        }
+    ]
+
+
 FILES = {
     "updates.json": update_vectors,
     "merge.json": merge_vectors,
@@ -175,6 +220,7 @@ FILES = {
     "effective.json": effective_vectors,
     "digest.json": digest_vectors,
     "forward.json": forward_vectors,
+    "calldata.json": calldata_vectors,
 }
 
 

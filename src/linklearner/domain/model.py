@@ -141,14 +141,16 @@ class ModelSpec:
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
         """Raises InvalidModel for anything but a description that this version can run exactly as written."""
-        if len(text.encode()) > MAX_JSON_BYTES:
-            raise InvalidModel(f"a model description has at most {MAX_JSON_BYTES} bytes")
         try:
+            if len(text.encode()) > MAX_JSON_BYTES:
+                raise InvalidModel(f"a model description has at most {MAX_JSON_BYTES} bytes")
             fields = json.loads(text)
+            json.dumps(fields, ensure_ascii=False).encode()  # JSON can escape half a character; no name may hold one
         except (ValueError, RecursionError) as error:
             raise InvalidModel(f"a model description is JSON: {error}") from None
         _demand(fields, dict, "the description")
         _keys(fields, {"format", "name", "kind", "layers", "activation", "input", "labels"}, "the description")
+        _demand(fields["format"], int, "format")
         if fields["format"] != FORMAT:
             raise InvalidModel(f"model format {fields['format']!r} is unknown; this program knows {FORMAT}")
         if fields["kind"] != "mlp" or fields["activation"] != "relu":

@@ -8,6 +8,7 @@ given but who sent what: signatures are the node's business.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from eth_hash.auto import keccak
 from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest
-from linklearner.domain.errors import Divergence, LinkLearnerError
+from linklearner.domain.errors import Divergence, InvalidModel, LinkLearnerError
 from linklearner.domain.merge import Contribution, effective_weight, influence, merge
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.rounds import Phase, Step, Terms, advance, running_next, running_seed
@@ -159,7 +160,8 @@ class TaskReplay:
     """What replaying knows of one task after the events fed so far."""
 
     shape: Shape
-    model: ModelSpec
+    model: ModelSpec | None
+    """None where the text is no description of these weights that this program can read."""
     terms: Terms
     running: bytes
     phase: Phase = Phase.LOADING
@@ -221,10 +223,14 @@ class Replay:
     def _open(self, event: TaskOpened) -> None:
         _compare(event, "task", len(self.tasks) + 1, event.task)
         try:
-            shape, model = Shape.decode(event.shape), ModelSpec.from_json(event.model)
+            shape = Shape.decode(event.shape)
         except LinkLearnerError as error:
-            _diverge(event, "shape or model", "a task that can be read", error.message)
-        _compare(event, "model", shape.weight_count, model.weight_count)
+            _diverge(event, "shape", "a task that can be read", error.message)
+        model: ModelSpec | None = None
+        with suppress(InvalidModel):  # the chain keeps any text, and no rule of it reads the model
+            model = ModelSpec.from_json(event.model)
+        if model is not None and model.weight_count != shape.weight_count:
+            model = None
         _compare(event, "terms.rule", 1, event.terms.rule)
         self.tasks[event.task] = TaskReplay(shape, model, event.terms, self._seed(event.task, 0))
 

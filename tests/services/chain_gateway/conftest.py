@@ -127,38 +127,30 @@ class World:
         return quantise_delta(delta, shape, 1, version, encoding).update.encode(shape)
 
 
-@pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a chain's state, keys and a deployment, made once; tests work on copies."""
-    folder = tmp_path_factory.mktemp("deployed")
-
-    async def make() -> None:
-        password = Keystore.new_password(folder / "keys" / "password")
-        for _ in range(CONTRIBUTORS):
-            Keystore.create(folder / "keys", password, random_password=True)
-        contributors = Keystore.unlock(folder / "keys", password)
-        plan = Plan(task=small_task(), contributors=contributors.addresses)
-        async with (
-            Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
-            Chain.connect(devchain.url, (POOL, TOKEN)) as chain,
-        ):
-            await deploy(
-                chain,
-                keystore_of(devchain, 0),
-                folder / "deploy.sqlite",
-                plan,
-                contributors=contributors,
-                deployment_path=folder / "deployment.json",
-            )
-
-    asyncio.run(make())
-    return folder
+async def make_deployment(folder: Path) -> None:
+    """A chain's state, keys and a deployment in `folder`."""
+    password = Keystore.new_password(folder / "keys" / "password")
+    for _ in range(CONTRIBUTORS):
+        Keystore.create(folder / "keys", password, random_password=True)
+    contributors = Keystore.unlock(folder / "keys", password)
+    plan = Plan(task=small_task(), contributors=contributors.addresses)
+    async with (
+        Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
+        Chain.connect(devchain.url, (POOL, TOKEN)) as chain,
+    ):
+        await deploy(
+            chain,
+            keystore_of(devchain, 0),
+            folder / "deploy.sqlite",
+            plan,
+            contributors=contributors,
+            deployment_path=folder / "deployment.json",
+        )
 
 
-@pytest.fixture
-async def world(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
-    folder = tmp_path / "world"
-    shutil.copytree(deployed, folder)
+@asynccontextmanager
+async def world_in(folder: Path) -> AsyncIterator[World]:
+    """The deployment of a folder at work."""
     keystore = Keystore.unlock(folder / "keys", read_password(folder / "keys" / "password"))
     async with (
         Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
@@ -166,6 +158,22 @@ async def world(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
     ):
         deployment = Deployment.load(folder / "deployment.json")
         yield World(folder, devchain, node, deployment, keystore.addresses, small_task())
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a chain's state, keys and a deployment, made once; tests work on copies."""
+    folder = tmp_path_factory.mktemp("deployed")
+    asyncio.run(make_deployment(folder))
+    return folder
+
+
+@pytest.fixture
+async def world(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
+    folder = tmp_path / "world"
+    shutil.copytree(deployed, folder)
+    async with world_in(folder) as world:
+        yield world
 
 
 @pytest.fixture(autouse=True)
