@@ -107,7 +107,9 @@ def test_bounds_of_stake_and_amount_hold_from_both_sides() -> None:
         amount(amount_text(MAX_WEI + 1))
 
 
-@pytest.mark.parametrize("text", ["", "1.0", "1,0", "²", "٣", "１", "+1", "1_0", " 1", "1\n", "one", "0x1", "--1", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "1.0", "1,0", "²", "٣", "１", "+1", "1_0", " 1", "1\n", "one", "0x1", "--1", "9" * 5000]
+)
 def test_what_is_no_whole_number_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="x must be a whole number between 0 and"):
         whole(text, "x")
@@ -119,7 +121,9 @@ def test_a_number_beyond_its_bounds_is_told_them(text: str) -> None:
         whole(text, "x", 1, 5)
 
 
-@pytest.mark.parametrize("text", ["", "0x", ADDRESS[2:], ADDRESS[:-1], ADDRESS + "0", "0X" + ADDRESS[2:], ADDRESS + "\n", "0x" + "１" * 40])
+@pytest.mark.parametrize(
+    "text", ["", "0x", ADDRESS[2:], ADDRESS[:-1], ADDRESS + "0", "0X" + ADDRESS[2:], ADDRESS + "\n", "0x" + "１" * 40]
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="40 hex digits"):
         address(text)
@@ -157,17 +161,24 @@ def test_endpoints_of_every_notation_are_read() -> None:
     assert Endpoint.parse("127.0.0.1:0", any_port=True).port == 0
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "0.0.0.0", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "0.0.0.0", "::ffff:127.0.0.1"],
+)
 def test_this_machine_is_known_by_its_names(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["example.org", "localhost.example.org", "10.0.0.1", "128.0.0.1", "::2", "", "1270.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["example.org", "localhost.example.org", "10.0.0.1", "128.0.0.1", "::2", "", "1270.0.0.1"]
+)
 def test_another_machine_is_not_taken_for_this_one(host: str) -> None:
     assert not is_loopback(host)
 
 
-@pytest.mark.parametrize("text", ["", "example.org", "ftp://example.org", "http://", "http://[", "http://a:x", "http://a b", "http://a\n"])
+@pytest.mark.parametrize(
+    "text", ["", "example.org", "ftp://example.org", "http://", "http://[", "http://a:x", "http://a b", "http://a\n"]
+)
 def test_what_is_no_url_of_a_node_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="http://"):
         node_url(text, "--rpc")

@@ -62,7 +62,9 @@ def stake_units(text: str) -> int:
     for more than a task can hold."""
     wei = amount(text)
     if wei % UNIT_WEI:
-        raise InvalidInput(f"{shown(text)} $LL is no multiple of 0.001, the unit of stake: write at most three decimals")
+        raise InvalidInput(
+            f"{shown(text)} $LL is no multiple of 0.001, the unit of stake: write at most three decimals"
+        )
     most = MAX_ELIGIBLE * UNIT_WEI
     if not UNIT_WEI <= wei <= most:
         raise OutOfRange(f"stake must be between 0.001 and {amount_text(most)} $LL, got {shown(text)}")
@@ -124,7 +126,9 @@ class Endpoint:
             port = rest if colon else None
             host = host if colon else text
             if host.count(":"):
-                raise InvalidInput(f"{name} {shown(text)} has more than one colon: an IPv6 address stands in brackets, [::1]:50051")
+                raise InvalidInput(
+                    f"{name} {shown(text)} has more than one colon: an IPv6 address stands in brackets, [::1]:50051"
+                )
             if not _HOST.fullmatch(host):
                 raise InvalidInput(f"{name} names no host in {shown(text)}: {example}")
         if not port:

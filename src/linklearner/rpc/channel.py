@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import structlog
 
+from linklearner.domain.notation import is_loopback
 from linklearner.rpc.server import MAX_MESSAGE_BYTES, REQUEST_ID_KEY
 
 
@@ -33,12 +34,20 @@ class _StreamRequestId(grpc.aio.UnaryStreamClientInterceptor):
         return await continuation(_with_request_id(client_call_details), request)
 
 
+def _direct(address: str) -> tuple[tuple[str, int], ...]:
+    return (("grpc.enable_http_proxy", 0),) if is_loopback(address.rpartition(":")[0]) else ()
+
+
 def channel(address: str) -> grpc.aio.Channel:
-    """An insecure channel to host:port (control network or loopback). Reconnects within two seconds of a server's return."""
+    """An insecure channel to host:port (control network or loopback). Reconnects within two seconds of a server's return.
+
+    This very machine is never reached through a proxy, others as http_proxy and no_proxy say (gRPC reads them).
+    """
     return grpc.aio.insecure_channel(
         address,
         interceptors=(_UnaryRequestId(), _StreamRequestId()),
         options=(
+            *_direct(address),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.min_reconnect_backoff_ms", 100),
