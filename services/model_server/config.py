@@ -103,9 +103,7 @@ class Config:
             kind = types[name]
             assert isinstance(kind, type)
             try:
-                given[name] = whole(text, key, -(2**63), 2**64 - 1) if kind is int else kind(text)
-            except InvalidInput as error:
-                raise InvalidConfig(error.message, facts={"setting": name}) from None
-            except ValueError:
+                given[name] = whole(text, key, -(10**78), 10**78) if kind is int else kind(text)
+            except (InvalidInput, ValueError):
                 raise InvalidConfig(f"{key} is a number, not {text!r}", facts={"setting": name}) from None
         return cls(**given)  # type: ignore[arg-type]  # converted by the fields' own types above
