@@ -45,12 +45,26 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "LinkLearner needs Python 3.11 or newer; run make PYTHON=python3.x")'
 	@$(PYTHON) -m venv $(VENV)
 
+# Said before the download: on Linux, PyPI's torch is the CUDA build. Silent where torch is there already, or where pip is sent elsewhere.
+TORCH_ADVICE = if [ "$$(uname -s)" = Linux ] \
+	&& ! $(BIN)/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' \
+	&& ! { printf '%s\n' '$(PIP_ARGS)'; $(BIN)/python -m pip config list; } 2>/dev/null | grep -qiE 'cpu|find-links'; then \
+	printf '%s\n' \
+		"torch as PyPI has it for Linux brings CUDA: 5.4 GB in $(VENV), where the CPU build needs about 1 GB and is all that is used here." \
+		"For the CPU build stop this now (Ctrl-C) and type, with the index that pytorch.org shows under Get started, Pip, CPU:" \
+		"" \
+		"    make $(or $(MAKECMDGOALS),demo) PIP_ARGS='--extra-index-url URL-OF-THE-CPU-INDEX'" \
+		""; \
+	fi
+
 $(VENV)/.suite: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@$(TORCH_ADVICE)
 	@echo "Installing LinkLearner into $(VENV) (once; torch is the large part) ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt -e '.[suite]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@$(TORCH_ADVICE)
 	@echo "Installing LinkLearner and its development tools into $(VENV) (once) ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.suite

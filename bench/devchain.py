@@ -191,7 +191,7 @@ def settlements(encoding: Encoding) -> list[Figure]:
     gas = 0
     with (
         Devchain.running(config=config, accounts=wealth) as devchain,
-        httpx.Client(base_url=devchain.url, timeout=60) as client,
+        httpx.Client(base_url=devchain.url, timeout=60, trust_env=False) as client,
     ):
 
         def on_chain(work: Callable[..., Any], *arguments: Any) -> Any:

@@ -85,7 +85,9 @@ class DevchainProcess:
 
 def ask(url: str, method: str, *params: object) -> object:
     """One JSON-RPC question on a connection of its own. Raises RuntimeError with the error's message."""
-    answer = httpx.post(url, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, timeout=30).json()
+    answer = httpx.post(
+        url, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, timeout=30, trust_env=False
+    ).json()
     if "error" in answer:
         raise RuntimeError(answer["error"]["message"])
     return answer["result"]

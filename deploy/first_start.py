@@ -21,17 +21,21 @@ from typing import Any, Self
 import structlog
 
 from linklearner import log
-from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.domain.notation import whole
+from linklearner.keyfile import read_password
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deploy import Plan, deploy, digits
 from services.chain_gateway.deployment import POOL, TOKEN
-from services.chain_gateway.keystore import Keystore, read_password
+from services.chain_gateway.keystore import Keystore
 
 HOME = Path("/var/lib/linklearner")
 SECRETS = Path("/run/secrets")
 TASK_SEED = 1
 STAKE_UNITS = 100_000
 """100 $LL for each contributor."""
+MAX_CONTRIBUTORS = 64
+"""Updates that a round takes."""
 
 logger = structlog.get_logger()
 
@@ -50,9 +54,9 @@ class Config:
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Raises InvalidConfig."""
         try:
-            contributors = int(environment.get("CONTRIBUTORS", ""))
-        except ValueError:
-            raise InvalidConfig("CONTRIBUTORS is a number") from None
+            contributors = whole(environment.get("CONTRIBUTORS", ""), "CONTRIBUTORS", 1, MAX_CONTRIBUTORS)
+        except InvalidInput as error:
+            raise InvalidConfig(error.message) from None
         if not environment.get("RPC_URL"):
             raise InvalidConfig("RPC_URL names no node: the profile artela needs RPC_URL and KEY_FILE")
         paths = {
@@ -86,7 +90,7 @@ def _first_devchain_account(path: Path) -> Keystore:
         raise InvalidConfig(f"{path} holds no keys of a devchain") from None
     alone = Path("/tmp/owner")  # this container's own tmpfs
     alone.touch(mode=0o600)
-    alone.write_text(key)
+    alone.write_text(str(key))
     try:
         return Keystore.of_key_file(alone)
     finally:

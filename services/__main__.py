@@ -7,44 +7,61 @@ log goes to standard error.
 
 import argparse
 import asyncio
+import fcntl
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from linklearner import log
-from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.domain.notation import node_url, whole
+from linklearner.keyfile import read_account, read_password
 from linklearner.rpc.access import OPERATOR, READER, Credential, Role
 from linklearner.suite import Suite
 
 TASK = 1
 STAKE_UNITS = 100_000
 """100 $LL for each contributor: five equal stakes, none above a quarter of all."""
+MAX_CONTRIBUTORS = 64
+"""Updates that a round takes."""
+MAX_SEED = 2**32 - 1
+"""Small enough that every trainer's own seed, made from it, fits its setting."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What to start. rpc_url None: the embedded chain. settle: the gateway settles rounds by itself."""
+    """What to start. rpc_url None: the embedded chain. settle: the gateway settles rounds by itself.
+
+    password_file: of the key file, if that is encrypted.
+    """
 
     home: Path
     contributors: int
     seed: int
     rpc_url: str | None
     key_file: Path | None
-    settle: bool
+    password_file: Path | None = None
+    settle: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.contributors <= 64:
-            raise InvalidConfig(f"1 to 64 contributors, not {self.contributors}")
+        for name, low, high in (("contributors", 1, MAX_CONTRIBUTORS), ("seed", 0, MAX_SEED)):
+            if not low <= getattr(self, name) <= high:
+                raise InvalidConfig(f"{name} must be between {low} and {high}, got {getattr(self, name)}")
+        if self.rpc_url is not None:
+            node_url(self.rpc_url, "--rpc")
+        if self.password_file is not None and self.key_file is None:
+            raise InvalidConfig("--password-file is of a key file: name that with --key-file")
         if (self.rpc_url is None) != (self.key_file is None):
             raise InvalidConfig("a chain that is already there needs --rpc and --key-file, the embedded one neither")
 
@@ -73,29 +90,35 @@ async def step(text: str) -> AsyncIterator[None]:
 async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
     """Starts everything in the order in which one needs the other, and writes down where it all is. Returns what to watch."""
     home = settings.home
+    _enough_samples(settings)
+    owner = None if settings.key_file is None else read_account(settings.key_file, _password(settings.password_file))
     async with step("loading the EVM, web3, torch and onnxruntime"):
         # Not at the top of the file: this takes seconds, and whoever started us wants to see that something happens.
+        from devchain.config import InvalidConfig as InvalidChain
         from devchain.server import Devchain
         from services.chain_gateway import config as gateway_config
         from services.chain_gateway import deploy
         from services.chain_gateway.chain import Chain
         from services.chain_gateway.deployment import POOL, TOKEN
         from services.chain_gateway.gateway import Gateway
-        from services.chain_gateway.keystore import Keystore, read_password
+        from services.chain_gateway.keystore import Keystore
         from services.model_server import config as server_config
         from services.model_server.server import ModelServer
         from services.trainer import config as trainer_config
         from services.trainer import data, training  # noqa: F401  # torch, now
         from services.trainer.trainer import Trainer
-    keys, password, key_file = home / "keys", home / "keys" / "password", settings.key_file
+    keys, password = home / "keys", home / "secrets" / "password"
+    _moved_apart(keys / "password", password)
     if settings.rpc_url is None:
         async with step("starting the embedded chain"):
-            devchain = await stack.enter_async_context(Devchain.start(state=home / "chain.sqlite"))
-        rpc_url, key_file = devchain.url, home / "owner.key"
-        _write_private(key_file, devchain.accounts[0].key.hex())
+            try:
+                devchain = await stack.enter_async_context(Devchain.start(state=home / "chain.sqlite"))
+            except InvalidChain as error:  # a damaged file, or one that another chain holds
+                raise InvalidConfig(str(error)) from error
+        rpc_url, owner = devchain.url, Account.from_key(devchain.accounts[0].key)
     else:
         rpc_url = settings.rpc_url
-    assert key_file is not None  # Settings has checked it
+    assert owner is not None  # Settings has checked it
     if not password.exists():
         fresh = Keystore.new_password(password)
         for _ in range(settings.contributors):
@@ -110,7 +133,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     async with step(deploying), Chain.connect(rpc_url, (POOL, TOKEN)) as chain:
         deployment = await deploy.deploy(
             chain,
-            Keystore.of_key_file(key_file),
+            Keystore.of_accounts([owner]),
             home / "deploy.sqlite",
             deploy.Plan(
                 task=deploy.digits(quorum=settings.contributors, seed=settings.seed),
@@ -188,6 +211,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         metrics=server.metrics_address,
         keys=str(keys.absolute()),
         credential=str((access / OPERATOR).absolute()),
+        password_file=str(password.absolute()),
         accounts=tuple(to_checksum_address(account) for account in contributors.addresses),
         pid=os.getpid(),
     )
@@ -204,11 +228,64 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     return [server.wait(), *(trainer.wait() for trainer in trainers)]
 
 
-def _write_private(path: Path, text: str) -> None:
-    # made with its mode, so that there is no moment in which others could read it
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text + "\n")
+def _enough_samples(settings: Settings) -> None:
+    """Raises InvalidConfig if the digits cannot be dealt to so many: a trainer refuses a shard from whose updates samples could be told."""
+    from services.trainer import data
+    from services.trainer.config import Config
+
+    learn, _ = data.load("digits", data.Shard())
+    alpha, least = float(Config.alpha), Config.min_samples
+
+    def smallest(count: int) -> int:
+        return min(len(part) for part in data.shards(learn.y, count, alpha, settings.seed)) if count > 1 else len(learn)
+
+    if smallest(settings.contributors) >= least:
+        return
+    works = next(count for count in range(settings.contributors - 1, 0, -1) if smallest(count) >= least)
+    raise InvalidConfig(
+        f"{len(learn)} digits dealt to {settings.contributors} contributors by seed {settings.seed} leave somebody fewer than {least}, the "
+        f"least that a trainer takes: {works} contributors work with this seed, or try another seed",
+        facts={"contributors": settings.contributors, "works": works},
+    )
+
+
+def _password(path: Path | None) -> str | None:
+    return None if path is None else read_password(path)
+
+
+def _moved_apart(old: Path, new: Path) -> None:
+    """Homes of earlier versions had the password among the keys, where a copy of the folder takes it along."""
+    new.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if old.exists() and not new.exists():
+        old.rename(new)
+
+
+@contextmanager
+def _held(home: Path) -> Iterator[None]:
+    """The home folder, made if there is none, for this process alone. Raises InvalidConfig if it cannot be had."""
+    path = home / "suite.lock"
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = path.open("a+")
+    except (FileExistsError, NotADirectoryError):
+        raise InvalidConfig(f"the home {home} is, or lies below, a file: name a folder with LINKLEARNER_HOME") from None
+    except OSError as error:
+        raise InvalidConfig(
+            f"the home {home} cannot be written: {error.strerror}; name another folder with LINKLEARNER_HOME"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise InvalidConfig(
+                f"a suite runs in {home} already (process {lock.read(20).strip() or 'unknown'}): stop it with `linklearner down`, or "
+                "start this one elsewhere with LINKLEARNER_HOME=folder"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
 async def main(settings: Settings) -> None:
@@ -216,8 +293,8 @@ async def main(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
+        stack.enter_context(_held(settings.home))
         stopped = asyncio.create_task(stop.wait())
         starting = asyncio.create_task(start(settings, stack))
         await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -238,10 +315,11 @@ async def main(settings: Settings) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="services", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="folder for chain, keys, outbox and residuals")
-    parser.add_argument("--contributors", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=1, help="who gets which samples, and the first weights")
+    parser.add_argument("--contributors", default="5")
+    parser.add_argument("--seed", default="1", help="who gets which samples, and the first weights")
     parser.add_argument("--rpc", default=None, help="JSON-RPC URL of a chain that is already there")
     parser.add_argument("--key-file", type=Path, default=None, help="a funded key on that chain")
+    parser.add_argument("--password-file", type=Path, default=None, help="its password, if it is encrypted")
     parser.add_argument("--settle-on-request", action="store_true", help="no round is settled unless somebody asks")
     options = parser.parse_args()
     log.configure(service="suite")
@@ -250,14 +328,15 @@ if __name__ == "__main__":
             main(
                 Settings(
                     home=options.home,
-                    contributors=options.contributors,
-                    seed=options.seed,
+                    contributors=whole(options.contributors, "--contributors", 1, MAX_CONTRIBUTORS),
+                    seed=whole(options.seed, "--seed", 0, MAX_SEED),
                     rpc_url=options.rpc,
                     key_file=options.key_file,
+                    password_file=options.password_file,
                     settle=not options.settle_on_request,
                 )
             )
         )
     except LinkLearnerError as error:
         say("failed", error=error.reason, message=error.message)
-        sys.exit(2 if isinstance(error, InvalidConfig) else 1)
+        sys.exit(2 if isinstance(error, InvalidInput) else 1)

@@ -52,7 +52,7 @@ def test_a_chain_that_cannot_be_reached_is_told_so() -> None:
 def test_what_is_no_node_is_told_so() -> None:
     code, output = said("verify", "--rpc", "ftp://example.invalid", "--pool", ADDRESS)
     assert code == 2
-    assert "no http:// or https:// URL" in output
+    assert "must be an http:// or https:// URL" in output
 
 
 @pytest.mark.parametrize("text", ["0x12", "hello", ADDRESS + "00"])
@@ -78,7 +78,7 @@ def test_a_wrong_password_opens_no_key_and_shows_none(tmp_path: Path) -> None:
         "--model-server", NOBODY,
     )  # fmt: skip
     assert code == 2
-    assert "does not hold a key that this password opens" in output
+    assert "the password does not open" in output
     assert "opensesame" not in output
 
 

@@ -56,7 +56,12 @@ def cpu_seconds(pid: int) -> float:
 
 def channels(address: str, count: int) -> list[grpc.aio.Channel]:
     """Connections that are really apart."""
-    return [grpc.aio.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) for _ in range(count)]
+    return [
+        grpc.aio.insecure_channel(
+            address, options=(("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+        )
+        for _ in range(count)
+    ]
 
 
 async def python_load(address: str, metadata: Metadata, concurrency: int, seconds: float, pid: int) -> Window:

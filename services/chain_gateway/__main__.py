@@ -14,12 +14,15 @@ from pathlib import Path
 
 from linklearner import log
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.domain.merge import MAX_ELIGIBLE
+from linklearner.domain.notation import address, node_url, whole
+from linklearner.keyfile import read_password
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, TaskPlan, deploy, digits
 from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.gateway import Gateway
-from services.chain_gateway.keystore import Keystore, read_password
+from services.chain_gateway.keystore import Keystore
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -33,7 +36,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         required=True,
         help="its first line is the password; made with 256 random bits if there is none",
     )
-    create.add_argument("--count", type=int, default=1, help="how many accounts (default %(default)s)")
+    create.add_argument("--count", default="1", help="how many accounts (default %(default)s)")
     place = commands.add_parser("deploy", help="contracts, Aspect and a task; goes on where it was interrupted")
     place.add_argument("--rpc", required=True, help="JSON-RPC endpoint of the chain")
     place.add_argument(
@@ -47,12 +50,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     place.add_argument("--keystore", type=Path, help="keys of contributors: funded, and their stake is locked")
     place.add_argument(
-        "--keystore-password-file", type=Path, help="password of that keystore (default: FOLDER/password)"
+        "--keystore-password-file", type=Path, help="password of that keystore; keep it in another folder"
     )
     place.add_argument(
-        "--stake-units", type=int, default=1000, help="0.001 $LL each, for every contributor (default %(default)s)"
+        "--stake-units", default="1000", help="0.001 $LL each, for every contributor (default %(default)s)"
     )
-    place.add_argument("--coin-wei", type=int, help="coin for every contributor (default: enough for 200 million gas)")
+    place.add_argument("--coin-wei", help="coin for every contributor (default: enough for 200 million gas)")
     place.add_argument("--task", type=Path, help="JSON with the task's settings (default: digits)")
     place.add_argument(
         "--hold", action="store_true", help="stop before the first weights, so that others can lock stake first"
@@ -70,11 +73,12 @@ async def serve(config: Config) -> None:
 
 
 def create_accounts(options: argparse.Namespace) -> None:
+    count = whole(options.count, "--count", 1, 1000)
     fresh = not options.password_file.exists()
     password = Keystore.new_password(options.password_file) if fresh else read_password(options.password_file)
     # 64 hex digits are taken for a password that this command has made earlier
     random = len(password) == 64 and set(password) <= set("0123456789abcdef")
-    for _ in range(options.count):
+    for _ in range(count):
         print("0x" + Keystore.create(options.keystore, password, random_password=random).hex())
 
 
@@ -84,16 +88,18 @@ async def place(options: argparse.Namespace) -> None:
     )
     contributors = None
     if options.keystore is not None:
-        password_file = options.keystore_password_file or options.keystore / "password"
-        contributors = Keystore.unlock(options.keystore, read_password(password_file))
-    addresses = [_address(text) for text in options.contributor]
+        if options.keystore_password_file is None:
+            raise InvalidConfig("a keystore needs its password: name the file with --keystore-password-file")
+        contributors = Keystore.unlock(options.keystore, read_password(options.keystore_password_file))
+    addresses = [address(text) for text in options.contributor]
+    node_url(options.rpc, "--rpc")
     addresses += [a for a in (contributors.addresses if contributors else ()) if a not in addresses]
     task = digits(quorum=max(1, len(addresses))) if options.task is None else TaskPlan.from_json(_text(options.task))
     plan = Plan(
         task=task,
         contributors=addresses,
-        stake_units=options.stake_units,
-        coin_wei=options.coin_wei,
+        stake_units=whole(options.stake_units, "--stake-units", 1, MAX_ELIGIBLE),
+        coin_wei=None if options.coin_wei is None else whole(options.coin_wei, "--coin-wei", 0, 10**30),
         load=not options.hold,
     )
     async with Chain.connect(options.rpc, (POOL, TOKEN)) as chain:
@@ -107,16 +113,6 @@ async def place(options: argparse.Namespace) -> None:
             progress=lambda name, done, total: print(f"[{done}/{total}] {name}", file=sys.stderr, flush=True),
         )
     print(f"pool 0x{deployment.pool.hex()} aspect 0x{deployment.aspect.hex()}; written to {options.out}")
-
-
-def _address(text: str) -> bytes:
-    try:
-        address = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        address = b""
-    if len(address) != 20:
-        raise InvalidConfig(f"{text!r} is no address (0x and 40 hex digits)")
-    return address
 
 
 def _text(path: Path) -> str:

@@ -24,6 +24,7 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from linklearner.abi import Interface
 from linklearner.domain.errors import DataLoss, LinkLearnerError, NotFound, Refused, Unavailable
+from linklearner.domain.notation import is_loopback_url
 from services.chain_gateway.refusals import refusal
 
 BLOCK_GAS: Final = 20_000_000
@@ -126,7 +127,10 @@ class _Provider(AsyncHTTPProvider):
 
     def __init__(self, url: str, timeout_s: float) -> None:
         super().__init__(URI(url), exception_retry_configuration=None)
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s))
+        # proxies as http_proxy and no_proxy say, but never to this very machine
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=timeout_s), trust_env=not is_loopback_url(url)
+        )
 
     async def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
         headers = {"Content-Type": "application/json"}

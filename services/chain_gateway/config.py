@@ -24,8 +24,8 @@ class Config:
     """What `deploy` wrote: where the contracts are."""
     keystore: Path = Path(".linklearner/keys")
     """Folder of encrypted keyfiles (*.json), one for each account."""
-    password_file: Path = Path(".linklearner/keys/password")
-    """File whose first line opens all of them."""
+    password_file: Path = Path(".linklearner/secrets/password")
+    """File whose first line opens all of them; not in their folder, so that a copy of it opens nothing."""
     outbox: Path = Path(".linklearner/outbox.sqlite")
     """Signed transactions and known history; one process each."""
     listen: str = "127.0.0.1:50051"

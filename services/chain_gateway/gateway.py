@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from linklearner.domain.errors import InvalidConfig, Unavailable
+from linklearner.keyfile import read_password
 from linklearner.rpc.access import Access, CallerEntrance, Role, entrances
 from linklearner.rpc.server import RpcServer
 from linklearner.v1.chain_gateway_pb2_grpc import add_ChainGatewayServiceServicer_to_server
@@ -18,7 +19,7 @@ from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.events import EventIndex
-from services.chain_gateway.keystore import Keystore, read_password
+from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
 from services.chain_gateway.outbox import Outbox, Patience
 from services.chain_gateway.servicer import ROLES, SERVICE, ChainGatewayServicer

@@ -6,20 +6,18 @@ and nowhere else. It signs transactions and the messages named here; there is no
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
-from eth_keyfile.exceptions import EthKeyfileException
-from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 
 from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
+from linklearner.keyfile import encrypted, read_account
 
 SCRYPT_N_FOR_PEOPLE = 2**18
 """What geth uses for passwords that people make up: about a second and 256 MiB for each guess."""
@@ -47,24 +45,17 @@ class Keystore:
         paths = sorted(folder.glob("*.json"))
         if not paths:
             raise InvalidConfig(f"the keystore {folder} holds no keyfile (*.json); create an account in it first")
-        return cls(dict(_unlocked(path, password) for path in paths))
+        return cls.of_accounts(read_account(path, password) for path in paths)
 
     @classmethod
     def of_key_file(cls, path: Path, password: str | None = None) -> Keystore:
         """One key from a file: 32 bytes in hex (0x or not), or a keyfile that `password` opens. Raises InvalidConfig."""
-        text = _read(path, "key file").strip()
-        if text.startswith("{"):
-            if password is None:
-                raise InvalidConfig(f"{path} is encrypted; say where its password is (--password-file)")
-            return cls(dict([_unlocked(path, password)]))
-        try:
-            key = bytes.fromhex(text.removeprefix("0x"))
-            account = Account.from_key(key)
-        except ValueError:  # never chained nor quoted: the text may be a key with a typo
-            raise InvalidConfig(
-                f"{path} holds neither a private key (64 hex digits) nor an encrypted keyfile"
-            ) from None
-        return cls({_address(account): account})
+        return cls.of_accounts([read_account(path, password)])
+
+    @classmethod
+    def of_accounts(cls, accounts: Iterable[LocalAccount]) -> Keystore:
+        """Keys that were read already."""
+        return cls({_address(account): account for account in accounts})
 
     @staticmethod
     def create(folder: Path, password: str, *, random_password: bool = False, key: bytes | None = None) -> bytes:
@@ -75,20 +66,15 @@ class Keystore:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = key or secrets.token_bytes(32)
         address = _address(Account.from_key(key))
-        content = create_keyfile_json(
-            key,
-            password.encode(),
-            kdf="scrypt",
-            iterations=SCRYPT_N_FOR_RANDOM if random_password else SCRYPT_N_FOR_PEOPLE,
-        )
-        _write_private(folder / f"{address.hex()}.json", json.dumps(content))
+        content = encrypted(key, password, scrypt_n=SCRYPT_N_FOR_RANDOM if random_password else SCRYPT_N_FOR_PEOPLE)
+        _write_private(folder / f"{address.hex()}.json", content)
         return address
 
     @staticmethod
     def new_password(path: Path) -> str:
         """Makes a password of 256 random bits and keeps it in `path`, mode 0600. Raises InvalidConfig if the file is there already."""
         password = secrets.token_hex(32)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_private(path, password + "\n")
         return password
 
@@ -136,42 +122,8 @@ class Keystore:
             ) from None
 
 
-def read_password(path: Path) -> str:
-    """The first line of a password file. Raises InvalidConfig if it cannot be read or is empty."""
-    password = _read(path, "password file").split("\n", 1)[0].rstrip("\r")
-    if not password:
-        raise InvalidConfig(f"the password file {path} is empty")
-    return password
-
-
-def _unlocked(path: Path, password: str) -> tuple[bytes, LocalAccount]:
-    text = _read(path, "keyfile")
-    try:
-        keyfile = json.loads(text)
-        key = bytes(decode_keyfile_json(keyfile, password.encode()))
-    except EthKeyfileException as error:
-        if "MAC" in str(error):
-            raise InvalidConfig(
-                f"the password does not open {path}; check the password file (its first line counts)",
-                reason="WrongPassword",
-            ) from None
-        raise InvalidConfig(f"{path} is a keyfile of a kind that is unknown here: {error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InvalidConfig(f"{path} is no Ethereum keyfile (version 3 JSON)") from None
-    account = Account.from_key(key)
-    return _address(account), account
-
-
 def _address(account: LocalAccount) -> bytes:
     return bytes.fromhex(account.address.removeprefix("0x"))
-
-
-def _read(path: Path, what: str) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InvalidConfig(f"cannot read the {what} {path}: {reason}") from None
 
 
 def _write_private(path: Path, text: str) -> None:

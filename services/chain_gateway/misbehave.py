@@ -29,12 +29,13 @@ from linklearner import log
 from linklearner.domain.errors import InvalidInput, LinkLearnerError, Refused
 from linklearner.domain.replay import Settlement
 from linklearner.domain.update import Encoding, Update, update_digest
+from linklearner.keyfile import read_password
 from linklearner.suite import Suite
 from services.chain_gateway.aspect import SYSTEM, SYSTEM_CONTRACT
 from services.chain_gateway.chain import BLOCK_GAS, Call, Chain, NonceRefused, Taken
 from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.events import EventIndex
-from services.chain_gateway.keystore import Keystore, read_password
+from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
 from services.chain_gateway.outbox import Outbox, Request, always
 
@@ -215,7 +216,7 @@ async def cheat_of(suite: Suite, account: bytes) -> AsyncIterator[Cheat]:
     )
     async with AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        keystore = Keystore.of_key_file(folder / f"{account.hex()}.json", read_password(folder / "password"))
+        keystore = Keystore.of_key_file(folder / f"{account.hex()}.json", read_password(Path(suite.password_file)))
         chain = await stack.enter_async_context(Chain.connect(suite.rpc_url, (POOL, TOKEN)))
         outbox = await stack.enter_async_context(Outbox.open(scratch / "outbox", chain, keystore))
         events = stack.enter_context(

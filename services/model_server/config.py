@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
-from linklearner.domain.errors import InvalidConfig
+from linklearner.domain.errors import InvalidConfig, InvalidInput
+from linklearner.domain.notation import Endpoint, whole
 
 PREFIX = "LINKLEARNER_MODEL_SERVER_"
 
@@ -93,9 +94,10 @@ class Config:
         if any(character.isspace() for character in self.domain):
             raise InvalidConfig("domain is a host:port without spaces", facts={"setting": "domain"})
         for name in ("listen", "metrics_listen", "gateway"):
-            host, _, port = getattr(self, name).rpartition(":")
-            if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
-                raise InvalidConfig(f"{name} is host:port, not {getattr(self, name)!r}", facts={"setting": name})
+            try:
+                Endpoint.parse(getattr(self, name), name, any_port=True)
+            except InvalidInput as error:
+                raise InvalidConfig(error.message, facts={"setting": name}) from None
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise InvalidConfig(f"log_level is debug, info, warning or error, not {self.log_level!r}")
 
@@ -113,7 +115,7 @@ class Config:
             kind = types[name]
             assert isinstance(kind, type)
             try:
-                given[name] = kind(text)
-            except ValueError:
+                given[name] = whole(text, key, -(10**78), 10**78) if kind is int else kind(text)
+            except (InvalidInput, ValueError):
                 raise InvalidConfig(f"{key} is a number, not {text!r}", facts={"setting": name}) from None
         return cls(**given)  # type: ignore[arg-type]  # converted by the fields' own types above

@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
-from linklearner.domain.errors import InvalidConfig, OutOfRange
+from linklearner.domain.errors import InvalidConfig, InvalidInput, OutOfRange
+from linklearner.domain.notation import Endpoint, address, whole
 from linklearner.domain.update import Encoding
 from services.trainer.data import Shard
 from services.trainer.recipe import Recipe
@@ -77,9 +78,10 @@ class Config:
             if not low <= value <= high:
                 raise InvalidConfig(f"{name} lies between {low} and {high}, not at {value}", facts={"setting": name})
         for name in ("listen", "gateway"):
-            host, _, port = getattr(self, name).rpartition(":")
-            if not host or not _is_port(port):
-                raise InvalidConfig(f"{name} is host:port, not {getattr(self, name)!r}", facts={"setting": name})
+            try:
+                Endpoint.parse(getattr(self, name), name, any_port=True)
+            except InvalidInput as error:
+                raise InvalidConfig(error.message, facts={"setting": name}) from None
         if self.encoding not in ENCODINGS:
             raise InvalidConfig(f"encoding is {' or '.join(ENCODINGS)}, not {self.encoding!r}")
         if self.log_level not in ("debug", "info", "warning", "error"):
@@ -93,12 +95,9 @@ class Config:
         if not self.account:
             return None
         try:
-            account = bytes.fromhex(self.account.removeprefix("0x"))
-        except ValueError:
-            account = b""
-        if len(account) != 20:
-            raise InvalidConfig(f"account is 0x and 40 hex digits, not {self.account!r}", facts={"setting": "account"})
-        return account
+            return address(self.account)
+        except InvalidInput as error:
+            raise InvalidConfig(f"account: {error.message}", facts={"setting": "account"}) from None
 
     def shard_of_data(self) -> Shard:
         index, _, count = self.shard.partition("/")
@@ -141,11 +140,7 @@ class Config:
                 given[name] = BOOLEANS[text.lower()]
                 continue
             try:
-                given[name] = kind(text)
-            except ValueError:
+                given[name] = whole(text, key, -(10**78), 10**78) if kind is int else kind(text)
+            except (InvalidInput, ValueError):
                 raise InvalidConfig(f"{key} is a number, not {text!r:.60}", facts={"setting": name}) from None
         return cls(**given)  # type: ignore[arg-type]  # converted by the fields' own types above
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535

@@ -17,6 +17,7 @@ from linklearner import artifacts
 from linklearner.abi import Decoded, Interface
 from linklearner.domain import replay
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, Unavailable
+from linklearner.domain.notation import is_loopback_url
 from linklearner.domain.rounds import Terms
 
 LOG_RANGE: Final = 10_000
@@ -45,7 +46,7 @@ class History:
         self._ids = itertools.count(1)
 
     async def __aenter__(self) -> Self:
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_S)
+        self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=not is_loopback_url(self._url))
         return self
 
     async def __aexit__(

@@ -32,7 +32,9 @@ class Suite:
     model_server: str
     metrics: str
     keys: str
-    """Folder of the accounts' encrypted keys, `<address, lower case, no 0x>.json`, and of their password, `password`."""
+    """Folder of the accounts' encrypted keys, `<address, lower case, no 0x>.json`."""
+    password_file: str
+    """File of their password; in another folder, so that a copy of the keys alone opens nothing."""
     credential: str
     """File of the operator's credential: gateway and trainers answer whoever shows it."""
     accounts: tuple[str, ...]

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
+from linklearner.keyfile import encrypted
+
 ROOT = Path(__file__).resolve().parents[2]
 LINKLEARNER = Path(sys.executable).with_name("linklearner")
 
 
-def demo(home: Path, *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+def demo(home: Path, *arguments: str, **environment: str) -> tuple[int, list[dict[str, Any]], str]:
     """Exit status, events, and what people would have seen."""
     done = subprocess.run(
         [LINKLEARNER, "demo", "--format", "json", *arguments],
-        cwd=ROOT, env={**os.environ, "LINKLEARNER_HOME": str(home)}, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, env={**os.environ, "LINKLEARNER_HOME": str(home), **environment},
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
@@ -87,7 +90,8 @@ def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_the_demo_runs_on_a_chain_as_narrow_as_an_artela_node(tmp_path: Path) -> None:
-    """No instant blocks, no filters, no queue: `--rpc` against a devchain in its strict mode with a block every half second."""
+    """No instant blocks, no filters, no queue: `--rpc` against a devchain in its strict mode with a block every half second, paid by an
+    encrypted key, behind a proxy that is dead."""
     chain = subprocess.Popen(
         [sys.executable, "-m", "devchain", "--port", "0", "--state", str(tmp_path / "chain.sqlite"),
          "--strict-rpc", "--mining", "interval:0.5"],
@@ -97,9 +101,14 @@ def test_the_demo_runs_on_a_chain_as_narrow_as_an_artela_node(tmp_path: Path) ->
         assert chain.stdout is not None
         url = chain.stdout.readline().split(" at ")[1].strip()
         keys = json.loads((tmp_path / "chain.sqlite.keys.json").read_text())
-        key_file = tmp_path / "funded.key"
-        key_file.write_text(next(iter(keys.values())))
-        code, events, seen = demo(tmp_path / "home", "--rpc", url, "--key-file", str(key_file), "--rounds", "3")
+        key_file, password_file = tmp_path / "funded.json", tmp_path / "password"
+        key_file.write_text(encrypted(bytes.fromhex(next(iter(keys.values()))[2:]), "a funded key", scrypt_n=4096))
+        password_file.write_text("a funded key\n")
+        dead = "http://127.0.0.1:9"  # nothing of all this leaves the machine, whatever the environment says of proxies
+        code, events, seen = demo(
+            tmp_path / "home", "--rpc", url, "--key-file", str(key_file), "--password-file", str(password_file), "--rounds", "3",
+            http_proxy=dead, https_proxy=dead, all_proxy=dead, no_proxy="", NO_PROXY="",
+        )  # fmt: skip
     finally:
         chain.terminate()
         chain.wait(10)

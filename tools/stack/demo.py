@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import grpc
 import numpy as np
-from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from numpy.typing import NDArray
 from rich.console import Console
@@ -28,6 +27,7 @@ from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
+from linklearner.keyfile import decrypted, read_password
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.access import Credential
@@ -186,8 +186,8 @@ def contributor_account(stack: Stack, index: int) -> LocalAccount:
     """A contributor's key: its encrypted file from the container, its password from here."""
     find = "import pathlib; print(*[p.read_text() for p in pathlib.Path('/var/lib/linklearner/keys').glob('*.json')])"
     keyfile = stack.run_in(f"gateway-{index}", "python", "-c", find)
-    password = (stack.settings.home / "secrets" / f"contributor-{index}").read_text().strip()
-    return Account.from_key(Account.decrypt(json.loads(keyfile), password))
+    password = read_password(stack.settings.home / "secrets" / f"contributor-{index}")
+    return decrypted(keyfile, password, f"the keyfile of contributor {index}")
 
 
 async def _infer(stack: Stack, version: int, say: Say) -> tuple[dict[str, Any], str]:

@@ -13,18 +13,23 @@ from typing import Annotated, Any, TypeVar
 
 import grpc
 import typer
+from eth_account.signers.local import LocalAccount
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from linklearner import arrays
 from linklearner.cli import demo as demonstration
-from linklearner.cli.keys import key_from
-from linklearner.cli.output import UNIT_WEI, Format, address, console, ll, show, told, units
+from linklearner.cli.arguments import Commands, account_address, host_port, number, stake_amount, url
+from linklearner.cli.far_side import wrong_service
+from linklearner.cli.output import Format, address, console, ll, show, told
 from linklearner.cli.verification import HistoryOf, verified
 from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.notation import UINT64, UNIT_WEI, is_loopback, shown
+from linklearner.domain.notation import address as address_of
 from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
+from linklearner.keyfile import read_account, read_password
 from linklearner.rpc.access import OPERATOR, Credential
 from linklearner.rpc.channel import channel
 from linklearner.suite import Suite, home
@@ -36,7 +41,10 @@ from linklearner.v1 import trainer_pb2_grpc as trainer_grpc
 
 T = TypeVar("T")
 
+MAX_SEED = 2**32 - 1
+
 app = typer.Typer(
+    cls=Commands,
     help="Train a shared model on private data, merge it on a chain, serve it behind a token.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -49,7 +57,10 @@ app.add_typer(stake_app, name="stake")
 
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs")]
 GatewayOption = Annotated[
-    str | None, typer.Option("--gateway", help="host:port of a chain gateway", envvar="LINKLEARNER_GATEWAY")
+    str | None,
+    typer.Option(
+        "--gateway", parser=host_port("--gateway"), help="host:port of a chain gateway", envvar="LINKLEARNER_GATEWAY"
+    ),
 ]
 CredentialOption = Annotated[
     Path | None,
@@ -60,15 +71,28 @@ CredentialOption = Annotated[
     ),
 ]
 TrainerOption = Annotated[
-    str | None, typer.Option("--trainer", help="host:port of a trainer", envvar="LINKLEARNER_TRAINER")
+    str | None,
+    typer.Option(
+        "--trainer", parser=host_port("--trainer"), help="host:port of a trainer", envvar="LINKLEARNER_TRAINER"
+    ),
 ]
 ServerOption = Annotated[
-    str | None, typer.Option("--model-server", help="host:port of a model server", envvar="LINKLEARNER_MODEL_SERVER")
+    str | None,
+    typer.Option(
+        "--model-server",
+        parser=host_port("--model-server"),
+        help="host:port of a model server",
+        envvar="LINKLEARNER_MODEL_SERVER",
+    ),
 ]
-TaskOption = Annotated[int | None, typer.Option("--task", min=1, help="the task's number; the suite's own if left out")]
-AmountArgument = Annotated[str, typer.Argument(help="$LL, at most three decimals")]
+TaskOption = Annotated[
+    int | None,
+    typer.Option("--task", parser=number("--task", 1, UINT64), help="the task's number; the suite's own if left out"),
+]
+AmountArgument = Annotated[int, typer.Argument(parser=stake_amount, help="$LL, at most three decimals")]
 AccountOption = Annotated[
-    str | None, typer.Option("--account", help="0x address; the gateway's first account if left out")
+    bytes | None,
+    typer.Option("--account", parser=account_address, help="0x address; the gateway's first account if left out"),
 ]
 
 
@@ -79,7 +103,7 @@ def _run(work: Coroutine[Any, Any, T], format: Format) -> T:
 
 def _named(option: str | None, fallback: str) -> str:
     """An address given by hand, or the one that the running suite wrote down."""
-    if option:
+    if option is not None:
         return option
     suite = Suite.read(home())
     value = getattr(suite, fallback)
@@ -89,8 +113,8 @@ def _named(option: str | None, fallback: str) -> str:
 def _wire(address: str, credential: Path | None) -> grpc.aio.Channel:
     """A channel that proves who calls. The operator's own credential goes to services on this machine only, unless it is named."""
     if credential is None:
-        operator, host = home() / "access" / OPERATOR, address.rpartition(":")[0]
-        if operator.exists() and host in ("localhost", "127.0.0.1", "[::1]"):
+        operator = home() / "access" / OPERATOR
+        if operator.exists() and is_loopback(address.rpartition(":")[0]):
             credential = operator
     return channel(address, None if credential is None else Credential.read(credential))
 
@@ -99,16 +123,9 @@ def _task(number: int | None) -> int:
     return number if number is not None else Suite.read(home()).task
 
 
-def _address(text: str) -> bytes:
-    raw = text.removeprefix("0x")
-    if len(raw) != 40 or any(c not in "0123456789abcdefABCDEF" for c in raw):
-        raise InvalidInput(f"'{text}' is not an address: 0x and 40 hex digits")
-    return bytes.fromhex(raw)
-
-
-async def _account(stub: gateway_grpc.ChainGatewayServiceStub, given: str | None) -> bytes:
+async def _account(stub: gateway_grpc.ChainGatewayServiceStub, given: bytes | None) -> bytes:
     if given:
-        return _address(given)
+        return given
     listed = await stub.ListAccounts(gateway.ListAccountsRequest())
     if not listed.accounts:
         raise NotFound("this gateway holds no key: name an account with --account")
@@ -124,7 +141,8 @@ def _gateway(address_given: str | None, credential: Path | None, format: Format,
     """Runs what a command asks of a gateway."""
 
     async def work() -> T:
-        async with _wire(_named(address_given, "gateway"), credential) as wire:
+        where = _named(address_given, "gateway")
+        async with wrong_service(where, "a chain gateway"), _wire(where, credential) as wire:
             return await ask(gateway_grpc.ChainGatewayServiceStub(wire))
 
     return _run(work(), format)
@@ -177,7 +195,7 @@ def balance(
     """$LL, stake and gas money of every account of a gateway, or of one."""
 
     async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> list[dict[str, Any]]:
-        accounts = [_address(account)] if account else (await stub.ListAccounts(gateway.ListAccountsRequest())).accounts
+        accounts = [account] if account else (await stub.ListAccounts(gateway.ListAccountsRequest())).accounts
         rows = []
         for one in accounts:
             found = await stub.GetBalance(gateway.GetBalanceRequest(account=one, task=_task(task)))
@@ -243,7 +261,7 @@ def stake_lock(
 
     async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> dict[str, Any]:
         who = await _account(stub, account)
-        request = gateway.LockStakeRequest(request_id=_request_id(), account=who, task=_task(task), units=units(amount))
+        request = gateway.LockStakeRequest(request_id=_request_id(), account=who, task=_task(task), units=amount)
         done = await stub.LockStake(request)
         return _stake_row(who, done.stake, done.receipt)
 
@@ -263,9 +281,7 @@ def stake_unlock(
 
     async def ask(stub: gateway_grpc.ChainGatewayServiceStub) -> dict[str, Any]:
         who = await _account(stub, account)
-        request = gateway.UnlockStakeRequest(
-            request_id=_request_id(), account=who, task=_task(task), units=units(amount)
-        )
+        request = gateway.UnlockStakeRequest(request_id=_request_id(), account=who, task=_task(task), units=amount)
         done = await stub.UnlockStake(request)
         return _stake_row(who, done.stake, done.receipt)
 
@@ -291,6 +307,13 @@ def stake_withdraw(
     show(format, _gateway(gateway_address, credential, format, ask))
 
 
+def _encoding(name: str) -> model.Encoding:
+    try:
+        return {"two-bits": model.ENCODING_TWO_BITS, "int8": model.ENCODING_INT8}[name]
+    except KeyError:
+        raise InvalidInput(f"{shown(name)} is not an encoding: two-bits or int8") from None
+
+
 def _request_id() -> str:
     return "cli-" + secrets.token_hex(12)
 
@@ -304,7 +327,12 @@ def train(
     trainer_address: TrainerOption = None,
     credential: CredentialOption = None,
     encoding: Annotated[str, typer.Option(help="two-bits or int8")] = "two-bits",
-    steps: Annotated[int, typer.Option(min=0, help="local optimiser steps; 0: the trainer's own setting")] = 0,
+    steps: Annotated[
+        int,
+        typer.Option(
+            parser=number("--steps", 0, 2**32 - 1), help="local optimiser steps; 0: the trainer's own setting"
+        ),
+    ] = 0,
     allow_range: Annotated[
         bool, typer.Option("--allow-range", help="train also on data far from the range that `task show` tells")
     ] = False,
@@ -312,16 +340,14 @@ def train(
     """Train one round on a trainer's private data and submit the update."""
 
     async def work() -> dict[str, Any]:
-        try:
-            wanted = {"two-bits": model.ENCODING_TWO_BITS, "int8": model.ENCODING_INT8}[encoding]
-        except KeyError:
-            raise InvalidInput(f"'{encoding}' is not an encoding: two-bits or int8") from None
+        wanted = _encoding(encoding)
         quantised = None
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), console=console(format), transient=True
         ) as bar:
             line = bar.add_task("pulling the newest weights", total=None)
-            async with _wire(_named(trainer_address, "trainers"), credential) as wire:
+            where = _named(trainer_address, "trainers")
+            async with wrong_service(where, "a trainer"), _wire(where, credential) as wire:
                 stub = trainer_grpc.TrainerServiceStub(wire)
                 request = trainer.TrainRoundRequest(
                     request_id=_request_id(), encoding=wanted, step_count=steps, allow_range=allow_range
@@ -377,7 +403,11 @@ def infer(
         ),
     ] = False,
     chain_id: Annotated[
-        int | None, typer.Option(min=1, help="sign in on this chain only; left out: the suite's, at the suite's server")
+        int | None,
+        typer.Option(
+            parser=number("--chain-id", 1, UINT64),
+            help="sign in on this chain only; left out: the suite's, at the suite's server",
+        ),
     ] = None,
     domain: Annotated[
         str | None, typer.Option(help="host:port by which the server knows itself, if a tunnel leads to it")
@@ -392,10 +422,13 @@ def infer(
 
     async def work() -> list[dict[str, Any]]:
         values = arrays.inputs(inputs)
-        caller = key_from(key_file, password_file) if key_file else None
+        caller = _caller(key_file, password_file)
         where = _named(server, "model_server")
         chain = chain_id or _chain_at(where)
-        async with InferenceClient(where, caller, chain_id=chain, domain=domain) as client:
+        async with (
+            wrong_service(where, "a model server"),
+            InferenceClient(where, caller, chain_id=chain, domain=domain) as client,
+        ):
             answer = await client.infer(model_name, values, allow_range=allow_range)
         return [
             {
@@ -409,6 +442,14 @@ def infer(
         ]
 
     show(format, _run(work(), format))
+
+
+def _caller(key_file: Path | None, password_file: Path | None) -> LocalAccount | None:
+    if key_file is None:
+        if password_file is not None:
+            raise InvalidConfig("--password-file is of a key file: name that with --key-file")
+        return None
+    return read_account(key_file, None if password_file is None else read_password(password_file))
 
 
 def _chain_at(server: str) -> int | None:
@@ -426,9 +467,13 @@ def _chain_at(server: str) -> int | None:
 @app.command()
 def verify(
     format: FormatOption = Format.TEXT,
-    rpc: Annotated[str | None, typer.Option("--rpc", help="JSON-RPC URL of a chain", envvar="LINKLEARNER_RPC")] = None,
-    pool: Annotated[str | None, typer.Option(help="address of the TrainingPool")] = None,
-    from_block: Annotated[int | None, typer.Option(min=0, help="block of the pool's deployment")] = None,
+    rpc: Annotated[
+        str | None, typer.Option("--rpc", parser=url("--rpc"), help="JSON-RPC URL of a chain", envvar="LINKLEARNER_RPC")
+    ] = None,
+    pool: Annotated[bytes | None, typer.Option(parser=account_address, help="address of the TrainingPool")] = None,
+    from_block: Annotated[
+        int | None, typer.Option(parser=number("--from-block", 0, UINT64), help="block of the pool's deployment")
+    ] = None,
     task: TaskOption = None,
 ) -> None:
     """Replay the chain's history in Python: every verdict, weight, digest and payment, byte for byte."""
@@ -436,15 +481,15 @@ def verify(
 
 
 def _history_of(
-    rpc: str | None, pool: str | None, from_block: int | None, task: int | None, format: Format
+    rpc: str | None, pool: bytes | None, from_block: int | None, task: int | None, format: Format
 ) -> HistoryOf:
     with told(format):
         if rpc and pool:
-            return HistoryOf(rpc_url=rpc, pool=_address(pool), from_block=from_block or 0, task=task or 1)
+            return HistoryOf(rpc_url=rpc, pool=pool, from_block=from_block or 0, task=task or 1)
         suite = Suite.read(home())
         return HistoryOf(
             rpc_url=rpc or suite.rpc_url,
-            pool=_address(pool or suite.pool),
+            pool=pool or address_of(suite.pool),
             from_block=suite.deployed_block if from_block is None else from_block,
             task=suite.task if task is None else task,
         )
@@ -463,29 +508,47 @@ def checkout() -> Path:
     return root
 
 
+RpcOption = Annotated[
+    str | None,
+    typer.Option("--rpc", parser=url("--rpc"), help="a chain that is already there; left out: the embedded one"),
+]
+FundedKeyOption = Annotated[
+    Path | None, typer.Option("--key-file", help="a funded key on that chain; pays for everybody")
+]
+FundedPasswordOption = Annotated[Path | None, typer.Option("--password-file", help="its password, if it is encrypted")]
+SeedOption = Annotated[
+    int,
+    typer.Option("--seed", parser=number("--seed", 0, MAX_SEED), help="who gets which samples, and the first weights"),
+]
+
+
+def _funded(rpc: str | None, key_file: Path | None, password_file: Path | None) -> list[str]:
+    """Arguments of `services` for a chain that is already there, its key opened once: whatever is wrong is said before anything starts."""
+    if rpc is None:
+        if key_file is not None or password_file is not None:
+            raise InvalidConfig(
+                "--key-file and --password-file are for a chain that is already there: name it with --rpc"
+            )
+        return []
+    if key_file is None:
+        raise InvalidConfig("a chain that is already there needs a funded key: name its file with --key-file")
+    _caller(key_file, password_file)
+    arguments = ["--rpc", rpc, "--key-file", str(key_file.absolute())]
+    return arguments if password_file is None else [*arguments, "--password-file", str(password_file.absolute())]
+
+
 @app.command()
 def up(
-    contributors: Annotated[int, typer.Option(min=1, max=64)] = 5,
-    rpc: Annotated[
-        str | None, typer.Option("--rpc", help="a chain that is already there; left out: the embedded one")
-    ] = None,
-    key_file: Annotated[Path | None, typer.Option(help="a funded key on that chain; pays for everybody")] = None,
+    contributors: Annotated[int, typer.Option(parser=number("--contributors", 1, 64))] = 5,
+    seed: SeedOption = 1,
+    rpc: RpcOption = None,
+    key_file: FundedKeyOption = None,
+    password_file: FundedPasswordOption = None,
 ) -> None:
     """Start everything here, in one process, and leave it running until Ctrl-C."""
     with told(Format.TEXT):
-        arguments = [
-            sys.executable,
-            "-m",
-            "services",
-            "--home",
-            str(home().absolute()),
-            "--contributors",
-            str(contributors),
-        ]
-        if rpc:
-            if key_file is None:
-                raise InvalidConfig("a chain that is already there needs a funded key: name its file with --key-file")
-            arguments += ["--rpc", rpc, "--key-file", str(key_file.absolute())]
+        arguments = [sys.executable, "-m", "services", "--home", str(home().absolute())]
+        arguments += ["--contributors", str(contributors), "--seed", str(seed), *_funded(rpc, key_file, password_file)]
         os.chdir(checkout())
         os.execv(sys.executable, arguments)  # home and key file are absolute by now
 
@@ -507,32 +570,25 @@ def down() -> None:
 
 @app.command()
 def demo(
-    rpc: Annotated[
-        str | None, typer.Option("--rpc", help="a chain that is already there; left out: the embedded one")
-    ] = None,
-    key_file: Annotated[Path | None, typer.Option(help="a funded key on that chain; pays for everybody")] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=100)] = 5,
+    rpc: RpcOption = None,
+    key_file: FundedKeyOption = None,
+    password_file: FundedPasswordOption = None,
+    rounds: Annotated[int, typer.Option(parser=number("--rounds", 1, 100))] = 5,
     encoding: Annotated[str, typer.Option(help="two-bits or int8")] = "two-bits",
-    seed: Annotated[int, typer.Option(help="who gets which samples, and the first weights")] = 1,
+    seed: SeedOption = 1,
     keep: Annotated[bool, typer.Option("--keep", help="leave it running and print the addresses")] = False,
     format: FormatOption = Format.TEXT,
 ) -> None:
     """Five people train one model on a chain, one cheats, and the result answers behind a token."""
     with told(format):
-        if rpc and key_file is None:
-            raise InvalidConfig("a chain that is already there needs a funded key: name its file with --key-file")
-        if encoding not in ("two-bits", "int8"):
-            raise InvalidInput(f"'{encoding}' is not an encoding: two-bits or int8")
-        root = checkout()
-    plan = demonstration.Plan(
-        root=root,
-        rpc_url=rpc,
-        key_file=key_file.absolute() if key_file else None,
-        rounds=rounds,
-        encoding=model.ENCODING_INT8 if encoding == "int8" else model.ENCODING_TWO_BITS,
-        seed=seed,
-        keep=keep,
-    )
+        plan = demonstration.Plan(
+            root=checkout(),
+            chain=_funded(rpc, key_file, password_file),
+            rounds=rounds,
+            encoding=_encoding(encoding),
+            seed=seed,
+            keep=keep,
+        )
     _run(demonstration.run(plan, format), format)
 
 
@@ -556,13 +612,13 @@ def devchain(context: typer.Context) -> None:
 
 @app.command()
 def health(
-    target: Annotated[str, typer.Argument(help="host:port")],
-    timeout: Annotated[float, typer.Option(help="seconds")] = 2.0,
+    target: Annotated[str, typer.Argument(parser=host_port("the target"), help="host:port")],
+    timeout: Annotated[int, typer.Option(parser=number("--timeout", 1, 3600), help="seconds")] = 2,
 ) -> None:
     """Exit status 0 if a gRPC server there is ready; for container health checks."""
 
     async def work() -> bool:
-        async with grpc.aio.insecure_channel(target) as wire:
+        async with wrong_service(target, "a server with health checks"), channel(target) as wire:
             answer = await health_pb2_grpc.HealthStub(wire).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 

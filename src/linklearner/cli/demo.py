@@ -24,7 +24,6 @@ from rich.table import Table
 from rich.text import Text
 
 from linklearner.cli.cheat import Cheat, tail
-from linklearner.cli.keys import key_from
 from linklearner.cli.output import Format, console, ll, write_json
 from linklearner.cli.verification import HistoryOf, verified
 from linklearner.domain.errors import (
@@ -38,6 +37,7 @@ from linklearner.domain.errors import (
 )
 from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
+from linklearner.keyfile import read_account, read_password
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.access import Credential
@@ -60,11 +60,10 @@ MODEL_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to show. root: the checkout; rpc_url and key_file: a chain that is already there, or None for the embedded one."""
+    """What to show. root: the checkout; chain: arguments of `services` for a chain that is already there, none for the embedded one."""
 
     root: Path
-    rpc_url: str | None
-    key_file: Path | None
+    chain: Sequence[str]
     rounds: int
     encoding: model.Encoding
     seed: int
@@ -139,9 +138,8 @@ async def _start(plan: Plan, folder: Path, screen: Screen) -> asyncio.subprocess
         "--contributors",
         str(len(NAMES)),
         "--settle-on-request",
+        *plan.chain,
     ]
-    if plan.rpc_url is not None:
-        arguments += ["--rpc", plan.rpc_url, "--key-file", str(plan.key_file)]
     log_path = folder / "suite.log"
     with log_path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -446,8 +444,8 @@ async def _inference(suite: Suite, folder: Path, screen: Screen) -> None:
     """Held-out digits through the gate: a holder is served, a stranger and a nobody are not."""
     samples = np.load(folder / "held-out.npz")
     pixels, labels = samples["x"][:10].astype(np.float32), samples["y"][:10]
-    keys = Path(suite.keys)
-    holder = key_from(keys / f"{suite.accounts[0].removeprefix('0x').lower()}.json", keys / "password")
+    key_file = Path(suite.keys) / f"{suite.accounts[0].removeprefix('0x').lower()}.json"
+    holder = read_account(key_file, read_password(Path(suite.password_file)))
     await _followed(suite)
     async with InferenceClient(suite.model_server, holder, chain_id=suite.chain_id, task=suite.task) as client:
         answer = await client.infer("digits", pixels)

@@ -10,16 +10,13 @@ from typing import Any
 
 import grpc
 import typer
-from eth_utils.address import to_checksum_address
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.domain.notation import address_text, amount_text
 from linklearner.rpc.status import from_rpc_error
-
-UNIT_WEI = 10**15
-"""One unit of stake in wei of $LL."""
 
 
 class Format(enum.StrEnum):
@@ -84,23 +81,13 @@ def _text(value: Any) -> str:
 
 
 def ll(wei: int | bytes) -> str:
-    """$LL as a decimal number without trailing zeros, exactly."""
-    amount = int.from_bytes(wei, "big") if isinstance(wei, bytes) else wei
-    whole, rest = divmod(amount, 10**18)
-    return f"{whole:,}" + (f".{rest:018d}".rstrip("0") if rest else "")
+    """$LL as it is typed, too: exactly, no separators, no trailing zeros."""
+    return amount_text(int.from_bytes(wei, "big") if isinstance(wei, bytes) else wei)
 
 
 def address(raw: bytes) -> str:
     """An address with its EIP-55 checksum."""
-    return str(to_checksum_address(raw))
-
-
-def units(text: str) -> int:
-    """$LL as typed, in stake units of 0.001 $LL. Raises InvalidInput for anything else."""
-    whole, dot, rest = text.replace(",", "").partition(".")
-    if not whole.isdigit() or (dot and not rest.isdigit()) or len(rest) > 3:
-        raise InvalidInput(f"'{text}' is not an amount of $LL: write 12 or 12.345 (at most three decimals)")
-    return int(whole) * 1000 + int(rest.ljust(3, "0") or 0)
+    return address_text(raw)
 
 
 @contextmanager
@@ -112,6 +99,9 @@ def told(format: Format) -> Iterator[None]:
         _fail(error, format)
     except grpc.RpcError as error:
         _fail(from_rpc_error(error), format)
+    except OSError as error:  # a folder that cannot be written, a full disk: what the system says is the reason
+        where = f" {error.filename}" if error.filename else ""
+        _fail(InvalidConfig(f"the system refuses{where}: {error.strerror or error}"), format)
 
 
 def _fail(error: LinkLearnerError, format: Format) -> None:

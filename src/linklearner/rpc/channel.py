@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import structlog
 
+from linklearner.domain.notation import is_loopback
 from linklearner.rpc.access import AUTHORIZATION, Credential
 from linklearner.rpc.server import MAX_MESSAGE_BYTES, REQUEST_ID_KEY
 
@@ -41,17 +42,23 @@ class _StreamMetadata(_CallMetadata, grpc.aio.UnaryStreamClientInterceptor):
         return await continuation(self.added_to(client_call_details), request)
 
 
+def _direct(address: str) -> tuple[tuple[str, int], ...]:
+    return (("grpc.enable_http_proxy", 0),) if is_loopback(address.rpartition(":")[0]) else ()
+
+
 def channel(
     address: str, credential: Credential | None = None, *, receive_bytes: int = MAX_MESSAGE_BYTES
 ) -> grpc.aio.Channel:
     """An insecure channel to host:port (control network or loopback). Reconnects within two seconds of a server's return.
 
+    This very machine is never reached through a proxy, others as http_proxy and no_proxy say (gRPC reads them).
     credential: proves who calls; it travels in clear text. receive_bytes: of one message from the server at most.
     """
     return grpc.aio.insecure_channel(
         address,
         interceptors=(_UnaryMetadata(credential), _StreamMetadata(credential)),
         options=(
+            *_direct(address),
             ("grpc.max_receive_message_length", receive_bytes),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.min_reconnect_backoff_ms", 100),

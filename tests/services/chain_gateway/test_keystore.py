@@ -8,7 +8,8 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 
 from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
-from services.chain_gateway.keystore import SCRYPT_N_FOR_PEOPLE, SCRYPT_N_FOR_RANDOM, Keystore, read_password
+from linklearner.keyfile import read_password
+from services.chain_gateway.keystore import SCRYPT_N_FOR_PEOPLE, SCRYPT_N_FOR_RANDOM, Keystore
 
 
 @pytest.fixture

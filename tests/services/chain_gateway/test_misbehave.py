@@ -22,6 +22,7 @@ def suite_of(world: World) -> Suite:
         model_server="",
         metrics="",
         keys=str(world.folder / "keys"),
+        password_file=str(world.folder / "keys" / "password"),
         accounts=(),
         pid=0,
     )

@@ -1,0 +1,66 @@
+"""What is typed after a command: each value has one notation (`linklearner.domain.notation`), and what is not in it is told in one
+sentence, as people or as programs asked for (`--format json`), with exit status 2."""
+
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from linklearner.cli.output import Format, told
+from linklearner.domain import notation
+
+
+class Commands(TyperGroup):
+    """The commands, with the error tree at their door: arguments are read before a command can catch what is wrong with them."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        typed = list(sys.argv[1:] if args is None else args)
+        wants_json = "--format=json" in typed or ("--format", "json") in pairwise(typed)
+        try:
+            with told(Format.JSON if wants_json else Format.TEXT):
+                return super().main(args, *rest, **options)
+        except typer.Exit as ended:
+            sys.exit(ended.exit_code)
+
+
+def number(name: str, low: int, high: int) -> Callable[[Any], int]:
+    """A whole number between bounds."""
+
+    def parse(typed: Any) -> int:
+        return notation.whole(str(typed), name, low, high)  # a default is a number already
+
+    parse.__name__ = f"{low} to {high}"  # help shows it
+    return parse
+
+
+def host_port(name: str) -> Callable[[str], str]:
+    """A service's host:port."""
+
+    def parse(typed: str) -> str:
+        return str(notation.Endpoint.parse(typed, name))
+
+    parse.__name__ = "host:port"
+    return parse
+
+
+def url(name: str) -> Callable[[str], str]:
+    """A JSON-RPC node's URL."""
+
+    def parse(typed: str) -> str:
+        return notation.node_url(typed, name)
+
+    parse.__name__ = "url"
+    return parse
+
+
+def account_address(typed: str | bytes) -> bytes:
+    """20 bytes."""
+    return typed if isinstance(typed, bytes) else notation.address(typed)
+
+
+def stake_amount(typed: str | int) -> int:
+    """$LL in units of stake."""
+    return typed if isinstance(typed, int) else notation.stake_units(typed)
