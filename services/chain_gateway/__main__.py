@@ -35,7 +35,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     create.add_argument("--count", type=int, default=1, help="how many accounts (default %(default)s)")
     place = commands.add_parser("deploy", help="contracts, Aspect and a task; goes on where it was interrupted")
-    place.add_argument("--rpc", required=True, help="JSON-RPC endpoint of the chain")
+    place.add_argument("--rpc", required=True, help="JSON-RPC endpoint of the chain, or several, separated by commas")
+    place.add_argument(
+        "--wait", type=float, default=60.0, help="seconds to wait for a chain that is away (default %(default)g)"
+    )
     place.add_argument(
         "--key-file", type=Path, required=True, help="who owns and pays: a private key in hex or a keyfile"
     )
@@ -96,7 +99,7 @@ async def place(options: argparse.Namespace) -> None:
         coin_wei=options.coin_wei,
         load=not options.hold,
     )
-    async with Chain.connect(options.rpc, (POOL, TOKEN)) as chain:
+    async with Chain.connect(options.rpc, (POOL, TOKEN), wait_s=options.wait) as chain:
         deployment = await deploy(
             chain,
             owner,

@@ -1,16 +1,17 @@
 """The JSON-RPC endpoints of one chain, asked so that a lost call is only a late one.
 
-A public endpoint answers 502, cuts the connection, or says 429, once in a while. A question is idempotent, so it is asked again: a few times,
-with growing pauses that jitter keeps apart, at the next of several URLs if there are some, as long as one deadline for all of it allows. A
-transaction is handed in once: whether it goes out again is for the outbox to decide.
+A public endpoint answers 502, cuts the connection, or says 429, once in a while. A question is idempotent, so it is asked
+again: a few times, with growing pauses that jitter keeps apart, at the next of several URLs if there are some, as long as one
+deadline for all of it allows. A transaction is handed in once: whether it goes out again is for the outbox to decide.
 
-What is an answer is never asked again: a revert, an error of the node's own, a status of 400 to 499 (but for "try later": 408, 425, 429).
+What is an answer is never asked again: a revert, an error of the node's own. Neither is, of the same URL, what it refuses with
+a status of 400 to 499 (but for "try later": 408, 425, 429).
 
-Several URLs must be one chain. Each is asked for its chain id and its first block (and for what code it has at addresses that must be there)
-before it is first used; one that answers otherwise is left out for good.
+Several URLs must be one chain. Each is asked for its chain id and its first block (and for what code it has at addresses that
+must be there) before it is first used; one that answers otherwise is left out for good.
 
-Who can harm us here is the node, or whoever sits between: by wrong answers (not judged here), by a Retry-After of a year (bounded by the
-deadline), by never ending (bounded for each attempt and for all).
+Who can harm us here is the node, or whoever sits between: by wrong answers (not judged here), by a Retry-After of a year
+(bounded by the deadline), by never ending (bounded for each attempt and for all).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Reply:
     """What came over HTTP. retry_after: the header, as it came."""
 
     status: int
-    body: bytes = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
     retry_after: str = ""
 
 

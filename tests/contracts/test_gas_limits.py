@@ -1,4 +1,4 @@
-"""The gas limits that are computed hold: used <= limit <= 1.8 used, whatever the shape, the encoding, the pages present and the round's size."""
+"""The gas limits that are computed hold: used <= limit <= 1.8 used, for every shape, encoding, choice of pages and size of round."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ from linklearner.domain.errors import Refused
 from linklearner.domain.merge import merge
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import Encoding
 from tests.contracts.rounds import SMALL, Round, opened, some_update
 from tests.pool import POOL, TOKEN, PoolChain, account, address_of
 
@@ -48,7 +48,9 @@ def limits_hold(world: PoolChain, case: Case) -> None:
             owned = world.balance(address_of(account(who)))
             world.send(account(who), world.token, TOKEN.encode_call("transfer", account(0).address, owned))
     for contributor, (encoding, pages) in enumerate(case.updates, 1):
-        update = trimmed(round_.update(contributor, encoding=encoding, pages=pages, shift=case.shift), shape)
+        update = round_.update(contributor, encoding=encoding, pages=pages, shift=case.shift).within(
+            range(shape.page_count), shape
+        )
         data = world.submission(update, shape)
         used = round_.submit(contributor, update).gas_used
         assert used <= gas.submit_limit(data, update, shape) <= MOST * used
@@ -57,7 +59,13 @@ def limits_hold(world: PoolChain, case: Case) -> None:
     contributions = round_.contributions()
     updates = [contribution.update for contribution in contributions]
     for group in range(shape.group_count):
-        merged = merge(base, in_group(contributions, shape, group), status["eligible"], shape)
+        pages = shape.group_page_range(group)
+        merged = merge(
+            base,
+            [replace(one, update=one.update.within(pages, shape)) for one in contributions],
+            status["eligible"],
+            shape,
+        )
         data = POOL.encode_call("settle", round_.task, round_.number, group, round_.settlement(group))
         poor = sum(world.balance(address_of(account(who))) == 0 for who in range(1, count + 1))
         used = world.send(account(1), world.pool, data).gas_used
@@ -65,20 +73,6 @@ def limits_hold(world: PoolChain, case: Case) -> None:
         assert used <= limit <= MOST * used, (used, limit)
         blind = gas.settle_limit(data, updates, shape, group, merged=None, rewarded=case.reward > 0, newly_paid=poor)
         assert blind >= used
-
-
-def trimmed(update: Update, shape: Shape) -> Update:
-    """Without shifts of tensors that no page touches."""
-    touched = {tensor for page, _ in update.pages for tensor, _, _ in shape.segments(page)}
-    return replace(update, shifts=tuple(s if t in touched else 0 for t, s in enumerate(update.shifts)))
-
-
-def in_group(contributions, shape: Shape, group: int):  # type: ignore[no-untyped-def]
-    pages = shape.group_page_range(group)
-    return [
-        replace(c, update=trimmed(replace(c.update, pages=tuple(p for p in c.update.pages if p[0] in pages)), shape))
-        for c in contributions
-    ]
 
 
 @st.composite
