@@ -6,6 +6,7 @@ Asks nothing that an Artela node lacks: no filters (removing one kills that node
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
@@ -162,7 +163,7 @@ class Chain:
         self._interfaces = tuple(interfaces)
         self.heads = Heads(self._newest)
         """Whoever waits for the next block waits here."""
-        self._price: tuple[bytes, int] = (b"", 0)
+        self._price: tuple[bytes, asyncio.Task[int] | None] = (b"", None)
         self.chain_id = chain_id
         self.envelope = envelope
         """Gas that estimates of calls with data are too high by: 150,000 on Artela, else 0."""
@@ -249,12 +250,16 @@ class Chain:
     async def price(self) -> int:
         """Wei per gas that the node asks for now; asked once a block where blocks come by themselves."""
         head = self.heads.newest
-        if self.heads.interval_s and head is not None and self._price[0] == head.hash:
-            return self._price[1]
-        price = int(await self._asked(self._w3.eth.gas_price))
-        if head is not None:
-            self._price = (head.hash, price)
-        return price
+        if not self.heads.interval_s or head is None:
+            return await self._price_now()
+        block, asked = self._price
+        if asked is None or block != head.hash or (asked.done() and (asked.cancelled() or asked.exception())):
+            asked = asyncio.create_task(self._price_now())
+            self._price = head.hash, asked
+        return await asyncio.shield(asked)
+
+    async def _price_now(self) -> int:
+        return int(await self._asked(self._w3.eth.gas_price))
 
     async def expect_code(self, address: bytes) -> None:
         """Every further URL must have the same code at an address. Raises NotFound if there is none at the one in use."""
