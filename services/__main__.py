@@ -23,6 +23,7 @@ from eth_utils.address import to_checksum_address
 
 from linklearner import log
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.endpoints import shown_url, split_urls
 from linklearner.suite import Suite
 
 TASK = 1
@@ -77,7 +78,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         from devchain.server import Devchain
         from services.chain_gateway import config as gateway_config
         from services.chain_gateway import deploy
-        from services.chain_gateway.chain import Chain
+        from services.chain_gateway.chain import START_WAIT_S, Chain
         from services.chain_gateway.deployment import POOL, TOKEN
         from services.chain_gateway.gateway import Gateway
         from services.chain_gateway.keystore import Keystore, read_password
@@ -106,7 +107,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
             "use that number or another home folder"
         )
     deploying = "deploying token, pool and Aspect, opening the task, locking stake, loading the first weights"
-    async with step(deploying), Chain.connect(rpc_url, (POOL, TOKEN)) as chain:
+    connected = Chain.connect(rpc_url, (POOL, TOKEN), wait_s=START_WAIT_S, tell=lambda why: say("step", text=why))
+    async with step(deploying), connected as chain:
         deployment = await deploy.deploy(
             chain,
             Keystore.of_key_file(key_file),
@@ -181,7 +183,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     say(
         "ready",
         ready=True,
-        chain=suite.rpc_url,
+        chain=", ".join(map(shown_url, split_urls(suite.rpc_url))),
         gateway=suite.gateway,
         trainers=", ".join(suite.trainers),
         model_server=suite.model_server,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -26,7 +26,7 @@ from linklearner.abi import Interface
 from linklearner.domain.errors import DataLoss, LinkLearnerError, NotFound, Refused, Unavailable
 from linklearner.domain.gas import BLOCK_GAS as BLOCK_GAS
 from linklearner.domain.gas import intrinsic_gas
-from linklearner.endpoints import Endpoints, Lost, Persistence, Reply, wait_for_chain
+from linklearner.endpoints import Endpoints, Lost, Persistence, Reply, wait_for_chain, waited_for
 from services.chain_gateway.heads import Head, Heads
 from services.chain_gateway.refusals import refusal
 
@@ -36,6 +36,8 @@ FEE_CAP: Final = 10**18
 """Wei that gas * price must stay below: above it the node's RPC refuses."""
 LOG_RANGE: Final = 10_000
 """Blocks that one eth_getLogs may span."""
+START_WAIT_S: Final = 60.0
+"""How long a start waits for its chain, unless its settings say otherwise."""
 ENVELOPE_GAS: Final = 150_000
 """What an Artela node adds to the intrinsic gas of every question with data: it takes the data for a validation envelope."""
 
@@ -176,11 +178,18 @@ class Chain:
     @classmethod
     @contextlib.asynccontextmanager
     async def connect(
-        cls, urls: str, interfaces: Sequence[Interface] = (), *, timeout_s: float = 30.0, wait_s: float = 0.0
+        cls,
+        urls: str,
+        interfaces: Sequence[Interface] = (),
+        *,
+        timeout_s: float = 30.0,
+        wait_s: float = 0.0,
+        tell: Callable[[str], object] = waited_for,
     ) -> AsyncIterator[Chain]:
         """urls: one or several of the same chain, separated by commas. interfaces: whose custom errors are decoded, in this order.
 
         timeout_s: for one question with all its repetitions. wait_s: how long to wait for a chain that does not answer yet.
+        tell: who hears of that.
         Raises Unavailable if nobody answers, InvalidConfig for what is no URL and for URLs of different chains.
         """
         w3 = AsyncWeb3(_Provider(urls, timeout_s), middleware=[])
@@ -192,7 +201,7 @@ class Chain:
                 chain.chain_id = await chain._asked(w3.eth.chain_id)
                 chain.envelope = await chain._measured_envelope()
 
-            await wait_for_chain(greet, wait_s)
+            await wait_for_chain(greet, wait_s, tell=tell)
             yield chain
         finally:
             await w3.provider.disconnect()

@@ -307,13 +307,18 @@ def _is_odd(body: bytes) -> bool:
     return len(body) < 1000 and b'"error"' in body and _RATE.search(body) is not None
 
 
+def waited_for(why: str) -> None:
+    """A line in the log."""
+    log.warning("waiting_for_chain", detail=why)
+
+
 async def wait_for_chain(
     connect: Callable[[], Awaitable[None]],
     wait_s: float,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     monotonic: Callable[[], float] = time.monotonic,
-    tell: Callable[[str], object] = lambda why: log.warning("waiting_for_chain", detail=why),
+    tell: Callable[[str], object] = waited_for,
 ) -> None:
     """Tries until it succeeds, for `wait_s` seconds, and tells what is waited for. Raises the last Unavailable."""
     deadline, pause, told = monotonic() + wait_s, 0.5, ""
