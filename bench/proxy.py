@@ -68,7 +68,8 @@ class Proxy:
         application = web.Application(client_max_size=5 << 20)
         application.router.add_post("/", proxy._handle)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        async with aiohttp.ClientSession() as proxy._session:
+        # A connection of its own for each request: one kept alive may be closed by the chain just as it is used again.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as proxy._session:
             await runner.setup()
             try:
                 await web.TCPSite(runner, "127.0.0.1", 0).start()
