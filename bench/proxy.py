@@ -32,6 +32,8 @@ class Proxy:
     lost_sends: int = 0
     """Of `lost`: transactions handed in."""
 
+    _session: aiohttp.ClientSession = field(init=False, repr=False)
+
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
@@ -56,7 +58,8 @@ class Proxy:
     async def _forward(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json"}
         async with self._session.post(self.upstream, data=body, headers=headers) as response:
-            return await response.read()
+            answer: bytes = await response.read()
+        return answer
 
     @classmethod
     @contextlib.asynccontextmanager
