@@ -24,7 +24,7 @@ from linklearner import log
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.domain.notation import whole
 from linklearner.keyfile import read_password
-from services.chain_gateway.chain import Chain
+from services.chain_gateway.chain import START_WAIT_S, Chain
 from services.chain_gateway.deploy import Plan, deploy, digits
 from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.keystore import Keystore
@@ -132,7 +132,7 @@ async def start(config: Config) -> None:
     def progress(name: str, done: int, total: int) -> None:
         logger.info("deploying", step=name, done=done, of=total)
 
-    async with Chain.connect(config.rpc_url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(config.rpc_url, (POOL, TOKEN), wait_s=START_WAIT_S) as chain:
         deployment = await deploy(
             chain,
             config.owner(),

@@ -25,7 +25,7 @@ from eth_utils.address import to_checksum_address
 
 from linklearner import log
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
-from linklearner.domain.notation import node_url, whole
+from linklearner.domain.notation import node_urls, shown_urls, whole
 from linklearner.keyfile import read_account, read_password
 from linklearner.rpc.access import OPERATOR, READER, Credential, Role
 from linklearner.suite import Suite
@@ -59,7 +59,7 @@ class Settings:
             if not low <= getattr(self, name) <= high:
                 raise InvalidConfig(f"{name} must be between {low} and {high}, got {getattr(self, name)}")
         if self.rpc_url is not None:
-            node_url(self.rpc_url, "--rpc")
+            node_urls(self.rpc_url, "--rpc")
         if self.password_file is not None and self.key_file is None:
             raise InvalidConfig("--password-file is of a key file: name that with --key-file")
         if (self.rpc_url is None) != (self.key_file is None):
@@ -98,7 +98,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         from devchain.server import Devchain
         from services.chain_gateway import config as gateway_config
         from services.chain_gateway import deploy
-        from services.chain_gateway.chain import Chain
+        from services.chain_gateway.chain import START_WAIT_S, Chain
         from services.chain_gateway.deployment import POOL, TOKEN
         from services.chain_gateway.gateway import Gateway
         from services.chain_gateway.keystore import Keystore
@@ -130,7 +130,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
             "use that number or another home folder"
         )
     deploying = "deploying token, pool and Aspect, opening the task, locking stake, loading the first weights"
-    async with step(deploying), Chain.connect(rpc_url, (POOL, TOKEN)) as chain:
+    connected = Chain.connect(rpc_url, (POOL, TOKEN), wait_s=START_WAIT_S, tell=lambda why: say("step", text=why))
+    async with step(deploying), connected as chain:
         deployment = await deploy.deploy(
             chain,
             Keystore.of_accounts([owner]),
@@ -219,7 +220,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     say(
         "ready",
         ready=True,
-        chain=suite.rpc_url,
+        chain=shown_urls(suite.rpc_url),
         gateway=suite.gateway,
         trainers=", ".join(suite.trainers),
         model_server=suite.model_server,

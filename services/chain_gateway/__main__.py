@@ -15,7 +15,7 @@ from pathlib import Path
 from linklearner import log
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
 from linklearner.domain.merge import MAX_ELIGIBLE
-from linklearner.domain.notation import address, node_url, whole
+from linklearner.domain.notation import address, node_urls, whole
 from linklearner.keyfile import read_password
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
@@ -38,7 +38,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     create.add_argument("--count", default="1", help="how many accounts (default %(default)s)")
     place = commands.add_parser("deploy", help="contracts, Aspect and a task; goes on where it was interrupted")
-    place.add_argument("--rpc", required=True, help="JSON-RPC endpoint of the chain")
+    place.add_argument("--rpc", required=True, help="JSON-RPC endpoint of the chain, or several, separated by commas")
+    place.add_argument(
+        "--wait", type=float, default=60.0, help="seconds to wait for a chain that is away (default %(default)g)"
+    )
     place.add_argument(
         "--key-file", type=Path, required=True, help="who owns and pays: a private key in hex or a keyfile"
     )
@@ -92,7 +95,7 @@ async def place(options: argparse.Namespace) -> None:
             raise InvalidConfig("a keystore needs its password: name the file with --keystore-password-file")
         contributors = Keystore.unlock(options.keystore, read_password(options.keystore_password_file))
     addresses = [address(text) for text in options.contributor]
-    node_url(options.rpc, "--rpc")
+    node_urls(options.rpc, "--rpc")
     addresses += [a for a in (contributors.addresses if contributors else ()) if a not in addresses]
     task = digits(quorum=max(1, len(addresses))) if options.task is None else TaskPlan.from_json(_text(options.task))
     plan = Plan(
@@ -102,7 +105,7 @@ async def place(options: argparse.Namespace) -> None:
         coin_wei=None if options.coin_wei is None else whole(options.coin_wei, "--coin-wei", 0, 10**30),
         load=not options.hold,
     )
-    async with Chain.connect(options.rpc, (POOL, TOKEN)) as chain:
+    async with Chain.connect(options.rpc, (POOL, TOKEN), wait_s=options.wait) as chain:
         deployment = await deploy(
             chain,
             owner,

@@ -6,12 +6,12 @@ Asks nothing that an Artela node lacks: no filters (removing one kills that node
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 import rlp  # type: ignore[import-untyped]
@@ -24,19 +24,25 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from linklearner.abi import Interface
 from linklearner.domain.errors import DataLoss, LinkLearnerError, NotFound, Refused, Unavailable
+from linklearner.domain.gas import BLOCK_GAS as BLOCK_GAS
+from linklearner.domain.gas import intrinsic_gas
 from linklearner.domain.notation import is_loopback_url
+from linklearner.endpoints import Endpoints, Lost, Persistence, Reply, wait_for_chain, waited_for
+from services.chain_gateway.heads import Head, Heads
 from services.chain_gateway.refusals import refusal
 
-BLOCK_GAS: Final = 20_000_000
-"""No Artela block holds more, so no transaction does."""
 RAW_LIMIT: Final = 1_048_576
 """Bytes of a signed transaction."""
 FEE_CAP: Final = 10**18
 """Wei that gas * price must stay below: above it the node's RPC refuses."""
 LOG_RANGE: Final = 10_000
 """Blocks that one eth_getLogs may span."""
+START_WAIT_S: Final = 60.0
+"""How long a start waits for its chain, unless its settings say otherwise."""
 ENVELOPE_GAS: Final = 150_000
 """What an Artela node adds to the intrinsic gas of every question with data: it takes the data for a validation envelope."""
+
+SEND: Final = "eth_sendRawTransaction"
 
 _NOBODY = bytes.fromhex("000000000000000000000000000000000000dead")
 
@@ -45,27 +51,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a transaction does. to: 20 bytes, None creates a contract. gas_limit: sent as it is, without asking first; None asks."""
+    """What a transaction does. to: 20 bytes, None creates a contract.
+
+    gas_limit: sent as it is, without asking first; None asks. known_gas: a limit that is enough by computation, so that the chain is asked
+    only whether it would refuse; None has the node estimate.
+    """
 
     to: bytes | None
     data: bytes = field(default=b"", repr=False)
     value: int = 0
     gas_limit: int | None = None
+    known_gas: int | None = None
 
     def intrinsic_gas(self) -> int:
         """What it costs before anything runs. No charge for the words of creation code, as on the node."""
-        zeros = self.data.count(0)
-        return 21_000 + 4 * zeros + 16 * (len(self.data) - zeros) + (32_000 if self.to is None else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The newest block: number, Unix seconds, wei per gas, hash."""
-
-    number: int
-    time_s: int
-    base_fee: int
-    hash: bytes
+        return intrinsic_gas(self.data) + (32_000 if self.to is None else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,27 +122,37 @@ class _Provider(AsyncHTTPProvider):
     """web3's, with a session of our own and our request id as an HTTP header.
 
     web3's session cache sits behind a thread lock that a cancelled call can leave locked for ever (its `async_lock`), and opens a
-    connection for every request. Its silent retries go, too: the outbox decides what is repeated.
+    connection for every request. Its silent retries go, too: questions are repeated by `Endpoints`, sending by the outbox alone.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        super().__init__(URI(url), exception_retry_configuration=None)
+    def __init__(self, urls: str, timeout_s: float) -> None:
+        persistence = Persistence(total_s=timeout_s, attempt_s=min(timeout_s, Persistence.attempt_s))
+        self.endpoints = Endpoints(urls, self._post, persistence)
+        super().__init__(URI(self.endpoints.shown), exception_retry_configuration=None)
         # proxies as http_proxy and no_proxy say, but never to this very machine
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=timeout_s), trust_env=not is_loopback_url(url)
-        )
+        self._direct = aiohttp.ClientSession()
+        self._proxied = aiohttp.ClientSession(trust_env=True)
 
     async def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
+        if method == SEND:
+            return await self.endpoints.hand_in(request_data)
+        return await self.endpoints.ask(request_data)
+
+    async def _post(self, url: str, body: bytes, seconds: float) -> Reply:
         headers = {"Content-Type": "application/json"}
         request = structlog.contextvars.get_contextvars().get("request")
         if request is not None:
             headers["X-Request-Id"] = str(request)
-        async with self._session.post(str(self.endpoint_uri), data=request_data, headers=headers) as response:
-            response.raise_for_status()
-            return await response.read()
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        try:
+            session = self._direct if is_loopback_url(url) else self._proxied
+            async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
+                return Reply(response.status, await response.read(), response.headers.get("Retry-After", ""))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Lost(type(error).__name__) from error
 
     async def disconnect(self) -> None:
-        await self._session.close()
+        await asyncio.gather(self._direct.close(), self._proxied.close())
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         response = await super().make_request(method, params)
@@ -152,31 +162,50 @@ class _Provider(AsyncHTTPProvider):
 
 
 class Chain:
-    """One chain behind one URL. Every method raises Unavailable if it cannot be reached or answers nonsense."""
+    """One chain behind one or several URLs. Every method raises Unavailable if it cannot be reached or answers nonsense."""
 
-    def __init__(
-        self, w3: AsyncWeb3[_Provider], url: str, interfaces: Sequence[Interface], chain_id: int, envelope: int
-    ) -> None:
+    def __init__(self, w3: AsyncWeb3[_Provider], interfaces: Sequence[Interface], chain_id: int, envelope: int) -> None:
         self._w3 = w3
         self._interfaces = tuple(interfaces)
-        parts = urlsplit(url)
-        self.shown_url = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        """Without what may be a secret: user, password, path, query."""
+        self.heads = Heads(self._newest)
+        """Whoever waits for the next block waits here."""
+        self._price: tuple[bytes, asyncio.Task[int] | None] = (b"", None)
         self.chain_id = chain_id
         self.envelope = envelope
         """Gas that estimates of calls with data are too high by: 150,000 on Artela, else 0."""
 
+    @property
+    def shown_url(self) -> str:
+        """Of the endpoint in use, without what may be a secret: user, password, path, query."""
+        return self._w3.provider.endpoints.shown
+
     @classmethod
     @contextlib.asynccontextmanager
     async def connect(
-        cls, url: str, interfaces: Sequence[Interface] = (), *, timeout_s: float = 30.0
+        cls,
+        urls: str,
+        interfaces: Sequence[Interface] = (),
+        *,
+        timeout_s: float = 30.0,
+        wait_s: float = 0.0,
+        tell: Callable[[str], object] = waited_for,
     ) -> AsyncIterator[Chain]:
-        """interfaces: whose custom errors are decoded, in this order. Raises Unavailable if nobody answers at `url`."""
-        w3 = AsyncWeb3(_Provider(url, timeout_s), middleware=[])
+        """urls: one or several of the same chain, separated by commas. interfaces: whose custom errors are decoded, in this order.
+
+        timeout_s: for one question with all its repetitions. wait_s: how long to wait for a chain that does not answer yet.
+        tell: who hears of that.
+        Raises Unavailable if nobody answers, InvalidConfig for what is no URL and for URLs of different chains.
+        """
+        w3 = AsyncWeb3(_Provider(urls, timeout_s), middleware=[])
         try:
-            chain = cls(w3, url, interfaces, 0, 0)
-            chain.chain_id = await chain._asked(w3.eth.chain_id)
-            chain.envelope = await chain._measured_envelope()
+            chain = cls(w3, interfaces, 0, 0)
+
+            async def greet() -> None:
+                await w3.provider.endpoints.check()
+                chain.chain_id = await chain._asked(w3.eth.chain_id)
+                chain.envelope = await chain._measured_envelope()
+
+            await wait_for_chain(greet, wait_s, tell=tell)
             yield chain
         finally:
             await w3.provider.disconnect()
@@ -198,11 +227,21 @@ class Chain:
         return ENVELOPE_GAS if surplus >= ENVELOPE_GAS else 0
 
     async def head(self) -> Head:
+        """The newest block, as `heads` knows it."""
+        return await self.heads.look()
+
+    async def _newest(self) -> Head:
         block = await self._asked(self._w3.eth.get_block("latest"))
-        return Head(block["number"], block["timestamp"], block.get("baseFeePerGas") or 0, bytes(block["hash"]))
+        return Head(
+            block["number"],
+            block["timestamp"],
+            block.get("baseFeePerGas") or 0,
+            bytes(block["hash"]),
+            not block.get("transactions"),
+        )
 
     async def head_number(self) -> int:
-        return int(await self._asked(self._w3.eth.block_number))
+        return (await self.heads.look()).number
 
     async def block_hash(self, number: int) -> bytes:
         """Raises NotFound for a block that is not there (yet)."""
@@ -222,8 +261,24 @@ class Chain:
         return bytes(await self._asked(self._w3.eth.get_code(_address(account))))
 
     async def price(self) -> int:
-        """Wei per gas that the node asks for now."""
+        """Wei per gas that the node asks for now; asked once a block where blocks come by themselves."""
+        head = self.heads.newest
+        if not self.heads.interval_s or head is None:
+            return await self._price_now()
+        block, asked = self._price
+        if asked is None or block != head.hash or (asked.done() and (asked.cancelled() or asked.exception())):
+            asked = asyncio.create_task(self._price_now())
+            self._price = head.hash, asked
+        return await asyncio.shield(asked)
+
+    async def _price_now(self) -> int:
         return int(await self._asked(self._w3.eth.gas_price))
+
+    async def expect_code(self, address: bytes) -> None:
+        """Every further URL must have the same code at an address. Raises NotFound if there is none at the one in use."""
+        if not await self.code(address):
+            raise NotFound(f"there is no contract at 0x{address.hex()} on {self.shown_url}")
+        self._w3.provider.endpoints.expect_code("0x" + address.hex())
 
     async def call(self, to: bytes, data: bytes, *, sender: bytes = _NOBODY, block: int | None = None) -> bytes:
         """eth_call at a block, the newest by default. Raises what `refusal` makes of a revert, NotFound for a block without state."""
@@ -245,6 +300,15 @@ class Chain:
         Raises Refused with the chain's own reason if the call would fail now, or with GasLimitTooHigh if no block holds it.
         """
         envelope = self.envelope if call.data else 0
+        if call.known_gas is not None:
+            try:
+                await self.ask(sender, call, gas=call.known_gas + envelope)
+            except Refused as refused:
+                if refused.reason != "OutOfGas":
+                    raise
+                # not the contract that the computation is about (or coin for a contract): the node shall say
+            else:
+                return call.known_gas
         try:
             estimate = await self.estimate(sender, call)
         except Refused:
@@ -290,7 +354,7 @@ class Chain:
                 reason="TransactionTooLarge",
                 facts={"bytes": len(raw), "limit": RAW_LIMIT},
             )
-        answer = await self._response("eth_sendRawTransaction", ["0x" + raw.hex()])
+        answer = await self._response(SEND, ["0x" + raw.hex()])
         error = answer.get("error")
         if error is None:
             return Taken.NEW
@@ -307,6 +371,7 @@ class Chain:
             found: Any = await self._asked(self._w3.eth.get_transaction_receipt(_hash32(transaction_hash)))
         except NotFound:
             return None
+        self.heads.reached(found["blockNumber"])
         return Receipt(
             transaction_hash=bytes(found["transactionHash"]),
             block_number=found["blockNumber"],
@@ -394,17 +459,6 @@ class Chain:
         except Web3RPCError as error:
             response: Any = error.rpc_response or {}
             raise refusal(_message(response.get("error") or str(error)), b"", self._interfaces) from error
-        except aiohttp.ClientResponseError as error:
-            if error.status == 413:
-                raise Refused(
-                    "the node takes no request that large; send fewer pages", reason="TransactionTooLarge"
-                ) from error
-            raise Unavailable(f"the chain at {self.shown_url} answered HTTP {error.status}; retry later") from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(
-                f"the chain at {self.shown_url} cannot be reached ({type(error).__name__}); is it running, is the URL right?",
-                facts={"rpc_url": self.shown_url},
-            ) from error
         except (BadResponseFormat, ValueError) as error:
             raise Unavailable(f"{self.shown_url} does not answer as a JSON-RPC node does: {error!s:.200}") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from linklearner.domain.errors import InvalidConfig
+from linklearner.endpoints import split_urls
 
 PREFIX = "LINKLEARNER_GATEWAY_"
 
@@ -17,7 +18,9 @@ class Config:
     """Read once, from the environment in `__main__` or from whoever embeds the gateway. Names files of secrets, holds none."""
 
     rpc_url: str = "http://127.0.0.1:8545"
-    """JSON-RPC endpoint of the chain."""
+    """JSON-RPC endpoint of the chain, or several of the same chain separated by commas: where one fails, the next is asked."""
+    start_wait_s: float = 60.0
+    """Seconds that a start waits for a chain that does not answer yet, saying so; 0: not at all."""
     witness_rpc_url: str = ""
     """A second node that must tell the same history before it is believed; empty: none."""
     deployment: Path = Path(".linklearner/deployment.json")
@@ -46,6 +49,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("receipt_s", 0.1, 3600),
+            ("start_wait_s", 0, 86400),
             ("poll_s", 0.01, 60),
             ("max_head_age_s", 0, 86400),
         ):
@@ -54,8 +58,11 @@ class Config:
                 raise InvalidConfig(f"{name} lies between {low} and {high}, not at {value}", facts={"setting": name})
         for name in ("rpc_url", "witness_rpc_url"):
             url = getattr(self, name)
-            if not url.startswith(("http://", "https://")) and (url or name == "rpc_url"):
-                raise InvalidConfig(f"{name} is an http:// or https:// URL, not {url!r}", facts={"setting": name})
+            try:
+                if url or name == "rpc_url":
+                    split_urls(url)
+            except InvalidConfig as error:
+                raise InvalidConfig(f"{name}: {error.message}", facts={"setting": name}) from None
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise InvalidConfig(f"log_level is debug, info, warning or error, not {self.log_level!r}")
 

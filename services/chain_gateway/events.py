@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from linklearner.abi import Interface
 from linklearner.domain.errors import DataLoss, InvalidInput, Unavailable
-from services.chain_gateway.chain import LOG_RANGE, Chain, Head, Log
+from services.chain_gateway.chain import LOG_RANGE, Chain, Log
+from services.chain_gateway.heads import Head
 
 _LAG_BLOCKS: Final = 20
 """Blocks that the node may be behind what it told before: a node behind a load balancer may be."""
@@ -222,6 +223,6 @@ class EventIndex:
                 yield ""
             # not asyncio.wait_for: in Python 3.11 it loses a cancellation that comes together with the poke
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(poll_s):
+                async with asyncio.timeout(self._chain.heads.due_in(poll_s)):
                     await self._poke.wait()
             self._poke.clear()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from linklearner.domain.errors import InvalidConfig, Unavailable
+from linklearner.domain.errors import InvalidConfig, NotFound, Unavailable
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import Access, CallerEntrance, Role, entrances
 from linklearner.rpc.server import RpcServer
@@ -45,17 +45,21 @@ class Gateway:
         """Serves for the length of the block; ready once the chain has answered and its history is known.
 
         Raises InvalidConfig for settings, files, passwords, a port in use or a deployment on another chain; Unavailable if nobody answers
-        at the chain's URL.
+        at the chain's URLs within `start_wait_s`.
         """
         keystore = Keystore.unlock(config.keystore, read_password(config.password_file))
         deployment = Deployment.load(config.deployment)
         access = Access.open(config.access)
         async with contextlib.AsyncExitStack() as stack:
-            chain = await stack.enter_async_context(Chain.connect(config.rpc_url, (POOL, TOKEN)))
+            chain = await stack.enter_async_context(
+                Chain.connect(config.rpc_url, (POOL, TOKEN), wait_s=config.start_wait_s)
+            )
             await _check_deployment(chain, deployment)
             witness = None
             if config.witness_rpc_url:
-                witness = await stack.enter_async_context(Chain.connect(config.witness_rpc_url, (POOL, TOKEN)))
+                witness = await stack.enter_async_context(
+                    Chain.connect(config.witness_rpc_url, (POOL, TOKEN), wait_s=config.start_wait_s)
+                )
                 await _check_deployment(witness, deployment)
             patience = patience or Patience(receipt_s=config.receipt_s)
             outbox = await stack.enter_async_context(Outbox.open(config.outbox, chain, keystore, patience))
@@ -96,11 +100,13 @@ async def _check_deployment(chain: Chain, deployment: Deployment) -> None:
             f"the deployment is on chain {deployment.chain_id}, {chain.shown_url} is chain {chain.chain_id}; choose the right one"
         )
     for name in ("pool", "token"):
-        if not await chain.code(getattr(deployment, name)):
+        try:
+            await chain.expect_code(getattr(deployment, name))
+        except NotFound:
             raise InvalidConfig(
                 f"there is no contract at the {name}'s address 0x{getattr(deployment, name).hex()} on {chain.shown_url}; "
                 "the deployment file belongs to another chain, or to one that began anew: deploy again"
-            )
+            ) from None
 
 
 async def _follow(ledger: Ledger, server: RpcServer, poll_s: float) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,23 +18,36 @@ import numpy as np
 from eth_hash.auto import keccak
 
 from linklearner.abi import Interface
+from linklearner.domain import gas
 from linklearner.domain.digest import model_digest
-from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, NotFound, Refused, Unavailable
+from linklearner.domain.errors import (
+    DataLoss,
+    InvalidInput,
+    InvalidUpdate,
+    LinkLearnerError,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from linklearner.domain.merge import Contribution as Contributed
+from linklearner.domain.merge import merge
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.replay import Settlement
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
-from linklearner.domain.update import Update
+from linklearner.domain.update import Update, join
 from services.chain_gateway.aspect import read_weights
-from services.chain_gateway.chain import Call, Chain, Head
+from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.events import Event, EventIndex
+from services.chain_gateway.heads import Head
 from services.chain_gateway.outbox import Outbox, Outcome, Prepare, Request, State, always
 
 STANDSTILL_S: Final = 2.0
 """A chain without a new block for so long makes none unless asked; Artela makes one a second at least."""
 CACHED_WEIGHT_BYTES: Final = 256 << 20
 """Weights of verified versions kept in memory, and calldata of submissions beside them: so that five trainers cost one read."""
+STAKE_GAS: Final = {"lock": gas.LOCK, "unlock": gas.UNLOCK, "withdraw": gas.WITHDRAW}
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -175,6 +188,8 @@ class Ledger:
         self._submissions = _Kept[bytes, Submission](CACHED_WEIGHT_BYTES, lambda kept: sum(map(len, kept.groups)))
         self._mined = _Kept[bytes, Mined](100_000, lambda _: 1)
         self._shapes: dict[int, Shape] = {}
+        self._views: dict[tuple[bytes, bytes], asyncio.Task[bytes]] = {}
+        self._views_at = b""
 
     @property
     def accounts(self) -> tuple[bytes, ...]:
@@ -398,10 +413,11 @@ class Ledger:
             for entry in outcome.receipt.logs
             if (decoded := POOL.decode_log(entry.topics, entry.data)) and decoded.name == "UpdateAccepted"
         )
+        mined = _mined(outcome)
+        decoded_update = Update.decode(update, shape := self.shape(accepted["task"]))
+        self._keep(Submission(decoded_update.header(shape), decoded_update.groups(shape), mined))
         self.events.poke()
-        return Submitted(
-            _mined(outcome), accepted["digest"], accepted["round"], accepted["weight"], accepted["effective"]
-        )
+        return Submitted(mined, accepted["digest"], accepted["round"], accepted["weight"], accepted["effective"])
 
     async def submit_call(self, update: bytes) -> Call:
         """The transaction that submits an update. Raises InvalidUpdate, NotFound for its task."""
@@ -414,7 +430,12 @@ class Ledger:
         data = POOL.encode_call(
             "submit", task, decoded.digest(shape), decoded.header(shape), list(decoded.groups(shape))
         )
-        return Call(self.deployment.pool, data)
+        return Call(self.deployment.pool, data, known_gas=gas.submit_limit(data, decoded, shape))
+
+    def _keep(self, submission: Submission) -> None:
+        """What we have sent ourselves need not be read from the chain."""
+        self._submissions.put(submission.mined.transaction, submission)
+        self._mined.put(submission.mined.transaction, submission.mined)
 
     async def settle(self, request_id: str, account: bytes, task: int, number: int) -> Settled:
         """Settles a round, group after group; groups that others merge meanwhile are theirs.
@@ -443,6 +464,7 @@ class Ledger:
                     raise
                 continue  # somebody else was faster
             mined.append(_mined(outcome))
+            self._mined.put(mined[-1].transaction, mined[-1])
         await self.events.sync(max((part.block for part in mined), default=0))
         made = self._made_by(task, number)
         if made is None:
@@ -473,11 +495,17 @@ class Ledger:
 
     async def _merged(self, task: int, number: int) -> int | None:
         """Groups of a round that are merged; None if it is not the open one."""
-        status = (await self._pool("taskOf", task))["status"]
+        status = await self._status(task)
         return status["merged"] if status["round"] == number else None
 
+    async def _status(self, task: int) -> dict[str, Any]:
+        """The open round, at the newest block."""
+        block = (await self.chain.head()).number
+        status: dict[str, Any] = (await self._pool("taskOf", task, block=block))["status"]
+        return status
+
     async def _wrong_round(self, task: int, number: int) -> Refused:
-        current = (await self._pool("taskOf", task))["status"]["round"]
+        current = (await self._status(task))["round"]
         return Refused(
             f"round {number} of task {task} is not the open one, round {current} is",
             reason="WrongRound",
@@ -493,7 +521,47 @@ class Ledger:
         await self.events.sync()
         if await self._merged(task, number) is None:
             raise await self._wrong_round(task, number)
-        return self.settle_with(task, number, group, await self.settlements(task, number, group))
+        settlements = await self.settlements(task, number, group)
+        call = self.settle_with(task, number, group, settlements)
+        return replace(call, known_gas=await self._settle_gas(call.data, task, number, group, settlements))
+
+    async def _settle_gas(
+        self, data: bytes, task: int, number: int, group: int, settlements: Sequence[Settlement]
+    ) -> int | None:
+        """A limit for a settlement, None if the updates are not such as we can read: then the node is to say.
+
+        Raises Refused (GasLimitTooHigh) if no block holds it.
+        """
+        shape = self.shape(task)
+        events = self.events.find("UpdateAccepted", task, second=number)
+        submissions = await asyncio.gather(*(self.submission(event.transaction) for event in events))
+        try:
+            updates = [Update.decode(join(one.header, one.groups), shape) for one in submissions]
+        except InvalidUpdate:
+            return None
+        merged = None
+        try:
+            status = await self._status(task)
+            _, weights = await self.model(task, 0)
+            base = np.frombuffer(weights, "<i2").astype(np.int16)
+            pages = shape.group_page_range(group)
+            contributions = [
+                Contributed(one.contributor, one.weight, one.effective, update.within(pages, shape))
+                for one, update in zip(settlements, updates, strict=True)
+            ]
+            merged = await asyncio.to_thread(merge, base, contributions, status["eligible"], shape)
+        except LinkLearnerError:
+            pass  # the base is not to be had: then every page is taken to change
+        paid = {event.values["contributor"] for event in self.events.find("ContributionPaid", task)}
+        return gas.settle_limit(
+            data,
+            updates,
+            shape,
+            group,
+            merged=merged,
+            rewarded=_terms(self._opened(task).values["terms"]).reward > 0,
+            newly_paid=len({one.contributor for one in settlements} - paid) + 1,
+        )
 
     async def settlements(self, task: int, number: int, group: int) -> list[Settlement]:
         """The accepted updates of a round that is known here, in their order, with the bytes of one group."""
@@ -522,7 +590,7 @@ class Ledger:
         async def prepare() -> Call:
             if await self._merged(task, number) is None:
                 raise await self._wrong_round(task, number)
-            return Call(self.deployment.pool, POOL.encode_call("drop", task))
+            return Call(self.deployment.pool, POOL.encode_call("drop", task), known_gas=gas.DROP)
 
         contents = task.to_bytes(8, "big") + number.to_bytes(8, "big")
         outcome = await self._send(request_id, account, "drop", contents, prepare)
@@ -546,7 +614,7 @@ class Ledger:
 
         async def prepare() -> Call:
             await self._know(task)
-            return Call(self.deployment.pool, POOL.encode_call(name, *arguments))
+            return Call(self.deployment.pool, POOL.encode_call(name, *arguments), known_gas=STAKE_GAS[name])
 
         outcome = await self._send(request_id, account, name, contents, prepare)
         self.events.poke()
@@ -555,13 +623,15 @@ class Ledger:
     async def transfer_token(self, request_id: str, account: bytes, to: bytes, amount: int) -> Mined:
         """$LL, wei."""
         contents = to + amount.to_bytes(32, "big")
-        call = Call(self.deployment.token, TOKEN.encode_call("transfer", to, amount))
+        data = TOKEN.encode_call("transfer", to, amount)
+        call = Call(self.deployment.token, data, known_gas=gas.TRANSFER_TOKEN)
         return _mined(await self._send(request_id, account, "transfer token", contents, always(call)))
 
     async def transfer_coin(self, request_id: str, account: bytes, to: bytes, amount: int) -> Mined:
         """The chain's coin, wei."""
         contents = to + amount.to_bytes(32, "big")
-        return _mined(await self._send(request_id, account, "transfer coin", contents, always(Call(to, value=amount))))
+        call = Call(to, value=amount, known_gas=gas.TRANSFER_COIN)
+        return _mined(await self._send(request_id, account, "transfer coin", contents, always(call)))
 
     async def _send(self, request_id: str, account: bytes, kind: str, contents: bytes, prepare: Prepare) -> Outcome:
         return await self._fulfil(
@@ -614,13 +684,27 @@ class Ledger:
     async def _view(
         self, interface: Interface, to: bytes, name: str, *arguments: Any, block: int | None
     ) -> dict[str, Any]:
-        answer = await self.chain.call(to, interface.encode_call(name, *arguments), block=block)
+        answer = await self._shared_call(to, interface.encode_call(name, *arguments), block)
         try:
             return interface.decode_result(name, answer)
         except InvalidInput as error:
             raise DataLoss(
                 f"there is no such contract at 0x{to.hex()} on this chain ({error.message}); does the deployment file belong to it?"
             ) from error
+
+    async def _shared_call(self, to: bytes, data: bytes, block: int | None) -> bytes:
+        """eth_call; at the newest block, once for all who ask the same."""
+        newest = self.chain.heads.newest
+        if newest is None or block != newest.number:
+            return await self.chain.call(to, data, block=block)
+        if self._views_at != newest.hash:
+            self._views, self._views_at = {}, newest.hash
+        views, key = self._views, (to, data)
+        asked = views.get(key)
+        if asked is None:
+            asked = views[key] = asyncio.create_task(self.chain.call(to, data, block=block))
+            asked.add_done_callback(lambda done: views.pop(key, None) if done.cancelled() or done.exception() else None)
+        return await asyncio.shield(asked)
 
 
 class _Kept(Generic[K, V]):

@@ -106,7 +106,7 @@ class Patience:
     """… or after this time alone: a chain without traffic may make no blocks."""
     first_poll_s: float = 0.02
     longest_poll_s: float = 0.25
-    check_s: float = 1.0
+    check_s: float = 2.5
     """How often the account's nonce is looked at while there is no receipt."""
     retry_s: float = 0.5
     """Pause before an unreachable node is tried again."""
@@ -403,6 +403,7 @@ class Outbox:
         checked = time.monotonic()
         missing = used = _Timer(patience)
         while True:
+            block_seen = self._chain.heads.number  # before looking: a block that comes meanwhile is looked at
             try:
                 ended = await self._look(request)
                 if ended is not None:
@@ -427,8 +428,14 @@ class Outbox:
                     raise
                 # whatever the node refuses to tell, the transaction is out there: to give up now could have it sent twice
                 await self._pause(request, error)
-            await asyncio.sleep(pause)
+            await self._next_block(block_seen, pause)
             pause = min(pause * 1.5, patience.longest_poll_s)
+
+    async def _next_block(self, seen: int, pause_s: float) -> None:
+        try:
+            await self._chain.heads.after(seen, pause_s)
+        except LinkLearnerError:  # the look that follows meets the same trouble, and tells of it
+            await asyncio.sleep(pause_s)
 
     async def _look(self, request: Request) -> Outcome | None:
         """The end, if there is a receipt. Raises Refused for one with status 0."""

@@ -6,7 +6,9 @@ that was the head at the start. Nothing is read from the node but logs and trans
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,6 +21,7 @@ from linklearner.domain import replay
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, Unavailable
 from linklearner.domain.notation import is_loopback_url
 from linklearner.domain.rounds import Terms
+from linklearner.endpoints import Endpoints, Lost, Persistence, Reply
 
 LOG_RANGE: Final = 10_000
 """Blocks in one eth_getLogs: the node's limit on their distance."""
@@ -36,23 +39,33 @@ class History:
     """One pool's events on one chain. Use as `async with`.
 
     Raises Unavailable if the node cannot be reached or refuses, DataLoss if what it answers does not fit together,
-    InvalidConfig if there is no JSON-RPC node at the URL.
+    InvalidConfig if there is no JSON-RPC node at the URL, or URLs of different chains.
     """
 
     def __init__(self, rpc_url: str, pool: bytes, from_block: int) -> None:
-        self._url = rpc_url
+        """rpc_url: one or several of the same chain, separated by commas. Raises InvalidConfig for what is none."""
+        self._endpoints = Endpoints(rpc_url, self._post, Persistence(attempt_s=TIMEOUT_S, total_s=2 * TIMEOUT_S))
         self._pool = pool
         self._from_block = from_block
         self._ids = itertools.count(1)
 
     async def __aenter__(self) -> Self:
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=not is_loopback_url(self._url))
+        # proxies as http_proxy and no_proxy say, but never to this very machine
+        self._direct, self._proxied = httpx.AsyncClient(trust_env=False), httpx.AsyncClient()
+        try:
+            await self._endpoints.check()
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        await self._close()
+
+    async def _close(self) -> None:
+        await asyncio.gather(self._direct.aclose(), self._proxied.aclose())
 
     async def chain_id(self) -> int:
         return _number(await self._ask("eth_chainId"), "chain id")
@@ -115,23 +128,26 @@ class History:
             {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": parameters}
             for method, parameters in questions
         ]
+        body = await self._endpoints.ask(json.dumps(asked).encode())
         try:
-            response = await self._client.post(self._url, json=asked)
-            response.raise_for_status()
-            answers = {one["id"]: one for one in response.json()}
+            answers = {one["id"]: one for one in json.loads(body)}
             for question, (method, _) in zip(asked, questions, strict=True):
                 if "error" in answers[question["id"]]:
                     refusal = answers[question["id"]]["error"]
                     raise Unavailable(f"the node refuses {method}: {refusal.get('message', refusal)}")
             return [answers[question["id"]]["result"] for question in asked]
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise InvalidConfig(f"{self._url} is no http:// or https:// URL: {error}") from error
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                f"the node at {self._url} cannot be reached: {error}; is it running, is the URL right?"
-            ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidConfig(f"what answers at {self._url} does not speak JSON-RPC: {error}") from error
+            raise InvalidConfig(f"what answers at {self._endpoints.shown} does not speak JSON-RPC: {error}") from error
+
+    async def _post(self, url: str, body: bytes, seconds: float) -> Reply:
+        headers = {"Content-Type": "application/json"}
+        try:
+            async with asyncio.timeout(seconds):  # httpx bounds each part of a request, not all of it
+                client = self._direct if is_loopback_url(url) else self._proxied
+                response = await client.post(url, content=body, headers=headers, timeout=seconds)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise Lost(str(error) or type(error).__name__) from error
+        return Reply(response.status_code, response.content, response.headers.get("Retry-After", ""))
 
 
 CALLED: Final = {"PagesLoaded": "loadPages", "UpdateAccepted": "submit", "GroupMerged": "settle"}

@@ -20,14 +20,14 @@ from linklearner.domain.notation import (
     amount_text,
     is_loopback,
     is_loopback_url,
-    node_url,
+    node_urls,
     stake_units,
     whole,
 )
 
 ADDRESS = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"  # the first example of EIP-55
 PARSERS: tuple[Callable[[str], object], ...] = (
-    amount, stake_units, address, Endpoint.parse, node_url, lambda text: whole(text, "x"), is_loopback_url,
+    amount, stake_units, address, Endpoint.parse, node_urls, lambda text: whole(text, "x"), is_loopback_url,
 )  # fmt: skip
 TYPED = st.text() | st.text(alphabet="0123456789.,-+eExX_ ²٣１abcdef[]:/%hlopst\n", max_size=90)
 
@@ -181,4 +181,4 @@ def test_another_machine_is_not_taken_for_this_one(host: str) -> None:
 )
 def test_what_is_no_url_of_a_node_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="http://"):
-        node_url(text, "--rpc")
+        node_urls(text, "--rpc")

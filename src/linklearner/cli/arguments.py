@@ -47,10 +47,10 @@ def host_port(name: str) -> Callable[[str], str]:
 
 
 def url(name: str) -> Callable[[str], str]:
-    """A JSON-RPC node's URL."""
+    """The URL of a JSON-RPC node, or several separated by commas."""
 
     def parse(typed: str) -> str:
-        return notation.node_url(typed, name)
+        return ",".join(notation.node_urls(typed, name))
 
     parse.__name__ = "url"
     return parse

@@ -35,6 +35,7 @@ from linklearner.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from linklearner.domain.notation import shown_urls
 from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
 from linklearner.keyfile import read_account, read_password
@@ -266,7 +267,7 @@ def _introduce(
         token=suite.token, aspect=suite.aspect, samples=[person.sample_count for person in people],
     )  # fmt: skip
     screen.say(
-        f"\n  chain {suite.chain_id} at {suite.rpc_url}\n"
+        f"\n  chain {suite.chain_id} at {shown_urls(suite.rpc_url)}\n"
         f"  pool   {suite.pool}\n  $LL    {suite.token}\n  Aspect {suite.aspect}\n"
         f"  task {task.task}: {spec['name']}, MLP {'-'.join(map(str, spec['layers']))}, {shape.weight_count:,} int16 weights in "
         f"{shape.page_count} pages, rule mean, {ll(task.terms.reward_wei)} $LL a round\n"
@@ -498,7 +499,7 @@ def _farewell(suite: Suite, root: Path, screen: Screen) -> None:
     )
     screen.say(
         f"\nStill running (process {suite.pid}):\n"
-        f"  chain         {suite.rpc_url}   (chain id {suite.chain_id})\n"
+        f"  chain         {shown_urls(suite.rpc_url)}   (chain id {suite.chain_id})\n"
         f"  gateway       {suite.gateway}\n"
         f"  trainers      {', '.join(suite.trainers)}\n"
         f"  model server  {suite.model_server}   (Open Inference Protocol)\n"

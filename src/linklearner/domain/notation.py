@@ -139,16 +139,41 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def node_url(text: str, name: str = "the URL") -> str:
-    """The URL of a JSON-RPC node, as it stands. Raises InvalidInput unless it is http:// or https:// with a host."""
+def node_urls(text: str, name: str = "the URL") -> tuple[str, ...]:
+    """The URLs of one JSON-RPC node or of several that serve the same chain, separated by commas.
+
+    Raises InvalidInput unless each is http:// or https:// with a host. What is wrong is shown without what may be a secret in it.
+    """
+    urls = tuple(part.strip() for part in text.split(","))
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            fits = False
+        if not fits or not url.isprintable() or " " in url:
+            raise InvalidInput(
+                f"{name} must be an http:// or https:// URL of a JSON-RPC node (several are separated by commas), got "
+                f"{shown(shown_url(url))}"
+            )
+    return urls
+
+
+def shown_url(url: str) -> str:
+    """Scheme, host and port: user, password, path and query may be secrets."""
     try:
-        parts = urlsplit(text)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        fine = False
-    if not fine or not text.isprintable() or " " in text:
-        raise InvalidInput(f"{name} must be an http:// or https:// URL of a JSON-RPC node, got {shown(text)}")
-    return text
+        return "(not shown)"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{port}" if host else url.partition("?")[0].rpartition("@")[2][:60]
+
+
+def shown_urls(text: str) -> str:
+    """`shown_url` of each of several, separated by commas."""
+    return ", ".join(map(shown_url, text.split(",")))
 
 
 def is_loopback(host: str) -> bool:

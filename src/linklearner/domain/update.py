@@ -146,6 +146,13 @@ class Update:
                 sums[tensor] += int(squares[a - start : b - start].sum())
         return sum(total << 2 * (shift - MIN_SHIFT) for total, shift in zip(sums, self.shifts, strict=True))
 
+    def within(self, pages: range, shape: Shape) -> Update:
+        """The part of the update that lies in some pages, canonical again."""
+        kept = tuple((page, values) for page, values in self.pages if page in pages)
+        touched = {tensor for page, _ in kept for tensor, _, _ in shape.segments(page)}
+        shifts = tuple(shift if tensor in touched else 0 for tensor, shift in enumerate(self.shifts))
+        return Update(self.task, self.base_version, self.encoding, shifts, kept)
+
     def delta(self, shape: Shape) -> NDArray[np.float64]:
         """(N,) float64: d * 2**shift in steps of each weight, exact; 0 where no page is present."""
         self.check(shape)

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from eth_account import Account
 from eth_hash.auto import keccak
 from quirky_node import QuirkyNode
 
+from bench.proxy import Proxy
 from devchain import Devchain
-from linklearner.domain.errors import NotFound, Refused, Unavailable
+from linklearner.domain.errors import InvalidConfig, NotFound, Refused, Unavailable
 from services.chain_gateway.chain import BLOCK_GAS, LOG_RANGE, RAW_LIMIT, Call, Chain, NonceRefused, Taken
 from services.chain_gateway.deployment import POOL, TOKEN
-from tests.services.chain_gateway.conftest import World, keystore_of
+from tests.services.chain_gateway.conftest import STRICT, World, keystore_of
 
 TARGET = bytes(19) + b"\x77"
 
@@ -241,3 +243,58 @@ async def test_a_chain_that_cannot_estimate_and_has_no_surcharge_is_recognised(
     node.fail_estimates = node.cheap_questions = True
     async with Chain.connect(node.url) as chain:
         assert chain.envelope == 0
+
+
+async def test_a_gateway_goes_on_with_another_url_where_one_fails(world: World) -> None:
+    async with QuirkyNode.start(world.devchain.url) as second:
+        async with world.gateway(rpc_url=f"{world.node.url},{second.url}") as gateway:
+            await gateway.ledger.submit_update("one", world.accounts[0], world.update())
+            world.node.down = True
+            await gateway.ledger.submit_update("two", world.accounts[1], world.update(seed=1))
+            await gateway.ledger.settle("settle", world.accounts[0], 1, 1)
+            assert second.calls["eth_sendRawTransaction"] >= 2
+            second.down, world.node.down = True, False
+            assert (await gateway.ledger.task(1)).version == 2
+        assert sorted(map(len, (world.node.raw, second.raw)))[0] >= 1
+
+
+async def test_urls_of_two_chains_are_refused_at_the_start(world: World) -> None:
+    async with Devchain.start(config=STRICT) as stranger:
+        async with Chain.connect(stranger.url) as other, Chain.connect(world.devchain.url) as ours:
+            assert other.chain_id == ours.chain_id
+            sender = stranger.accounts[0]
+            signed = Account.from_key(sender.key).sign_transaction(
+                {
+                    "nonce": 0,
+                    "gas": 21_000,
+                    "gasPrice": 10**9,
+                    "to": "0x" + TARGET.hex(),
+                    "value": 1,
+                    "chainId": other.chain_id,
+                }
+            )
+            await other.send(bytes(signed.raw_transaction))
+            assert await other.block_hash(1) != await ours.block_hash(1)
+        with pytest.raises(InvalidConfig, match="another chain"):
+            async with Chain.connect(f"{world.node.url},{stranger.url}"):
+                pass
+
+
+async def test_a_question_survives_one_lost_call_and_a_transaction_is_handed_in_once(
+    chain: Chain, node: QuirkyNode, devchain: Devchain
+) -> None:
+    node.lose_answers = 1
+    signed = Account.from_key(devchain.accounts[0].key).sign_transaction(
+        {"nonce": 0, "gas": 21_000, "gasPrice": 10**9, "to": "0x" + TARGET.hex(), "value": 1, "chainId": chain.chain_id}
+    )
+    with pytest.raises(Unavailable):
+        await chain.send(bytes(signed.raw_transaction))
+    assert len(node.raw) == 1  # it landed, and nobody below the outbox sent it again
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.3])
+async def test_every_question_is_answered_behind_a_proxy_that_loses_calls(devchain: Devchain, loss: float) -> None:
+    async with Proxy.start(devchain.url, loss=loss, seed=5) as proxy, Chain.connect(proxy.url) as chain:
+        for _ in range(60):
+            assert await chain.balance(devchain.accounts[0].address) > 0
+        assert sum(proxy.lost.values()) > 3

@@ -1,6 +1,7 @@
 """The gateway as its users have it: a process that may be killed at any moment, spoken to over gRPC."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -36,13 +37,18 @@ class Process:
         await self.process.wait()
 
 
-@asynccontextmanager
-async def started(config: Config) -> AsyncIterator[Process]:
-    """`python -m services.chain_gateway` with the settings in its environment."""
+def environment_of(config: Config) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     for field in fields(config):
         value = getattr(config, field.name)
         environment[PREFIX + field.name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+    return environment
+
+
+@asynccontextmanager
+async def started(config: Config) -> AsyncIterator[Process]:
+    """`python -m services.chain_gateway` with the settings in its environment."""
+    environment = environment_of(config)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.chain_gateway", cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE
     )
@@ -133,4 +139,23 @@ async def test_a_gateway_that_cannot_start_says_in_one_line_what_to_do(world: Wo
     wrong.write_text("not this one\n")
     said = await failed(world, password_file=wrong)
     assert "does not open" in said and "not this one" not in said
-    assert "cannot be reached" in await failed(world, rpc_url="http://127.0.0.1:9")
+    assert "cannot be reached" in await failed(world, rpc_url="http://127.0.0.1:9", start_wait_s=0)
+
+
+async def test_a_start_waits_for_its_chain_and_says_so(world: World) -> None:
+    """A restart together with the node, or at a moment when a public endpoint is away, is no reason to end."""
+    world.node.down = True
+    environment = environment_of(world.config(outbox=world.folder / "gateway.sqlite"))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.chain_gateway", cwd=ROOT, env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        said = json.loads(await asyncio.wait_for(process.stderr.readline(), 60))
+        assert said["event"] == "waiting_for_chain" and "answered HTTP 503" in said["detail"]
+        world.node.down = False
+        assert (await asyncio.wait_for(process.stdout.readline(), 60)).startswith(b"chain_gateway")
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 30)

@@ -3,9 +3,12 @@
 from collections import Counter
 from typing import Any
 
+import httpx
 import pytest
 from quirky_node import QuirkyNode
 
+from bench.proxy import Proxy
+from devchain import Devchain
 from linklearner import history
 from linklearner.domain import replay
 from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
@@ -126,3 +129,34 @@ async def test_an_event_that_is_none_is_data_loss_to_reader_and_gateway(world: W
         world.node.alter = None
         await gateway.ledger.events.sync()  # nothing of it was kept
         assert len(gateway.ledger.events.find("StakeLocked", 1)) == 3
+
+
+async def test_a_history_is_read_through_an_endpoint_that_loses_calls(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await two_rounds(world)
+    monkeypatch.setattr(history, "LOG_RANGE", 2)
+    monkeypatch.setattr(history, "BATCH", 1)  # many questions
+    async with Proxy.start(world.devchain.url, loss=0.1, seed=3) as lossy:
+        assert (await replayed(world, lossy.url)).tasks[1].digest == (await replayed(world)).tasks[1].digest
+        assert sum(lossy.lost.values()) > 2
+
+
+async def test_a_history_is_read_from_the_url_that_answers_and_from_one_chain_only(world: World) -> None:
+    await two_rounds(world)
+    async with QuirkyNode.start(world.devchain.url) as down, Devchain.start() as stranger:
+        down.down = True
+        urls = f"{down.url},{world.node.url}"
+        assert (await replayed(world, urls)).tasks[1].digest == (await replayed(world)).tasks[1].digest
+        with pytest.raises(InvalidConfig):
+            await replayed(world, "http://127.0.0.1:9,ftp://x")
+        mined = await ask(stranger.url, "evm_mine")
+        assert "error" not in mined
+        with pytest.raises(InvalidConfig, match="another chain"):
+            await replayed(world, f"{world.node.url},{stranger.url}")
+
+
+async def ask(url: str, method: str) -> Any:
+    async with httpx.AsyncClient() as client:
+        question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": []}
+        return (await client.post(url, json=question)).json()

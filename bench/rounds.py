@@ -1,0 +1,149 @@
+"""How long a round takes on a chain as far away as a public one: `python -m bench.rounds`.
+
+Five contributors with one gateway, on a devchain that makes a block every half second, behind a proxy that adds 100 ms to each call. As
+trainers do, each reads the task and the newest weights and submits an update; the gateway settles the round by itself and the trainers
+learn of the new version. Nothing is trained, so what is left is the chain's time and ours. `--loss 0.1` loses one call in ten on top.
+
+Printed are seconds, blocks and JSON-RPC calls (each entry of a batch is one) of every round, and the calls by method. Ends with status 1 if
+the goal is missed: at most 5 blocks and 1 s, and 60 calls. With --json one JSON document instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench.process import DevchainProcess, ask
+from bench.proxy import Proxy
+from linklearner import log
+from linklearner.domain.digits import SHAPE
+from linklearner.domain.quantise import quantise_delta
+from linklearner.domain.update import Encoding
+from linklearner.rpc.channel import channel
+from linklearner.v1 import chain_gateway_pb2 as pb
+from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
+from services.chain_gateway.chain import Chain
+from services.chain_gateway.config import Config
+from services.chain_gateway.deploy import Plan, deploy, digits
+from services.chain_gateway.deployment import POOL, TOKEN
+from services.chain_gateway.gateway import Gateway
+from services.chain_gateway.keystore import Keystore
+
+CONTRIBUTORS = 5
+BLOCK_S = 0.5
+MOST_BLOCKS, MOST_BESIDE_S, MOST_CALLS = 5, 1.0, 60
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round took."""
+
+    seconds: float
+    blocks: int
+    calls: dict[str, int]
+
+    @property
+    def call_count(self) -> int:
+        return sum(self.calls.values())
+
+
+async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
+    """Rounds one after another; a first one, in which the gateway gets to know the chain, is not counted."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        DevchainProcess(Path(name) / "chain.sqlite", "--strict-rpc", "--mining", f"interval:{BLOCK_S}") as devchain,
+    ):
+        folder = Path(name)
+        password = Keystore.new_password(folder / "keys" / "password")
+        for _ in range(CONTRIBUTORS):
+            Keystore.create(folder / "keys", password, random_password=True)
+        contributors = Keystore.unlock(folder / "keys", password)
+        key_file = folder / "owner.key"
+        key_file.write_text(devchain.account.key.hex())
+        plan = Plan(task=digits(quorum=CONTRIBUTORS), contributors=contributors.addresses)
+        async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+            await deploy(
+                chain, Keystore.of_key_file(key_file, None), folder / "deploy.sqlite", plan,
+                contributors=contributors, deployment_path=folder / "deployment.json",
+            )  # fmt: skip
+        async with Proxy.start(devchain.url, delay_s=delay_s, loss=loss) as proxy:
+            config = Config(
+                rpc_url=proxy.url, deployment=folder / "deployment.json", keystore=folder / "keys",
+                password_file=folder / "keys" / "password", outbox=folder / "outbox.sqlite", listen="127.0.0.1:0",
+            )  # fmt: skip
+            async with Gateway.start(config) as gateway, channel(gateway.address) as wire:
+                stub = pb_grpc.ChainGatewayServiceStub(wire)
+                found = [await one_round(stub, proxy, devchain.url, number) for number in range(rounds + 1)]
+    return found[1:]
+
+
+async def one_round(stub: pb_grpc.ChainGatewayServiceStub, proxy: Proxy, url: str, seed: int) -> Round:
+    accounts = (await stub.ListAccounts(pb.ListAccountsRequest())).accounts
+    version = (await stub.GetTask(pb.GetTaskRequest(task=1))).task.version.version
+    first = int(str(ask(url, "eth_blockNumber")), 16)
+    proxy.calls = Counter()
+    begun = time.perf_counter()
+    await asyncio.gather(*(contribute(stub, account, seed, n) for n, account in enumerate(accounts)))
+    async for _ in stub.WatchVersions(pb.WatchVersionsRequest(task=1, after_version=version)):
+        break
+    took = time.perf_counter() - begun
+    blocks = int(str(ask(url, "eth_blockNumber")), 16) - first
+    return Round(took, blocks, dict(proxy.calls))
+
+
+async def contribute(stub: pb_grpc.ChainGatewayServiceStub, account: bytes, seed: int, number: int) -> None:
+    """What a trainer asks of its gateway in a round."""
+    task = (await stub.GetTask(pb.GetTaskRequest(task=1))).task
+    async for _ in stub.GetModel(pb.GetModelRequest(task=1, version=task.version.version)):
+        pass
+    delta = np.random.default_rng([seed, number]).normal(0.0, 0.01, SHAPE.weight_count)
+    update = quantise_delta(delta, SHAPE, 1, task.version.version, Encoding.TWO_BITS).update.encode(SHAPE)
+    await stub.SubmitUpdate(pb.SubmitUpdateRequest(request_id=f"{seed}/{number}", account=account, update=update))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench.rounds", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--delay-ms", type=float, default=100.0, help="added to each call (default %(default)g)")
+    parser.add_argument("--loss", type=float, default=0.0, help="part of the calls that is lost (default %(default)g)")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    log.configure(service="bench", level="error")
+    rounds = asyncio.run(measure(options.rounds, options.delay_ms / 1000, options.loss))
+    seconds, blocks = median(one.seconds for one in rounds), median(one.blocks for one in rounds)
+    calls = median(one.call_count for one in rounds)
+    holds = seconds <= MOST_BLOCKS * BLOCK_S + MOST_BESIDE_S and calls <= MOST_CALLS
+    if options.json:
+        print(json.dumps({"rounds": [asdict(one) for one in rounds], "holds": holds}))
+        return 0 if holds else 1
+    console = Console()
+    table = Table("round", "seconds", "blocks", "calls")
+    for number, one in enumerate(rounds, 1):
+        table.add_row(str(number), f"{one.seconds:.2f}", str(one.blocks), str(one.call_count))
+    table.add_row("median", f"{seconds:.2f}", f"{blocks:g}", f"{calls:g}")
+    table.add_row("goal", f"<= {MOST_BLOCKS * BLOCK_S + MOST_BESIDE_S:.2f}", "", f"<= {MOST_CALLS}")
+    console.print(table)
+    by_method: Counter[str] = Counter()
+    for one in rounds:
+        by_method.update(one.calls)
+    methods = Table("method", "calls a round")
+    for method, count in by_method.most_common():
+        methods.add_row(method, f"{count / len(rounds):.1f}")
+    console.print(methods)
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
