@@ -232,6 +232,17 @@ def always(call: Call) -> Prepare:
     return prepare
 
 
+def check_price(asked: int, limit: int, node: str) -> None:
+    """asked, limit: wei per gas. Raises Refused where the node's word for the price is more than we believe."""
+    if asked > limit:
+        raise Refused(
+            f"the node at {node} asks {asked / GWEI:g} gwei per gas and at most {limit / GWEI:g} are paid "
+            "(LINKLEARNER_GATEWAY_MAX_GAS_PRICE_GWEI): wait, ask another node, or raise that setting if the price is right",
+            reason="GasPriceTooHigh",
+            facts={"asked": asked, "limit": limit},
+        )
+
+
 class Outbox:
     """Sends each request exactly once. Made by `Outbox.open`."""
 
@@ -484,13 +495,7 @@ class Outbox:
         head, price = await asyncio.gather(self._chain.head(), self._chain.price())
         gas_limit = call.gas_limit or 0
         asked = max(price, head.base_fee, 1)
-        if asked > self._max_gas_price:
-            raise Refused(
-                f"the node at {self._chain.shown_url} asks {asked / GWEI:g} gwei per gas and at most {self._max_gas_price / GWEI:g} are "
-                "paid (LINKLEARNER_GATEWAY_MAX_GAS_PRICE_GWEI): wait, ask another node, or raise that setting if the price is right",
-                reason="GasPriceTooHigh",
-                facts={"asked": asked, "limit": self._max_gas_price},
-            )
+        check_price(asked, self._max_gas_price, self._chain.shown_url)
         # The fee cannot be raised later: twice the present price outlasts five full blocks. What is paid is the base fee and the tip.
         fee = min(2 * asked, self._max_gas_price, (FEE_CAP - 1) // gas_limit)
         if fee < head.base_fee:
@@ -528,7 +533,7 @@ class Outbox:
         """Hands the signed transaction to the node.
 
         True: it has it, or something else is at its nonce: watch. False: it does not take it yet, hand it in again later. Raises Refused
-        if it says no and the account's nonce does not tell otherwise, Unavailable if it breaks off and others wait: then the request is held.
+        if it says no and the account's nonce does not tell otherwise, Unavailable if it breaks off and others wait; then it is held.
         """
         name = request.request_id
         began = self._now()

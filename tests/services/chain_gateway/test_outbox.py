@@ -370,7 +370,9 @@ async def test_a_nonce_that_somebody_else_used_meanwhile_is_replaced_after_a_res
     async with Chain.connect(devchain.url) as other:
         await other.send(signed(keystore, account, 0, chain.chain_id))
     async with Outbox.open(path, chain, keystore, HURRY) as outbox:
-        assert (await send(outbox, devchain)).receipt.succeeded  # a block is seen to hold the other program's transaction
+        assert (
+            await send(outbox, devchain)
+        ).receipt.succeeded  # a block is seen to hold the other program's transaction
         assert (await send(outbox, devchain, "new request")).receipt.succeeded
     assert await chain.balance(TARGET) == 2
     assert await chain.nonce(account) == 3
