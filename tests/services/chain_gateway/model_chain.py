@@ -95,6 +95,9 @@ class Connection:
     """For each next sending: whether it is taken, what is said, after how many seconds. When empty: the truth."""
     reads: deque[str] = field(default_factory=deque)
     """For each next question: "stale", "high", "cut", "error" or "true"."""
+    every_send: tuple[bool, str, float] | None = None
+    every_read: str = "true"
+    """What happens to those for which nothing else is said."""
     hide_receipts: bool = False
     poison: bool = False
     """Every sending is cut and not taken."""
@@ -122,7 +125,7 @@ class Connection:
     async def _lie(self) -> str:
         await self._lives()
         await asyncio.sleep(0)
-        lie = self.reads.popleft() if self.reads else "true"
+        lie = self.reads.popleft() if self.reads else self.every_read
         if not self.dies_after_effect:
             await self._die()
         if lie == "cut":
@@ -186,7 +189,7 @@ class Connection:
         attempt = _Attempt.of(raw)
         owner, account = self.owner(attempt.hash)  # fails unless the bytes are on disk already
         entry = Entry(attempt.hash, account, attempt.nonce, owner)
-        take, answer, delay = self.sends.popleft() if self.sends else self._honest(entry)
+        take, answer, delay = self.sends.popleft() if self.sends else self.every_send or self._honest(entry)
         if self.poison:
             take, answer = False, "cut"
         if not self.dies_after_effect:

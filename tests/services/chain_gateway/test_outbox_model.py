@@ -25,11 +25,11 @@ from services.chain_gateway.chain import Call
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.outbox import Outbox, Outcome, Patience, Request, State, always
 
-EXAMPLES = int(os.environ.get("OUTBOX_MODEL_EXAMPLES", "60"))
-STEPS = int(os.environ.get("OUTBOX_MODEL_STEPS", "25"))
+EXAMPLES = int(os.environ.get("OUTBOX_MODEL_EXAMPLES", "100"))
+STEPS = int(os.environ.get("OUTBOX_MODEL_STEPS", "30"))
 KEYSTORE = Keystore({bytes.fromhex(a.address[2:]): a for a in (Account.from_key(bytes([n]) * 32) for n in (1, 2))})
 ACCOUNTS = KEYSTORE.addresses
-NAMES = tuple(f"r{n}" for n in range(5))
+NAMES = tuple(f"r{n}" for n in range(4))
 PATIENCE = Patience(receipt_s=20.0, lost_blocks=5, lost_at_least_s=3.0, lost_at_most_s=8.0, check_s=0.5)
 RAM = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # fsync costs nothing there
 
@@ -153,6 +153,11 @@ class LyingNode(RuleBasedStateMachine):
     @rule(readings=readings)
     def the_node_will_lie_about_reading(self, readings: list[str]) -> None:
         self.node.reads.extend(readings)
+
+    @rule(take=st.booleans(), answer=st.sampled_from((None, *ANSWERS)), read=st.sampled_from(("true", "stale", "high")))
+    def the_node_lies_from_now_on(self, take: bool, answer: str | None, read: str) -> None:
+        self.node.every_send = None if answer is None else (take, answer, 0.0)
+        self.node.every_read = read
 
     @rule(hidden=st.booleans())
     def receipts_are_hidden(self, hidden: bool) -> None:
