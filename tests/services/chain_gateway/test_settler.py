@@ -229,6 +229,7 @@ async def test_what_the_chain_says_for_hours_is_believed(world: World, monkeypat
             await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
         task = await ledger.task(1)
         await world.devchain.thread.run(world.devchain.chain.increase_time, world.task.terms.drop_seconds + 10)
+        await ledger.unlock("a block with the new time", world.accounts[2], 1, 1)
         times = [task.round.first_update_s + world.task.terms.drop_seconds + 10.0]
         settler = AutoSettler(ledger, turn_s=0.0, clock=lambda: times[-1])
 
@@ -297,6 +298,9 @@ async def test_no_trouble_ends_the_settler(world: World, monkeypatch: pytest.Mon
 
         monkeypatch.setattr(ledger, "task", task)
         settler = asyncio.create_task(AutoSettler(ledger, turn_s=0.0).run())
+        async with asyncio.timeout(60):
+            while troubles:
+                await asyncio.sleep(0.01)
         await until_version(gateway, 2, within_s=60)
         assert not settler.done()
         settler.cancel()
