@@ -1,8 +1,8 @@
 """A request is one transaction, whatever the node says: the outbox against a node that lies in every way at every step.
 
-In short form with the other tests. Long form (minutes):
+In short form (100 lives of a node) with the other tests. Long form, six minutes on a busy machine:
 
-    OUTBOX_MODEL_EXAMPLES=3000 OUTBOX_MODEL_STEPS=60 .venv/bin/python -m pytest tests/services/chain_gateway/test_outbox_model.py
+    OUTBOX_MODEL_EXAMPLES=1500 OUTBOX_MODEL_STEPS=50 .venv/bin/python -m pytest tests/services/chain_gateway/test_outbox_model.py
 """
 
 import asyncio
