@@ -226,7 +226,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         model_server=suite.model_server,
         metrics=f"http://{suite.metrics}/metrics",
     )
-    return [server.wait(), *(trainer.wait() for trainer in trainers)]
+    return [gateway.broken(), server.wait(), *(trainer.wait() for trainer in trainers)]
 
 
 def _enough_samples(settings: Settings) -> None:

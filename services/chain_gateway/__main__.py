@@ -72,7 +72,12 @@ async def serve(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Gateway.start(config) as gateway:
         print(f"chain_gateway {gateway.address}", flush=True)
-        await stop.wait()
+        stopped, broken = asyncio.create_task(stop.wait()), asyncio.create_task(gateway.broken())
+        await asyncio.wait((stopped, broken), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if broken.done():  # NOT_SERVING without end helps nobody: end, with the traceback, and be started again
+            broken.result()
+        broken.cancel()
 
 
 def create_accounts(options: argparse.Namespace) -> None:

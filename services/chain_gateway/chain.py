@@ -395,6 +395,27 @@ class Chain:
             length=len(_raw_of(found)),
         )
 
+    async def transaction_at(self, account: bytes, nonce: int, first: int, last: int) -> bytes | None:
+        """The hash of the transaction of `account` with this nonce, if a block of first…last is seen to hold it; None proves nothing.
+
+        Asks about once for each doubling of the range. Blocks whose state is gone are taken for too early.
+        """
+        while first < last:
+            middle = (first + last) // 2
+            try:
+                passed = await self._asked(self._w3.eth.get_transaction_count(_address(account), middle)) > nonce
+            except (NotFound, Refused):
+                passed = False
+            first, last = (first, middle) if passed else (middle + 1, last)
+        try:
+            block: Any = await self._asked(self._w3.eth.get_block(last, full_transactions=True))
+        except (NotFound, Refused):
+            return None
+        for found in block["transactions"]:
+            if _bytes20(found["from"]) == account and found["nonce"] == nonce:
+                return bytes(found["hash"])
+        return None
+
     async def raw_transaction(self, transaction_hash: bytes) -> bytes:
         """The signed bytes, made again from what the node tells. Raises NotFound, DataLoss if they do not give the hash."""
         found: Any = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)))

@@ -39,6 +39,8 @@ class Config:
     """Settle rounds that may be settled, of every task, and be paid for it."""
     receipt_s: float = 60.0
     """Seconds after which a caller is told that there is no receipt yet; the transaction is watched on."""
+    max_gas_price_gwei: float = 500.0
+    """Gwei per gas that are paid at most, whatever the node asks: more is refused before anything is signed. Idle nodes ask up to 20."""
     poll_s: float = 0.5
     """Seconds between two looks at the chain's head while nothing else tells that it moved."""
     max_head_age_s: float = 0.0
@@ -51,6 +53,7 @@ class Config:
             ("receipt_s", 0.1, 3600),
             ("start_wait_s", 0, 86400),
             ("poll_s", 0.01, 60),
+            ("max_gas_price_gwei", 0.001, 1_000_000),
             ("max_head_age_s", 0, 86400),
         ):
             value = getattr(self, name)

@@ -32,7 +32,16 @@ from services.chain_gateway.aspect import PRE_CONTRACT_CALL, SYSTEM, SYSTEM_CONT
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.keystore import Keystore
-from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, always
+from services.chain_gateway.outbox import (
+    MAX_GAS_PRICE,
+    Outbox,
+    Outcome,
+    Patience,
+    Prepare,
+    Request,
+    always,
+    check_price,
+)
 
 LL: Final = 10**18
 """Wei of one $LL."""
@@ -228,7 +237,9 @@ async def _fund(chain: Chain, steps: _Steps, plan: Plan, pool: bytes, token: byt
     """Coin for gas and $LL for stake, to each contributor."""
     coin = plan.coin_wei
     if coin is None:
-        coin = max(2 * CONTRIBUTOR_GAS * await chain.price(), LEAST_COIN)
+        price = await chain.price()
+        check_price(price, MAX_GAS_PRICE, chain.shown_url)  # the node's word decides how much is given away
+        coin = max(2 * CONTRIBUTOR_GAS * price, LEAST_COIN)
 
     def gift(who: bytes) -> Prepare:
         async def prepare() -> Call:

@@ -172,9 +172,14 @@ class EventIndex:
                 )
             )
         self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        self._connection.execute("UPDATE cursor SET block = ? WHERE pool = ?", (last, self._pool))
-        self._connection.execute("COMMIT")
+        try:
+            self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._connection.execute("UPDATE cursor SET block = ? WHERE pool = ?", (last, self._pool))
+            self._connection.execute("COMMIT")
+        except BaseException:  # a full disk must not leave a transaction open in which nothing works any more
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
         self.generation += bool(rows)
 
     def find(

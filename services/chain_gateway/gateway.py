@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 
-from linklearner.domain.errors import InvalidConfig, NotFound, Unavailable
+from linklearner.domain.errors import InvalidConfig, LinkLearnerError, NotFound, Unavailable
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import Access, CallerEntrance, Role, entrances
 from linklearner.rpc.server import RpcServer
@@ -21,12 +22,14 @@ from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
-from services.chain_gateway.outbox import Outbox, Patience
+from services.chain_gateway.outbox import GWEI, Outbox, Patience
 from services.chain_gateway.servicer import ROLES, SERVICE, ChainGatewayServicer
 from services.chain_gateway.settler import AutoSettler
 
 QUIET: Final = (f"/{SERVICE}/GetChain", f"/{SERVICE}/GetBalance")
 """Asked by model servers every few seconds."""
+
+FOLLOW_RETRY_S: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -38,6 +41,13 @@ class Gateway:
     address: str
     ledger: Ledger
     server: RpcServer
+    jobs: tuple[asyncio.Task[NoReturn], ...]
+
+    async def broken(self) -> None:
+        """Returns never, but raises what ended a background job that must not end: then let the process end, a new one starts clean."""
+        done, _ = await asyncio.wait(self.jobs, return_when=asyncio.FIRST_COMPLETED)
+        for job in done:
+            job.result()
 
     @staticmethod
     @contextlib.asynccontextmanager
@@ -62,7 +72,15 @@ class Gateway:
                 )
                 await _check_deployment(witness, deployment)
             patience = patience or Patience(receipt_s=config.receipt_s)
-            outbox = await stack.enter_async_context(Outbox.open(config.outbox, chain, keystore, patience))
+            outbox = await stack.enter_async_context(
+                Outbox.open(
+                    config.outbox,
+                    chain,
+                    keystore,
+                    patience,
+                    max_gas_price=round(config.max_gas_price_gwei * GWEI),
+                )
+            )
             events = stack.enter_context(
                 EventIndex.open(
                     config.outbox, chain, deployment.pool, POOL, first_block=deployment.block, witness=witness
@@ -82,7 +100,7 @@ class Gateway:
             jobs = {"follow": _follow(ledger, server, config.poll_s)}
             if config.auto_settle:
                 jobs["settle"] = AutoSettler(ledger).run()
-            work = [_background(server, job, name) for name, job in jobs.items()]
+            work = tuple(_background(server, job, name) for name, job in jobs.items())
             stack.push_async_callback(_cancel, work)
             log.info(
                 "gateway_started",
@@ -91,7 +109,7 @@ class Gateway:
                 pool="0x" + deployment.pool.hex(),
                 accounts=["0x" + account.hex() for account in keystore.addresses],
             )
-            yield Gateway(server.address, ledger, server)
+            yield Gateway(server.address, ledger, server, work)
 
 
 async def _check_deployment(chain: Chain, deployment: Deployment) -> None:
@@ -109,25 +127,38 @@ async def _check_deployment(chain: Chain, deployment: Deployment) -> None:
             ) from None
 
 
-async def _follow(ledger: Ledger, server: RpcServer, poll_s: float) -> None:
-    """Keeps the history up to date, and says ready while the chain answers, is not stale, and all it tells is known here."""
+async def _follow(ledger: Ledger, server: RpcServer, poll_s: float) -> NoReturn:
+    """Keeps the history up to date, and says ready while the chain answers, is not stale, and all it tells is known here.
+
+    Whatever the chain tells, and a file that cannot be read or written, is a reason to be not ready and to look again.
+    """
     told: str | None = None
-    async for trouble in ledger.events.follow(poll_s):
-        if not trouble and ledger.events.head is not None:
-            try:
-                ledger.check_age(ledger.events.head)
-            except Unavailable as error:
-                trouble = error.message
-        if trouble != told:
-            log.info("not_ready" if trouble else "ready", detail=trouble)
-            await server.set_ready(not trouble)
-        told = trouble
+    while True:
+        looks = ledger.events.follow(poll_s)
+        try:
+            async for trouble in looks:
+                if not trouble and ledger.events.head is not None:
+                    try:
+                        ledger.check_age(ledger.events.head)
+                    except Unavailable as error:
+                        trouble = error.message
+                told = await _told(server, trouble, told)
+        except (LinkLearnerError, sqlite3.OperationalError, OSError) as error:
+            told = await _told(server, f"the history cannot be read on: {error}", told)
+        await asyncio.sleep(FOLLOW_RETRY_S)
 
 
-def _background(server: RpcServer, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Runs for as long as the gateway. If it ends by itself that is a bug: said loudly, and the gateway is not ready any more."""
+async def _told(server: RpcServer, trouble: str, before: str | None) -> str:
+    if trouble != before:
+        log.info("not_ready" if trouble else "ready", detail=trouble)
+        await server.set_ready(not trouble)
+    return trouble
 
-    def ended(task: asyncio.Task[None]) -> None:
+
+def _background(server: RpcServer, work: Coroutine[Any, Any, NoReturn], name: str) -> asyncio.Task[NoReturn]:
+    """Runs for as long as the gateway. If it ends by itself that is a bug: said loudly, the gateway is not ready any more and `broken`."""
+
+    def ended(task: asyncio.Task[NoReturn]) -> None:
         if not task.cancelled():
             log.error("background_died", task=name, exc_info=task.exception())
             deaths.append(asyncio.ensure_future(server.set_ready(False)))
@@ -138,7 +169,7 @@ def _background(server: RpcServer, work: Coroutine[Any, Any, None], name: str) -
     return task
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: tuple[asyncio.Task[NoReturn], ...]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

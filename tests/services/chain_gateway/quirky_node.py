@@ -28,6 +28,10 @@ class QuirkyNode:
     """So many next transactions do not arrive: the connection breaks."""
     refuse_sends: int = 0
     """So many next transactions are refused for a reason nobody has heard of."""
+    lie_about_sends: list[tuple[bool, str]] = field(default_factory=list)
+    """For each next transaction: whether it is handed on, and the error that is answered in any case."""
+    stale_nonces: int = 0
+    """So many next questions for a pending nonce are answered with the one of the first question of all."""
     down: bool = False
     fail_methods: set[str] = field(default_factory=set)
     """Questions that end in an error of the node's own."""
@@ -51,6 +55,7 @@ class QuirkyNode:
     """Every transaction handed in, in order."""
     _seen: set[bytes] = field(default_factory=set)
     _hidden: set[str] = field(default_factory=set)
+    _first_nonce: dict[str, str] = field(default_factory=dict)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if self.down:
@@ -78,6 +83,11 @@ class QuirkyNode:
         if method == "eth_getLogs" and self.drop_logs:
             return _answer(body, [])
         answer = await self._altered(body)
+        if method == "eth_getTransactionCount" and params[1] == "pending":
+            first = self._first_nonce.setdefault(params[0], answer["result"])
+            if self.stale_nonces:
+                self.stale_nonces -= 1
+                answer["result"] = first
         if method == "eth_estimateGas" and "result" in answer:
             answer["result"] = hex(int(answer["result"], 16) + self.estimate_extra)
         return web.json_response(answer)
@@ -85,6 +95,11 @@ class QuirkyNode:
     async def _send(self, request: web.Request, body: dict[str, Any], raw: bytes) -> web.StreamResponse:
         transaction_hash = "0x" + keccak(raw).hex()
         self.raw.append(raw)
+        if self.lie_about_sends:
+            arrives, message = self.lie_about_sends.pop(0)
+            if arrives:
+                await self._forward(body)
+            return web.json_response(_error(body, message))
         if self.break_sends:
             self.break_sends -= 1
             return _break(request)

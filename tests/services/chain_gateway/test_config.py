@@ -46,7 +46,15 @@ def test_settings_that_mean_nothing_are_named(variable: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("poll_s", 0.01), ("poll_s", 60.0), ("receipt_s", 0.1), ("max_head_age_s", 0.0)]
+    ("name", "value"),
+    [
+        ("poll_s", 0.01),
+        ("poll_s", 60.0),
+        ("receipt_s", 0.1),
+        ("max_gas_price_gwei", 0.001),
+        ("max_gas_price_gwei", 1e6),
+        ("max_head_age_s", 0.0),
+    ],
 )
 def test_bounds_belong_to_what_is_allowed(name: str, value: float) -> None:
     assert getattr(Config(**{name: value}), name) == value  # type: ignore[arg-type]

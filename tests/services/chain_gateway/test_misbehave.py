@@ -23,6 +23,7 @@ def suite_of(world: World) -> Suite:
         metrics="",
         keys=str(world.folder / "keys"),
         password_file=str(world.folder / "keys" / "password"),
+        credential="",
         accounts=(),
         pid=0,
     )

@@ -1,10 +1,12 @@
 """No request is lost, none is paid twice: over a real chain behind a proxy with the habits of an Artela node."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rlp
 from quirky_node import QuirkyNode
 
 from devchain import Devchain
@@ -18,7 +20,7 @@ from linklearner.domain.errors import (
     Unavailable,
 )
 from services.chain_gateway.chain import Call, Chain
-from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, State
+from services.chain_gateway.outbox import TRANSITIONS, Outbox, Outcome, Patience, Prepare, Request, State, Step
 from tests.services.chain_gateway.conftest import HURRY, keystore_of
 
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef1")
@@ -370,12 +372,12 @@ async def test_a_nonce_that_somebody_else_used_meanwhile_is_replaced_after_a_res
     async with Chain.connect(devchain.url) as other:
         await other.send(signed(keystore, account, 0, chain.chain_id))
     async with Outbox.open(path, chain, keystore, HURRY) as outbox:
-        # the nonce tells that *something* arrived there, so the receipt is waited for until it is clear that none comes
-        with pytest.raises(Refused) as refused:
+        assert (
             await send(outbox, devchain)
-        assert refused.value.reason == "NoReceipt"
+        ).receipt.succeeded  # a block is seen to hold the other program's transaction
         assert (await send(outbox, devchain, "new request")).receipt.succeeded
-    assert await chain.balance(TARGET) == 1
+    assert await chain.balance(TARGET) == 2
+    assert await chain.nonce(account) == 3
 
 
 async def test_two_processes_do_not_share_an_outbox(tmp_path: Path, chain: Chain, devchain: Devchain) -> None:
@@ -407,3 +409,215 @@ async def test_a_file_that_is_no_outbox_is_refused(tmp_path: Path, chain: Chain,
 async def test_the_outbox_is_readable_by_its_owner_alone(tmp_path: Path, chain: Chain, devchain: Devchain) -> None:
     async with Outbox.open(tmp_path / "outbox", chain, keystore_of(devchain)):
         assert (tmp_path / "outbox").stat().st_mode & 0o777 == 0o600
+
+
+LIES = {
+    "nonce": "invalid nonce; got 0, expected 1: invalid sequence",
+    "funds": "sender balance < tx cost (9 < 10): insufficient funds: insufficient funds",
+    "fee": "max fee per gas less than block base fee (0 < 7): insufficient fee: insufficient fee",
+    "gas": "tx gas (25000000) exceeds block gas limit (20000000): out of gas: out of gas",
+    "cap": "tx fee (1.90 art) exceeds the configured cap (1.00 art)",
+    "unheard": "codespace sdk code 38: something new",
+    "gone": "block not found",
+    "full": "mempool is full: number of txs 5000",
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("stale", [0, 1, 2, 5], ids=lambda n: f"{n} stale nonces")
+async def test_what_arrived_is_paid_once_whatever_was_answered(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain, lie: str, stale: int
+) -> None:
+    """A node that takes the transaction and says no, at first and at repetitions, while backends that are behind tell of old nonces."""
+    await send(outbox, devchain, "before", amount=1000)
+    node.lie_about_sends = [(True, LIES[lie])] * 3
+    node.stale_nonces = 0 if stale == 0 else stale + 1  # one is asked before signing
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                outcome = await send(outbox, devchain)
+                break
+            except (Refused, Unavailable):
+                assert outbox.state("r") is not State.REFUSED  # its bytes are out
+    assert outcome.receipt.succeeded
+    assert await chain.balance(TARGET) == 1001
+    assert outbox.state("r") is State.MINED
+    node.lie_about_sends.clear()
+    assert (await send(outbox, devchain, "after", amount=5)).receipt.succeeded
+    assert await chain.balance(TARGET) == 1006
+
+
+@pytest.mark.parametrize("lie", ["nonce", "funds", "fee", "unheard"])
+async def test_what_did_not_arrive_is_repeated_at_the_same_nonce(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain, lie: str
+) -> None:
+    node.lie_about_sends = [(False, LIES[lie])] * 4
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await send(outbox, devchain)
+                break
+            except Refused as refused:
+                assert outbox.state("r") is State.HELD
+                assert refused.facts["nonce"] == "0"
+                assert "repeat the same request_id" in refused.message
+    assert await chain.balance(TARGET) == 1
+    assert await chain.nonce(devchain.accounts[0].address) == 1
+
+
+async def test_the_next_request_takes_the_nonce_of_one_that_was_refused_and_that_one_goes_on_behind_it(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    """Both hope for one nonce; equal calls, and yet different transactions."""
+    node.lie_about_sends = [(False, LIES["funds"])]
+    with pytest.raises(Refused):
+        await send(outbox, devchain)
+    next_one = await send(outbox, devchain, "next")
+    assert len(set(node.raw)) == 2
+    assert outbox.state("r") is State.REFUSED  # proven by the other's receipt
+    first = await send(outbox, devchain)
+    assert first.receipt.transaction_hash != next_one.receipt.transaction_hash
+    assert await chain.balance(TARGET) == 2
+
+
+async def test_a_refused_one_that_landed_all_the_same_sends_the_next_request_on(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    node.lie_about_sends = [(True, LIES["funds"])]
+    node.stale_nonces = 3
+    with pytest.raises(Refused):
+        node.hide_receipts = 1
+        await send(outbox, devchain)
+    assert outbox.state("r") is State.HELD
+    assert (await send(outbox, devchain, "next")).receipt.succeeded
+    assert (await send(outbox, devchain)).receipt.succeeded
+    assert await chain.balance(TARGET) == 2
+    assert await chain.nonce(devchain.accounts[0].address) == 2
+
+
+async def test_a_hole_below_waiting_requests_is_filled(
+    tmp_path: Path, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    """The lower one is refused after a restart and its caller never comes back; the higher one lands all the same."""
+    path = tmp_path / "outbox"
+    async with Outbox.open(path, chain, keystore_of(devchain), HURRY) as outbox:
+        node.swallow = 1
+        first = asyncio.create_task(send(outbox, devchain, "first"))
+        while outbox.state("first") is not State.SENT:
+            await asyncio.sleep(0.005)
+        node.lie_about_sends = [(False, LIES["nonce"])] * 1000
+        second = asyncio.create_task(send(outbox, devchain, "second", amount=2))
+        while outbox.state("second") is not State.SIGNED:
+            await asyncio.sleep(0.005)
+        for task in (first, second):
+            task.cancel()
+    sent = len(node.raw)
+    node.lie_about_sends = [(False, LIES["funds"])]
+    async with Outbox.open(path, chain, keystore_of(devchain), HURRY) as outbox:
+        async with asyncio.timeout(60):
+            while outbox.state("second") is not State.MINED:
+                await asyncio.sleep(0.01)
+        assert len(node.raw) > sent
+        assert outbox.state("first") in (State.HELD, State.REFUSED, State.MINED)
+    assert await chain.balance(TARGET) in (2, 3)
+
+
+async def test_a_transaction_that_breaks_every_connection_blocks_nobody(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    node.break_sends = 10_000
+    poison = asyncio.create_task(send(outbox, devchain, "poison"))
+    while not node.raw:
+        await asyncio.sleep(0.005)
+    other = asyncio.create_task(send(outbox, devchain, "other", amount=2))
+    with pytest.raises(Unavailable, match="not this transaction"):
+        await poison
+    node.break_sends = 0
+    await other
+    assert await chain.balance(TARGET) == 2
+    await send(outbox, devchain, "poison")
+    assert await chain.balance(TARGET) == 3
+
+
+async def test_a_receipt_that_comes_after_we_gave_up_is_believed(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    node.hide_receipts = 10_000
+    with pytest.raises(Refused) as refused:
+        await send(outbox, devchain)
+    assert refused.value.reason == "NoReceipt"
+    assert outbox.state("r") is State.FAILED
+    node.hide_receipts = 0
+    assert (await send(outbox, devchain)).receipt.succeeded
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_a_full_disk_is_waited_for(outbox: Outbox, devchain: Devchain, chain: Chain) -> None:
+    """At whichever write it is noticed, nothing is lost and nothing is sent twice."""
+    connection = outbox._database._connection
+    [pages] = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    refused = 0
+    for number in range(200):
+        sending = asyncio.create_task(send(outbox, devchain, f"r{number}"))
+        await asyncio.wait({sending}, timeout=2.0)
+        if sending.done() and not sending.exception():
+            continue
+        refused += 1
+        connection.execute("PRAGMA max_page_count = 1000000")
+        if sending.done():
+            assert isinstance(sending.exception(), Unavailable)
+            await send(outbox, devchain, f"r{number}")
+        else:
+            await sending
+        break
+    assert refused
+    assert await chain.balance(TARGET) == number + 1
+
+
+@pytest.mark.parametrize("field", ["eth_gasPrice", "baseFeePerGas"])
+async def test_the_node_s_price_is_believed_up_to_a_limit(
+    tmp_path: Path, node: QuirkyNode, devchain: Devchain, chain: Chain, field: str
+) -> None:
+    limit = asked = 10**10
+
+    def dear(method: str, result: Any) -> Any:
+        if method == field == "eth_gasPrice":
+            return hex(asked)
+        if method == "eth_getBlockByNumber" and field == "baseFeePerGas":
+            return result | {"baseFeePerGas": hex(asked)}
+        return result
+
+    node.alter = dear
+    async with Outbox.open(tmp_path / "outbox", chain, keystore_of(devchain), HURRY, max_gas_price=limit) as outbox:
+        asked = limit + 1
+        with pytest.raises(Refused, match="MAX_GAS_PRICE_GWEI") as refused:
+            await send(outbox, devchain)
+        assert refused.value.reason == "GasPriceTooHigh"
+        assert not node.raw
+        asked = limit
+        assert (await send(outbox, devchain)).receipt.succeeded
+    assert max(_max_fee(raw) for raw in node.raw) == limit
+
+
+def _max_fee(raw: bytes) -> int:
+    fields: list[bytes] = rlp.decode(raw[1:])
+    return int.from_bytes(fields[3], "big")
+
+
+async def test_no_other_step_can_be_written(outbox: Outbox, devchain: Devchain) -> None:
+    await send(outbox, devchain)
+    connection = outbox._database._connection
+    for state in State:
+        if state is not State.MINED:
+            with pytest.raises(sqlite3.IntegrityError, match="no such step"):
+                connection.execute("UPDATE request SET state = ? WHERE request_id = 'r'", (state.value,))
+    with pytest.raises(RuntimeError, match="no step"):
+        outbox._database.taken("r")
+
+
+def test_bytes_that_exist_are_only_freed_by_what_a_block_shows() -> None:
+    """From every state with bytes, the states without are reached by FREE alone."""
+    without = {State.PLANNED, State.REFUSED}
+    for state in set(State) - without:
+        assert {step for step, after in TRANSITIONS[state].items() if after in without} <= {Step.FREE}

@@ -1,19 +1,22 @@
 """Rounds settle by themselves: once, by whoever is there."""
 
 import asyncio
+import sqlite3
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from devchain import Devchain
-from linklearner.domain.errors import Refused
+from linklearner.domain.errors import DataLoss, Refused
+from services.chain_gateway import settler as settler_module
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, deploy
 from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
+from services.chain_gateway.ledger import Task
 from services.chain_gateway.settler import AutoSettler
 from tests.services.chain_gateway.conftest import HURRY, ROUND_SECONDS, World, keystore_of, small_task
 
@@ -136,6 +139,8 @@ async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_com
             raise Refused("no block holds it", reason="GasLimitTooHigh")
 
         monkeypatch.setattr(ledger, "settle", too_large)
+        monkeypatch.setattr(settler_module, "RAW_LIMIT", 100)  # the settlement's own bytes are too many
+        monkeypatch.setattr(settler_module, "SLOW_RETRY_S", 0.1)
         for who in (0, 1):
             await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
         task = await ledger.task(1)
@@ -188,3 +193,114 @@ async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
         await settler._consider(1)
         task = await ledger.task(1)
         assert (task.round.round, task.round.eligible) == (2, 500)
+
+
+@pytest.mark.parametrize("reason", ["GasLimitTooHigh", "TransactionTooLarge"])
+async def test_no_node_s_word_alone_drops_a_round(world: World, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    """A failing estimate and a proxy with a small body limit say the same of a settlement that others send without trouble."""
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        for who in (0, 1):
+            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+        task = await ledger.task(1)
+        due = task.round.first_update_s + world.task.terms.drop_seconds + 10.0
+        await world.devchain.thread.run(world.devchain.chain.increase_time, world.task.terms.drop_seconds + 10)
+        times = [due]
+        settler = AutoSettler(ledger, turn_s=0.0, clock=lambda: times[-1])
+
+        async def refused(*arguments: object) -> None:
+            raise Refused("no block holds it", reason=reason)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger, "settle", refused)
+            for _ in range(3):
+                await settler._look()
+                times.append(times[-1] + settler_module.DOUBT_S / 4)
+            assert (await ledger.task(1)).round.round == 1
+        await settler._look()
+        settled = await ledger.round(1, 1)
+        assert (settled.dropped, settled.version is None) == (False, False)
+
+
+async def test_what_the_chain_says_for_hours_is_believed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        for who in (0, 1):
+            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+        task = await ledger.task(1)
+        await world.devchain.thread.run(world.devchain.chain.increase_time, world.task.terms.drop_seconds + 10)
+        await ledger.unlock("a block with the new time", world.accounts[2], 1, 1)
+        times = [task.round.first_update_s + world.task.terms.drop_seconds + 10.0]
+        settler = AutoSettler(ledger, turn_s=0.0, clock=lambda: times[-1])
+
+        async def refused(*arguments: object) -> None:
+            raise Refused("no block holds it", reason="GasLimitTooHigh")
+
+        monkeypatch.setattr(ledger, "settle", refused)
+        await settler._look()
+        times.append(times[-1] + settler_module.DOUBT_S)
+        await settler._look()
+        assert (await ledger.round(1, 1)).dropped
+
+
+async def test_an_account_that_has_been_funded_settles_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        for who in (0, 1):
+            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+        settler = AutoSettler(ledger, turn_s=0.0)
+        asked: list[bytes] = []
+        poor: set[bytes] = set()
+
+        async def settle(request_id: str, account: bytes, task: int, number: int) -> None:
+            asked.append(account)
+            if account in poor:
+                raise Refused("no coin", reason="InsufficientFunds")
+            raise Refused("not yet", reason="RoundNotOver")
+
+        monkeypatch.setattr(ledger, "settle", settle)
+        await settler._look()
+        [first] = asked
+        poor.add(first)
+        await settler._look()
+        await settler._look()
+        assert asked[-1] != first
+        poor.clear()
+        await ledger.transfer_coin("gift", next(a for a in world.accounts if a != first), first, 1)
+        await settler._look()
+        assert asked[-1] == first
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        sqlite3.OperationalError("database or disk is full"),
+        OSError(28, "No space left"),
+        DataLoss("of somebody"),
+        KeyError("x"),
+    ],
+    ids=repr,
+)
+async def test_no_trouble_ends_the_settler(world: World, monkeypatch: pytest.MonkeyPatch, trouble: Exception) -> None:
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        monkeypatch.setattr(settler_module, "RETRY_S", 0.05)
+        monkeypatch.setattr(settler_module, "SLOW_RETRY_S", 0.05)
+        for who in (0, 1):
+            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+        troubles = [trouble] * 3
+        real = ledger.task
+
+        async def task(number: int) -> Task:
+            if troubles:
+                raise troubles.pop()
+            return await real(number)
+
+        monkeypatch.setattr(ledger, "task", task)
+        settler = asyncio.create_task(AutoSettler(ledger, turn_s=0.0).run())
+        async with asyncio.timeout(60):
+            while troubles:
+                await asyncio.sleep(0.01)
+        await until_version(gateway, 2, within_s=60)
+        assert not settler.done()
+        settler.cancel()
