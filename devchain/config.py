@@ -71,6 +71,9 @@ class ChainConfig:
     strict: bool = False
     """As narrow as the node: no queue, no replacement, no filters, size and fee caps."""
     fork_rules: ForkRules = ForkRules.ARTELA
+    transaction_seconds: float = 20.0
+    """How long one transaction may run before it fails, by the clock on the wall. A node has no such limit; here one thread makes
+    all blocks, in Python."""
     alloc: Mapping[bytes, int] = field(default_factory=lambda: MappingProxyType({}))
     """Balances in wei at genesis, by 20-byte address."""
 
@@ -79,6 +82,8 @@ class ChainConfig:
             raise InvalidConfig(f"chain id {self.chain_id}: must be positive and below 2**63")
         if not 0 <= self.min_gas_multiplier <= 1:
             raise InvalidConfig(f"min_gas_multiplier {self.min_gas_multiplier}: must be between 0 and 1")
+        if not 0 < self.transaction_seconds <= 3600:
+            raise InvalidConfig(f"transaction_seconds {self.transaction_seconds:g}: must be above 0 and at most 3600")
         if self.block_gas_limit < 100_000:
             raise InvalidConfig(f"block gas limit {self.block_gas_limit}: must be at least 100000")
         if any(len(address) != 20 for address in self.alloc):

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eth_hash.auto import keccak
-
 from devchain.aspect.environment import BlockFacts, NodePanic, TransactionFacts
-from devchain.aspect.runtime import AspectRuntime
-from devchain.chain import blocks, rlp
-from devchain.chain.blocks import Block, Header, Receipt
-from devchain.chain.evm import MAX_INIT_CODE_SIZE, REVERTED, BlockContext, Log
-from devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
+from devchain.aspect.runtime import AspectRuntime, CompiledModules
+from devchain.chain import blocks
+from devchain.chain.blocks import Block, GasPart, Header, Receipt
+from devchain.chain.evm import MAX_INIT_CODE_SIZE, Log, contract_address
+from devchain.chain.execution import BlockSoFar, ChainMessage, Outcome, execute
 from devchain.chain.join_points import AspectRun
 from devchain.chain.mempool import Mempool
+from devchain.chain.questions import QUESTION_SECONDS, Question, Questions, block_context
 from devchain.chain.state import World
 from devchain.chain.store import Store, encode_writes, state_digest
-from devchain.chain.transactions import AccessList, Transaction, TransactionRefused, decode, intrinsic_gas
+from devchain.chain.transactions import Transaction, TransactionRefused, decode, intrinsic_gas
 from devchain.config import ChainConfig, ForkRules
-
-QUESTION_GAS_CAP: Final = 25_000_000
-"""Most gas that `eth_call` and `eth_estimateGas` give; the node's default."""
-LEAST_GAS: Final = 21_000
-QUESTION_EXTRA_INTRINSIC: Final = 150_000
-"""What the node adds to the intrinsic gas of a question with data: it takes any data for a validation envelope."""
+from devchain.watch import Precedence, TimeUp, until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,51 +36,7 @@ class BlockPreset:
     miner: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What `eth_call` and `eth_estimateGas` ask. None: as the node fills it."""
-
-    sender: bytes = bytes(20)
-    to: bytes | None = None
-    value: int = 0
-    data: bytes = b""
-    gas: int | None = None
-    gas_price: int | None = None
-    """Excludes the two caps; without any of them the price is zero."""
-    fee_cap: int | None = None
-    tip_cap: int | None = None
-    nonce: int | None = None
-    """What Aspects see when gas is estimated; a call shows them the account's."""
-    chain_id: int | None = None
-    access_list: AccessList | None = None
-
-    @property
-    def type(self) -> int:
-        """The transaction type that Aspects see."""
-        if self.fee_cap is not None:
-            return 2
-        return 0 if self.access_list is None else 1
-
-    def price(self, base_fee: int) -> int:
-        """What the EVM sees as gas price."""
-        if self.gas_price is not None:
-            return self.gas_price
-        cap, tip = self.fee_cap or 0, self.tip_cap or 0
-        return min(tip + base_fee, cap) if cap or tip else 0
-
-
-class CallFailed(Exception):
-    """A question failed. On a revert `output` is the packed reason."""
-
-    def __init__(self, message: str, output: bytes = b"") -> None:
-        super().__init__(message)
-        self.output = output
-
-    @property
-    def reverted(self) -> bool:
-        return str(self) == REVERTED
-
-
+OUT_OF_TIME: Final = "execution took longer than {:g} s, a limit of this devchain and not of a node"
 RAW_LIMIT: Final = 1_048_576
 """Bytes of a raw transaction that a strict chain takes (CometBFT's `max_tx_bytes`)."""
 FEE_CAP: Final = 10**18
@@ -116,7 +67,10 @@ class Chain:
         self._clock_offset = 0
         self._next_timestamp: int | None = None
         self._store = Store(state_file, config.chain_id)
-        self._runtime = AspectRuntime()
+        modules = CompiledModules()
+        self._runtime = AspectRuntime(modules)
+        self._precedence = Precedence()
+        self.questions = Questions(config, self._store, modules, self._precedence, QUESTION_SECONDS)
         self.pool = Mempool()
         self._listeners: list[BlockListener] = []
         self._arrival_listeners: list[Callable[[Transaction], None]] = []
@@ -275,7 +229,8 @@ class Chain:
 
     def _make(self, transactions: list[Transaction], preset: BlockPreset, base_fee: int) -> Block:
         try:
-            return self._seal(transactions, preset, base_fee)
+            with self._precedence.first():
+                return self._seal(transactions, preset, base_fee)
         except BaseException:
             # a full disk, a bug: memory goes back to what the file says, and the transactions are out of the pool
             self._world = World(self._store.at(self._head.number))
@@ -287,7 +242,7 @@ class Chain:
         timestamp = self._timestamp() if preset.timestamp is None else preset.timestamp
         parent_hash = parent.hash if preset.parent_hash is None else preset.parent_hash
         miner = preset.miner or self.config.miner
-        context = self._context(number, timestamp, base_fee, parent_hash)
+        context = block_context(self.config, self._store, number, timestamp, base_fee, parent_hash)
         facts = BlockFacts(
             number=number,
             timestamp=timestamp,
@@ -370,7 +325,12 @@ class Chain:
             is_call=False,
         )
         try:
-            outcome = execute(world, self._runtime, block, message, self.config)
+            watch = until(time.monotonic() + self.config.transaction_seconds)
+            outcome = execute(world, self._runtime, block, message, self.config, watch)
+        except TimeUp:
+            # Not what a node would say, and not the same on every machine: so it is decided once, here. A restart reads state and
+            # receipt from the store and executes nothing again, and a trace asks the receipt before it executes.
+            outcome = self._out_of_time(transaction)
         except NodePanic:
             world.rollback_transaction(paid)
             world.end_transaction()
@@ -381,6 +341,21 @@ class Chain:
         world.end_transaction()
         return outcome
 
+    def _out_of_time(self, transaction: Transaction) -> Outcome:
+        """It fails like a transaction that ran out of gas: the fee of the whole limit is paid, nothing else happened."""
+        return Outcome(
+            gas_used=transaction.gas,
+            gas_before_refund=transaction.gas,
+            error=OUT_OF_TIME.format(self.config.transaction_seconds),
+            output=b"",
+            logs=(),
+            contract_address=contract_address(transaction.sender, transaction.nonce)
+            if transaction.to is None
+            else None,
+            parts=(GasPart(part="time", gas=transaction.gas),),
+            runs=(),
+        )
+
     def _timestamp(self) -> int:
         chosen, self._next_timestamp = self._next_timestamp, None
         if chosen is not None:
@@ -388,22 +363,6 @@ class Chain:
             return max(chosen, self._head.timestamp)
         # several blocks may share a second, as on the node; none goes back
         return max(int(self._clock()) + self._clock_offset, self._head.timestamp)
-
-    def _context(self, number: int, timestamp: int, base_fee: int, parent_hash: bytes) -> BlockContext:
-        def ancestor(wanted: int) -> bytes:
-            if wanted == number - 1:
-                return parent_hash
-            return self._store.block_hash(wanted) or blocks.ZERO_HASH
-
-        return BlockContext(
-            number=number,
-            timestamp=timestamp,
-            coinbase=self.config.operator,
-            gas_limit=self.config.block_gas_limit,
-            base_fee=base_fee,
-            chain_id=self.config.chain_id,
-            ancestor_hash=ancestor,
-        )
 
     def _header(
         self,
@@ -432,103 +391,19 @@ class Chain:
             size=sum(len(receipt.transaction.raw) for receipt in receipts) + 508,
         )  # fmt: skip
 
-    # -- questions
+    # -- questions, on the thread that asks
 
-    def ask(self, question: Question, number: int, gas: int | None = None) -> Outcome:
-        """Run a question on the state after block `number`; nothing is kept. With `gas` it is one try of an estimate.
-
-        Raises IntrinsicGasTooLow, and NodePanic where the node's own call would crash.
-        """
-        header = self._store.header(number)
-        if header is None:
-            raise KeyError(number)
-        world = self.world_at(number)
-        context = self._context(header.number, header.timestamp, header.base_fee, header.parent_hash)
-        nonce = world.get_nonce(question.sender)
-        # the node fills the nonce in before it shows a call to Aspects, but after it shows them an estimate
-        shown = nonce if gas is None else question.nonce or 0
-        if gas is None:
-            gas = QUESTION_GAS_CAP if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
-        block = BlockSoFar(
-            context=context,
-            facts=BlockFacts(
-                number=header.number,
-                timestamp=header.timestamp,
-                parent_hash=header.parent_hash,
-                miner=header.miner,
-                max_gas=None,
-                max_bytes=None,
-            ),
-        )
-        message = ChainMessage(
-            facts=_question_facts(question, shown, self.config.chain_id),
-            nonce=nonce,
-            gas=gas,
-            price=question.price(header.base_fee),
-            is_call=True,
-            extra_intrinsic=QUESTION_EXTRA_INTRINSIC if question.data else 0,
-        )
-        world.begin_transaction()
-        try:
-            return execute(world, self._runtime, block, message, self.config)
-        finally:
-            world.rollback_transaction()
-            world.begin_transaction()
-            world.forget_new_codes()
-            world.trim()
+    def ask(self, question: Question, number: int) -> Outcome:
+        """See `Questions.ask`."""
+        return self.questions.ask(question, number)
 
     def call(self, question: Question, number: int) -> bytes:
-        """`eth_call`. Raises CallFailed; a node panic answers empty, as the node's RPC does."""
-        try:
-            outcome = self.ask(question, number)
-        except IntrinsicGasTooLow:
-            raise CallFailed("apply message: intrinsic gas too low") from None
-        except NodePanic:
-            return b""
-        if outcome.error is not None:
-            raise CallFailed(outcome.error, outcome.output)
-        return outcome.output
+        """`eth_call`. Raises CallFailed."""
+        return self.questions.call(question, number)
 
     def estimate(self, question: Question, number: int) -> int:
-        """`eth_estimateGas`: the smallest gas limit with which the question succeeds. Raises CallFailed."""
-        high = self.config.block_gas_limit
-        if question.gas is not None and question.gas >= LEAST_GAS:
-            high = min(question.gas, QUESTION_GAS_CAP)
-        spent = self._try(question, number, high)
-        # almost always what it used is what it needs: two tries settle that, and only a program that looks at its gas is searched
-        if spent < high and self._succeeds(question, number, spent):
-            if not self._succeeds(question, number, spent - 1):
-                return spent
-            high = spent - 1
-        low = LEAST_GAS - 1
-        while low + 1 < high:
-            middle = (low + high) // 2
-            if self._succeeds(question, number, middle):
-                high = middle
-            else:
-                low = middle
-        return high
-
-    def _succeeds(self, question: Question, number: int, gas: int) -> bool:
-        try:
-            self._try(question, number, gas)
-        except CallFailed:
-            return False
-        return True
-
-    def _try(self, question: Question, number: int, gas: int) -> int:
-        """Gas used before refunds at this limit. Raises CallFailed in the words of an estimate."""
-        try:
-            outcome = self.ask(question, number, gas)
-        except IntrinsicGasTooLow:
-            raise CallFailed(f"gas required exceeds allowance ({gas})") from None
-        except NodePanic as panic:
-            raise CallFailed(str(panic)) from None
-        if outcome.error == "out of gas":
-            raise CallFailed(f"gas required exceeds allowance ({gas})")
-        if outcome.error is not None:
-            raise CallFailed(outcome.error, outcome.output)
-        return outcome.gas_before_refund
+        """`eth_estimateGas`. Raises CallFailed."""
+        return self.questions.estimate(question, number)
 
     # -- going back
 
@@ -565,53 +440,4 @@ def _facts(transaction: Transaction, index: int, chain_id: int) -> TransactionFa
         r=transaction.r,
         s=transaction.s,
         access_list=transaction.access_list,
-    )
-
-
-def _question_facts(question: Question, nonce: int, chain_id: int) -> TransactionFacts:
-    """The unsigned transaction that the node makes of a question."""
-    kind = question.type
-    cap = question.fee_cap if kind == 2 else question.gas_price
-    tip = question.tip_cap if kind == 2 else question.gas_price
-    fees = [rlp.integer(tip or 0), rlp.integer(cap or 0)] if kind == 2 else [rlp.integer(cap or 0)]
-    accesses = question.access_list or ()
-    body: list[rlp.Item] = [
-        rlp.integer(nonce),
-        *fees,
-        rlp.integer(question.gas or 0),
-        question.to or b"",
-        rlp.integer(question.value),
-        question.data,
-    ]
-    if kind:
-        body.append([[address, list(keys)] for address, keys in accesses])
-        raw = bytes([kind]) + rlp.encode([rlp.integer(question.chain_id or 0), *body, b"", b"", b""])
-        # the signer's chain, whatever the question says
-        unsigned = rlp.encode([rlp.integer(chain_id), *body])
-        unsigned_hash = keccak(bytes([kind]) + unsigned)
-    else:
-        raw = rlp.encode([*body, b"", b"", b""])
-        unsigned = rlp.encode([*body, rlp.integer(chain_id), b"", b""])
-        unsigned_hash = keccak(unsigned)
-    return TransactionFacts(
-        type=kind,
-        chain_id=chain_id,
-        nonce=nonce,
-        gas=question.gas or 0,
-        gas_price=cap or 0,
-        gas_tip_cap=tip or 0,
-        gas_fee_cap=cap or 0,
-        to=question.to,
-        value=question.value,
-        data=question.data,
-        sender=question.sender,
-        index=0,
-        hash=keccak(raw),
-        raw=raw,
-        unsigned_hash=unsigned_hash,
-        unsigned_raw=unsigned,
-        v=0,
-        r=0,
-        s=0,
-        access_list=accesses,
     )

@@ -7,6 +7,7 @@ around calls, the context precompiles) comes in through `Hooks`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -41,6 +42,9 @@ from devchain.aspect.environment import NodePanic
 from devchain.chain import interpreter
 from devchain.chain.state import World
 from devchain.config import ForkRules
+from devchain.precompiles import bn254
+from devchain.precompiles.blake2 import compress
+from devchain.watch import Watch, no_watch
 
 MAX_CODE_SIZE: Final = 24_576
 MAX_INIT_CODE_SIZE: Final = 49_152
@@ -184,6 +188,7 @@ class _Machine:
     block: BlockContext
     hooks: Hooks
     precompiles: Mapping[Any, Any]
+    watch: Watch
     get_storage: Any = field(init=False)
     set_storage: Any = field(init=False)
     get_balance: Any = field(init=False)
@@ -297,6 +302,73 @@ def _user_operation_sender(computation: Any) -> None:
         computation.output = bytes(32)
 
 
+def _bn254_add(computation: Any) -> None:
+    """EIP-196 at EIP-1108's price. Input is as if zeros followed it."""
+    computation.consume_gas(150, "ECADD")
+    a, b = (_g1_argument(computation, start) for start in (0, 64))
+    computation.output = _g1_bytes(bn254.add(a, b))
+
+
+def _bn254_multiply(computation: Any) -> None:
+    computation.consume_gas(6000, "ECMUL")
+    point = _g1_argument(computation, 0)
+    scalar = int.from_bytes(bytes(computation.msg.data[64:96]).ljust(32, b"\0"), "big")
+    computation.output = _g1_bytes(bn254.multiply(point, scalar))
+
+
+def _bn254_pairing(computation: Any) -> None:
+    """EIP-197 at EIP-1108's price."""
+    data = bytes(computation.msg.data)
+    if len(data) % 192:
+        raise VMError("Invalid ECPAIRING parameters")
+    computation.consume_gas(45_000 + len(data) // 192 * 34_000, "ECPAIRING")
+    watch = computation.state.watch
+    pairs = []
+    for start in range(0, len(data), 192):
+        watch()
+        # the imaginary part comes first
+        words = [int.from_bytes(data[at : at + 32], "big") for at in range(start + 64, start + 192, 32)]
+        try:
+            twisted = bn254.g2((words[1], words[0]), (words[3], words[2]))
+        except bn254.NotOnCurve as error:
+            raise VMError(f"Invalid ECPAIRING parameters: {error}") from None
+        pairs.append((_g1_argument(computation, start), twisted))
+    computation.output = int(bn254.product_is_one(pairs, watch)).to_bytes(32, "big")
+
+
+def _g1_argument(computation: Any, start: int) -> bn254.G1:
+    data = bytes(computation.msg.data[start : start + 64]).ljust(64, b"\0")
+    try:
+        return bn254.g1(int.from_bytes(data[:32], "big"), int.from_bytes(data[32:], "big"))
+    except bn254.NotOnCurve as error:
+        raise VMError(f"Invalid point: {error}") from None
+
+
+def _g1_bytes(point: bn254.G1) -> bytes:
+    x, y = point or (0, 0)
+    return x.to_bytes(32, "big") + y.to_bytes(32, "big")
+
+
+def _blake2_f(computation: Any) -> None:
+    """EIP-152."""
+    data = bytes(computation.msg.data)
+    if len(data) != 213 or data[212] > 1:
+        raise VMError("Blake2b input parameter validation failure")
+    rounds = int.from_bytes(data[:4], "big")
+    computation.consume_gas(rounds, "BLAKE2F")
+    h, m, t = struct.unpack("<8Q", data[4:68]), struct.unpack("<16Q", data[68:196]), struct.unpack("<2Q", data[196:212])
+    computation.output = compress(rounds, h, m, t, data[212] == 1, computation.state.watch)
+
+
+_ARITHMETIC: Final[dict[bytes, Callable[[Any], None]]] = {
+    (6).to_bytes(20, "big"): _bn254_add,
+    (7).to_bytes(20, "big"): _bn254_multiply,
+    (8).to_bytes(20, "big"): _bn254_pairing,
+    (9).to_bytes(20, "big"): _blake2_f,
+}
+"""In place of py-evm's, which are plain Python: a block's gas would buy minutes of them."""
+
+
 def _announcing(kind: type[Any]) -> type[Any]:
     """CALL or CREATE that announces frames which fail before they begin: the node numbers those too."""
 
@@ -332,6 +404,7 @@ class ArtelaComputation(ShanghaiComputation):
     _precompiles = MappingProxyType(  # type: ignore[assignment]
         {
             **ShanghaiComputation.get_precompiles(),
+            **_ARITHMETIC,
             CONTEXT_READ: _context_read,
             USER_OPERATION_SENDER: _user_operation_sender,
             CONTEXT_WRITE: _context_write,
@@ -431,6 +504,7 @@ class ArtelaComputation(ShanghaiComputation):
         with cls(state, message, transaction_context) as computation:
             precompile = cls._precompiles.get(message.code_address)
             if precompile is not None:
+                state.watch()
                 precompile(computation)
             elif message.code:
                 interpreter.run(computation)
@@ -506,7 +580,7 @@ class EthereumComputation(ArtelaComputation):
     """Cancun as Ethereum has it; the coinbase is warmed by `Evm`."""
 
     opcodes = _cancun_opcodes()
-    _precompiles = MappingProxyType(CANCUN_PRECOMPILES)
+    _precompiles = MappingProxyType({**CANCUN_PRECOMPILES, **_ARITHMETIC})
 
 
 _COMPUTATIONS: Final[dict[ForkRules, type[ArtelaComputation]]] = {
@@ -556,9 +630,10 @@ class Evm:
         origin: bytes,
         gas_price: int,
         rules: ForkRules = ForkRules.ARTELA,
+        watch: Watch = no_watch,
     ) -> None:
         self._computation = _COMPUTATIONS[rules]
-        self._machine = _Machine(world, block, hooks, self._computation._precompiles)
+        self._machine = _Machine(world, block, hooks, self._computation._precompiles, watch)
         if rules is ForkRules.CANCUN:  # EIP-3651
             world.mark_address_warm(block.coinbase)
         self._context = _TransactionContext(gas_price=gas_price, origin=cast(Address, origin))

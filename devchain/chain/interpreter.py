@@ -24,6 +24,8 @@ _WORD: Final = 2**256
 _MASK: Final = _WORD - 1
 _STACK_LIMIT: Final = 1024
 _KEPT_ANALYSES: Final = 512
+_JUMPS_PER_LOOK: Final = 1024
+"""Taken jumps between two looks at the clock; code without jumps is at an end after its length."""
 
 # how many items an instruction takes, and by how many the stack grows; for the texts of stack errors
 _TAKES: Final = [0] * 256
@@ -128,6 +130,9 @@ def run(computation: Any) -> None:
     stream = computation.code
     push, pop = stack.append, stack.pop
     gas: int = meter.gas_remaining
+    watch = computation.state.watch
+    watch()
+    jumps = _JUMPS_PER_LOOK
     pc = depth = op = 0
     try:
         while True:
@@ -165,6 +170,10 @@ def run(computation: Any) -> None:
                     if target not in destinations:
                         raise InvalidJumpDestination
                     pc = target
+                    jumps -= 1
+                    if not jumps:
+                        jumps = _JUMPS_PER_LOOK
+                        watch()
             elif op == 0x56:  # JUMP
                 gas -= 8
                 if gas < 0:
@@ -172,6 +181,10 @@ def run(computation: Any) -> None:
                 pc = pop()
                 if pc not in destinations:
                     raise InvalidJumpDestination
+                jumps -= 1
+                if not jumps:
+                    jumps = _JUMPS_PER_LOOK
+                    watch()
             elif op == 0x01:  # ADD
                 gas -= 3
                 if gas < 0:

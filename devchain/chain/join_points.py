@@ -27,6 +27,7 @@ from devchain.chain.aspect_store import AccountRecord, AspectRecord, Binding, Me
 from devchain.chain.blocks import GasPart
 from devchain.chain.evm import REVERTED, Evm, Frame, HookFailure, Log
 from devchain.chain.state import EMPTY_CODE_HASH, World
+from devchain.watch import Watch, no_watch
 
 CRASHED: Final = "aspect execution crashed"
 """What the node makes of its own panic at a join point."""
@@ -68,6 +69,7 @@ class TransactionAspects:
     """Of the message; a question may run with another than its facts show."""
     is_call: bool
     make_evm: Callable[[TransactionAspects], Evm]
+    watch: Watch = no_watch
     runs: list[AspectRun] = field(default_factory=list)
     _evm: Evm | None = None
     _transient: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
@@ -275,7 +277,7 @@ class TransactionAspects:
             code = record.code(version)
         environment = _Environment(self, record, aspect_id, version, join_point, message, receipt)
         code_hash = record.version_meta(version).code_hash
-        outcome = self.runtime.call(code_hash, code, argument, gas, environment)
+        outcome = self.runtime.call(code_hash, code, argument, gas, environment, watch=self.watch)
         failure = outcome.failure
         self.runs.append(
             AspectRun(

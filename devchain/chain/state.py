@@ -296,6 +296,10 @@ class World:
         self._new_codes.clear()
         return writes
 
+    def know_codes(self, other: World) -> None:
+        """Take over the codes that another world has read: they are the same at every block."""
+        self._codes.update(other._codes)
+
     def forget_new_codes(self) -> None:
         """Codes that a question made belong to nobody."""
         for code_hash in self._new_codes:

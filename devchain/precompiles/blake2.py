@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import wasmtime
 
-_IV: Final = (
+from devchain.watch import Watch, no_watch
+
+IV: Final = (
     0x6A09E667F3BCC908,
     0xBB67AE8584CAA73B,
     0x3C6EF372FE94F82B,
@@ -93,7 +95,7 @@ class _Compressor:
     def __init__(self) -> None:
         engine = wasmtime.Engine()
         self._store = wasmtime.Store(engine)
-        module = wasmtime.Module(engine, wasmtime.wat2wasm(_text()))
+        module = wasmtime.Module(engine, bytes(wasmtime.wat2wasm(_text())))
         exports = wasmtime.Instance(self._store, module, []).exports(self._store)
         self._memory: Any = exports["memory"]
         self._run: Any = exports["run"]
@@ -115,14 +117,14 @@ def compress(
     m: tuple[int, ...],
     t: tuple[int, ...],
     final: bool,
-    still_in_time: Any = None,
+    watch: Watch = no_watch,
 ) -> bytes:
     """F. h: 8 words of 64 bits, m: 16, t: the low and the high word of the counter. Returns the new h, 64 bytes little-endian.
 
-    still_in_time: called between portions of the rounds; what it raises ends the work.
+    watch: called between portions of the rounds.
     """
     global _compressor  # compiling takes 50 ms, which a chain that never sees the precompile should not pay
-    v = [*h, *_IV]
+    v = [*h, *IV]
     v[12] ^= t[0]
     v[13] ^= t[1]
     if final:
@@ -135,7 +137,6 @@ def compress(
                 _compressor = _Compressor()
             state = _compressor.rounds(state, message, portion)
         rounds -= portion
-        if still_in_time is not None:
-            still_in_time()
+        watch()
     v = list(struct.unpack("<16Q", state))
     return struct.pack("<8Q", *(h[i] ^ v[i] ^ v[i + 8] for i in range(8)))

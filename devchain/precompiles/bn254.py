@@ -9,8 +9,10 @@ Curve: y² = x³ + 3 over Fp; its twist: y² = x³ + 3/ξ over Fp2 = Fp[u]/(u² 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
+
+from devchain.watch import Watch, no_watch
 
 P: Final = 21888242871839275222246405745257275088696311157297823662689037894645226208583
 R: Final = 21888242871839275222246405745257275088548364400416034343698204186575808495617
@@ -333,21 +335,21 @@ def _has_order_r(ax: Fp2, ay: Fp2) -> bool:
 # -- the pairing
 
 
-def product_is_one(pairs: Iterable[tuple[G1, G2]], still_in_time: Callable[[], None] = lambda: None) -> bool:
+def product_is_one(pairs: Iterable[tuple[G1, G2]], watch: Watch = no_watch) -> bool:
     """Whether the product of the pairings e(a, b) is one: one Miller loop for all of them, and one final exponentiation.
 
-    still_in_time: called between the steps; what it raises ends the work.
+    watch: called between the steps.
     """
     finite = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return not finite or _final_exponentiation(_miller(finite, still_in_time)) == _ONE
+    return not finite or _final_exponentiation(_miller(finite, watch)) == _ONE
 
 
-def _miller(pairs: list[tuple[tuple[int, int], tuple[Fp2, Fp2]]], still_in_time: Callable[[], None]) -> Fp12:
+def _miller(pairs: list[tuple[tuple[int, int], tuple[Fp2, Fp2]]], watch: Watch) -> Fp12:
     """The optimal ate pairings' product before its final exponentiation."""
     f = _ONE
     sums = [b for _, b in pairs]
     for bit in _LOOP:
-        still_in_time()
+        watch()
         f = _square12(f)
         for i, (a, b) in enumerate(pairs):
             t = sums[i]

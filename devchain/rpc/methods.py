@@ -11,8 +11,9 @@ from eth_hash.auto import keccak
 
 from devchain.accounts import DevelopmentAccount
 from devchain.chain.blocks import Header, Receipt
-from devchain.chain.chain import CallFailed, Chain, Question
+from devchain.chain.chain import Chain
 from devchain.chain.evm import revert_reason
+from devchain.chain.questions import CallFailed, Question
 from devchain.chain.transactions import AccessList, TransactionRefused
 from devchain.rpc import codec
 from devchain.rpc.blocks import header_json, receipt_json, transaction_json
@@ -30,6 +31,12 @@ LOG_LIMIT: Final = 10_000
 _BLOCKS_AT_ONCE: Final = 10_000
 _END_OF_TIME: Final = 2**40
 """No block is stamped later, in seconds since 1970."""
+
+
+APART: Final = frozenset(
+    ("eth_call", "eth_estimateGas", "eth_createAccessList", "debug_traceTransaction", "debug_traceCall")
+)
+"""Questions: answered from committed state on any thread, apart from the one that makes blocks. No other method may run there."""
 
 
 class Methods:

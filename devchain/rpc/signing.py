@@ -6,7 +6,7 @@ import coincurve
 from eth_hash.auto import keccak
 
 from devchain.chain import rlp
-from devchain.chain.chain import Question
+from devchain.chain.questions import Question
 
 
 def sign(question: Question, key: bytes, *, nonce: int, gas: int, base_fee: int, chain_id: int) -> bytes:

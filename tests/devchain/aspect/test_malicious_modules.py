@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from devchain.aspect.runtime import AspectOutcome, AspectRuntime, FailureKind, TimeUp
+from devchain.aspect.runtime import AspectOutcome, AspectRuntime, FailureKind
+from devchain.watch import TimeUp, until
 from tests.devchain.aspect.doubles import MemoryEnvironment, module, operate, probe
 
 GET = '(import "aspect-state-api" "__AspectStateApi__.get" (func $get (param i32) (result i32)))'
@@ -37,7 +38,7 @@ def test_endless_host_calls_end_at_the_deadline(runtime: AspectRuntime) -> None:
     code = module("(loop (drop (call $gas)) (br 0)) i32.const 0", top=GAS)
     env = MemoryEnvironment()
     with pytest.raises(TimeUp):
-        runtime.call(b"gas", code, b"", 25_000_000, env, deadline=time.monotonic() + 0.001)
+        runtime.call(b"gas", code, b"", 25_000_000, env, watch=until(time.monotonic() + 0.001))
 
 
 def test_an_endless_loop_in_the_start_function_fails_the_start(runtime: AspectRuntime) -> None:

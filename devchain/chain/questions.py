@@ -1,0 +1,320 @@
+"""What can be asked of a chain without changing it: calls, estimates, access lists. Apart from the thread that makes blocks.
+
+Committed state is versioned by block, so a question reads it while the next block is being made, on whichever thread asks: each has a
+world and a runtime of its own. It gives way to a block in the making and ends after five seconds, as on the node.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from eth_hash.auto import keccak
+
+from devchain.aspect.environment import BlockFacts, NodePanic, TransactionFacts
+from devchain.aspect.runtime import AspectRuntime, CompiledModules
+from devchain.chain import blocks, rlp
+from devchain.chain.blocks import Header
+from devchain.chain.evm import REVERTED, BlockContext
+from devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
+from devchain.chain.state import World
+from devchain.chain.store import Store
+from devchain.chain.transactions import AccessList
+from devchain.config import ChainConfig
+from devchain.watch import Precedence, TimeUp, Watch
+
+QUESTION_GAS_CAP: Final = 25_000_000
+"""Most gas that `eth_call` and `eth_estimateGas` give; the node's default."""
+LEAST_GAS: Final = 21_000
+QUESTION_EXTRA_INTRINSIC: Final = 150_000
+"""What the node adds to the intrinsic gas of a question with data: it takes any data for a validation envelope."""
+
+
+QUESTION_SECONDS: Final = 5.0
+"""The node's `evm-timeout`, for a call as for a whole estimate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What `eth_call` and `eth_estimateGas` ask. None: as the node fills it."""
+
+    sender: bytes = bytes(20)
+    to: bytes | None = None
+    value: int = 0
+    data: bytes = b""
+    gas: int | None = None
+    gas_price: int | None = None
+    """Excludes the two caps; without any of them the price is zero."""
+    fee_cap: int | None = None
+    tip_cap: int | None = None
+    nonce: int | None = None
+    """What Aspects see when gas is estimated; a call shows them the account's."""
+    chain_id: int | None = None
+    access_list: AccessList | None = None
+
+    @property
+    def type(self) -> int:
+        """The transaction type that Aspects see."""
+        if self.fee_cap is not None:
+            return 2
+        return 0 if self.access_list is None else 1
+
+    def price(self, base_fee: int) -> int:
+        """What the EVM sees as gas price."""
+        if self.gas_price is not None:
+            return self.gas_price
+        cap, tip = self.fee_cap or 0, self.tip_cap or 0
+        return min(tip + base_fee, cap) if cap or tip else 0
+
+
+class CallFailed(Exception):
+    """A question failed. On a revert `output` is the packed reason."""
+
+    def __init__(self, message: str, output: bytes = b"") -> None:
+        super().__init__(message)
+        self.output = output
+
+    @property
+    def reverted(self) -> bool:
+        return str(self) == REVERTED
+
+
+class TooLong(CallFailed):
+    """It was not done after five seconds."""
+
+
+_TOO_LONG: Final = "execution aborted (timeout = 5s)"
+"""go-ethereum's words; no recording shows the node's."""
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What one thread works with."""
+
+    runtime: AspectRuntime
+    world: World | None = None
+    block_hash: bytes = b""
+    """Of the block that the world stands at."""
+
+
+class Questions:
+    """Answers for any thread."""
+
+    def __init__(
+        self, config: ChainConfig, store: Store, modules: CompiledModules, precedence: Precedence, seconds: float
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._modules = modules
+        self._precedence = precedence
+        self._seconds = seconds
+        self._own = threading.local()
+
+    @property
+    def runtime(self) -> AspectRuntime:
+        """This thread's."""
+        return self._desk().runtime
+
+    def watch(self) -> Watch:
+        """For one question that begins now."""
+        return self._precedence.second(time.monotonic() + self._seconds)
+
+    def _desk(self) -> _Desk:
+        desk: _Desk | None = getattr(self._own, "desk", None)
+        if desk is None:
+            desk = self._own.desk = _Desk(AspectRuntime(self._modules))
+        return desk
+
+    def _world(self, header: Header) -> World:
+        desk = self._desk()
+        if desk.world is None or desk.block_hash != header.hash:
+            codes = desk.world
+            desk.world, desk.block_hash = World(self._store.at(header.number)), header.hash
+            if codes is not None:
+                desk.world.know_codes(codes)
+        return desk.world
+
+    @contextmanager
+    def borrowed_world(self, header: Header) -> Iterator[World]:
+        """This thread's world as of a block. Whatever is done to it is undone."""
+        world = self._world(header)
+        world.begin_transaction()
+        try:
+            yield world
+        finally:
+            world.rollback_transaction()
+            world.begin_transaction()
+            world.forget_new_codes()
+            world.trim()
+
+    def ask(self, question: Question, number: int, gas: int | None = None, watch: Watch | None = None) -> Outcome:
+        """Run a question on the state after block `number`; nothing is kept. With `gas` it is one try of an estimate.
+
+        Raises IntrinsicGasTooLow, TimeUp, CallFailed for a block that is not there, and NodePanic where the node's own call would crash.
+        """
+        header = self._store.header(number)
+        if header is None:
+            raise CallFailed("header not found")  # reverted away since somebody looked
+        context = block_context(
+            self._config, self._store, header.number, header.timestamp, header.base_fee, header.parent_hash
+        )
+        nonce = self._world(header).get_nonce(question.sender)
+        # the node fills the nonce in before it shows a call to Aspects, but after it shows them an estimate
+        shown = nonce if gas is None else question.nonce or 0
+        if gas is None:
+            gas = QUESTION_GAS_CAP if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
+        block = BlockSoFar(
+            context=context,
+            facts=BlockFacts(
+                number=header.number,
+                timestamp=header.timestamp,
+                parent_hash=header.parent_hash,
+                miner=header.miner,
+                max_gas=None,
+                max_bytes=None,
+            ),
+        )
+        message = ChainMessage(
+            facts=_question_facts(question, shown, self._config.chain_id),
+            nonce=nonce,
+            gas=gas,
+            price=question.price(header.base_fee),
+            is_call=True,
+            extra_intrinsic=QUESTION_EXTRA_INTRINSIC if question.data else 0,
+        )
+        with self.borrowed_world(header) as world:
+            return execute(world, self.runtime, block, message, self._config, watch or self.watch())
+
+    def call(self, question: Question, number: int) -> bytes:
+        """`eth_call`. Raises CallFailed; a node panic answers empty, as the node's RPC does."""
+        try:
+            outcome = self.ask(question, number)
+        except IntrinsicGasTooLow:
+            raise CallFailed("apply message: intrinsic gas too low") from None
+        except NodePanic:
+            return b""
+        except TimeUp:
+            raise TooLong(_TOO_LONG) from None
+        if outcome.error is not None:
+            raise CallFailed(outcome.error, outcome.output)
+        return outcome.output
+
+    def estimate(self, question: Question, number: int) -> int:
+        """`eth_estimateGas`: the smallest gas limit with which the question succeeds. Raises CallFailed."""
+        watch = self.watch()
+        high = self._config.block_gas_limit
+        if question.gas is not None and question.gas >= LEAST_GAS:
+            high = min(question.gas, QUESTION_GAS_CAP)
+        spent = self._try(question, number, high, watch)
+        # almost always what it used is what it needs: two tries settle that, and only a program that looks at its gas is searched
+        if spent < high and self._succeeds(question, number, spent, watch):
+            if not self._succeeds(question, number, spent - 1, watch):
+                return spent
+            high = spent - 1
+        low = LEAST_GAS - 1
+        while low + 1 < high:
+            middle = (low + high) // 2
+            if self._succeeds(question, number, middle, watch):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _succeeds(self, question: Question, number: int, gas: int, watch: Watch) -> bool:
+        try:
+            self._try(question, number, gas, watch)
+        except TooLong:
+            raise
+        except CallFailed:
+            return False
+        return True
+
+    def _try(self, question: Question, number: int, gas: int, watch: Watch) -> int:
+        """Gas used before refunds at this limit. Raises CallFailed in the words of an estimate."""
+        try:
+            outcome = self.ask(question, number, gas, watch)
+        except IntrinsicGasTooLow:
+            raise CallFailed(f"gas required exceeds allowance ({gas})") from None
+        except NodePanic as panic:
+            raise CallFailed(str(panic)) from None
+        except TimeUp:
+            raise TooLong(_TOO_LONG) from None
+        if outcome.error == "out of gas":
+            raise CallFailed(f"gas required exceeds allowance ({gas})")
+        if outcome.error is not None:
+            raise CallFailed(outcome.error, outcome.output)
+        return outcome.gas_before_refund
+
+
+def block_context(
+    config: ChainConfig, store: Store, number: int, timestamp: int, base_fee: int, parent_hash: bytes
+) -> BlockContext:
+    """What instructions can read of block `number`, which need not be there yet."""
+
+    def ancestor(wanted: int) -> bytes:
+        if wanted == number - 1:
+            return parent_hash
+        return store.block_hash(wanted) or blocks.ZERO_HASH
+
+    return BlockContext(
+        number=number,
+        timestamp=timestamp,
+        coinbase=config.operator,
+        gas_limit=config.block_gas_limit,
+        base_fee=base_fee,
+        chain_id=config.chain_id,
+        ancestor_hash=ancestor,
+    )
+
+
+def _question_facts(question: Question, nonce: int, chain_id: int) -> TransactionFacts:
+    """The unsigned transaction that the node makes of a question."""
+    kind = question.type
+    cap = question.fee_cap if kind == 2 else question.gas_price
+    tip = question.tip_cap if kind == 2 else question.gas_price
+    fees = [rlp.integer(tip or 0), rlp.integer(cap or 0)] if kind == 2 else [rlp.integer(cap or 0)]
+    accesses = question.access_list or ()
+    body: list[rlp.Item] = [
+        rlp.integer(nonce),
+        *fees,
+        rlp.integer(question.gas or 0),
+        question.to or b"",
+        rlp.integer(question.value),
+        question.data,
+    ]
+    if kind:
+        body.append([[address, list(keys)] for address, keys in accesses])
+        raw = bytes([kind]) + rlp.encode([rlp.integer(question.chain_id or 0), *body, b"", b"", b""])
+        # the signer's chain, whatever the question says
+        unsigned = rlp.encode([rlp.integer(chain_id), *body])
+        unsigned_hash = keccak(bytes([kind]) + unsigned)
+    else:
+        raw = rlp.encode([*body, b"", b"", b""])
+        unsigned = rlp.encode([*body, rlp.integer(chain_id), b"", b""])
+        unsigned_hash = keccak(unsigned)
+    return TransactionFacts(
+        type=kind,
+        chain_id=chain_id,
+        nonce=nonce,
+        gas=question.gas or 0,
+        gas_price=cap or 0,
+        gas_tip_cap=tip or 0,
+        gas_fee_cap=cap or 0,
+        to=question.to,
+        value=question.value,
+        data=question.data,
+        sender=question.sender,
+        index=0,
+        hash=keccak(raw),
+        raw=raw,
+        unsigned_hash=unsigned_hash,
+        unsigned_raw=unsigned,
+        v=0,
+        r=0,
+        s=0,
+        access_list=accesses,
+    )
