@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from devchain.aspect.environment import BlockFacts, NodePanic, TransactionFacts
+from devchain.aspect.environment import NodePanic
 from devchain.aspect.runtime import AspectRuntime, CompiledModules
 from devchain.chain import blocks
-from devchain.chain.blocks import Block, GasPart, Header, Receipt
-from devchain.chain.evm import MAX_INIT_CODE_SIZE, Log, contract_address
-from devchain.chain.execution import BlockSoFar, ChainMessage, Outcome, execute
+from devchain.chain.apply import run_out_of_time, run_transaction
+from devchain.chain.blocks import Block, Header, Receipt
+from devchain.chain.evm import MAX_INIT_CODE_SIZE, Log
+from devchain.chain.execution import BlockSoFar, Outcome
 from devchain.chain.join_points import AspectRun
 from devchain.chain.mempool import Mempool
-from devchain.chain.questions import QUESTION_SECONDS, Question, Questions, block_context
+from devchain.chain.questions import QUESTION_SECONDS, Question, Questions, block_context, block_facts
 from devchain.chain.state import World
 from devchain.chain.store import Store, encode_writes, state_digest
-from devchain.chain.transactions import Transaction, TransactionRefused, decode, intrinsic_gas
-from devchain.config import ChainConfig, ForkRules
+from devchain.chain.transactions import Transaction, TransactionRefused, WrongChain, decode, intrinsic_gas
+from devchain.config import ChainConfig, ForkRules, NodeKind
 from devchain.watch import Precedence, TimeUp, until
 
 
@@ -36,7 +37,6 @@ class BlockPreset:
     miner: bytes | None = None
 
 
-OUT_OF_TIME: Final = "execution took longer than {:g} s, a limit of this devchain and not of a node"
 RAW_LIMIT: Final = 1_048_576
 """Bytes of a raw transaction that a strict chain takes (CometBFT's `max_tx_bytes`)."""
 FEE_CAP: Final = 10**18
@@ -87,12 +87,15 @@ class Chain:
         world = World(self._store.at(0))
         for address, balance in self.config.alloc.items():
             world.set_balance(address, balance)
+        for address, nonce in self.config.nonces.items():
+            world.set_nonce(address, nonce)
         writes = world.take_writes()
         changes = encode_writes(writes)
         digest = state_digest(blocks.ZERO_HASH, changes)
         header = self._header(
-            number=0, parent_hash=blocks.ZERO_HASH, timestamp=int(self._clock()), base_fee=self.config.base_fee,
-            miner=self.config.miner, block_hash=None, receipts=(), gas_wanted=0, digest=digest,
+            number=0, parent_hash=blocks.ZERO_HASH, timestamp=int(self._clock()),
+            base_fee=max(self.config.base_fee, self.config.node.min_gas_price), miner=self.config.miner, block_hash=None,
+            receipts=(), gas_wanted=0, digest=digest,
         )  # fmt: skip
         self._store.append(Block(header, ()), changes, writes.codes)
         return header
@@ -116,7 +119,8 @@ class Chain:
 
     def next_base_fee(self) -> int:
         head = self._head
-        return blocks.next_base_fee(head.base_fee, self._gas_for_fee(head), head.gas_limit)
+        fee = blocks.next_base_fee(head.base_fee, self._gas_for_fee(head), head.gas_limit)
+        return max(fee, self.config.node.min_gas_price)
 
     def _gas_for_fee(self, header: Header) -> int:
         # the fee market looks at what was asked for, discounted, not only at what was used
@@ -126,7 +130,10 @@ class Chain:
 
     def submit(self, raw: bytes) -> Transaction:
         """Take a signed transaction into the pool. Raises TransactionRefused with the node's words."""
-        transaction = decode(raw, self.config.chain_id)
+        try:
+            transaction = decode(raw, self.config.chain_id)
+        except WrongChain as refused:
+            raise (TransactionRefused(refused.brief) if self.config.node is NodeKind.ROLLKIT else refused) from None
         self._check(transaction)
         self.pool.add(transaction)
         for listener in self._arrival_listeners:
@@ -151,6 +158,7 @@ class Chain:
                 f"({balance} < {transaction.cost}): insufficient funds: insufficient funds"
             )
         base_fee = self.next_base_fee()
+        self._check_least_price(transaction, base_fee)
         if transaction.fee_cap < base_fee:
             raise TransactionRefused(
                 "max fee per gas less than block base fee "
@@ -172,6 +180,16 @@ class Chain:
                 f"tx gas ({transaction.gas}) exceeds block gas limit ({self._head.gas_limit}): out of gas: out of gas"
             )
         self._check_nonce(transaction)
+
+    def _check_least_price(self, transaction: Transaction, base_fee: int) -> None:
+        # the words are those of the node's library (ethermint); nobody recorded the node's own
+        fee = transaction.gas * (transaction.price(base_fee) if transaction.type == 2 else transaction.fee_cap)
+        least = transaction.gas * self.config.node.min_gas_price
+        if fee < least:
+            raise TransactionRefused(
+                f"provided fee < minimum global fee ({fee} < {least}). Please increase the priority tip (for EIP-1559 txs) or "
+                "the gas prices (for access list or legacy txs): insufficient fee"
+            )
 
     def _check_narrow_gate(self, transaction: Transaction) -> None:
         fee = transaction.gas * transaction.fee_cap
@@ -243,14 +261,7 @@ class Chain:
         parent_hash = parent.hash if preset.parent_hash is None else preset.parent_hash
         miner = preset.miner or self.config.miner
         context = block_context(self.config, self._store, number, timestamp, base_fee, parent_hash)
-        facts = BlockFacts(
-            number=number,
-            timestamp=timestamp,
-            parent_hash=parent_hash,
-            miner=miner,
-            max_gas=self.config.block_gas_limit,
-            max_bytes=self.config.block_bytes_limit,
-        )
+        facts = block_facts(self.config, number, timestamp, parent_hash, miner)
         receipts: list[Receipt] = []
         runs: list[tuple[AspectRun, ...]] = []
         panics: list[tuple[Transaction, str]] = []
@@ -308,53 +319,13 @@ class Chain:
 
     def _run(self, transaction: Transaction, block: BlockSoFar, index: int) -> Outcome | None:
         """Execute on the world. None: it cannot even begin any more, and leaves no trace. Raises NodePanic."""
-        world, price = self._world, transaction.price(block.context.base_fee)
-        world.begin_transaction()
-        fee = transaction.gas * price
-        balance = world.get_balance(transaction.sender)
-        if balance < transaction.cost or world.get_nonce(transaction.sender) != transaction.nonce:
-            return None
-        world.set_balance(transaction.sender, balance - fee)
-        world.increment_nonce(transaction.sender)
-        paid = world.snapshot()
-        message = ChainMessage(
-            facts=_facts(transaction, index, self.config.chain_id),
-            nonce=transaction.nonce,
-            gas=transaction.gas,
-            price=price,
-            is_call=False,
-        )
         try:
             watch = until(time.monotonic() + self.config.transaction_seconds)
-            outcome = execute(world, self._runtime, block, message, self.config, watch)
+            return run_transaction(self._world, self._runtime, transaction, block, index, self.config, watch)
         except TimeUp:
             # Not what a node would say, and not the same on every machine: so it is decided once, here. A restart reads state and
             # receipt from the store and executes nothing again, and a trace asks the receipt before it executes.
-            outcome = self._out_of_time(transaction)
-        except NodePanic:
-            world.rollback_transaction(paid)
-            world.end_transaction()
-            raise
-        if outcome.error is not None:
-            world.rollback_transaction(paid)
-        world.delta_balance(transaction.sender, (transaction.gas - outcome.gas_used) * price)
-        world.end_transaction()
-        return outcome
-
-    def _out_of_time(self, transaction: Transaction) -> Outcome:
-        """It fails like a transaction that ran out of gas: the fee of the whole limit is paid, nothing else happened."""
-        return Outcome(
-            gas_used=transaction.gas,
-            gas_before_refund=transaction.gas,
-            error=OUT_OF_TIME.format(self.config.transaction_seconds),
-            output=b"",
-            logs=(),
-            contract_address=contract_address(transaction.sender, transaction.nonce)
-            if transaction.to is None
-            else None,
-            parts=(GasPart(part="time", gas=transaction.gas),),
-            runs=(),
-        )
+            return run_out_of_time(self._world, transaction, block, self.config)
 
     def _timestamp(self) -> int:
         chosen, self._next_timestamp = self._next_timestamp, None
@@ -415,29 +386,3 @@ class Chain:
         self._head = head
         self._world = World(self._store.at(head.number))
         self.pool.clear()
-
-
-def _facts(transaction: Transaction, index: int, chain_id: int) -> TransactionFacts:
-    """A signed transaction as Aspects see it."""
-    return TransactionFacts(
-        type=transaction.type,
-        chain_id=chain_id,
-        nonce=transaction.nonce,
-        gas=transaction.gas,
-        gas_price=transaction.fee_cap,
-        gas_tip_cap=transaction.tip_cap,
-        gas_fee_cap=transaction.fee_cap,
-        to=transaction.to,
-        value=transaction.value,
-        data=transaction.data,
-        sender=transaction.sender,
-        index=index,
-        hash=transaction.hash,
-        raw=transaction.raw,
-        unsigned_hash=transaction.unsigned_hash,
-        unsigned_raw=transaction.unsigned_raw[1:] if transaction.type else transaction.unsigned_raw,
-        v=transaction.v,
-        r=transaction.r,
-        s=transaction.s,
-        access_list=transaction.access_list,
-    )

@@ -41,6 +41,7 @@ from eth_typing import Address
 from devchain.aspect.environment import NodePanic
 from devchain.chain import interpreter
 from devchain.chain.state import World
+from devchain.chain.tracing import Traced, Tracer
 from devchain.config import ForkRules
 from devchain.precompiles import bn254
 from devchain.precompiles.blake2 import compress
@@ -189,6 +190,7 @@ class _Machine:
     hooks: Hooks
     precompiles: Mapping[Any, Any]
     watch: Watch
+    tracer: Tracer | None
     get_storage: Any = field(init=False)
     set_storage: Any = field(init=False)
     get_balance: Any = field(init=False)
@@ -399,6 +401,20 @@ def _is_call(message: Any) -> bool:
     return bool(message._code_address is None and message.should_transfer_value and not message.is_create)
 
 
+def _kind(message: Any) -> str:
+    """By which instruction a message came, if not by one that creates."""
+    if message.is_static and not message.should_transfer_value and message._code_address is None:
+        return "STATICCALL"
+    if message._code_address is None:
+        return "CALL"
+    return "CALLCODE" if message.should_transfer_value or message.sender == message.storage_address else "DELEGATECALL"
+
+
+def _create_kind(state: Any, message: Any) -> str:
+    made = contract_address(message.sender, state.get_nonce(message.sender) - 1)
+    return "CREATE" if made == message.storage_address else "CREATE2"
+
+
 class ArtelaComputation(ShanghaiComputation):
     opcodes = _opcodes()
     _precompiles = MappingProxyType(  # type: ignore[assignment]
@@ -424,6 +440,35 @@ class ArtelaComputation(ShanghaiComputation):
 
     @classmethod
     def apply_message(cls, state: Any, message: Any, transaction_context: Any, parent_computation: Any = None) -> Any:
+        return cls._traced(cls._apply_message, state, message, transaction_context, parent_computation)
+
+    @classmethod
+    def apply_create_message(
+        cls, state: Any, message: Any, transaction_context: Any, parent_computation: Any = None
+    ) -> Any:
+        return cls._traced(cls._apply_create_message, state, message, transaction_context, parent_computation)
+
+    @classmethod
+    def _traced(cls, apply: Any, state: Any, message: Any, transaction_context: Any, parent: Any) -> Any:
+        tracer: Tracer | None = state.tracer
+        if tracer is None:
+            return apply(state, message, transaction_context, parent)
+        gas = message.gas
+        left = None if parent is None else parent._gas_meter.gas_remaining
+        payload = message.code if message.is_create else bytes(message.data)
+        to = message.storage_address if _kind(message) != "DELEGATECALL" else message.code_address
+        if _kind(message) == "CALLCODE":
+            to = message.code_address
+        sender = message.storage_address if _kind(message) in ("DELEGATECALL", "CALLCODE") else message.sender
+        kind = _create_kind(state, message) if message.is_create else _kind(message)
+        tracer.call_begins(Traced(kind, sender, to, message.value, gas, payload, left))
+        computation = apply(state, message, transaction_context, parent)
+        error = None if computation.is_success else error_text(computation._error)
+        tracer.call_ends(gas - computation.get_gas_remaining(), bytes(computation.output), error)
+        return computation
+
+    @classmethod
+    def _apply_message(cls, state: Any, message: Any, transaction_context: Any, parent_computation: Any = None) -> Any:
         """go-ethereum's Call, StaticCall, DelegateCall and CallCode, by the shape of the message."""
         snapshot = state.snapshot()
         is_call = _is_call(message)
@@ -470,7 +515,7 @@ class ArtelaComputation(ShanghaiComputation):
         return computation
 
     @classmethod
-    def apply_create_message(
+    def _apply_create_message(
         cls, state: Any, message: Any, transaction_context: Any, parent_computation: Any = None
     ) -> Any:
         snapshot = state.snapshot()
@@ -583,6 +628,8 @@ class EthereumComputation(ArtelaComputation):
     _precompiles = MappingProxyType({**CANCUN_PRECOMPILES, **_ARITHMETIC})
 
 
+PRECOMPILES: Final = frozenset(ArtelaComputation._precompiles) | frozenset(EthereumComputation._precompiles)
+
 _COMPUTATIONS: Final[dict[ForkRules, type[ArtelaComputation]]] = {
     ForkRules.ARTELA: ArtelaComputation,
     ForkRules.CANCUN: EthereumComputation,
@@ -631,9 +678,10 @@ class Evm:
         gas_price: int,
         rules: ForkRules = ForkRules.ARTELA,
         watch: Watch = no_watch,
+        tracer: Tracer | None = None,
     ) -> None:
         self._computation = _COMPUTATIONS[rules]
-        self._machine = _Machine(world, block, hooks, self._computation._precompiles, watch)
+        self._machine = _Machine(world, block, hooks, self._computation._precompiles, watch, tracer)
         if rules is ForkRules.CANCUN:  # EIP-3651
             world.mark_address_warm(block.coinbase)
         self._context = _TransactionContext(gas_price=gas_price, origin=cast(Address, origin))

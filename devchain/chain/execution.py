@@ -12,6 +12,7 @@ from devchain.chain.evm import BlockContext, Evm, Log, contract_address
 from devchain.chain.join_points import AspectRun, TransactionAspects, log_facts
 from devchain.chain.state import World
 from devchain.chain.system_contract import SYSTEM_CONTRACT, SystemContract, is_deploy
+from devchain.chain.tracing import Tracer
 from devchain.chain.transactions import intrinsic_gas
 from devchain.config import ChainConfig
 from devchain.watch import Watch
@@ -76,7 +77,13 @@ class _Done:
 
 
 def execute(
-    world: World, runtime: AspectRuntime, block: BlockSoFar, message: ChainMessage, config: ChainConfig, watch: Watch
+    world: World,
+    runtime: AspectRuntime,
+    block: BlockSoFar,
+    message: ChainMessage,
+    config: ChainConfig,
+    watch: Watch,
+    tracer: Tracer | None = None,
 ) -> Outcome:
     """Run a message on the world. Raises IntrinsicGasTooLow, NodePanic, TimeUp.
 
@@ -93,10 +100,21 @@ def execute(
 
     def make_evm(hooks: TransactionAspects) -> Evm:
         price, rules = message.price, config.fork_rules
-        return Evm(world, block.context, hooks, origin=facts.sender, gas_price=price, rules=rules, watch=watch)
+        return Evm(
+            world, block.context, hooks, origin=facts.sender, gas_price=price, rules=rules, watch=watch, tracer=tracer
+        )
 
     aspects = TransactionAspects(
-        world, runtime, block.context.chain_id, block.facts, facts, message.gas, message.is_call, make_evm, watch
+        world,
+        runtime,
+        block.context.chain_id,
+        block.facts,
+        facts,
+        message.gas,
+        message.is_call,
+        make_evm,
+        watch,
+        tracer,
     )
     gas = message.gas - intrinsic
     if facts.to == SYSTEM_CONTRACT:

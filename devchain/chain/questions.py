@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, cast
 
 from eth_hash.auto import keccak
 
 from devchain.aspect.environment import BlockFacts, NodePanic, TransactionFacts
 from devchain.aspect.runtime import AspectRuntime, CompiledModules
 from devchain.chain import blocks, rlp
+from devchain.chain.apply import OUT_OF_TIME, run_out_of_time, run_transaction
 from devchain.chain.blocks import Header
-from devchain.chain.evm import REVERTED, BlockContext
+from devchain.chain.evm import PRECOMPILES, REVERTED, BlockContext, Log
 from devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
 from devchain.chain.state import World
 from devchain.chain.store import Store
+from devchain.chain.tracing import Tracer
 from devchain.chain.transactions import AccessList
-from devchain.config import ChainConfig
+from devchain.config import ChainConfig, NodeKind
 from devchain.watch import Precedence, TimeUp, Watch
 
 QUESTION_GAS_CAP: Final = 25_000_000
@@ -81,6 +83,10 @@ class CallFailed(Exception):
     @property
     def reverted(self) -> bool:
         return str(self) == REVERTED
+
+
+class CannotTrace(Exception):
+    """The transaction cannot be executed again; the message says why."""
 
 
 class TooLong(CallFailed):
@@ -151,8 +157,19 @@ class Questions:
             world.forget_new_codes()
             world.trim()
 
-    def ask(self, question: Question, number: int, gas: int | None = None, watch: Watch | None = None) -> Outcome:
+    def ask(
+        self,
+        question: Question,
+        number: int,
+        gas: int | None = None,
+        watch: Watch | None = None,
+        tracer: Tracer | None = None,
+        after: Callable[[World], None] | None = None,
+    ) -> Outcome:
         """Run a question on the state after block `number`; nothing is kept. With `gas` it is one try of an estimate.
+
+        after: sees the world before everything is undone.
+
 
         Raises IntrinsicGasTooLow, TimeUp, CallFailed for a block that is not there, and NodePanic where the node's own call would crash.
         """
@@ -169,11 +186,9 @@ class Questions:
             gas = QUESTION_GAS_CAP if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
         block = BlockSoFar(
             context=context,
-            facts=BlockFacts(
-                number=header.number,
-                timestamp=header.timestamp,
-                parent_hash=header.parent_hash,
-                miner=header.miner,
+            # a question sees no consensus parameters
+            facts=replace(
+                block_facts(self._config, header.number, header.timestamp, header.parent_hash, header.miner),
                 max_gas=None,
                 max_bytes=None,
             ),
@@ -187,7 +202,10 @@ class Questions:
             extra_intrinsic=QUESTION_EXTRA_INTRINSIC if question.data else 0,
         )
         with self.borrowed_world(header) as world:
-            return execute(world, self.runtime, block, message, self._config, watch or self.watch())
+            outcome = execute(world, self.runtime, block, message, self._config, watch or self.watch(), tracer)
+            if after is not None:
+                after(world)
+            return outcome
 
     def call(self, question: Question, number: int) -> bytes:
         """`eth_call`. Raises CallFailed; a node panic answers empty, as the node's RPC does."""
@@ -249,6 +267,102 @@ class Questions:
             raise CallFailed(outcome.error, outcome.output)
         return outcome.gas_before_refund
 
+    def access_list(self, question: Question, number: int) -> tuple[AccessList, int, str | None]:
+        """`eth_createAccessList`: (what it touches beside sender, receiver and precompiles; gas used with that list; error).
+
+        A list changes gas, and gas may change what is touched: asked again until the list stays. Raises CallFailed.
+        """
+        watch = self.watch()
+        known = question.access_list or ()
+        found: list[AccessList] = []
+
+        def keep(world: World) -> None:
+            found.append(world.warm())
+
+        try:
+            while True:
+                asked = replace(question, access_list=known)
+                outcome = self.ask(asked, number, watch=watch, after=keep)
+                excluded = {question.sender, question.to or outcome.contract_address, *PRECOMPILES}
+                touched = tuple((a, keys) for a, keys in found[-1] if keys or a not in excluded)
+                if touched == known:
+                    return touched, outcome.gas_before_refund, outcome.error
+                known = tuple(
+                    (a, tuple(sorted({*dict(known).get(a, ()), *dict(touched).get(a, ())})))
+                    for a in sorted({a for a, _ in (*known, *touched)})
+                )
+                if set(known) == set(asked.access_list or ()):
+                    return known, outcome.gas_before_refund, outcome.error
+        except IntrinsicGasTooLow:
+            raise CallFailed("apply message: intrinsic gas too low") from None
+        except NodePanic as panic:
+            raise CallFailed(str(panic)) from None
+        except TimeUp:
+            raise TooLong(_TOO_LONG) from None
+
+    def trace(self, number: int, index: int, tracer: Tracer) -> Outcome:
+        """Execute transaction `index` of a block again. Raises CannotTrace, TimeUp, TraceTooLarge.
+
+        The ones before it run again too, on the state before the block: a block is executed in the same way each time, but for
+        transactions that ended by the clock, whose receipts say so.
+        """
+        header = self._store.header(number)
+        parent = self._store.header(number - 1)
+        if header is None or parent is None:
+            raise CannotTrace("genesis is not traceable")
+        if self._store.has_panics(number):
+            raise CannotTrace(
+                "a transaction of this block crashed the node and is not kept: what follows it has no known state"
+            )
+        watch, world = self.watch(), World(self._store.at(number - 1))
+        context = block_context(
+            self._config, self._store, number, header.timestamp, header.base_fee, header.parent_hash
+        )
+        facts = block_facts(self._config, number, header.timestamp, header.parent_hash, header.miner)
+        used, logs = 0, cast(tuple[Log, ...], ())
+        for receipt in self._store.receipts(number):
+            block = BlockSoFar(context=context, facts=facts, gas_used=used, logs=logs)
+            transaction, last = receipt.transaction, receipt.index == index
+            if receipt.error is not None and receipt.error.startswith(OUT_OF_TIME):
+                if last:
+                    raise CannotTrace(receipt.error)
+                outcome = run_out_of_time(world, transaction, block, self._config)
+            else:
+                outcome = run_transaction(
+                    world,
+                    self.runtime,
+                    transaction,
+                    block,
+                    receipt.index,
+                    self._config,
+                    watch,
+                    tracer if last else None,
+                )
+            if outcome is None or (outcome.gas_used, outcome.error) != (receipt.gas_used, receipt.error):
+                raise CannotTrace("this chain was made with other settings: its transactions execute differently now")
+            if last:
+                return outcome
+            used, logs = used + outcome.gas_used, logs + outcome.logs
+        raise CannotTrace("transaction not found")
+
+
+def _parent_hash(config: ChainConfig, parent_hash: bytes) -> bytes:
+    """What contracts and Aspects are given for it."""
+    return blocks.ZERO_HASH if config.node is NodeKind.ROLLKIT else parent_hash
+
+
+def block_facts(config: ChainConfig, number: int, timestamp: int, parent_hash: bytes, miner: bytes) -> BlockFacts:
+    """What Aspects can read of a block in the making."""
+    knows = config.node is not NodeKind.ROLLKIT
+    return BlockFacts(
+        number=number,
+        timestamp=timestamp,
+        parent_hash=_parent_hash(config, parent_hash),
+        miner=miner,
+        max_gas=config.block_gas_limit if knows else None,
+        max_bytes=config.block_bytes_limit if knows else None,
+    )
+
 
 def block_context(
     config: ChainConfig, store: Store, number: int, timestamp: int, base_fee: int, parent_hash: bytes
@@ -257,7 +371,7 @@ def block_context(
 
     def ancestor(wanted: int) -> bytes:
         if wanted == number - 1:
-            return parent_hash
+            return _parent_hash(config, parent_hash)
         return store.block_hash(wanted) or blocks.ZERO_HASH
 
     return BlockContext(

@@ -15,6 +15,8 @@ from typing import Any, Final, Protocol
 
 from eth_hash.auto import keccak
 
+AccessList = tuple[tuple[bytes, tuple[bytes, ...]], ...]
+
 EMPTY_CODE_HASH: Final = keccak(b"")
 
 
@@ -219,6 +221,13 @@ class World:
     def mark_storage_warm(self, address: bytes, slot: int) -> None:
         if (address, slot) not in self._warm_slots:
             self._set(self._warm_slots, (address, slot), True)
+
+    def warm(self) -> AccessList:
+        """The addresses and slots that are warm now, in order."""
+        slots: dict[bytes, list[bytes]] = {address: [] for address in self._warm_addresses}
+        for address, slot in self._warm_slots:
+            slots.setdefault(address, []).append(slot.to_bytes(32, "big"))
+        return tuple((address, tuple(sorted(slots[address]))) for address in sorted(slots))
 
     # -- Aspect data: its own journal
 

@@ -213,6 +213,11 @@ class Store:
             row = self._db.execute("SELECT * FROM transactions WHERE hash=?", (transaction_hash,)).fetchone()
             return None if row is None else (row[0], self._receipt(row))
 
+    def has_panics(self, number: int) -> bool:
+        """Whether some transaction of the block crashed the node, so that it is not among the receipts."""
+        with self._lock:
+            return self._db.execute("SELECT 1 FROM panics WHERE block=?", (number,)).fetchone() is not None
+
     def is_known(self, transaction_hash: bytes) -> bool:
         """Whether the transaction is in a block, with or without a receipt."""
         found = self._db.execute(
