@@ -410,7 +410,9 @@ def _kind(message: Any) -> str:
     return "CALLCODE" if message.should_transfer_value or message.sender == message.storage_address else "DELEGATECALL"
 
 
-def _create_kind(state: Any, message: Any) -> str:
+def _create_kind(state: Any, message: Any, parent: Any) -> str:
+    if parent is None:  # a transaction knows but one kind, and the nonce of a question is not counted
+        return "CREATE"
     made = contract_address(message.sender, state.get_nonce(message.sender) - 1)
     return "CREATE" if made == message.storage_address else "CREATE2"
 
@@ -460,7 +462,7 @@ class ArtelaComputation(ShanghaiComputation):
         if _kind(message) == "CALLCODE":
             to = message.code_address
         sender = message.storage_address if _kind(message) in ("DELEGATECALL", "CALLCODE") else message.sender
-        kind = _create_kind(state, message) if message.is_create else _kind(message)
+        kind = _create_kind(state, message, parent) if message.is_create else _kind(message)
         tracer.call_begins(Traced(kind, sender, to, message.value, gas, payload, left))
         computation = apply(state, message, transaction_context, parent)
         error = None if computation.is_success else error_text(computation._error)
