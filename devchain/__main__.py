@@ -13,7 +13,7 @@ from pathlib import Path
 from devchain.accounts import key_file
 from devchain.chain.chain import MinedBlock
 from devchain.chain.store import StoreUnusable
-from devchain.config import ARTELA_CHAIN_ID, ChainConfig, ForkRules, InvalidConfig
+from devchain.config import ARTELA_CHAIN_ID, ChainConfig, ForkRules, InvalidConfig, NodeKind
 from devchain.console import lines
 from devchain.server import Devchain
 
@@ -48,6 +48,19 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="artela: the node's EVM; cancun: Ethereum's own (default %(default)s)",
     )
     parser.add_argument(
+        "--node",
+        type=NodeKind,
+        choices=list(NodeKind),
+        default=NodeKind.COMETBFT,
+        help="which Artela node to be like where they differ: the one of 2024-09 or the newest (default %(default)s)",
+    )
+    parser.add_argument(
+        "--transaction-seconds",
+        type=float,
+        default=ChainConfig.transaction_seconds,
+        help="how long one transaction may run before it fails (default %(default)s)",
+    )
+    parser.add_argument(
         "--min-gas-multiplier",
         default="0.5",
         help="share of the gas limit that is charged at least (default %(default)s)",
@@ -67,6 +80,8 @@ async def serve(options: argparse.Namespace) -> None:
         chain_id=options.chain_id,
         strict=options.strict_rpc,
         fork_rules=options.fork_rules,
+        node=options.node,
+        transaction_seconds=options.transaction_seconds,
         min_gas_multiplier=_share(options.min_gas_multiplier),
     )
     stop = asyncio.Event()

@@ -52,6 +52,20 @@ class ForkRules(StrEnum):
     """Ethereum's own. There are no blobs, PREVRANDAO is zero."""
 
 
+class NodeKind(StrEnum):
+    """Which of Artela's nodes it behaves as, where they differ."""
+
+    COMETBFT = "cometbft"
+    """The node of 2024-09, which the recordings are of."""
+    ROLLKIT = "rollkit"
+    """The newest, of 2024-12: Aspects see no consensus parameters and a zero parent hash, and gas costs 20 gwei at least."""
+
+    @property
+    def min_gas_price(self) -> int:
+        """wei: the genesis parameter, and therefore also where the base fee of an idle chain comes to rest."""
+        return 20 * 10**9 if self is NodeKind.ROLLKIT else 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChainConfig:
     """The rules of one chain. The defaults are an Artela node's."""
@@ -71,14 +85,22 @@ class ChainConfig:
     strict: bool = False
     """As narrow as the node: no queue, no replacement, no filters, size and fee caps."""
     fork_rules: ForkRules = ForkRules.ARTELA
+    node: NodeKind = NodeKind.COMETBFT
+    transaction_seconds: float = 30.0
+    """How long one transaction may run before it fails, by the clock on the wall. A node has no such limit; here one thread makes
+    all blocks, in Python."""
     alloc: Mapping[bytes, int] = field(default_factory=lambda: MappingProxyType({}))
     """Balances in wei at genesis, by 20-byte address."""
+    nonces: Mapping[bytes, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Nonces at genesis, likewise: for a recording that begins with a used account."""
 
     def __post_init__(self) -> None:
         if not 0 < self.chain_id < 2**63:
             raise InvalidConfig(f"chain id {self.chain_id}: must be positive and below 2**63")
         if not 0 <= self.min_gas_multiplier <= 1:
             raise InvalidConfig(f"min_gas_multiplier {self.min_gas_multiplier}: must be between 0 and 1")
+        if not 0 < self.transaction_seconds <= 3600:
+            raise InvalidConfig(f"transaction_seconds {self.transaction_seconds:g}: must be above 0 and at most 3600")
         if self.block_gas_limit < 100_000:
             raise InvalidConfig(f"block gas limit {self.block_gas_limit}: must be at least 100000")
         if any(len(address) != 20 for address in self.alloc):

@@ -25,7 +25,7 @@ from typing import Any, Final
 from devchain.accounts import DevelopmentAccount
 from devchain.chain import rlp
 from devchain.chain.chain import BlockPreset, Chain
-from devchain.config import ChainConfig
+from devchain.config import ChainConfig, NodeKind
 from devchain.rpc.codec import RpcError
 from devchain.rpc.methods import Methods
 from devchain.server import ChainThread
@@ -112,6 +112,8 @@ class _Replay:
             miner=bytes.fromhex(first["miner"][2:]),
             operator=next((address for address in accounts if address != sender), _OPERATOR),
             alloc={sender: int(start["balance"])},
+            nonces={sender: int(start["nonce"])},
+            node=NodeKind(start.get("node", NodeKind.COMETBFT)),
         )
         self._chain = Chain(config, None, lambda: int(first["timestamp"], 16) - 1)
         self._methods = Methods(

@@ -19,25 +19,31 @@ from devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, key_file,
 from devchain.chain.chain import BlockListener, Chain
 from devchain.chain.store import Store, StoreUnusable
 from devchain.config import ChainConfig, Mining
-from devchain.rpc.methods import Methods
+from devchain.rpc.methods import APART, Methods
 from devchain.rpc.server import RpcServer
 
 _STACK_BYTES: Final = 512 * 1024 * 1024
 """Of the chain's thread, virtual: 1,024 nested EVM frames and a wasm instance fit."""
+
+_QUESTIONS_AT_ONCE: Final = 2
+"""More would not be faster, Python runs one at a time; two, so that a long one does not hold up the short ones."""
 
 T = TypeVar("T")
 
 log = structlog.get_logger("devchain")
 
 
-class ChainThread:
-    """The one thread that may touch the chain; everybody else sends it work."""
+class DeepThreads:
+    """Threads with a stack for the deepest EVM; who has no such thread sends them work."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int, name: str) -> None:
         before = threading.stack_size(_STACK_BYTES)
         try:
-            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
-            self._executor.submit(int).result()  # starts the thread while the stack size is set
+            self._executor = ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)
+            # starts them all while the stack size is set: each waits for the others
+            together = threading.Barrier(count)
+            for started in [self._executor.submit(together.wait) for _ in range(count)]:
+                started.result()
         finally:
             threading.stack_size(before)
 
@@ -48,7 +54,14 @@ class ChainThread:
         return self._executor.submit(work, *arguments).result()
 
     def stop(self) -> None:
-        self._executor.shutdown(wait=True)
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class ChainThread(DeepThreads):
+    """The one thread that may touch the chain; everybody else sends it work."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "chain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +108,14 @@ class Devchain:
             alloc[bytes.fromhex(address.removeprefix("0x"))] = balance
         config = replace(config, alloc=alloc)
         thread = ChainThread()
+        asking = DeepThreads(_QUESTIONS_AT_ONCE, "question")
         try:
             chain = await thread.run(Chain, config, state, time.time)
             try:
                 methods = Methods(chain, accounts=developers, instant=mode.instant)
 
                 async def dispatch(method: str, params: list[Any]) -> Any:
-                    return await thread.run(methods, method, params)
+                    return await (asking if method in APART else thread).run(methods, method, params)
 
                 rpc = RpcServer(dispatch, strict=config.strict)
                 loop = asyncio.get_running_loop()
@@ -126,8 +140,10 @@ class Devchain:
                 finally:
                     await runner.cleanup()
             finally:
+                asking.stop()
                 await thread.run(chain.close)
         finally:
+            asking.stop()
             thread.stop()
 
     @staticmethod

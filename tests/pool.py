@@ -17,7 +17,8 @@ from eth_utils.address import to_checksum_address
 from numpy.typing import NDArray
 
 from devchain.chain.blocks import Receipt
-from devchain.chain.chain import CallFailed, Chain, Question
+from devchain.chain.chain import Chain
+from devchain.chain.questions import CallFailed, Question
 from devchain.config import ChainConfig
 from linklearner import artifacts
 from linklearner.abi import Decoded, Interface, error_string

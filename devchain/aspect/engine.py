@@ -124,12 +124,8 @@ class HostLinker:
         if error:
             raise RuntimeError(_take_error(error))
 
-    def prepare(self, code: bytes) -> Prepared:
-        """Compile metered code and resolve its imports.
-
-        Raises wasmtime.WasmtimeError if it does not compile, CannotInstantiate if an import does not fit.
-        """
-        module = wasmtime.Module(self.engine, code)
+    def prepare(self, module: wasmtime.Module) -> Prepared:
+        """Resolve the imports of metered code compiled for this engine. Raises CannotInstantiate if one does not fit."""
         for wanted in module.imports:
             self._check_import(wanted)
         return Prepared(self.engine, module, self._linker.instantiate_pre(module))

@@ -20,6 +20,7 @@ from devchain.aspect.crypto import Invalid
 from devchain.aspect.environment import HostEnvironment, JoinPoint, NodePanic
 from devchain.aspect.memory import Value, ValueType
 from devchain.aspect.protobuf import MalformedMessage, blob, last_bytes, last_int, minimal, parse, varint
+from devchain.watch import Watch
 
 _IN_TRANSACTION = frozenset(
     (
@@ -41,6 +42,7 @@ class RunningCall(Protocol):
     evm_gas: int
     """The remaining gas as EVM gas; what a function takes from it is taken from the counter when it returns."""
     revert_reason: bytes
+    watch: Watch
 
     def remaining_gas(self) -> int:
         """WASM gas."""
@@ -189,6 +191,11 @@ def _query_call_tree(call: RunningCall, query: bytes) -> bytes:
     return b""
 
 
+def _watched(function: Callable[..., bytes]) -> Callable[..., bytes]:
+    """One that can take long for its gas."""
+    return lambda call, *arguments: function(*arguments, call.watch)
+
+
 def _pure(function: Callable[..., bytes]) -> Callable[..., bytes]:
     return lambda call, *arguments: function(*arguments)
 
@@ -245,8 +252,8 @@ def _functions() -> tuple[HostFunction, ...]:
     add("bigModExp", (_B, _B, _B), _B, (150_000, 3_000_000), _pure(crypto.big_mod_exp))
     add("bn256Add", (_B,), _B, (15_000, 0), _pure(crypto.bn256_add))
     add("bn256ScalarMul", (_B,), _B, (60_000, 0), _pure(crypto.bn256_scalar_mul))
-    add("bn256Pairing", (_B,), _B, (450_000, 3_800_000), _pure(crypto.bn256_pairing))
-    add("blake2F", (_B,), _B, (30_000, 150_000), _pure(crypto.blake2_f))
+    add("bn256Pairing", (_B,), _B, (450_000, 3_800_000), _watched(crypto.bn256_pairing))
+    add("blake2F", (_B,), _B, (30_000, 150_000), _watched(crypto.blake2_f))
     return tuple(out)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -35,6 +35,7 @@ from devchain.aspect.memory import (
 from devchain.wasm.binary import WasmError
 from devchain.wasm.meter import OUT_OF_GAS, meter
 from devchain.wasm.validate import ENTRYPOINT, validate_aspect, validate_module
+from devchain.watch import Watch, no_watch
 
 WASM_GAS_PER_EVM_GAS: Final = 1000
 _MAX_GAS: Final = (1 << 63) // WASM_GAS_PER_EVM_GAS
@@ -50,10 +51,6 @@ _ERROR_STRING: Final = bytes.fromhex("08c379a0")
 
 class CodeRefused(Exception):
     """The node does not take this code. The message is the node's own text, offsets included."""
-
-
-class TimeUp(Exception):
-    """The call was still running at its deadline."""
 
 
 class FailureKind(Enum):
@@ -91,14 +88,44 @@ class AspectOutcome:
     failure: AspectFailure | None = None
 
 
-class AspectRuntime:
-    """One per chain; two of them share nothing. Not thread-safe: the chain runs one call at a time.
-
-    Compiled modules are kept by code hash, the last 64 of them.
-    """
+class CompiledModules:
+    """Metered and compiled code by its hash, the last 64 of them. For any thread."""
 
     def __init__(self) -> None:
-        self._linker = HostLinker(new_engine())
+        self.engine = new_engine()
+        self._lock = threading.Lock()
+        self._compiled: OrderedDict[bytes, wasmtime.Module] = OrderedDict()
+
+    def compiled(self, code_hash: bytes, code: bytes) -> wasmtime.Module:
+        """Raises WasmError in the node's words."""
+        with self._lock:
+            found = self._compiled.get(code_hash)
+            if found is not None:
+                self._compiled.move_to_end(code_hash)
+                return found
+        module = self._compile(meter(code))
+        with self._lock:
+            self._compiled[code_hash] = module
+            if len(self._compiled) > _KEPT_MODULES:
+                self._compiled.popitem(last=False)
+        return module
+
+    def _compile(self, metered: bytes) -> wasmtime.Module:
+        try:
+            validate_module(metered)  # first, so that what is wrong is said in the node's words
+            return wasmtime.Module(self.engine, metered)
+        except (WasmError, wasmtime.WasmtimeError) as error:
+            raise WasmError(
+                f"unable create wasm module: failed to parse WebAssembly module\n\nCaused by:\n    {error}{_NODE_STACK}"
+            ) from None
+
+
+class AspectRuntime:
+    """One per thread of a chain: it runs one call at a time. Those of one chain share their compiled modules, and nothing else."""
+
+    def __init__(self, modules: CompiledModules | None = None) -> None:
+        self._modules = modules or CompiledModules()
+        self._linker = HostLinker(self._modules.engine)
         self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()
         self._running: list[_Call] = []
         self._linker.define("env", "abort", 4, 0, lambda arguments: None)
@@ -130,18 +157,18 @@ class AspectRuntime:
         gas: int,
         env: HostEnvironment,
         *,
-        deadline: float | None = None,
+        watch: Watch = no_watch,
     ) -> AspectOutcome:
         """Run the method named by `env.join_point` on a fresh instance.
 
         code_hash: any unique key of `code` (keccak-256), under which the compiled module is kept.
         argument: the protobuf input made by `aspect.inputs` (or, for isOwner, the 20 bytes of the sender).
         gas: EVM gas.
-        deadline: by `time.monotonic()`; looked at in host calls, whose gas bounds their time but loosely (25 million EVM gas
-            buy millions of them; as many instructions take no more than seconds).
+        watch: called in host calls, whose gas bounds their time but loosely (25 million EVM gas buy millions of them; as many
+            instructions take no more than seconds).
 
-        Never raises for what the Aspect does, everything ends in an outcome; raises TimeUp at the deadline and lets through
-        what the environment raises other than NodePanic.
+        Never raises for what the Aspect does, everything ends in an outcome; lets through what the watch and the environment
+        raise other than NodePanic.
         """
         try:
             instance = self._prepare(code_hash, code).instantiate()
@@ -149,7 +176,7 @@ class AspectRuntime:
             return _unrunnable(f"unable to instantiate wasm module: {error}{_NODE_STACK}", gas)
         except WasmError as error:
             return _unrunnable(str(error), gas)
-        call = _Call(instance, env, deadline)
+        call = _Call(instance, env, watch)
         self._running.append(call)
         try:
             return call.run(argument, gas)
@@ -159,22 +186,13 @@ class AspectRuntime:
     def _prepare(self, code_hash: bytes, code: bytes) -> Prepared:
         prepared = self._prepared.get(code_hash)
         if prepared is None:
-            prepared = self._compile(meter(code))
+            prepared = self._linker.prepare(self._modules.compiled(code_hash, code))
             self._prepared[code_hash] = prepared
             if len(self._prepared) > _KEPT_MODULES:
                 self._prepared.popitem(last=False)
         else:
             self._prepared.move_to_end(code_hash)
         return prepared
-
-    def _compile(self, metered: bytes) -> Prepared:
-        try:
-            validate_module(metered)  # first, so that what is wrong is said in the node's words
-            return self._linker.prepare(metered)
-        except (WasmError, wasmtime.WasmtimeError) as error:
-            raise WasmError(
-                f"unable create wasm module: failed to parse WebAssembly module\n\nCaused by:\n    {error}{_NODE_STACK}"
-            ) from None
 
 
 class _Aborted(Exception):
@@ -184,12 +202,12 @@ class _Aborted(Exception):
 class _Call:
     """One Aspect call on its instance: the node's `Runner` and wasm runtime in one."""
 
-    def __init__(self, instance: Instance, env: HostEnvironment, deadline: float | None) -> None:
+    def __init__(self, instance: Instance, env: HostEnvironment, watch: Watch) -> None:
         self.env = env
         self.evm_gas = 0
         self.revert_reason = b""
         self._instance = instance
-        self._deadline = deadline
+        self.watch = watch
         self._escaped: BaseException | None = None
         self._depth = 0
 
@@ -330,8 +348,7 @@ class _Call:
         try:
             if self._depth > _MAX_DEPTH:
                 raise HostTrap("call stack exhausted")
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                raise TimeUp
+            self.watch()
             return self._host_call(function, pointers)
         except HostTrap:
             raise

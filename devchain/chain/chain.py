@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eth_hash.auto import keccak
-
-from devchain.aspect.environment import BlockFacts, NodePanic, TransactionFacts
-from devchain.aspect.runtime import AspectRuntime
-from devchain.chain import blocks, rlp
+from devchain.aspect.environment import NodePanic
+from devchain.aspect.runtime import AspectRuntime, CompiledModules
+from devchain.chain import blocks
+from devchain.chain.apply import run_out_of_time, run_transaction
 from devchain.chain.blocks import Block, Header, Receipt
-from devchain.chain.evm import MAX_INIT_CODE_SIZE, REVERTED, BlockContext, Log
-from devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
+from devchain.chain.evm import MAX_INIT_CODE_SIZE, Log
+from devchain.chain.execution import BlockSoFar, Outcome
 from devchain.chain.join_points import AspectRun
 from devchain.chain.mempool import Mempool
+from devchain.chain.questions import QUESTION_SECONDS, Question, Questions, block_context, block_facts
 from devchain.chain.state import World
 from devchain.chain.store import Store, encode_writes, state_digest
-from devchain.chain.transactions import AccessList, Transaction, TransactionRefused, decode, intrinsic_gas
-from devchain.config import ChainConfig, ForkRules
-
-QUESTION_GAS_CAP: Final = 25_000_000
-"""Most gas that `eth_call` and `eth_estimateGas` give; the node's default."""
-LEAST_GAS: Final = 21_000
-QUESTION_EXTRA_INTRINSIC: Final = 150_000
-"""What the node adds to the intrinsic gas of a question with data: it takes any data for a validation envelope."""
+from devchain.chain.transactions import Transaction, TransactionRefused, WrongChain, decode, intrinsic_gas
+from devchain.config import ChainConfig, ForkRules, NodeKind
+from devchain.watch import Precedence, TimeUp, until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,51 +35,6 @@ class BlockPreset:
     hash: bytes | None = None
     base_fee: int | None = None
     miner: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What `eth_call` and `eth_estimateGas` ask. None: as the node fills it."""
-
-    sender: bytes = bytes(20)
-    to: bytes | None = None
-    value: int = 0
-    data: bytes = b""
-    gas: int | None = None
-    gas_price: int | None = None
-    """Excludes the two caps; without any of them the price is zero."""
-    fee_cap: int | None = None
-    tip_cap: int | None = None
-    nonce: int | None = None
-    """What Aspects see when gas is estimated; a call shows them the account's."""
-    chain_id: int | None = None
-    access_list: AccessList | None = None
-
-    @property
-    def type(self) -> int:
-        """The transaction type that Aspects see."""
-        if self.fee_cap is not None:
-            return 2
-        return 0 if self.access_list is None else 1
-
-    def price(self, base_fee: int) -> int:
-        """What the EVM sees as gas price."""
-        if self.gas_price is not None:
-            return self.gas_price
-        cap, tip = self.fee_cap or 0, self.tip_cap or 0
-        return min(tip + base_fee, cap) if cap or tip else 0
-
-
-class CallFailed(Exception):
-    """A question failed. On a revert `output` is the packed reason."""
-
-    def __init__(self, message: str, output: bytes = b"") -> None:
-        super().__init__(message)
-        self.output = output
-
-    @property
-    def reverted(self) -> bool:
-        return str(self) == REVERTED
 
 
 RAW_LIMIT: Final = 1_048_576
@@ -116,7 +67,10 @@ class Chain:
         self._clock_offset = 0
         self._next_timestamp: int | None = None
         self._store = Store(state_file, config.chain_id)
-        self._runtime = AspectRuntime()
+        modules = CompiledModules()
+        self._runtime = AspectRuntime(modules)
+        self._precedence = Precedence()
+        self.questions = Questions(config, self._store, modules, self._precedence, QUESTION_SECONDS)
         self.pool = Mempool()
         self._listeners: list[BlockListener] = []
         self._arrival_listeners: list[Callable[[Transaction], None]] = []
@@ -133,12 +87,15 @@ class Chain:
         world = World(self._store.at(0))
         for address, balance in self.config.alloc.items():
             world.set_balance(address, balance)
+        for address, nonce in self.config.nonces.items():
+            world.set_nonce(address, nonce)
         writes = world.take_writes()
         changes = encode_writes(writes)
         digest = state_digest(blocks.ZERO_HASH, changes)
         header = self._header(
-            number=0, parent_hash=blocks.ZERO_HASH, timestamp=int(self._clock()), base_fee=self.config.base_fee,
-            miner=self.config.miner, block_hash=None, receipts=(), gas_wanted=0, digest=digest,
+            number=0, parent_hash=blocks.ZERO_HASH, timestamp=int(self._clock()),
+            base_fee=max(self.config.base_fee, self.config.node.min_gas_price), miner=self.config.miner, block_hash=None,
+            receipts=(), gas_wanted=0, digest=digest,
         )  # fmt: skip
         self._store.append(Block(header, ()), changes, writes.codes)
         return header
@@ -162,7 +119,8 @@ class Chain:
 
     def next_base_fee(self) -> int:
         head = self._head
-        return blocks.next_base_fee(head.base_fee, self._gas_for_fee(head), head.gas_limit)
+        fee = blocks.next_base_fee(head.base_fee, self._gas_for_fee(head), head.gas_limit)
+        return max(fee, self.config.node.min_gas_price)
 
     def _gas_for_fee(self, header: Header) -> int:
         # the fee market looks at what was asked for, discounted, not only at what was used
@@ -172,7 +130,10 @@ class Chain:
 
     def submit(self, raw: bytes) -> Transaction:
         """Take a signed transaction into the pool. Raises TransactionRefused with the node's words."""
-        transaction = decode(raw, self.config.chain_id)
+        try:
+            transaction = decode(raw, self.config.chain_id)
+        except WrongChain as refused:
+            raise (TransactionRefused(refused.brief) if self.config.node is NodeKind.ROLLKIT else refused) from None
         self._check(transaction)
         self.pool.add(transaction)
         for listener in self._arrival_listeners:
@@ -197,6 +158,7 @@ class Chain:
                 f"({balance} < {transaction.cost}): insufficient funds: insufficient funds"
             )
         base_fee = self.next_base_fee()
+        self._check_least_price(transaction, base_fee)
         if transaction.fee_cap < base_fee:
             raise TransactionRefused(
                 "max fee per gas less than block base fee "
@@ -218,6 +180,16 @@ class Chain:
                 f"tx gas ({transaction.gas}) exceeds block gas limit ({self._head.gas_limit}): out of gas: out of gas"
             )
         self._check_nonce(transaction)
+
+    def _check_least_price(self, transaction: Transaction, base_fee: int) -> None:
+        # the words are those of the node's library (ethermint); nobody recorded the node's own
+        fee = transaction.gas * (transaction.price(base_fee) if transaction.type == 2 else transaction.fee_cap)
+        least = transaction.gas * self.config.node.min_gas_price
+        if fee < least:
+            raise TransactionRefused(
+                f"provided fee < minimum global fee ({fee} < {least}). Please increase the priority tip (for EIP-1559 txs) or "
+                "the gas prices (for access list or legacy txs): insufficient fee"
+            )
 
     def _check_narrow_gate(self, transaction: Transaction) -> None:
         fee = transaction.gas * transaction.fee_cap
@@ -275,7 +247,8 @@ class Chain:
 
     def _make(self, transactions: list[Transaction], preset: BlockPreset, base_fee: int) -> Block:
         try:
-            return self._seal(transactions, preset, base_fee)
+            with self._precedence.first():
+                return self._seal(transactions, preset, base_fee)
         except BaseException:
             # a full disk, a bug: memory goes back to what the file says, and the transactions are out of the pool
             self._world = World(self._store.at(self._head.number))
@@ -287,15 +260,8 @@ class Chain:
         timestamp = self._timestamp() if preset.timestamp is None else preset.timestamp
         parent_hash = parent.hash if preset.parent_hash is None else preset.parent_hash
         miner = preset.miner or self.config.miner
-        context = self._context(number, timestamp, base_fee, parent_hash)
-        facts = BlockFacts(
-            number=number,
-            timestamp=timestamp,
-            parent_hash=parent_hash,
-            miner=miner,
-            max_gas=self.config.block_gas_limit,
-            max_bytes=self.config.block_bytes_limit,
-        )
+        context = block_context(self.config, self._store, number, timestamp, base_fee, parent_hash)
+        facts = block_facts(self.config, number, timestamp, parent_hash, miner)
         receipts: list[Receipt] = []
         runs: list[tuple[AspectRun, ...]] = []
         panics: list[tuple[Transaction, str]] = []
@@ -353,33 +319,13 @@ class Chain:
 
     def _run(self, transaction: Transaction, block: BlockSoFar, index: int) -> Outcome | None:
         """Execute on the world. None: it cannot even begin any more, and leaves no trace. Raises NodePanic."""
-        world, price = self._world, transaction.price(block.context.base_fee)
-        world.begin_transaction()
-        fee = transaction.gas * price
-        balance = world.get_balance(transaction.sender)
-        if balance < transaction.cost or world.get_nonce(transaction.sender) != transaction.nonce:
-            return None
-        world.set_balance(transaction.sender, balance - fee)
-        world.increment_nonce(transaction.sender)
-        paid = world.snapshot()
-        message = ChainMessage(
-            facts=_facts(transaction, index, self.config.chain_id),
-            nonce=transaction.nonce,
-            gas=transaction.gas,
-            price=price,
-            is_call=False,
-        )
         try:
-            outcome = execute(world, self._runtime, block, message, self.config)
-        except NodePanic:
-            world.rollback_transaction(paid)
-            world.end_transaction()
-            raise
-        if outcome.error is not None:
-            world.rollback_transaction(paid)
-        world.delta_balance(transaction.sender, (transaction.gas - outcome.gas_used) * price)
-        world.end_transaction()
-        return outcome
+            watch = until(time.monotonic() + self.config.transaction_seconds)
+            return run_transaction(self._world, self._runtime, transaction, block, index, self.config, watch)
+        except TimeUp:
+            # Not what a node would say, and not the same on every machine: so it is decided once, here. A restart reads state and
+            # receipt from the store and executes nothing again, and a trace asks the receipt before it executes.
+            return run_out_of_time(self._world, transaction, block, self.config)
 
     def _timestamp(self) -> int:
         chosen, self._next_timestamp = self._next_timestamp, None
@@ -388,22 +334,6 @@ class Chain:
             return max(chosen, self._head.timestamp)
         # several blocks may share a second, as on the node; none goes back
         return max(int(self._clock()) + self._clock_offset, self._head.timestamp)
-
-    def _context(self, number: int, timestamp: int, base_fee: int, parent_hash: bytes) -> BlockContext:
-        def ancestor(wanted: int) -> bytes:
-            if wanted == number - 1:
-                return parent_hash
-            return self._store.block_hash(wanted) or blocks.ZERO_HASH
-
-        return BlockContext(
-            number=number,
-            timestamp=timestamp,
-            coinbase=self.config.operator,
-            gas_limit=self.config.block_gas_limit,
-            base_fee=base_fee,
-            chain_id=self.config.chain_id,
-            ancestor_hash=ancestor,
-        )
 
     def _header(
         self,
@@ -432,103 +362,19 @@ class Chain:
             size=sum(len(receipt.transaction.raw) for receipt in receipts) + 508,
         )  # fmt: skip
 
-    # -- questions
+    # -- questions, on the thread that asks
 
-    def ask(self, question: Question, number: int, gas: int | None = None) -> Outcome:
-        """Run a question on the state after block `number`; nothing is kept. With `gas` it is one try of an estimate.
-
-        Raises IntrinsicGasTooLow, and NodePanic where the node's own call would crash.
-        """
-        header = self._store.header(number)
-        if header is None:
-            raise KeyError(number)
-        world = self.world_at(number)
-        context = self._context(header.number, header.timestamp, header.base_fee, header.parent_hash)
-        nonce = world.get_nonce(question.sender)
-        # the node fills the nonce in before it shows a call to Aspects, but after it shows them an estimate
-        shown = nonce if gas is None else question.nonce or 0
-        if gas is None:
-            gas = QUESTION_GAS_CAP if question.gas is None else min(question.gas, QUESTION_GAS_CAP)
-        block = BlockSoFar(
-            context=context,
-            facts=BlockFacts(
-                number=header.number,
-                timestamp=header.timestamp,
-                parent_hash=header.parent_hash,
-                miner=header.miner,
-                max_gas=None,
-                max_bytes=None,
-            ),
-        )
-        message = ChainMessage(
-            facts=_question_facts(question, shown, self.config.chain_id),
-            nonce=nonce,
-            gas=gas,
-            price=question.price(header.base_fee),
-            is_call=True,
-            extra_intrinsic=QUESTION_EXTRA_INTRINSIC if question.data else 0,
-        )
-        world.begin_transaction()
-        try:
-            return execute(world, self._runtime, block, message, self.config)
-        finally:
-            world.rollback_transaction()
-            world.begin_transaction()
-            world.forget_new_codes()
-            world.trim()
+    def ask(self, question: Question, number: int) -> Outcome:
+        """See `Questions.ask`."""
+        return self.questions.ask(question, number)
 
     def call(self, question: Question, number: int) -> bytes:
-        """`eth_call`. Raises CallFailed; a node panic answers empty, as the node's RPC does."""
-        try:
-            outcome = self.ask(question, number)
-        except IntrinsicGasTooLow:
-            raise CallFailed("apply message: intrinsic gas too low") from None
-        except NodePanic:
-            return b""
-        if outcome.error is not None:
-            raise CallFailed(outcome.error, outcome.output)
-        return outcome.output
+        """`eth_call`. Raises CallFailed."""
+        return self.questions.call(question, number)
 
     def estimate(self, question: Question, number: int) -> int:
-        """`eth_estimateGas`: the smallest gas limit with which the question succeeds. Raises CallFailed."""
-        high = self.config.block_gas_limit
-        if question.gas is not None and question.gas >= LEAST_GAS:
-            high = min(question.gas, QUESTION_GAS_CAP)
-        spent = self._try(question, number, high)
-        # almost always what it used is what it needs: two tries settle that, and only a program that looks at its gas is searched
-        if spent < high and self._succeeds(question, number, spent):
-            if not self._succeeds(question, number, spent - 1):
-                return spent
-            high = spent - 1
-        low = LEAST_GAS - 1
-        while low + 1 < high:
-            middle = (low + high) // 2
-            if self._succeeds(question, number, middle):
-                high = middle
-            else:
-                low = middle
-        return high
-
-    def _succeeds(self, question: Question, number: int, gas: int) -> bool:
-        try:
-            self._try(question, number, gas)
-        except CallFailed:
-            return False
-        return True
-
-    def _try(self, question: Question, number: int, gas: int) -> int:
-        """Gas used before refunds at this limit. Raises CallFailed in the words of an estimate."""
-        try:
-            outcome = self.ask(question, number, gas)
-        except IntrinsicGasTooLow:
-            raise CallFailed(f"gas required exceeds allowance ({gas})") from None
-        except NodePanic as panic:
-            raise CallFailed(str(panic)) from None
-        if outcome.error == "out of gas":
-            raise CallFailed(f"gas required exceeds allowance ({gas})")
-        if outcome.error is not None:
-            raise CallFailed(outcome.error, outcome.output)
-        return outcome.gas_before_refund
+        """`eth_estimateGas`. Raises CallFailed."""
+        return self.questions.estimate(question, number)
 
     # -- going back
 
@@ -540,78 +386,3 @@ class Chain:
         self._head = head
         self._world = World(self._store.at(head.number))
         self.pool.clear()
-
-
-def _facts(transaction: Transaction, index: int, chain_id: int) -> TransactionFacts:
-    """A signed transaction as Aspects see it."""
-    return TransactionFacts(
-        type=transaction.type,
-        chain_id=chain_id,
-        nonce=transaction.nonce,
-        gas=transaction.gas,
-        gas_price=transaction.fee_cap,
-        gas_tip_cap=transaction.tip_cap,
-        gas_fee_cap=transaction.fee_cap,
-        to=transaction.to,
-        value=transaction.value,
-        data=transaction.data,
-        sender=transaction.sender,
-        index=index,
-        hash=transaction.hash,
-        raw=transaction.raw,
-        unsigned_hash=transaction.unsigned_hash,
-        unsigned_raw=transaction.unsigned_raw[1:] if transaction.type else transaction.unsigned_raw,
-        v=transaction.v,
-        r=transaction.r,
-        s=transaction.s,
-        access_list=transaction.access_list,
-    )
-
-
-def _question_facts(question: Question, nonce: int, chain_id: int) -> TransactionFacts:
-    """The unsigned transaction that the node makes of a question."""
-    kind = question.type
-    cap = question.fee_cap if kind == 2 else question.gas_price
-    tip = question.tip_cap if kind == 2 else question.gas_price
-    fees = [rlp.integer(tip or 0), rlp.integer(cap or 0)] if kind == 2 else [rlp.integer(cap or 0)]
-    accesses = question.access_list or ()
-    body: list[rlp.Item] = [
-        rlp.integer(nonce),
-        *fees,
-        rlp.integer(question.gas or 0),
-        question.to or b"",
-        rlp.integer(question.value),
-        question.data,
-    ]
-    if kind:
-        body.append([[address, list(keys)] for address, keys in accesses])
-        raw = bytes([kind]) + rlp.encode([rlp.integer(question.chain_id or 0), *body, b"", b"", b""])
-        # the signer's chain, whatever the question says
-        unsigned = rlp.encode([rlp.integer(chain_id), *body])
-        unsigned_hash = keccak(bytes([kind]) + unsigned)
-    else:
-        raw = rlp.encode([*body, b"", b"", b""])
-        unsigned = rlp.encode([*body, rlp.integer(chain_id), b"", b""])
-        unsigned_hash = keccak(unsigned)
-    return TransactionFacts(
-        type=kind,
-        chain_id=chain_id,
-        nonce=nonce,
-        gas=question.gas or 0,
-        gas_price=cap or 0,
-        gas_tip_cap=tip or 0,
-        gas_fee_cap=cap or 0,
-        to=question.to,
-        value=question.value,
-        data=question.data,
-        sender=question.sender,
-        index=0,
-        hash=keccak(raw),
-        raw=raw,
-        unsigned_hash=unsigned_hash,
-        unsigned_raw=unsigned,
-        v=0,
-        r=0,
-        s=0,
-        access_list=accesses,
-    )

@@ -28,11 +28,13 @@ def unpack(code: bytes) -> bytes:
     decompressor = brotli.Decompressor()
     out = bytearray()
     try:
-        out += decompressor.process(data, output_buffer_limit=_CHUNK)
-        while not decompressor.is_finished() and not decompressor.can_accept_more_data():
+        part = decompressor.process(data, output_buffer_limit=_CHUNK)
+        # the decoder may have taken in all of its input and still hold output back, so only silence means that it is done
+        while part:
+            out += part
             if len(out) > DECOMPRESSED_LIMIT:
                 raise BadContainer("failed to decompress data: too large")
-            out += decompressor.process(b"", output_buffer_limit=_CHUNK)
+            part = b"" if decompressor.is_finished() else decompressor.process(b"", output_buffer_limit=_CHUNK)
     except brotli.error as error:
         raise BadContainer("failed to decompress data: brotli: FORMAT") from error
     if not decompressor.is_finished():

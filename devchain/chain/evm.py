@@ -7,6 +7,7 @@ around calls, the context precompiles) comes in through `Hooks`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -40,7 +41,11 @@ from eth_typing import Address
 from devchain.aspect.environment import NodePanic
 from devchain.chain import interpreter
 from devchain.chain.state import World
+from devchain.chain.tracing import Traced, Tracer
 from devchain.config import ForkRules
+from devchain.precompiles import bn254
+from devchain.precompiles.blake2 import compress
+from devchain.watch import Watch, no_watch
 
 MAX_CODE_SIZE: Final = 24_576
 MAX_INIT_CODE_SIZE: Final = 49_152
@@ -184,6 +189,8 @@ class _Machine:
     block: BlockContext
     hooks: Hooks
     precompiles: Mapping[Any, Any]
+    watch: Watch
+    tracer: Tracer | None
     get_storage: Any = field(init=False)
     set_storage: Any = field(init=False)
     get_balance: Any = field(init=False)
@@ -297,6 +304,73 @@ def _user_operation_sender(computation: Any) -> None:
         computation.output = bytes(32)
 
 
+def _bn254_add(computation: Any) -> None:
+    """EIP-196 at EIP-1108's price. Input is as if zeros followed it."""
+    computation.consume_gas(150, "ECADD")
+    a, b = (_g1_argument(computation, start) for start in (0, 64))
+    computation.output = _g1_bytes(bn254.add(a, b))
+
+
+def _bn254_multiply(computation: Any) -> None:
+    computation.consume_gas(6000, "ECMUL")
+    point = _g1_argument(computation, 0)
+    scalar = int.from_bytes(bytes(computation.msg.data[64:96]).ljust(32, b"\0"), "big")
+    computation.output = _g1_bytes(bn254.multiply(point, scalar))
+
+
+def _bn254_pairing(computation: Any) -> None:
+    """EIP-197 at EIP-1108's price."""
+    data = bytes(computation.msg.data)
+    if len(data) % 192:
+        raise VMError("Invalid ECPAIRING parameters")
+    computation.consume_gas(45_000 + len(data) // 192 * 34_000, "ECPAIRING")
+    watch = computation.state.watch
+    pairs = []
+    for start in range(0, len(data), 192):
+        watch()
+        # the imaginary part comes first
+        words = [int.from_bytes(data[at : at + 32], "big") for at in range(start + 64, start + 192, 32)]
+        try:
+            twisted = bn254.g2((words[1], words[0]), (words[3], words[2]))
+        except bn254.NotOnCurve as error:
+            raise VMError(f"Invalid ECPAIRING parameters: {error}") from None
+        pairs.append((_g1_argument(computation, start), twisted))
+    computation.output = int(bn254.product_is_one(pairs, watch)).to_bytes(32, "big")
+
+
+def _g1_argument(computation: Any, start: int) -> bn254.G1:
+    data = bytes(computation.msg.data[start : start + 64]).ljust(64, b"\0")
+    try:
+        return bn254.g1(int.from_bytes(data[:32], "big"), int.from_bytes(data[32:], "big"))
+    except bn254.NotOnCurve as error:
+        raise VMError(f"Invalid point: {error}") from None
+
+
+def _g1_bytes(point: bn254.G1) -> bytes:
+    x, y = point or (0, 0)
+    return x.to_bytes(32, "big") + y.to_bytes(32, "big")
+
+
+def _blake2_f(computation: Any) -> None:
+    """EIP-152."""
+    data = bytes(computation.msg.data)
+    if len(data) != 213 or data[212] > 1:
+        raise VMError("Blake2b input parameter validation failure")
+    rounds = int.from_bytes(data[:4], "big")
+    computation.consume_gas(rounds, "BLAKE2F")
+    h, m, t = struct.unpack("<8Q", data[4:68]), struct.unpack("<16Q", data[68:196]), struct.unpack("<2Q", data[196:212])
+    computation.output = compress(rounds, h, m, t, data[212] == 1, computation.state.watch)
+
+
+_ARITHMETIC: Final[dict[bytes, Callable[[Any], None]]] = {
+    (6).to_bytes(20, "big"): _bn254_add,
+    (7).to_bytes(20, "big"): _bn254_multiply,
+    (8).to_bytes(20, "big"): _bn254_pairing,
+    (9).to_bytes(20, "big"): _blake2_f,
+}
+"""In place of py-evm's, which are plain Python: a block's gas would buy minutes of them."""
+
+
 def _announcing(kind: type[Any]) -> type[Any]:
     """CALL or CREATE that announces frames which fail before they begin: the node numbers those too."""
 
@@ -327,11 +401,28 @@ def _is_call(message: Any) -> bool:
     return bool(message._code_address is None and message.should_transfer_value and not message.is_create)
 
 
+def _kind(message: Any) -> str:
+    """By which instruction a message came, if not by one that creates."""
+    if message.is_static and not message.should_transfer_value and message._code_address is None:
+        return "STATICCALL"
+    if message._code_address is None:
+        return "CALL"
+    return "CALLCODE" if message.should_transfer_value or message.sender == message.storage_address else "DELEGATECALL"
+
+
+def _create_kind(state: Any, message: Any, parent: Any) -> str:
+    if parent is None:  # a transaction knows but one kind, and the nonce of a question is not counted
+        return "CREATE"
+    made = contract_address(message.sender, state.get_nonce(message.sender) - 1)
+    return "CREATE" if made == message.storage_address else "CREATE2"
+
+
 class ArtelaComputation(ShanghaiComputation):
     opcodes = _opcodes()
     _precompiles = MappingProxyType(  # type: ignore[assignment]
         {
             **ShanghaiComputation.get_precompiles(),
+            **_ARITHMETIC,
             CONTEXT_READ: _context_read,
             USER_OPERATION_SENDER: _user_operation_sender,
             CONTEXT_WRITE: _context_write,
@@ -351,6 +442,35 @@ class ArtelaComputation(ShanghaiComputation):
 
     @classmethod
     def apply_message(cls, state: Any, message: Any, transaction_context: Any, parent_computation: Any = None) -> Any:
+        return cls._traced(cls._apply_message, state, message, transaction_context, parent_computation)
+
+    @classmethod
+    def apply_create_message(
+        cls, state: Any, message: Any, transaction_context: Any, parent_computation: Any = None
+    ) -> Any:
+        return cls._traced(cls._apply_create_message, state, message, transaction_context, parent_computation)
+
+    @classmethod
+    def _traced(cls, apply: Any, state: Any, message: Any, transaction_context: Any, parent: Any) -> Any:
+        tracer: Tracer | None = state.tracer
+        if tracer is None:
+            return apply(state, message, transaction_context, parent)
+        gas = message.gas
+        left = None if parent is None else parent._gas_meter.gas_remaining
+        payload = message.code if message.is_create else bytes(message.data)
+        to = message.storage_address if _kind(message) != "DELEGATECALL" else message.code_address
+        if _kind(message) == "CALLCODE":
+            to = message.code_address
+        sender = message.storage_address if _kind(message) in ("DELEGATECALL", "CALLCODE") else message.sender
+        kind = _create_kind(state, message, parent) if message.is_create else _kind(message)
+        tracer.call_begins(Traced(kind, sender, to, message.value, gas, payload, left))
+        computation = apply(state, message, transaction_context, parent)
+        error = None if computation.is_success else error_text(computation._error)
+        tracer.call_ends(gas - computation.get_gas_remaining(), bytes(computation.output), error)
+        return computation
+
+    @classmethod
+    def _apply_message(cls, state: Any, message: Any, transaction_context: Any, parent_computation: Any = None) -> Any:
         """go-ethereum's Call, StaticCall, DelegateCall and CallCode, by the shape of the message."""
         snapshot = state.snapshot()
         is_call = _is_call(message)
@@ -397,7 +517,7 @@ class ArtelaComputation(ShanghaiComputation):
         return computation
 
     @classmethod
-    def apply_create_message(
+    def _apply_create_message(
         cls, state: Any, message: Any, transaction_context: Any, parent_computation: Any = None
     ) -> Any:
         snapshot = state.snapshot()
@@ -431,6 +551,7 @@ class ArtelaComputation(ShanghaiComputation):
         with cls(state, message, transaction_context) as computation:
             precompile = cls._precompiles.get(message.code_address)
             if precompile is not None:
+                state.watch()
                 precompile(computation)
             elif message.code:
                 interpreter.run(computation)
@@ -506,8 +627,10 @@ class EthereumComputation(ArtelaComputation):
     """Cancun as Ethereum has it; the coinbase is warmed by `Evm`."""
 
     opcodes = _cancun_opcodes()
-    _precompiles = MappingProxyType(CANCUN_PRECOMPILES)
+    _precompiles = MappingProxyType({**CANCUN_PRECOMPILES, **_ARITHMETIC})
 
+
+PRECOMPILES: Final = frozenset(ArtelaComputation._precompiles) | frozenset(EthereumComputation._precompiles)
 
 _COMPUTATIONS: Final[dict[ForkRules, type[ArtelaComputation]]] = {
     ForkRules.ARTELA: ArtelaComputation,
@@ -556,9 +679,11 @@ class Evm:
         origin: bytes,
         gas_price: int,
         rules: ForkRules = ForkRules.ARTELA,
+        watch: Watch = no_watch,
+        tracer: Tracer | None = None,
     ) -> None:
         self._computation = _COMPUTATIONS[rules]
-        self._machine = _Machine(world, block, hooks, self._computation._precompiles)
+        self._machine = _Machine(world, block, hooks, self._computation._precompiles, watch, tracer)
         if rules is ForkRules.CANCUN:  # EIP-3651
             world.mark_address_warm(block.coinbase)
         self._context = _TransactionContext(gas_price=gas_price, origin=cast(Address, origin))

@@ -12,8 +12,10 @@ from devchain.chain.evm import BlockContext, Evm, Log, contract_address
 from devchain.chain.join_points import AspectRun, TransactionAspects, log_facts
 from devchain.chain.state import World
 from devchain.chain.system_contract import SYSTEM_CONTRACT, SystemContract, is_deploy
+from devchain.chain.tracing import Tracer
 from devchain.chain.transactions import intrinsic_gas
 from devchain.config import ChainConfig
+from devchain.watch import Watch
 
 
 class IntrinsicGasTooLow(Exception):
@@ -75,9 +77,15 @@ class _Done:
 
 
 def execute(
-    world: World, runtime: AspectRuntime, block: BlockSoFar, message: ChainMessage, config: ChainConfig
+    world: World,
+    runtime: AspectRuntime,
+    block: BlockSoFar,
+    message: ChainMessage,
+    config: ChainConfig,
+    watch: Watch,
+    tracer: Tracer | None = None,
 ) -> Outcome:
-    """Run a message on the world. Raises IntrinsicGasTooLow, NodePanic.
+    """Run a message on the world. Raises IntrinsicGasTooLow, NodePanic, TimeUp.
 
     The caller has begun a transaction on the world and decides, by `error`, whether to roll it back.
     """
@@ -91,10 +99,22 @@ def execute(
     _warm_up(world, facts)
 
     def make_evm(hooks: TransactionAspects) -> Evm:
-        return Evm(world, block.context, hooks, origin=facts.sender, gas_price=message.price, rules=config.fork_rules)
+        price, rules = message.price, config.fork_rules
+        return Evm(
+            world, block.context, hooks, origin=facts.sender, gas_price=price, rules=rules, watch=watch, tracer=tracer
+        )
 
     aspects = TransactionAspects(
-        world, runtime, block.context.chain_id, block.facts, facts, message.gas, message.is_call, make_evm
+        world,
+        runtime,
+        block.context.chain_id,
+        block.facts,
+        facts,
+        message.gas,
+        message.is_call,
+        make_evm,
+        watch,
+        tracer,
     )
     gas = message.gas - intrinsic
     if facts.to == SYSTEM_CONTRACT:

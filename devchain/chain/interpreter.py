@@ -18,12 +18,15 @@ from eth.exceptions import (
     InvalidInstruction,
     InvalidJumpDestination,
     OutOfGas,
+    VMError,
 )
 
 _WORD: Final = 2**256
 _MASK: Final = _WORD - 1
 _STACK_LIMIT: Final = 1024
 _KEPT_ANALYSES: Final = 512
+_JUMPS_PER_LOOK: Final = 1024
+"""Taken jumps between two looks at the clock; code without jumps is at an end after its length."""
 
 # how many items an instruction takes, and by how many the stack grows; for the texts of stack errors
 _TAKES: Final = [0] * 256
@@ -119,6 +122,10 @@ def _analyse(code: bytes) -> Analysis:
 
 def run(computation: Any) -> None:
     """Run the computation's code to its end. Raises what its instructions raise, with go-ethereum's order of checks."""
+    tracer = computation.state.tracer
+    if tracer is not None and tracer.steps:
+        _run_by_steps(computation, tracer)
+        return
     analysis = _analyse(computation.msg.code)
     code, destinations = analysis.code, analysis.jump_destinations
     stack: list[Any] = computation._stack.values
@@ -128,6 +135,9 @@ def run(computation: Any) -> None:
     stream = computation.code
     push, pop = stack.append, stack.pop
     gas: int = meter.gas_remaining
+    watch = computation.state.watch
+    watch()
+    jumps = _JUMPS_PER_LOOK
     pc = depth = op = 0
     try:
         while True:
@@ -165,6 +175,10 @@ def run(computation: Any) -> None:
                     if target not in destinations:
                         raise InvalidJumpDestination
                     pc = target
+                    jumps -= 1
+                    if not jumps:
+                        jumps = _JUMPS_PER_LOOK
+                        watch()
             elif op == 0x56:  # JUMP
                 gas -= 8
                 if gas < 0:
@@ -172,6 +186,10 @@ def run(computation: Any) -> None:
                 pc = pop()
                 if pc not in destinations:
                     raise InvalidJumpDestination
+                jumps -= 1
+                if not jumps:
+                    jumps = _JUMPS_PER_LOOK
+                    watch()
             elif op == 0x01:  # ADD
                 gas -= 3
                 if gas < 0:
@@ -293,3 +311,45 @@ def run(computation: Any) -> None:
             raise
         raise AssertionError(f"opcode {op:#x} at {pc - 1}: stack of {depth} ran out") from error
     meter.gas_remaining = gas
+
+
+def _run_by_steps(computation: Any, tracer: Any) -> None:
+    """The same, slowly: every instruction is py-evm's, and the tracer sees each."""
+    code = _analyse(computation.msg.code).code
+    stack: list[Any] = computation._stack.values
+    meter, opcodes, stream = computation._gas_meter, computation.opcodes, computation.code
+    watch = computation.state.watch
+    frame_depth = computation.msg.depth + 1
+    pc = 0
+    while True:
+        watch()
+        op, depth = code[pc], len(stack)
+        gas = meter.gas_remaining
+        tracer.step(computation, pc, op, gas, frame_depth)
+        try:
+            instruction = opcodes.get(op)
+            if instruction is None:
+                raise UndefinedOpcode(op)
+            if depth < _TAKES[op]:
+                raise InsufficientStack(f"stack underflow ({depth} <=> {_TAKES[op]})")
+            if depth + _GROWS[op] > _STACK_LIMIT:
+                raise FullStack(f"stack limit reached {depth} ({_STACK_LIMIT - _GROWS[op]})")
+            if op in _SPANS and _overflows(op, stack, gas):
+                raise GasOverflow
+            stream.program_counter = pc + 1
+            instruction(computation)
+        except Halt:
+            tracer.stepped(computation, meter.gas_remaining, None)
+            return
+        except VMError as error:
+            tracer.stepped(computation, meter.gas_remaining, _text_of(error))
+            raise
+        tracer.stepped(computation, meter.gas_remaining, None)
+        if stack and type(stack[-1]) is bytes:
+            stack[-1] = int.from_bytes(stack[-1], "big")
+        pc = stream.program_counter
+
+
+def _text_of(error: VMError) -> str:
+    """For the step that fails; the frame's own error has the node's words."""
+    return str(error) or type(error).__name__

@@ -27,6 +27,8 @@ from devchain.chain.aspect_store import AccountRecord, AspectRecord, Binding, Me
 from devchain.chain.blocks import GasPart
 from devchain.chain.evm import REVERTED, Evm, Frame, HookFailure, Log
 from devchain.chain.state import EMPTY_CODE_HASH, World
+from devchain.chain.tracing import Traced, Tracer
+from devchain.watch import Watch, no_watch
 
 CRASHED: Final = "aspect execution crashed"
 """What the node makes of its own panic at a join point."""
@@ -68,6 +70,8 @@ class TransactionAspects:
     """Of the message; a question may run with another than its facts show."""
     is_call: bool
     make_evm: Callable[[TransactionAspects], Evm]
+    watch: Watch = no_watch
+    tracer: Tracer | None = None
     runs: list[AspectRun] = field(default_factory=list)
     _evm: Evm | None = None
     _transient: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
@@ -275,8 +279,20 @@ class TransactionAspects:
             code = record.code(version)
         environment = _Environment(self, record, aspect_id, version, join_point, message, receipt)
         code_hash = record.version_meta(version).code_hash
-        outcome = self.runtime.call(code_hash, code, argument, gas, environment)
+        if self.tracer is not None:
+            self.tracer.aspect_begins(
+                Traced("ASPECT", self._caller(message), aspect_id, 0, gas, argument, None, join_point, version)
+            )
+        outcome = self.runtime.call(code_hash, code, argument, gas, environment, watch=self.watch)
         failure = outcome.failure
+        if self.tracer is not None:
+            result = outcome.result if isinstance(outcome.result, bytes) else bytes([bool(outcome.result)])
+            self.tracer.aspect_ends(
+                gas - outcome.gas_left,
+                (b"" if outcome.result is None else result) if failure is None else failure.reason,
+                None if failure is None else failure.message,
+                tuple(environment.lines),
+            )
         self.runs.append(
             AspectRun(
                 aspect=aspect_id,
@@ -289,6 +305,10 @@ class TransactionAspects:
             )
         )
         return outcome
+
+    def _caller(self, message: MessageFacts | None) -> bytes:
+        """Whose call an Aspect runs around, for a trace."""
+        return self.transaction.sender if message is None else message.sender
 
     def gas_parts(self) -> list[GasPart]:
         return [

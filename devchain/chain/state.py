@@ -15,6 +15,8 @@ from typing import Any, Final, Protocol
 
 from eth_hash.auto import keccak
 
+AccessList = tuple[tuple[bytes, tuple[bytes, ...]], ...]
+
 EMPTY_CODE_HASH: Final = keccak(b"")
 
 
@@ -220,6 +222,13 @@ class World:
         if (address, slot) not in self._warm_slots:
             self._set(self._warm_slots, (address, slot), True)
 
+    def warm(self) -> AccessList:
+        """The addresses and slots that are warm now, in order."""
+        slots: dict[bytes, list[bytes]] = {address: [] for address in self._warm_addresses}
+        for address, slot in self._warm_slots:
+            slots.setdefault(address, []).append(slot.to_bytes(32, "big"))
+        return tuple((address, tuple(sorted(slots[address]))) for address in sorted(slots))
+
     # -- Aspect data: its own journal
 
     def get_value(self, key: bytes) -> bytes:
@@ -295,6 +304,10 @@ class World:
         self._value_base.clear()
         self._new_codes.clear()
         return writes
+
+    def know_codes(self, other: World) -> None:
+        """Take over the codes that another world has read: they are the same at every block."""
+        self._codes.update(other._codes)
 
     def forget_new_codes(self) -> None:
         """Codes that a question made belong to nobody."""

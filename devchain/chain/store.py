@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,11 +68,13 @@ class LogEntry:
 
 
 class Store:
-    """Owned by one thread."""
+    """Written by one thread. State, headers and codes may be read by others meanwhile: what they see of a block that is just being
+    written is nothing, for every row carries its block's number and they ask for blocks that are there."""
 
     def __init__(self, path: Path | None, chain_id: int) -> None:
         """path: None keeps everything in memory. Raises StoreUnusable."""
         self._chain_id = chain_id
+        self._lock = threading.RLock()
         where = ":memory:" if path is None else str(path)
         self._db = sqlite3.connect(where, isolation_level=None, check_same_thread=False, timeout=0.2)
         try:
@@ -110,11 +113,10 @@ class Store:
     # -- state: the StateReader of a block
 
     def at(self, number: int) -> StateAt:
-        return StateAt(self._db, number)
+        return StateAt(self._db, self._lock, number)
 
     def code(self, code_hash: bytes) -> bytes:
-        row = self._db.execute("SELECT code FROM codes WHERE hash=?", (code_hash,)).fetchone()
-        return b"" if row is None else bytes(row[0])
+        return self.at(0).code(code_hash)
 
     # -- blocks
 
@@ -143,14 +145,15 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All of it or nothing."""
-        self._db.execute("BEGIN")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # a full disk has rolled back already
-                self._db.execute("ROLLBACK")
-            raise
+        with self._lock:
+            self._db.execute("BEGIN")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk has rolled back already
+                    self._db.execute("ROLLBACK")
+                raise
 
     def _insert_receipt(self, number: int, receipt: Receipt) -> None:
         self._db.execute(
@@ -177,7 +180,8 @@ class Store:
         return self._header("WHERE hash=?", (block_hash,))
 
     def _header(self, where: str, values: tuple[Any, ...]) -> Header | None:
-        row = self._db.execute(f"SELECT * FROM blocks {where}", values).fetchone()
+        with self._lock:
+            row = self._db.execute(f"SELECT * FROM blocks {where}", values).fetchone()
         if row is None:
             return None
         return Header(
@@ -187,12 +191,14 @@ class Store:
         )  # fmt: skip
 
     def block_hash(self, number: int) -> bytes | None:
-        row = self._db.execute("SELECT hash FROM blocks WHERE number=?", (number,)).fetchone()
+        with self._lock:
+            row = self._db.execute("SELECT hash FROM blocks WHERE number=?", (number,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def receipts(self, number: int) -> tuple[Receipt, ...]:
-        rows = self._db.execute("SELECT * FROM transactions WHERE block=? ORDER BY position", (number,)).fetchall()
-        return tuple(map(self._receipt, rows))
+        with self._lock:
+            rows = self._db.execute("SELECT * FROM transactions WHERE block=? ORDER BY position", (number,)).fetchall()
+            return tuple(map(self._receipt, rows))
 
     def transaction_count(self, number: int) -> int:
         return int(self._db.execute("SELECT count(*) FROM transactions WHERE block=?", (number,)).fetchone()[0])
@@ -203,8 +209,14 @@ class Store:
 
     def receipt(self, transaction_hash: bytes) -> tuple[int, Receipt] | None:
         """(block number, receipt)."""
-        row = self._db.execute("SELECT * FROM transactions WHERE hash=?", (transaction_hash,)).fetchone()
-        return None if row is None else (row[0], self._receipt(row))
+        with self._lock:
+            row = self._db.execute("SELECT * FROM transactions WHERE hash=?", (transaction_hash,)).fetchone()
+            return None if row is None else (row[0], self._receipt(row))
+
+    def has_panics(self, number: int) -> bool:
+        """Whether some transaction of the block crashed the node, so that it is not among the receipts."""
+        with self._lock:
+            return self._db.execute("SELECT 1 FROM panics WHERE block=?", (number,)).fetchone() is not None
 
     def is_known(self, transaction_hash: bytes) -> bool:
         """Whether the transaction is in a block, with or without a receipt."""
@@ -273,14 +285,16 @@ class Store:
 class StateAt:
     """Committed state as of a block."""
 
-    def __init__(self, db: sqlite3.Connection, number: int) -> None:
+    def __init__(self, db: sqlite3.Connection, lock: threading.RLock, number: int) -> None:
         self._db = db
+        self._lock = lock
         self.number = number
 
     def _value(self, key: bytes) -> bytes | None:
-        row = self._db.execute(
-            "SELECT value FROM state WHERE key=? AND block<=? ORDER BY block DESC LIMIT 1", (key, self.number)
-        ).fetchone()
+        with self._lock:
+            row = self._db.execute(
+                "SELECT value FROM state WHERE key=? AND block<=? ORDER BY block DESC LIMIT 1", (key, self.number)
+            ).fetchone()
         return None if row is None else row[0]
 
     def account(self, address: bytes) -> Account:
@@ -296,7 +310,8 @@ class StateAt:
         return 0 if raw is None else int.from_bytes(raw, "big")
 
     def code(self, code_hash: bytes) -> bytes:
-        row = self._db.execute("SELECT code FROM codes WHERE hash=?", (code_hash,)).fetchone()
+        with self._lock:
+            row = self._db.execute("SELECT code FROM codes WHERE hash=?", (code_hash,)).fetchone()
         return b"" if row is None else bytes(row[0])
 
     def value(self, key: bytes) -> bytes:

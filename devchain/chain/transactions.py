@@ -20,6 +20,18 @@ class TransactionRefused(Exception):
     """The chain does not take this transaction; the message says why, in the node's words."""
 
 
+class WrongChain(TransactionRefused):
+    """Signed for another chain."""
+
+    def __init__(self, signed_for: int, chain_id: int) -> None:
+        self.brief = f"invalid chain id for signer: have {signed_for} want {chain_id}"
+        """The newest node's words; the message is the older one's."""
+        mismatch = "tx intended signer does not match the given signer"
+        super().__init__(
+            f"couldn't retrieve sender address from the ethereum transaction: {self.brief}: {mismatch}: {mismatch}"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
     """A signed transaction. Amounts in wei, addresses 20 bytes."""
@@ -162,11 +174,7 @@ def _refuse_unsigned(v: int, r: rlp.Item, s: rlp.Item) -> None:
 
 def _check_chain(signed_for: int | None, chain_id: int) -> None:
     if signed_for is not None and signed_for != chain_id:
-        mismatch = "tx intended signer does not match the given signer"
-        raise TransactionRefused(
-            "couldn't retrieve sender address from the ethereum transaction: "
-            f"invalid chain id for signer: have {signed_for} want {chain_id}: {mismatch}: {mismatch}"
-        )
+        raise WrongChain(signed_for, chain_id)
 
 
 def _recover(digest: bytes, parity: int, r: int, s: int) -> bytes:

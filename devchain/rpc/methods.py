@@ -11,10 +11,12 @@ from eth_hash.auto import keccak
 
 from devchain.accounts import DevelopmentAccount
 from devchain.chain.blocks import Header, Receipt
-from devchain.chain.chain import CallFailed, Chain, Question
+from devchain.chain.chain import Chain
 from devchain.chain.evm import revert_reason
+from devchain.chain.questions import CallFailed, Question
 from devchain.chain.transactions import AccessList, TransactionRefused
-from devchain.rpc import codec
+from devchain.config import NodeKind
+from devchain.rpc import access, codec, headers, trace, txpool, unlocked
 from devchain.rpc.blocks import header_json, receipt_json, transaction_json
 from devchain.rpc.codec import RpcError, data, quantity
 from devchain.rpc.filters import Filters
@@ -30,6 +32,12 @@ LOG_LIMIT: Final = 10_000
 _BLOCKS_AT_ONCE: Final = 10_000
 _END_OF_TIME: Final = 2**40
 """No block is stamped later, in seconds since 1970."""
+
+
+APART: Final = frozenset(
+    ("eth_call", "eth_estimateGas", "eth_createAccessList", "debug_traceTransaction", "debug_traceCall")
+)
+"""Questions: answered from committed state on any thread, apart from the one that makes blocks. No other method may run there."""
 
 
 class Methods:
@@ -83,11 +91,16 @@ class Methods:
             "eth_getLogs": self._get_logs,
             "eth_feeHistory": self._fee_history,
             "linklearner_gasParts": self._gas_parts,
+            **headers.table(chain, self._number),
+            **access.table(chain, self._question, self._number),
+            **unlocked.table(chain, self._keys, self._question, self._estimate, self._submit),
         }
         if not chain.config.strict:
             self._table |= {
                 "eth_getBlockReceipts": self._block_receipts,
                 **self._filters.table(),
+                **txpool.table(chain),
+                **trace.table(chain, self._question, self._number),
                 "evm_mine": self._evm_mine,
                 "evm_increaseTime": self._evm_increase_time,
                 "evm_setNextBlockTimestamp": self._evm_set_next_timestamp,
@@ -107,15 +120,19 @@ class Methods:
     def _tagged(self, params: Params, position: int) -> int:
         """The block that a parameter names; the head where it is left out, which the node does not allow."""
         if len(params) > position:
-            return self._number(params[position], position)
+            return self._number(params[position], position, of_state=True)
         if self._chain.config.strict:
             raise RpcError(codec.INVALID_PARAMS, f"missing value for required argument {position}")
         return self._chain.head.number
 
-    def _number(self, tag: Any, position: int) -> int:
-        """The block that a tag means. Raises RpcError for one that is not there."""
+    def _number(self, tag: Any, position: int, *, of_state: bool = False) -> int:
+        """The block that a tag means. Raises RpcError for one that is not there; the newest node words that by what is asked."""
         number = self._parse_tag(tag, position)
         head = self._chain.head.number
+        if number > head and self._chain.config.node is NodeKind.ROLLKIT:
+            future = "cannot query with height in the future; please provide a valid height: invalid height"
+            missing = f"failed to load block hash for height {number}: datastore: key not found"
+            raise RpcError(codec.SERVER_ERROR, future if of_state else missing)
         if number > head:
             raise RpcError(
                 codec.SERVER_ERROR,

@@ -13,7 +13,8 @@ from eth_account import Account
 from eth_hash.auto import keccak
 
 from devchain.chain.blocks import Receipt
-from devchain.chain.chain import Chain, Question
+from devchain.chain.chain import Chain
+from devchain.chain.questions import Question
 from devchain.chain.system_contract import SYSTEM_CONTRACT
 from devchain.config import ChainConfig
 

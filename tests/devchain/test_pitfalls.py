@@ -10,8 +10,8 @@ from fractions import Fraction
 import pytest
 from eth_abi import decode
 
-from devchain.chain.chain import CallFailed
 from devchain.chain.evm import contract_address
+from devchain.chain.questions import CallFailed
 from devchain.chain.system_contract import SYSTEM_CONTRACT
 from devchain.chain.transactions import TransactionRefused
 from tests.devchain.probe import ALL_JOIN_POINTS, WASM, Rig, contract, program, system

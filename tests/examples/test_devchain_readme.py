@@ -13,7 +13,7 @@ from devchain.config import ChainConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "devchain" / "README.md").read_text()
-METHOD = re.compile(r"\b(?:eth|net|web3|evm|linklearner)_[a-zA-Z0-9]+\b")
+METHOD = re.compile(r"\b(?:eth|net|web3|evm|txpool|debug|linklearner)_[a-zA-Z0-9]+\b")
 TABLE = README[README.index("| methods | notes |") : README.index("A revert is error code 3")]
 ON_WEBSOCKETS = {"eth_subscribe", "eth_unsubscribe"}
 

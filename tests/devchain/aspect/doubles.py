@@ -23,6 +23,7 @@ from devchain.aspect.environment import (
 )
 from devchain.aspect.inputs import operation_input
 from devchain.aspect.runtime import AspectOutcome, AspectRuntime
+from devchain.watch import Watch, no_watch
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "conformance"
 PROBE = (DATA / "probe.wasm").read_bytes()
@@ -185,6 +186,7 @@ def operate(
     gas: int = 10_000_000,
     env: MemoryEnvironment | None = None,
     code: bytes = PROBE,
+    watch: Watch = no_watch,
 ) -> AspectOutcome:
     """Run `operation` with these call data."""
     env = env or MemoryEnvironment()
@@ -195,7 +197,7 @@ def operate(
         block_number=env.block_facts.number,
         call_data=call_data,
     )
-    return runtime.call(keccak(code), code, argument, gas, env)
+    return runtime.call(keccak(code), code, argument, gas, env, watch=watch)
 
 
 def probe(runtime: AspectRuntime, *operations: tuple[Any, ...], **more: Any) -> AspectOutcome:

@@ -12,8 +12,8 @@ import pytest
 from eth_abi import decode
 from eth_hash.auto import keccak
 
-from devchain.chain.chain import CallFailed
 from devchain.chain.evm import contract_address
+from devchain.chain.questions import CallFailed
 from devchain.chain.system_contract import SYSTEM_CONTRACT
 from tests.devchain.probe import WASM, Rig, contract, program, system
 

@@ -37,6 +37,20 @@ def test_a_step_that_differs_is_seen() -> None:
     assert [result.step for result in replayed(recording) if not result.equal] == ["contract B", "0: operation"]
 
 
+def test_a_recording_may_begin_with_a_used_account() -> None:
+    """The steps behind the first transaction alone, as if the recorder had come later."""
+    recording = load(RECORDINGS / "random-0-40.json.gz")
+    sent = [step for step in recording["steps"] if "tx" in step and step["receipt"] is not None]
+    used = next(step for step in sent[1:] if step["block"]["number"] != sent[0]["block"]["number"])
+    assert used["receipt"]["contractAddress"], "its address follows from the nonce"
+    at = recording["steps"].index(used)
+    recording["steps"] = recording["steps"][at : at + 1]
+    recording["start"]["nonce"] = sent.index(used)
+    assert [result.node for result in replayed(recording)] == [result.devchain for result in replayed(recording)]
+    recording["start"]["nonce"] = 0
+    assert not replayed(recording)[0].equal
+
+
 def test_the_last_line_counts_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert conformance.main([str(RECORDINGS / "random-0-40.json.gz")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "672 of 672 steps equal"

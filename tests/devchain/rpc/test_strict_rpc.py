@@ -25,7 +25,7 @@ def strict() -> Iterator[Wallet]:
     "method",
     [
         "eth_newFilter", "eth_newBlockFilter", "eth_newPendingTransactionFilter", "eth_getFilterChanges", "eth_getFilterLogs",
-        "eth_uninstallFilter", "eth_getBlockReceipts", "eth_createAccessList", "txpool_status", "debug_traceTransaction",
+        "eth_uninstallFilter", "eth_getBlockReceipts", "txpool_content", "debug_traceCall", "txpool_status", "debug_traceTransaction",
         "evm_mine", "evm_increaseTime", "evm_setNextBlockTimestamp", "evm_snapshot", "evm_revert",
     ],
 )  # fmt: skip
