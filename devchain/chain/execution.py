@@ -14,6 +14,7 @@ from devchain.chain.state import World
 from devchain.chain.system_contract import SYSTEM_CONTRACT, SystemContract, is_deploy
 from devchain.chain.transactions import intrinsic_gas
 from devchain.config import ChainConfig
+from devchain.libraries import with_evm_recursion
 
 
 class IntrinsicGasTooLow(Exception):
@@ -74,6 +75,7 @@ class _Done:
     refund: int = 0
 
 
+@with_evm_recursion
 def execute(
     world: World, runtime: AspectRuntime, block: BlockSoFar, message: ChainMessage, config: ChainConfig
 ) -> Outcome:

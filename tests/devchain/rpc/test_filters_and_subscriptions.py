@@ -17,7 +17,7 @@ from web3.providers.persistent import WebSocketProvider
 from devchain import Devchain
 from devchain.chain.chain import Chain
 from devchain.config import ChainConfig
-from devchain.rpc import server
+from devchain.rpc import bounds
 from devchain.rpc.codec import RpcError
 from devchain.rpc.filters import Filters
 from tests.devchain.wallet import COUNTER, Wallet
@@ -148,7 +148,10 @@ def test_a_batch_answers_each_request_and_an_unknown_method_fails_alone(devchain
     assert [a.get("result") for a in answers] == [Web3.to_hex(11820), None, None, "0x0"]
     assert answers[1]["error"] == {"code": -32601, "message": "the method eth_nope does not exist/is not available"}
     assert answers[2]["error"]["code"] == -32600
-    assert httpx.post(devchain.url, content=b"{").json()["error"]["code"] == -32700
+    assert (
+        httpx.post(devchain.url, content=b"{", headers={"Content-Type": "application/json"}).json()["error"]["code"]
+        == -32700
+    )
     assert httpx.post(devchain.url, json=[]).json()["error"]["message"] == "empty batch"
 
 
@@ -180,7 +183,7 @@ def test_filters_are_numbered_and_limited() -> None:
 async def test_a_subscriber_who_does_not_read_loses_the_connection_and_nobody_else_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "_BACKLOG", 10)
+    monkeypatch.setattr(bounds, "BACKLOG_BYTES", 4_000_000)
     async with Devchain.start() as devchain, socket(devchain) as deaf:
         await deaf.send_json({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["logs", {}]})
         await deaf.receive_json()
