@@ -21,7 +21,9 @@ from typing import Any, Self
 import structlog
 
 from linklearner import log
+from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.domain.strictjson import NotJson
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deploy import Plan, deploy, digits
 from services.chain_gateway.deployment import POOL, TOKEN
@@ -81,8 +83,8 @@ def _text(path: Path) -> str:
 
 def _first_devchain_account(path: Path) -> Keystore:
     try:
-        key = next(iter(json.loads(_text(path)).values()))
-    except (ValueError, AttributeError, StopIteration):
+        key = next(iter(strictjson.loads(_text(path), max_bytes=1 << 20, max_values=1000).values()))
+    except (NotJson, AttributeError, StopIteration):
         raise InvalidConfig(f"{path} holds no keys of a devchain") from None
     alone = Path("/tmp/owner")  # this container's own tmpfs
     alone.touch(mode=0o600)
@@ -110,7 +112,10 @@ def quorum(folder: Path, contributors: int) -> int:
         half = folder / ".plan.json.new"
         half.write_text(json.dumps({"quorum": contributors}) + "\n")
         half.replace(plan)
-    return int(json.loads(plan.read_text())["quorum"])
+    try:
+        return int(strictjson.loads(plan.read_text(), max_bytes=1 << 20, max_values=1000)["quorum"])
+    except (NotJson, ValueError, KeyError, TypeError):
+        raise InvalidConfig(f'{plan} is damaged: it holds the quorum of the task, as {{"quorum": 3}}') from None
 
 
 async def start(config: Config) -> None:

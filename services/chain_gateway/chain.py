@@ -23,7 +23,9 @@ from web3.exceptions import BadResponseFormat, BlockNotFound, TransactionNotFoun
 from web3.types import RPCEndpoint, RPCResponse
 
 from linklearner.abi import Interface
+from linklearner.domain import strictjson
 from linklearner.domain.errors import DataLoss, LinkLearnerError, NotFound, Refused, Unavailable
+from linklearner.domain.strictjson import NotJson
 from services.chain_gateway.refusals import refusal
 
 BLOCK_GAS: Final = 20_000_000
@@ -36,6 +38,11 @@ LOG_RANGE: Final = 10_000
 """Blocks that one eth_getLogs may span."""
 ENVELOPE_GAS: Final = 150_000
 """What an Artela node adds to the intrinsic gas of every question with data: it takes the data for a validation envelope."""
+
+ANSWER_BYTES: Final = 64 << 20
+"""Of one answer of the node: ten thousand events have 20 MB."""
+ANSWER_VALUES: Final = 1_000_000
+"""Numbers, texts, objects in one answer: ten thousand events have a fifth of that."""
 
 _NOBODY = bytes.fromhex("000000000000000000000000000000000000dead")
 
@@ -135,7 +142,21 @@ class _Provider(AsyncHTTPProvider):
             headers["X-Request-Id"] = str(request)
         async with self._session.post(str(self.endpoint_uri), data=request_data, headers=headers) as response:
             response.raise_for_status()
-            return await response.read()
+            body = bytearray()
+            async for part in response.content.iter_any():
+                body += part
+                if len(body) > ANSWER_BYTES:
+                    raise BadResponseFormat(f"the answer to {method} has more than {ANSWER_BYTES} bytes")
+            return bytes(body)
+
+    @staticmethod
+    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
+        """web3's parser goes as deep as a node nests its answer."""
+        try:
+            answer: RPCResponse = strictjson.loads(raw_response, max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
+        except NotJson as error:
+            raise BadResponseFormat(f"an answer that is no JSON: {error.message}") from error
+        return answer
 
     async def disconnect(self) -> None:
         await self._session.close()

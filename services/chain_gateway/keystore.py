@@ -19,7 +19,12 @@ from eth_account.signers.local import LocalAccount
 from eth_keyfile.exceptions import EthKeyfileException
 from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 
+from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
+from linklearner.domain.strictjson import NotJson
+
+KEYFILE_BYTES = 1 << 20
+"""A keyfile has a few hundred."""
 
 SCRYPT_N_FOR_PEOPLE = 2**18
 """What geth uses for passwords that people make up: about a second and 256 MiB for each guess."""
@@ -147,7 +152,7 @@ def read_password(path: Path) -> str:
 def _unlocked(path: Path, password: str) -> tuple[bytes, LocalAccount]:
     text = _read(path, "keyfile")
     try:
-        keyfile = json.loads(text)
+        keyfile = strictjson.loads(text, max_bytes=KEYFILE_BYTES, max_values=1000)
         key = bytes(decode_keyfile_json(keyfile, password.encode()))
     except EthKeyfileException as error:
         if "MAC" in str(error):
@@ -156,7 +161,7 @@ def _unlocked(path: Path, password: str) -> tuple[bytes, LocalAccount]:
                 reason="WrongPassword",
             ) from None
         raise InvalidConfig(f"{path} is a keyfile of a kind that is unknown here: {error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (NotJson, ValueError, KeyError, TypeError, AttributeError):
         raise InvalidConfig(f"{path} is no Ethereum keyfile (version 3 JSON)") from None
     account = Account.from_key(key)
     return _address(account), account

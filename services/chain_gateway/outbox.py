@@ -39,6 +39,7 @@ import structlog
 from eth_hash.auto import keccak
 from web3 import AsyncWeb3
 
+from linklearner.domain import strictjson
 from linklearner.domain.errors import (
     InvalidConfig,
     InvalidInput,
@@ -52,6 +53,8 @@ from linklearner.domain.errors import (
 from services.chain_gateway.chain import BLOCK_GAS, FEE_CAP, Call, Chain, Log, NonceRefused, Receipt, Taken
 from services.chain_gateway.keystore import Keystore
 
+KEPT_BYTES: Final = 64 << 20
+"""JSON of one receipt or refusal in the file: as much as a node's answer may be."""
 MAX_REQUEST_ID: Final = 192
 """Characters: a caller's 128, and what a use case of several transactions puts behind them."""
 
@@ -677,7 +680,7 @@ class _Database:
 
     def refusal(self, request_id: str) -> Refused:
         row = self._connection.execute("SELECT ending FROM request WHERE request_id = ?", (request_id,)).fetchone()
-        told = json.loads(row[0])
+        told = strictjson.loads(row[0], max_bytes=KEPT_BYTES, max_values=KEPT_BYTES)
         return Refused(told["message"], reason=told["reason"], facts=told["facts"])
 
 
@@ -720,7 +723,7 @@ def _kept(receipt: Receipt, length: int) -> str:
 
 
 def _outcome(text: str) -> Outcome:
-    kept = json.loads(text)
+    kept = strictjson.loads(text, max_bytes=KEPT_BYTES, max_values=KEPT_BYTES)
     transaction_hash = bytes.fromhex(kept["hash"])
     logs = tuple(
         Log(

@@ -15,15 +15,22 @@ import httpx
 
 from linklearner import artifacts
 from linklearner.abi import Decoded, Interface
-from linklearner.domain import replay
+from linklearner.domain import replay, strictjson
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, Unavailable
 from linklearner.domain.rounds import Terms
+from linklearner.domain.strictjson import NotJson
 
 LOG_RANGE: Final = 10_000
 """Blocks in one eth_getLogs: the node's limit on their distance."""
 BATCH: Final = 16
 """Transactions in one request: sixteen of a megabyte are what a patient node answers at once."""
 TIMEOUT_S: Final = 60.0
+ANSWER_BYTES: Final = 128 << 20
+"""Of one answer: a batch of transactions has 35 MB, ten thousand events 20."""
+ANSWER_VALUES: Final = 1_000_000
+"""Numbers, texts, objects in one answer: ten thousand events have a fifth of that."""
+QUANTITY_DIGITS: Final = 64
+"""Hexadecimal ones, of a 256-bit number."""
 
 POOL: Final = Interface(artifacts.contract("TrainingPool").abi)
 
@@ -115,9 +122,10 @@ class History:
             for method, parameters in questions
         ]
         try:
-            response = await self._client.post(self._url, json=asked)
-            response.raise_for_status()
-            answers = {one["id"]: one for one in response.json()}
+            answers = {
+                one["id"]: one
+                for one in strictjson.loads(await self._answer(asked), max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
+            }
             for question, (method, _) in zip(asked, questions, strict=True):
                 if "error" in answers[question["id"]]:
                     refusal = answers[question["id"]]["error"]
@@ -129,8 +137,21 @@ class History:
             raise Unavailable(
                 f"the node at {self._url} cannot be reached: {error}; is it running, is the URL right?"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (NotJson, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"what answers at {self._url} does not speak JSON-RPC: {error}") from error
+
+    async def _answer(self, asked: list[dict[str, Any]]) -> bytes:
+        """The body of the node's answer, after decompression. Raises Unavailable for one that is too large to be honest."""
+        async with self._client.stream("POST", self._url, json=asked) as response:
+            response.raise_for_status()
+            body = bytearray()
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > ANSWER_BYTES:
+                    raise Unavailable(
+                        f"the node at {self._url} answers more than {ANSWER_BYTES} bytes: ask another one"
+                    )
+            return bytes(body)
 
 
 _WITH_CALL: Final = {POOL.topic(name) for name in ("PagesLoaded", "UpdateAccepted", "GroupMerged")}
@@ -150,6 +171,8 @@ def _hash(entry: Mapping[str, Any]) -> bytes:
 
 def _number(text: Any, what: str) -> int:
     try:
+        if len(text) > QUANTITY_DIGITS + 2:
+            raise ValueError("no 256-bit number")
         return int(text, 16)
     except (TypeError, ValueError) as error:
         raise DataLoss(f"the node's {what} is {text!r:.60}, not a hexadecimal number") from error
