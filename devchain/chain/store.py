@@ -110,7 +110,9 @@ class Store:
             )
         [found] = db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise StoreUnusable(f"{path} is damaged ({found!s:.100}): put a copy back, or choose another --state file")
+            raise StoreUnusable(
+                f"{path} is damaged ({str(found).splitlines()[-1]:.100}): put a copy back, or choose another --state file"
+            )
         db.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA.split(";\n"):
             if statement.strip():

@@ -202,3 +202,49 @@ async def test_a_subscriber_who_does_not_read_loses_the_connection_and_nobody_el
             seen += 1
         assert deaf.close_code == 1013
         assert seen < 60
+
+
+@pytest.mark.parametrize("begin", ["latest", "earliest", "pending", "0x0", None])
+@pytest.mark.parametrize("end", ["latest", "pending", None])
+def test_a_filter_polled_after_several_blocks_has_the_events_of_all(
+    wallet: Wallet, begin: str | None, end: str | None
+) -> None:
+    address = wallet.deploy(COUNTER)
+    wallet.send(to=address)  # before the filter
+    range_ = {key: tag for key, tag in (("fromBlock", begin), ("toBlock", end)) if tag is not None}
+    kept = wallet.ask("eth_newFilter", {"address": address, **range_})
+    sent = [wallet.send(to=address)["transactionHash"] for _ in range(3)]
+    assert [log["transactionHash"] for log in wallet.ask("eth_getFilterChanges", kept)] == sent
+    assert wallet.ask("eth_getFilterChanges", kept) == []
+    again = [wallet.send(to=address)["transactionHash"] for _ in range(2)]
+    everything = [log["transactionHash"] for log in wallet.ask("eth_getFilterLogs", kept)]
+    assert everything[-5:] == sent + again
+    assert [log["transactionHash"] for log in wallet.ask("eth_getFilterChanges", kept)] == again
+
+
+def test_a_filter_with_numbers_ends_where_it_says(wallet: Wallet) -> None:
+    address = wallet.deploy(COUNTER)
+    head = int(wallet.ask("eth_blockNumber"), 16)
+    kept = wallet.ask("eth_newFilter", {"fromBlock": hex(head + 2), "toBlock": hex(head + 3)})
+    sent = [wallet.send(to=address)["transactionHash"] for _ in range(5)]
+    assert [log["transactionHash"] for log in wallet.ask("eth_getFilterChanges", kept)] == sent[1:3]
+
+
+def test_a_misspelt_filter_key_is_refused_where_a_node_would_find_everything(wallet: Wallet) -> None:
+    for method in ("eth_getLogs", "eth_newFilter"):
+        for wrong in ("adress", "fromblock", "topic", "to", "blockhash", "limit"):
+            error = wallet.raw(method, {wrong: "0x1"})["error"]
+            assert (error["code"], wrong in error["message"]) == (-32602, True)
+    with Devchain.running(config=ChainConfig(strict=True)) as strict:
+        node = Wallet(strict.url, wallet.account)
+        assert node.ask("eth_getLogs", {"adress": "0x1"}) == []  # as Go reads it
+
+
+def test_data_and_input_that_differ_are_refused(wallet: Wallet) -> None:
+    me = wallet.ask("eth_accounts")[0]
+    to = wallet.deploy(COUNTER)
+    for method in ("eth_call", "eth_estimateGas", "eth_sendTransaction"):
+        error = wallet.raw(method, {"from": me, "to": to, "data": "0x01", "input": "0x02"})["error"]
+        assert "not equal" in error["message"]
+        same = wallet.raw(method, {"from": me, "to": to, "data": "0xAB", "input": "0xab"})
+        assert "result" in same
