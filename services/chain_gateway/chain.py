@@ -254,7 +254,11 @@ class Chain:
 
     async def estimate(self, sender: bytes, call: Call) -> int:
         """The node's raw estimate. Raises what it refuses with; the node gives no data here, so custom errors have no name."""
-        return int(await self._raw("eth_estimateGas", [_question(sender, call)]), 16)
+        answer = await self._raw("eth_estimateGas", [_question(sender, call)])
+        try:
+            return int(answer[:66], 16)
+        except ValueError as error:
+            raise Unavailable(f"{self.shown_url} estimates {answer!r:.40}, which is no gas") from error
 
     async def gas_limit(self, sender: bytes, call: Call) -> int:
         """A limit for `call` that is just enough: half of it is charged even if unused.
@@ -405,7 +409,10 @@ class Chain:
 
     async def _asked(self, answer: Awaitable[T]) -> T:
         try:
-            return await answer
+            value = await answer
+            if isinstance(value, int) and not 0 <= value < 2**256:
+                raise ValueError("a quantity of more than 256 bits")
+            return value
         except (TransactionNotFound, BlockNotFound) as error:
             raise NotFound(str(error)) from error
         except Web3RPCError as error:

@@ -107,6 +107,19 @@ async def test_a_number_longer_than_the_chain_s_is_no_number() -> None:
             await read.chain_id()
 
 
+@pytest.mark.parametrize("value", [b'"0x%s"' % (b"f" * 65), b'"0x%s"' % (b"f" * 20_000), b'"-0x1"', b'"latest"'])
+@pytest.mark.parametrize("lies_about", ["eth_chainId", "eth_blockNumber"])
+async def test_a_quantity_is_one_for_the_gateway_too(value: bytes, lies_about: str) -> None:
+    def answer(asked: object) -> bytes:
+        assert isinstance(asked, dict)
+        return result(asked, value if asked["method"] == lies_about else b'"0x2e2c"')
+
+    async with node(answer) as url:
+        with pytest.raises(Unavailable):
+            async with Chain.connect(url) as chain:
+                await chain.head_number()
+
+
 def test_files_that_nest_are_sentences(tmp_path: Path) -> None:
     deep = tmp_path / "suite.json"
     deep.write_bytes(DEEP)
