@@ -21,8 +21,10 @@ from typing import Any, Self
 import structlog
 
 from linklearner import log
+from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.domain.notation import whole
+from linklearner.domain.strictjson import NotJson
 from linklearner.keyfile import read_password
 from services.chain_gateway.chain import START_WAIT_S, Chain
 from services.chain_gateway.deploy import Plan, deploy, digits
@@ -85,8 +87,8 @@ def _text(path: Path) -> str:
 
 def _first_devchain_account(path: Path) -> Keystore:
     try:
-        key = next(iter(json.loads(_text(path)).values()))
-    except (ValueError, AttributeError, StopIteration):
+        key = next(iter(strictjson.loads(_text(path), max_bytes=1 << 20, max_values=1000).values()))
+    except (NotJson, AttributeError, StopIteration):
         raise InvalidConfig(f"{path} holds no keys of a devchain") from None
     alone = Path("/tmp/owner")  # this container's own tmpfs
     alone.touch(mode=0o600)
@@ -114,7 +116,10 @@ def quorum(folder: Path, contributors: int) -> int:
         half = folder / ".plan.json.new"
         half.write_text(json.dumps({"quorum": contributors}) + "\n")
         half.replace(plan)
-    return int(json.loads(plan.read_text())["quorum"])
+    try:
+        return int(strictjson.loads(plan.read_text(), max_bytes=1 << 20, max_values=1000)["quorum"])
+    except (NotJson, ValueError, KeyError, TypeError):
+        raise InvalidConfig(f'{plan} is damaged: it holds the quorum of the task, as {{"quorum": 3}}') from None
 
 
 async def start(config: Config) -> None:

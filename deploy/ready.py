@@ -33,8 +33,8 @@ def at_a_block(url: str) -> bool:
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
     try:
         with DIRECT.open(request, timeout=TIMEOUT_S) as answer:
-            return int(json.load(answer)["result"], 16) >= 0
-    except (OSError, ValueError, KeyError) as error:
+            return int(json.loads(answer.read(65_536))["result"], 16) >= 0
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         print(f"{url}: {error}", file=sys.stderr)
         return False
 

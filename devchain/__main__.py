@@ -15,6 +15,7 @@ from devchain.chain.chain import MinedBlock
 from devchain.chain.store import StoreUnusable
 from devchain.config import ARTELA_CHAIN_ID, ChainConfig, ForkRules, InvalidConfig, NodeKind
 from devchain.console import lines
+from devchain.rpc.access import Access
 from devchain.server import Devchain
 
 
@@ -65,6 +66,20 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default="0.5",
         help="share of the gas limit that is charged at least (default %(default)s)",
     )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="serve requests for this host name, too (default: localhost and IP addresses); may be repeated",
+    )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="serve web pages of this origin, as http://localhost:5173 (default: none); may be repeated",
+    )
     parser.add_argument("--quiet", action="store_true", help="no block-by-block log")
     return parser.parse_args(argv)
 
@@ -95,6 +110,7 @@ async def serve(options: argparse.Namespace) -> None:
         mining=options.mining,
         config=config,
         on_block=None if options.quiet else show,
+        access=Access.of(tuple(options.allow_host), tuple(options.allow_origin)),
     ) as devchain:
         print(f"devchain {options.chain_id} at {devchain.url}", flush=True)
         for account in devchain.accounts:

@@ -11,11 +11,14 @@ from typing import Final
 import coincurve
 from eth_hash.auto import keccak
 
+from devchain import strictjson
 from devchain.config import InvalidConfig
 
 DEVELOPMENT_ACCOUNTS: Final = 10
 DEVELOPMENT_BALANCE: Final = 10_000 * 10**18
 """wei for each of them at genesis."""
+
+_KEY_FILE_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,19 @@ def load_or_create(state_file: Path | None) -> tuple[DevelopmentAccount, ...]:
     path = key_file(state_file)
     if path.exists():
         try:
-            keys = json.loads(path.read_text())
-            return tuple(DevelopmentAccount.from_key(bytes.fromhex(key.removeprefix("0x"))) for key in keys.values())
-        except (ValueError, AttributeError) as error:
+            with path.open("rb") as file:
+                raw = file.read(_KEY_FILE_BYTES + 1)
+            keys = strictjson.loads(raw, max_bytes=_KEY_FILE_BYTES, max_values=1000, max_depth=1)
+            accounts = tuple(
+                DevelopmentAccount.from_key(bytes.fromhex(key.removeprefix("0x"))) for key in keys.values()
+            )
+        except OSError as error:
+            raise InvalidConfig(f"{path} cannot be read: {error.strerror}") from None
+        except (ValueError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"{path} is not a devchain's key file: {type(error).__name__}") from None
+        if not accounts:
+            raise InvalidConfig(f"{path} is not a devchain's key file: it holds no key")
+        return accounts
     accounts = tuple(DevelopmentAccount.create() for _ in range(DEVELOPMENT_ACCOUNTS))
     text = json.dumps({"0x" + a.address.hex(): "0x" + a.key.hex() for a in accounts}, indent=2)
     # created with its mode, so that no moment exists in which others could read it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from devchain.chain.blocks import Receipt
 from devchain.chain.chain import MinedBlock
@@ -10,6 +11,13 @@ from devchain.chain.evm import revert_reason
 from devchain.chain.join_points import AspectRun
 from devchain.chain.system_contract import SYSTEM_CONTRACT, method_name
 from devchain.chain.transactions import Transaction
+
+_SHOWN: Final = 300
+"""Characters of a text that a contract or an Aspect chose."""
+_LOG_LINES: Final = 20
+"""Of one Aspect call."""
+_PARTS: Final = 20
+"""Gas parts of one transaction."""
 
 
 def lines(mined: MinedBlock) -> Iterator[str]:
@@ -24,7 +32,7 @@ def lines(mined: MinedBlock) -> Iterator[str]:
         yield from _transaction_lines(receipt, runs)
     for transaction, reason in mined.panics:
         yield f"  {_summary(transaction)}  NODE PANIC: no receipt, nonce used, fee gone"
-        yield f"      {reason}"
+        yield f"      {_shown(reason)}"
 
 
 def _transaction_lines(receipt: Receipt, runs: tuple[AspectRun, ...]) -> Iterator[str]:
@@ -34,16 +42,19 @@ def _transaction_lines(receipt: Receipt, runs: tuple[AspectRun, ...]) -> Iterato
         yield f"      at 0x{receipt.contract_address.hex()}"
     for run in runs:
         where = "" if run.index is None else f" at call {run.index}"
-        failed = "" if run.error is None else f": {_first_line(run.error)}"
+        failed = "" if run.error is None else f": {_shown(_first_line(run.error))}"
         yield f"      {run.join_point.value}{where}  Aspect {_short(run.aspect)} v{run.version}  gas {run.gas:,}{failed}"
-        for text in run.log_lines:
-            yield f"        | {text}"
+        for text in run.log_lines[:_LOG_LINES]:
+            yield f"        | {_shown(text)}"
+        if len(run.log_lines) > _LOG_LINES:
+            yield f"        | … {len(run.log_lines) - _LOG_LINES} lines more"
     if len(receipt.parts) > 2:
-        parts = ", ".join(f"{part.join_point or part.part} {part.gas:,}" for part in receipt.parts)
-        yield f"      gas: {parts}"
+        parts = ", ".join(f"{part.join_point or part.part} {part.gas:,}" for part in receipt.parts[:_PARTS])
+        more = f", … {len(receipt.parts) - _PARTS} more" if len(receipt.parts) > _PARTS else ""
+        yield f"      gas: {parts}{more}"
     if receipt.error is not None:
         reason = revert_reason(receipt.output)
-        yield f"      {_first_line(receipt.error)}" + ("" if reason is None else f": {reason}")
+        yield f"      {_shown(_first_line(receipt.error))}" + ("" if reason is None else f": {_shown(reason)}")
 
 
 def _summary(transaction: Transaction) -> str:
@@ -61,6 +72,12 @@ def _summary(transaction: Transaction) -> str:
 def _short(address: bytes) -> str:
     text = address.hex()
     return f"0x{text[:6]}…{text[-4:]}"
+
+
+def _shown(text: str) -> str:
+    """Text that a caller chose, for a terminal and a log: one line, cut, and without characters that would steer it."""
+    cut = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 def _first_line(text: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, key_file,
 from devchain.chain.chain import BlockListener, Chain
 from devchain.chain.store import Store, StoreUnusable
 from devchain.config import ChainConfig, Mining
+from devchain.rpc.access import Access
 from devchain.rpc.methods import APART, Methods
 from devchain.rpc.server import RpcServer
 
@@ -89,12 +91,13 @@ class Devchain:
         accounts: Mapping[str, int] | None = None,
         config: ChainConfig | None = None,
         on_block: BlockListener | None = None,
+        access: Access | None = None,
     ) -> AsyncIterator[Devchain]:
         """Run a devchain for the length of the block.
 
         state: SQLite file, None keeps everything in memory. mining: `instant`, `manual`, `interval:SECONDS`.
         accounts: further balances in wei at genesis by hex address, beside the ten development accounts.
-        on_block: told of every block, on the chain's thread.
+        on_block: told of every block, on the chain's thread. access: names and web pages that are served beside loopback.
         Raises StoreUnusable, InvalidConfig, OSError if the port is taken.
         """
         mode = Mining.parse(mining)
@@ -117,13 +120,13 @@ class Devchain:
                 async def dispatch(method: str, params: list[Any]) -> Any:
                     return await (asking if method in APART else thread).run(methods, method, params)
 
-                rpc = RpcServer(dispatch, strict=config.strict)
+                rpc = RpcServer(dispatch, strict=config.strict, access=access)
                 loop = asyncio.get_running_loop()
                 chain.on_block(lambda mined: _from_chain(loop, rpc.block, mined.block))
                 if on_block is not None:
                     chain.on_block(on_block)
                 chain.on_arrival(lambda transaction: _from_chain(loop, rpc.transaction, transaction.hash))
-                runner = web.AppRunner(rpc.application(), access_log=None, shutdown_timeout=1.0)
+                runner = web.AppRunner(rpc.application(), access_log=None, shutdown_timeout=1.0, auto_decompress=False)
                 await runner.setup()
                 try:
                     site = web.TCPSite(runner, host, port)
@@ -193,5 +196,6 @@ async def _tick(thread: ChainThread, chain: Chain, interval_s: float) -> None:
         await asyncio.sleep(due - loop.time())
         try:
             await thread.run(chain.mine)
-        except Exception:  # the miner's outermost loop: a full disk may have room again
-            log.exception("block_failed")
+        except Exception:  # noqa: BLE001  # the miner's outermost loop: a full disk may have room again
+            # the traceback without values, and its end only: callers choose how long a value is
+            log.error("block_failed", traceback=traceback.format_exc()[-4000:])

@@ -7,10 +7,10 @@ has exactly the node's length, and the exact gas of management follows from the 
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from typing import Final
 
+from devchain import strictjson
 from devchain.chain.state import World
 
 _LOAD_GAS: Final = 10
@@ -379,6 +379,12 @@ def _go_string(raw: bytes) -> str:
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 
 
+_PROPERTIES_BYTES: Final = 64 * 1024 * 1024
+"""No block's gas pays for that many."""
+
+
 def _properties_from_json(raw: bytes) -> dict[bytes, bytes]:
-    entries = json.loads(raw) if raw else None
+    entries = (
+        strictjson.loads(raw, max_bytes=_PROPERTIES_BYTES, max_values=_PROPERTIES_BYTES, max_depth=3) if raw else None
+    )
     return {entry["Key"].encode(): base64.b64decode(entry["Value"]) for entry in entries or []}

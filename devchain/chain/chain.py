@@ -54,6 +54,21 @@ class MinedBlock:
     """Transactions at which the node would have crashed, and where: no receipt, but the nonce is used."""
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What `Chain.revert` goes back to: the head, the clock, and what waits for a block."""
+
+    number: int
+    clock_offset: int
+    next_timestamp: int | None
+    waiting: tuple[Transaction, ...]
+    """In the order of their arrival."""
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(transaction.raw) for transaction in self.waiting)
+
+
 BlockListener = Callable[[MinedBlock], None]
 
 
@@ -377,6 +392,16 @@ class Chain:
         return self.questions.estimate(question, number)
 
     # -- going back
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self._head.number, self._clock_offset, self._next_timestamp, tuple(self.pool.all()))
+
+    def revert(self, snapshot: Snapshot) -> None:
+        """Make everything as it was then; the wall clock alone went on."""
+        self.rewind(snapshot.number)
+        self._clock_offset, self._next_timestamp = snapshot.clock_offset, snapshot.next_timestamp
+        for transaction in snapshot.waiting:
+            self.pool.add(transaction)
 
     def rewind(self, number: int) -> None:
         """Make block `number` the head again and empty the pool."""

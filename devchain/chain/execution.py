@@ -15,6 +15,7 @@ from devchain.chain.system_contract import SYSTEM_CONTRACT, SystemContract, is_d
 from devchain.chain.tracing import Tracer
 from devchain.chain.transactions import intrinsic_gas
 from devchain.config import ChainConfig
+from devchain.libraries import with_evm_recursion
 from devchain.watch import Watch
 
 
@@ -76,6 +77,7 @@ class _Done:
     refund: int = 0
 
 
+@with_evm_recursion
 def execute(
     world: World,
     runtime: AspectRuntime,

@@ -8,6 +8,11 @@ from devchain.chain.transactions import Transaction, TransactionRefused
 
 _QUEUE_LIMIT = 4096
 """Transactions that may wait altogether; a development chain with more has lost its miner."""
+_ACCOUNT_LIMIT = 1024
+"""Of one account."""
+_QUEUE_BYTES = 32 * 1024 * 1024
+"""Of their signed encodings; in memory they take a few times as much."""
+_ACCOUNT_BYTES = 8 * 1024 * 1024
 
 
 class Mempool:
@@ -18,6 +23,9 @@ class Mempool:
         self._by_hash: dict[bytes, Transaction] = {}
         self._arrival: dict[bytes, int] = {}
         self._arrivals = 0
+        self._bytes = 0
+        self._bytes_of: dict[bytes, int] = {}
+        """By sender."""
 
     def __len__(self) -> int:
         return len(self._by_hash)
@@ -36,17 +44,28 @@ class Mempool:
         return nonce
 
     def add(self, transaction: Transaction) -> None:
-        """Raises TransactionRefused: pool full, or a replacement that pays less than a tenth more."""
-        waiting = self._waiting.setdefault(transaction.sender, {})
+        """Raises TransactionRefused: pool full, too much of one account, or a replacement that pays less than a tenth more."""
+        waiting = self._waiting.get(transaction.sender, {})
         old = waiting.get(transaction.nonce)
+        size = len(transaction.raw) - (0 if old is None else len(old.raw))
         if old is not None:
             if 10 * transaction.fee_cap < 11 * old.fee_cap or 10 * transaction.tip_cap < 11 * old.tip_cap:
                 raise TransactionRefused("replacement transaction underpriced")
-            self.remove(old)
-            waiting = self._waiting.setdefault(transaction.sender, {})
         elif len(self._by_hash) >= _QUEUE_LIMIT:
             raise TransactionRefused("txpool is full")
-        waiting[transaction.nonce] = transaction
+        elif len(waiting) >= _ACCOUNT_LIMIT:
+            raise TransactionRefused(
+                f"account limit exceeded: {_ACCOUNT_LIMIT} transactions of this account wait already"
+            )
+        if self._bytes + size > _QUEUE_BYTES:
+            raise TransactionRefused("txpool is full")
+        if self._bytes_of.get(transaction.sender, 0) + size > _ACCOUNT_BYTES:
+            raise TransactionRefused(f"account limit exceeded: {_ACCOUNT_BYTES} bytes of one account may wait")
+        if old is not None:
+            self.remove(old)
+        self._waiting.setdefault(transaction.sender, {})[transaction.nonce] = transaction
+        self._bytes += len(transaction.raw)
+        self._bytes_of[transaction.sender] = self._bytes_of.get(transaction.sender, 0) + len(transaction.raw)
         self._by_hash[transaction.hash] = transaction
         self._arrivals += 1
         self._arrival[transaction.hash] = self._arrivals
@@ -57,8 +76,10 @@ class Mempool:
         del self._arrival[transaction.hash]
         waiting = self._waiting[transaction.sender]
         del waiting[transaction.nonce]
+        self._bytes -= len(transaction.raw)
+        self._bytes_of[transaction.sender] -= len(transaction.raw)
         if not waiting:
-            del self._waiting[transaction.sender]
+            del self._waiting[transaction.sender], self._bytes_of[transaction.sender]
 
     def drop_stale(self, nonce_of: Callable[[bytes], int]) -> None:
         """Forget what can never land because its nonce is used."""
@@ -91,3 +112,5 @@ class Mempool:
         self._waiting.clear()
         self._by_hash.clear()
         self._arrival.clear()
+        self._bytes_of.clear()
+        self._bytes = 0

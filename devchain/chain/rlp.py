@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 Item = bytes | Sequence["Item"]
 
+_MAX_DEPTH = 16
+"""Lists within lists; a transaction has four."""
+
 
 class RlpError(ValueError):
     """Not one canonical RLP value. The message is go-ethereum's."""
@@ -42,7 +45,9 @@ def decode(data: bytes) -> Item:
     return item
 
 
-def _decode(data: bytes, at: int, end: int) -> tuple[Item, int]:
+def _decode(data: bytes, at: int, end: int, depth: int = 0) -> tuple[Item, int]:
+    if depth > _MAX_DEPTH:
+        raise RlpError("rlp: expected input string or byte")
     tag = data[at]
     if tag < 0x80:
         return data[at : at + 1], at + 1
@@ -74,6 +79,6 @@ def _decode(data: bytes, at: int, end: int) -> tuple[Item, int]:
         return data[start:stop], stop
     items: list[Item] = []
     while start < stop:
-        item, start = _decode(data, start, stop)
+        item, start = _decode(data, start, stop, depth + 1)
         items.append(item)
     return items, stop

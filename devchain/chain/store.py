@@ -20,12 +20,15 @@ from typing import Any, Final
 
 from eth_hash.auto import keccak
 
+from devchain import strictjson
 from devchain.chain.blocks import Block, GasPart, Header, Receipt
 from devchain.chain.evm import Log
 from devchain.chain.state import NOTHING, Account, Writes
-from devchain.chain.transactions import decode
+from devchain.chain.transactions import TransactionRefused, decode
 
 _VERSION: Final = 1
+_PARTS_BYTES: Final = 64 * 1024 * 1024
+"""JSON of one transaction's gas parts; a block's gas pays for less."""
 _ACCOUNT: Final = struct.Struct(">QI?32s")
 
 _SCHEMA: Final = """
@@ -76,15 +79,24 @@ class Store:
         self._chain_id = chain_id
         self._lock = threading.RLock()
         where = ":memory:" if path is None else str(path)
-        self._db = sqlite3.connect(where, isolation_level=None, check_same_thread=False, timeout=0.2)
+        if path is not None and path.is_dir():
+            raise StoreUnusable(f"{where} is a folder: name a file in it with --state")
+        try:
+            self._db = sqlite3.connect(where, isolation_level=None, check_same_thread=False, timeout=0.2)
+        except sqlite3.Error as error:
+            raise StoreUnusable(f"{where} cannot be opened: {error}") from error
         try:
             self._open(path)
+        except StoreUnusable:
+            self._db.close()
+            raise
         except sqlite3.OperationalError as error:
             self._db.close()
-            raise StoreUnusable(f"{where}: {error}; is another devchain using this file?") from error
-        except sqlite3.DatabaseError as error:
+            hint = "; is another devchain using this file?" if "locked" in str(error) else ""
+            raise StoreUnusable(f"{where}: {error}{hint}") from error
+        except (sqlite3.DatabaseError, UnicodeError) as error:
             self._db.close()
-            raise StoreUnusable(f"{where} is not a devchain's state file: {error}") from error
+            raise StoreUnusable(f"{where} is not a devchain's state file, or damaged: {error}") from error
 
     def _open(self, path: Path | None) -> None:
         db = self._db
@@ -94,6 +106,16 @@ class Store:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
         db.execute("PRAGMA cache_size=-32000")
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        if tables and not {"meta", "blocks", "state"} <= tables:
+            raise StoreUnusable(
+                f"{path} is not a devchain's state file, but another program's; choose another --state file"
+            )
+        [found] = db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise StoreUnusable(
+                f"{path} is damaged ({str(found).splitlines()[-1]:.100}): put a copy back, or choose another --state file"
+            )
         db.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA.split(";\n"):
             if statement.strip():
@@ -102,10 +124,28 @@ class Store:
             row = db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
             if row is None:
                 db.execute("INSERT INTO meta VALUES (?,?)", (key, str(value)))
-            elif int(row[0]) != value:
+            elif str(row[0]) != str(value):
                 db.execute("ROLLBACK")
-                raise StoreUnusable(f"{path}: {key} is {row[0]}, not {value}; choose another --state file")
+                raise StoreUnusable(f"{path}: {key} is {row[0]!s:.40}, not {value}; choose another --state file")
         db.execute("COMMIT")
+        self._check_head(path)
+
+    def _check_head(self, path: Path | None) -> None:
+        """Raises StoreUnusable for a newest block that none of ours could be: the file was whole, but somebody wrote into it."""
+        try:
+            head = self.head()
+            if head is not None:
+                self.receipts(head.number)
+                fields = (head.hash, head.parent_hash, head.state_digest, head.transactions_root)
+                numbers = (head.number, head.timestamp, head.gas_limit, head.gas_used, head.gas_wanted)
+                if any(type(one) is not bytes or len(one) != 32 for one in fields) or any(
+                    type(one) is not int for one in numbers
+                ):
+                    raise ValueError("its newest block makes no sense")
+        except (ValueError, TypeError, AttributeError, KeyError, TransactionRefused) as error:
+            raise StoreUnusable(
+                f"{path} is damaged ({error!s:.100}): put a copy back, or choose another --state file"
+            ) from error
 
     def close(self) -> None:
         self._db.close()
@@ -355,5 +395,7 @@ def _parts_from_json(text: str) -> tuple[GasPart, ...]:
         GasPart(
             part=part, gas=gas, aspect=None if aspect is None else bytes.fromhex(aspect), join_point=point, index=index
         )
-        for part, gas, aspect, point, index in json.loads(text)
+        for part, gas, aspect, point, index in strictjson.loads(
+            text, max_bytes=_PARTS_BYTES, max_values=_PARTS_BYTES, max_depth=3
+        )
     )

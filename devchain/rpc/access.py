@@ -1,56 +1,159 @@
-"""`eth_createAccessList` and `eth_getProof`."""
+"""Who may ask, and for what.
+
+Three kinds of stranger reach a port on loopback. A web page, by a cross-origin request: it carries an `Origin`, and a body that it can send
+without asking first is text/plain or a form. A web page whose own name points to this machine (DNS rebinding): the `Host` is its name. A
+program on this machine: nothing tells it from the user's own, so it may do what the user may.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
 
-from devchain.chain.chain import Chain
-from devchain.chain.questions import CallFailed, Question
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from devchain.config import InvalidConfig
 from devchain.rpc import codec
-from devchain.rpc.codec import RpcError, data, quantity
+from devchain.rpc.codec import RpcError
 
-_SLOTS = 1024
-"""Storage keys of one proof, as go-ethereum allows."""
+LOOPBACK_NAMES: Final = frozenset({"localhost"})
+"""Names in `Host` that are always served, beside plain IP addresses: nobody can point these at another machine."""
+CONTENT_TYPES: Final = frozenset({"application/json", "application/json-rpc", "application/jsonrequest"})
+"""Of a POST, as on every node. A page cannot send these across origins without asking first (OPTIONS)."""
+
+OPEN_TO_PAGES: Final = ("eth_", "net_", "web3_", "txpool_", "linklearner_", "debug_trace")
+"""Prefixes of what a request with an Origin may call at all. evm_, hardhat_, anvil_, personal_, admin_ … are not among them."""
+UNLOCKED: Final = re.compile(
+    r"eth_(?:accounts|requestAccounts|sign.*|sendTransaction.*|sendUnsigned.*|fillTransaction|resend)"
+)
+"""Methods of an open prefix that act for, or tell of, the accounts whose keys the chain holds."""
+NO_ACCOUNTS: Final = frozenset({"eth_accounts", "eth_requestAccounts"})
+"""Of these, what answers an empty list: wallets ask it at every start."""
+
+_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9_.\[\]:-]+")
 
 
-def table(
-    chain: Chain, question_of: Callable[[list[Any]], Question], number_of: Callable[[Any, int], int]
-) -> dict[str, Callable[[list[Any]], Any]]:
-    def access_list(params: list[Any]) -> dict[str, Any]:
-        question = question_of(params)
-        number = number_of(params[1] if len(params) > 1 else None, 1)
+class NotServed(Exception):
+    """A request is refused before it is read: HTTP status and a sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a request's headers say of who sent it. origin: of the page, None for a program."""
+
+    origin: str | None = None
+    is_page: bool = False
+
+    def refusal(self, method: str) -> RpcError | None:
+        """Why a page may not call `method`; None if it may, and for programs."""
+        if not self.is_page or (method.startswith(OPEN_TO_PAGES) and not UNLOCKED.fullmatch(method)):
+            return None
+        return RpcError(
+            codec.SERVER_ERROR,
+            f"{method[:64]} is not open to web pages: send signed transactions (eth_sendRawTransaction), or call from a program",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Which hosts and origins are served. hosts: names beside the loopback's. origins: `scheme://host[:port]`, none by default."""
+
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, hosts: tuple[str, ...] = (), origins: tuple[str, ...] = ()) -> Access:
+        """Raises InvalidConfig."""
+        for host in hosts:
+            if not _NAME.fullmatch(host.lower()):
+                raise InvalidConfig(
+                    f"allow-host {host!r:.80}: use a host name without scheme and port, as devchain.chain"
+                )
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin.lower()):
+                raise InvalidConfig(
+                    f"allow-origin {origin!r:.80}: use scheme://host or scheme://host:port, as http://localhost:5173; "
+                    "there is no wildcard"
+                )
+        return cls(frozenset(host.lower() for host in hosts), frozenset(map(_canonical, origins)))
+
+    def caller(self, headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> Caller:
+        """Raises NotServed for a host or an origin that is not on the list."""
+        given = headers.getall("Host", [])
+        if len(given) > 1 or (given and not self._serves(given[0])):
+            raise NotServed(
+                403,
+                f"host {given[0]!r:.80} is not served here: start the devchain with --allow-host to serve that name\n",
+            )
+        origins = headers.getall("Origin", [])
+        if not origins:
+            # a page's own GETs carry no Origin; browsers add this one to everything, programs (Node's fetch, too) do not
+            return Caller(None, "Sec-Fetch-Site" in headers)
+        if len(origins) > 1 or _canonical(origins[0]) not in self.origins:
+            raise NotServed(
+                403,
+                f"origin {origins[0]!r:.80} is not allowed: start the devchain with --allow-origin to allow that page\n",
+            )
+        return Caller(origins[0], True)
+
+    def _serves(self, host: str) -> bool:
+        name = _without_port(host).lower().removesuffix(".")
+        if name in LOOPBACK_NAMES or name.endswith(".localhost") or name in self.hosts:
+            return True
         try:
-            found, gas, error = chain.questions.access_list(question, number)
-        except CallFailed as failure:
-            raise RpcError(codec.SERVER_ERROR, str(failure)) from None
-        answer: dict[str, Any] = {
-            "accessList": [{"address": data(a), "storageKeys": [data(key) for key in keys]} for a, keys in found],
-            "gasUsed": quantity(gas),
-        }
-        return answer if error is None else answer | {"error": error}
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True  # an address is nobody's name: no page can make it point elsewhere
 
-    def proof(params: list[Any]) -> dict[str, Any]:
-        """The values of an account, without a proof: there is no trie, and a Cosmos node's proofs are of its own kind. The lists of
-        proofs are empty, so nobody who checks them is deceived."""
-        address = codec.parse_address(codec.argument(params, 0), 0)
-        keys = codec.argument(params, 1)
-        if not isinstance(keys, list) or len(keys) > _SLOTS:
-            raise codec.invalid(1, f"an array of at most {_SLOTS} storage keys")
-        slots = [codec.parse_slot(key, 1) for key in keys]
-        world = chain.world_at(number_of(codec.argument(params, 2), 2))
-        account = world.get_account(address)
-        return {
-            "address": codec.checksum_address(address),
-            "accountProof": [],
-            "balance": quantity(account.balance),
-            "codeHash": data(account.code_hash if account.exists else bytes(32)),
-            "nonce": quantity(account.nonce),
-            "storageHash": data(bytes(32)),
-            "storageProof": [
-                {"key": key, "value": quantity(world.get_storage(address, slot)), "proof": []}
-                for key, slot in zip(keys, slots, strict=True)
-            ],
-        }
 
-    return {"eth_createAccessList": access_list, "eth_getProof": proof}
+def check_content_type(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> None:
+    """Raises NotServed for what a page may send unasked, no type at all included, and for compressed bodies."""
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise NotServed(415, "compressed requests are not supported\n")
+    if headers.get("Content-Type", "").partition(";")[0].strip().lower() not in CONTENT_TYPES:
+        raise NotServed(415, "invalid content type, only application/json is supported\n")
+
+
+def cross_origin_headers(caller: Caller, asked: CIMultiDictProxy[str] | None = None) -> dict[str, str]:
+    """What lets the page of an allowed origin read the answer; for programs nothing. asked: the headers of a preflight."""
+    if caller.origin is None:
+        return {"Vary": "Origin"}
+    headers = {"Access-Control-Allow-Origin": caller.origin, "Vary": "Origin"}
+    if asked is not None:
+        headers |= {
+            "Access-Control-Allow-Methods": "POST",
+            "Access-Control-Allow-Headers": "Content-Type",
+            "Access-Control-Max-Age": "600",
+        }
+        if "Access-Control-Request-Private-Network" in asked:
+            headers["Access-Control-Allow-Private-Network"] = "true"
+    return headers
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def _canonical(origin: str) -> str:
+    """Lower case, without the scheme's own port, as browsers send it."""
+    try:
+        parts = urlsplit(origin.lower())
+        port = parts.port
+    except ValueError:
+        return origin.lower()
+    if not parts.hostname:
+        return origin.lower()
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    own = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{host}" + ("" if port in (None, own) else f":{port}")

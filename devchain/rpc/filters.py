@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from devchain.chain.chain import Chain
-from devchain.rpc import codec
+from devchain.rpc import bounds, codec
 from devchain.rpc.codec import RpcError, data, quantity
-from devchain.rpc.logs import LogFilter, log_json, parse_log_filter
+from devchain.rpc.logs import LogFilter, logs_json, parse_log_filter
 
 _LIFETIME_S: Final = 300.0
 """A filter that nobody asks for this long is gone, as on every node."""
-_LIMIT: Final = 1000
 
 
 @dataclass(slots=True)
@@ -22,6 +21,7 @@ class _Filter:
     """logs, blocks or transactions."""
     wanted: LogFilter | None
     next_block: int
+    """The first that its owner was not told of."""
     asked_at: float
     hashes: list[bytes]
     """Of transactions that arrived since."""
@@ -39,7 +39,7 @@ class Filters:
     def table(self) -> dict[str, Callable[[list[Any]], Any]]:
         """The methods, for the method table."""
         return {
-            "eth_newFilter": lambda p: self._add("logs", parse_log_filter(codec.argument(p, 0))),
+            "eth_newFilter": lambda p: self._add("logs", parse_log_filter(codec.argument(p, 0)).begun(self._chain)),
             "eth_newBlockFilter": lambda _: self._add("blocks", None),
             "eth_newPendingTransactionFilter": lambda _: self._add("transactions", None),
             "eth_getFilterChanges": self._changes,
@@ -49,9 +49,18 @@ class Filters:
 
     def transaction_arrived(self, transaction_hash: bytes) -> None:
         self._forget()
-        for kept in self._filters.values():
+        for identifier, kept in list(self._filters.items()):
             if kept.kind == "transactions":
-                kept.hashes.append(transaction_hash)
+                if len(kept.hashes) >= bounds.ARRIVALS:
+                    del self._filters[identifier]  # better gone than wrong: its owner hears of it
+                else:
+                    kept.hashes.append(transaction_hash)
+
+    def rewound(self) -> None:
+        """The chain went back: blocks that take the place of those that are gone are new to everybody."""
+        following = self._chain.head.number + 1
+        for kept in self._filters.values():
+            kept.next_block = min(kept.next_block, following)
 
     def _forget(self) -> None:
         oldest = self._clock() - _LIFETIME_S
@@ -60,8 +69,13 @@ class Filters:
 
     def _add(self, kind: str, wanted: LogFilter | None) -> str:
         self._forget()
-        if len(self._filters) >= _LIMIT:
-            raise RpcError(codec.SERVER_ERROR, f"too many filters: at most {_LIMIT}; uninstall some")
+        if len(self._filters) >= bounds.FILTERS:
+            raise RpcError(codec.SERVER_ERROR, f"too many filters: at most {bounds.FILTERS}; uninstall some")
+        if wanted is not None:
+            criteria = wanted.criteria + sum(kept.wanted.criteria for kept in self._filters.values() if kept.wanted)
+            if criteria > 10 * bounds.CRITERIA:
+                text = f"too many addresses and topics in filters: at most {10 * bounds.CRITERIA}; uninstall some"
+                raise RpcError(codec.SERVER_ERROR, text)
         self._made += 1
         self._filters[self._made] = _Filter(kind, wanted, self._chain.head.number + 1, self._clock(), [])
         return quantity(self._made)
@@ -77,16 +91,19 @@ class Filters:
     def _changes(self, params: list[Any]) -> list[Any]:
         kept = self._get(params)
         head = self._chain.head.number
-        first, kept.next_block = min(kept.next_block, head + 1), head + 1
+        first = kept.next_block
         if kept.kind == "transactions":
             hashes, kept.hashes = kept.hashes, []
             return [data(transaction_hash) for transaction_hash in hashes]
         if kept.kind == "blocks":
+            kept.next_block = head + 1
             found = [self._chain.store.block_hash(number) for number in range(first, head + 1)]
             return [data(block_hash) for block_hash in found if block_hash is not None]
         assert kept.wanted is not None
         low, high = kept.wanted.range(self._chain)
-        return self._find(kept.wanted, max(first, low), high)
+        changes = self._find(kept.wanted, max(first, low), min(high, head))
+        kept.next_block = head + 1  # now, not before: what was too much for one answer is not lost
+        return changes
 
     def _logs(self, params: list[Any]) -> list[Any]:
         kept = self._get(params)
@@ -95,7 +112,7 @@ class Filters:
         return self._find(kept.wanted, *kept.wanted.range(self._chain))
 
     def _find(self, wanted: LogFilter, first: int, last: int) -> list[Any]:
-        return [log_json(entry) for entry in self._chain.store.logs(first, last, wanted.addresses, wanted.topics)]
+        return logs_json(self._chain.store.logs(first, last, wanted.addresses, wanted.topics))
 
     def _remove(self, params: list[Any]) -> bool:
         return self._filters.pop(codec.parse_number(codec.argument(params, 0), 0), None) is not None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from devchain.chain.chain import Chain
 from devchain.chain.evm import Log
 from devchain.chain.store import LogEntry
-from devchain.rpc import codec
+from devchain.rpc import bounds, codec
 from devchain.rpc.codec import RpcError, data, quantity
 
 _CHOICES: Final = 1000
+_KEYS: Final = frozenset({"fromBlock", "toBlock", "address", "topics", "blockHash"})
+_ENTRY_BYTES: Final = 800
+"""JSON of a log beside its data, four topics included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,17 @@ class LogFilter:
         head = chain.head.number
         return _number(self.first, head), _number(self.last, head)
 
+    @property
+    def criteria(self) -> int:
+        """Addresses and topics together."""
+        return len(self.addresses) + sum(map(len, self.topics))
+
+    def begun(self, chain: Chain) -> LogFilter:
+        """With tags at its beginning fixed to the block that they mean now; an open end stays open."""
+        if self.block_hash is not None:
+            return self
+        return replace(self, first=quantity(_number(self.first, chain.head.number)))
+
     def matches(self, log: Log) -> bool:
         if self.addresses and log.address not in self.addresses:
             return False
@@ -52,10 +67,14 @@ def _number(tag: Any, head: int) -> int:
     return 0 if tag == "earliest" else codec.parse_block_number(tag, 0)
 
 
-def parse_log_filter(asked: Any) -> LogFilter:
-    """Raises RpcError."""
+def parse_log_filter(asked: Any, *, strict: bool = False) -> LogFilter:
+    """strict: keys that do not exist are ignored, as by the node. Raises RpcError."""
     if not isinstance(asked, dict):
         raise codec.invalid(0, "json: cannot unmarshal into Go value of type filters.FilterCriteria")
+    unknown = sorted(asked.keys() - _KEYS)
+    if unknown and not strict:
+        # the node takes and ignores them; a filter with a misspelt key would find everything
+        raise codec.invalid(0, f"a log filter has no {unknown[0]!r:.60}; it has {', '.join(sorted(_KEYS))}")
     address = asked.get("address")
     addresses = address if isinstance(address, list) else [] if address is None else [address]
     topics = []
@@ -80,6 +99,21 @@ def parse_log_filter(asked: Any) -> LogFilter:
         tuple(codec.parse_address(a, 0) for a in addresses),
         tuple(topics),
     )
+
+
+def logs_json(entries: Iterable[LogEntry]) -> list[dict[str, Any]]:
+    """Raises RpcError if they are more than one answer may hold."""
+    answer: list[dict[str, Any]] = []
+    length = 0
+    for entry in entries:
+        length += 2 * len(entry.log.data) + _ENTRY_BYTES
+        if length > bounds.ANSWER_BYTES:
+            raise RpcError(
+                bounds.TOO_LARGE,
+                f"query returned more than {bounds.ANSWER_BYTES} bytes of logs: ask for fewer blocks at once",
+            )
+        answer.append(log_json(entry))
+    return answer
 
 
 def log_json(entry: LogEntry) -> dict[str, Any]:

@@ -11,16 +11,16 @@ from eth_hash.auto import keccak
 
 from devchain.accounts import DevelopmentAccount
 from devchain.chain.blocks import Header, Receipt
-from devchain.chain.chain import Chain
+from devchain.chain.chain import Chain, Snapshot
 from devchain.chain.evm import revert_reason
 from devchain.chain.questions import CallFailed, Question
 from devchain.chain.transactions import AccessList, TransactionRefused
 from devchain.config import NodeKind
-from devchain.rpc import access, codec, headers, trace, txpool, unlocked
+from devchain.rpc import accesslist, bounds, codec, headers, trace, txpool, unlocked
 from devchain.rpc.blocks import header_json, receipt_json, transaction_json
 from devchain.rpc.codec import RpcError, data, quantity
 from devchain.rpc.filters import Filters
-from devchain.rpc.logs import log_json, parse_log_filter
+from devchain.rpc.logs import logs_json, parse_log_filter
 from devchain.rpc.signing import sign
 
 Params = list[Any]
@@ -49,7 +49,9 @@ class Methods:
         self._chain = chain
         self._keys = {account.address: account.key for account in accounts}
         self._instant = instant
-        self._snapshots: list[int] = []
+        self._snapshots: dict[int, Snapshot] = {}
+        """By number, oldest first; numbers are never used again."""
+        self._snapshots_made = 0
         self._filters = Filters(chain, time.monotonic)
         chain.on_arrival(lambda transaction: self._filters.transaction_arrived(transaction.hash))
         self._table: dict[str, Method] = {
@@ -92,7 +94,7 @@ class Methods:
             "eth_feeHistory": self._fee_history,
             "linklearner_gasParts": self._gas_parts,
             **headers.table(chain, self._number),
-            **access.table(chain, self._question, self._number),
+            **accesslist.table(chain, self._question, self._number),
             **unlocked.table(chain, self._keys, self._question, self._estimate, self._submit),
         }
         if not chain.config.strict:
@@ -196,6 +198,8 @@ class Methods:
         if not isinstance(asked, dict):
             raise codec.invalid(0, "json: cannot unmarshal into Go value of type types.TransactionArgs")
         payload = asked.get("data") if asked.get("input") is None else asked["input"]
+        if not self._chain.config.strict:  # a strict chain answers for the `input` alone, as the node does
+            _refuse_two_payloads(asked, codec.INVALID_PARAMS)
         return Question(
             sender=bytes(20) if asked.get("from") is None else codec.parse_address(asked["from"], 0),
             to=None if asked.get("to") is None else codec.parse_address(asked["to"], 0),
@@ -254,6 +258,7 @@ class Methods:
     def _send_transaction(self, params: Params) -> str:
         """Signs with a development account. What is left out is filled in as the node does."""
         question = self._question(params)
+        _refuse_two_payloads(params[0], codec.SERVER_ERROR)
         key = self._keys.get(question.sender)
         if key is None:
             raise RpcError(
@@ -383,11 +388,11 @@ class Methods:
     # -- logs and fees
 
     def _get_logs(self, params: Params) -> list[dict[str, Any]]:
-        wanted = parse_log_filter(codec.argument(params, 0))
+        wanted = parse_log_filter(codec.argument(params, 0), strict=self._chain.config.strict)
         first, last = wanted.range(self._chain)
         found = self._chain.store.logs(first, last, wanted.addresses, wanted.topics)
         if not self._chain.config.strict:
-            return [log_json(entry) for entry in found]
+            return logs_json(found)
         if max(last, 1) - max(first, 1) > LOG_RANGE_LIMIT:
             raise RpcError(codec.SERVER_ERROR, f"maximum [from, to] blocks distance: {LOG_RANGE_LIMIT}")
         if last > self._chain.head.number:
@@ -395,7 +400,7 @@ class Methods:
         entries = list(itertools.islice(found, LOG_LIMIT + 1))
         if len(entries) > LOG_LIMIT:
             raise RpcError(codec.SERVER_ERROR, f"query returned more than {LOG_LIMIT} results")
-        return [log_json(entry) for entry in entries]
+        return logs_json(entries)
 
     def _fee_history(self, params: Params) -> dict[str, Any]:
         count = codec.parse_number(codec.argument(params, 0), 0)
@@ -405,6 +410,8 @@ class Methods:
             not isinstance(p, int | float) or isinstance(p, bool) or not 0 <= p <= 100 for p in percentiles
         ):
             raise codec.invalid(2, "percentiles are numbers from 0 to 100")
+        if len(percentiles) > bounds.PERCENTILES:
+            raise codec.invalid(2, f"at most {bounds.PERCENTILES} percentiles")
         if any(a > b for a, b in itertools.pairwise(percentiles)):
             raise codec.invalid(2, "percentiles must rise")
         count = max(1, min(count, 1024, last + 1))
@@ -465,16 +472,23 @@ class Methods:
         return timestamp
 
     def _evm_snapshot(self, params: Params) -> str:
-        self._snapshots.append(self._chain.head.number)
-        return quantity(len(self._snapshots))
+        snapshot = self._chain.snapshot()
+        kept = snapshot.bytes + sum(older.bytes for older in self._snapshots.values())
+        if len(self._snapshots) >= bounds.SNAPSHOTS or kept > bounds.SNAPSHOT_BYTES:
+            text = f"too many snapshots: at most {bounds.SNAPSHOTS}, with {bounds.SNAPSHOT_BYTES} bytes of waiting transactions"
+            raise RpcError(codec.SERVER_ERROR, text)
+        self._snapshots_made += 1
+        self._snapshots[self._snapshots_made] = snapshot
+        return quantity(self._snapshots_made)
 
     def _evm_revert(self, params: Params) -> bool:
+        """Back to a snapshot, which is used up by that, as are all that were made after it."""
         which = codec.parse_number(codec.argument(params, 0), 0)
-        if not 1 <= which <= len(self._snapshots):
+        if which not in self._snapshots:
             return False
-        number = self._snapshots[which - 1]
-        del self._snapshots[which - 1 :]
-        self._chain.rewind(number)
+        self._chain.revert(self._snapshots[which])
+        self._filters.rewound()
+        self._snapshots = {number: kept for number, kept in self._snapshots.items() if number < which}
         return True
 
 
@@ -482,7 +496,14 @@ def _optional(params: Params, position: int) -> Any:
     return params[position] if len(params) > position else None
 
 
+_TWO_PAYLOADS: Final = 'both "data" and "input" are set and not equal. Please use "input" to pass transaction call data'
 _TWO_PRICES: Final = "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"
+
+
+def _refuse_two_payloads(asked: dict[str, Any], code: int) -> None:
+    given = [codec.parse_data(asked[name], 0) for name in ("data", "input") if asked.get(name) is not None]
+    if len(given) == 2 and given[0] != given[1]:
+        raise RpcError(code, _TWO_PAYLOADS)
 
 
 def _two_prices(question: Question) -> bool:

@@ -5,25 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from devchain import strictjson
 from devchain.chain.blocks import Block
-from devchain.rpc import codec
+from devchain.rpc import bounds, codec
+from devchain.rpc.access import NO_ACCOUNTS, Access, Caller, NotServed, check_content_type, cross_origin_headers
+from devchain.rpc.bounds import Held
 from devchain.rpc.codec import RpcError
 from devchain.rpc.subscriptions import Subscriptions
-
-BODY_LIMIT: Final = 5 * 1024 * 1024
-"""Bytes of a request; more is HTTP 413, as on the node."""
-BATCH_LIMIT: Final = 1000
-_BACKLOG: Final = 20_000
-"""Messages that may wait for one slow WebSocket reader."""
+from devchain.strictjson import NotJson
 
 Dispatch = Callable[[str, list[Any]], Awaitable[Any]]
 """Runs one method on the chain's thread. Raises RpcError."""
+
+PROGRAM: Final = Caller()
+"""Who has no headers: a test, this process itself."""
+
+_LOGGED: Final = 64
+"""Characters of a method's name that are logged; no method's is longer."""
+_OVERHEAD: Final = 256
+"""Bytes that a waiting message takes beside its text."""
+_RESPONSE_TOO_LARGE: Final = "response too large"
 
 log = structlog.get_logger("devchain.rpc")
 
@@ -31,13 +39,15 @@ log = structlog.get_logger("devchain.rpc")
 class RpcServer:
     """Answers JSON-RPC on `/`; a WebSocket there speaks the same and can subscribe."""
 
-    def __init__(self, dispatch: Dispatch, *, strict: bool) -> None:
+    def __init__(self, dispatch: Dispatch, *, strict: bool, access: Access | None = None) -> None:
         self._dispatch = dispatch
         self._strict = strict
+        self._access = access or Access()
+        self._held = Held()
         self._connections: set[_Connection] = set()
 
     def application(self) -> web.Application:
-        application = web.Application(client_max_size=BODY_LIMIT)
+        application = web.Application(client_max_size=bounds.BODY_BYTES)
         application.router.add_post("/", self._post)
         application.router.add_get("/", self._get)
         application.router.add_options("/", self._options)
@@ -46,7 +56,8 @@ class RpcServer:
 
     async def _close_connections(self, _: web.Application) -> None:
         for connection in list(self._connections):
-            await connection.socket.close(code=WSCloseCode.GOING_AWAY, message=b"devchain stops")
+            if connection.socket.prepared:
+                await connection.socket.close(code=WSCloseCode.GOING_AWAY, message=b"devchain stops")
 
     # -- what the chain tells
 
@@ -54,74 +65,131 @@ class RpcServer:
         """Tell the subscribers. On the server's loop."""
         for connection in self._connections:
             for notification in connection.subscriptions.block(block):
-                connection.send(notification)
+                connection.send(_encode(notification))
 
     def transaction(self, transaction_hash: bytes) -> None:
         for connection in self._connections:
             for notification in connection.subscriptions.transaction(transaction_hash):
-                connection.send(notification)
+                connection.send(_encode(notification))
 
     # -- what clients ask
 
-    async def _options(self, request: web.Request) -> web.Response:
-        return web.Response(headers=_CORS)
+    async def _options(self, request: web.Request) -> web.StreamResponse:
+        try:
+            caller = self._access.caller(request.headers)
+        except NotServed as refused:
+            return _not_served(refused)
+        return web.Response(status=204, headers=cross_origin_headers(caller, request.headers))
 
-    async def _post(self, request: web.Request) -> web.Response:
-        answer = await self.answer_text(await request.read())
-        return web.Response(body=b"" if answer is None else answer, content_type="application/json", headers=_CORS)
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        held = 0
+        try:
+            caller = self._access.caller(request.headers)
+            check_content_type(request.headers)
+            if (request.content_length or 0) > bounds.BODY_BYTES:
+                raise _too_large()
+            body = bytearray()
+            async for chunk in request.content.iter_any():
+                if len(body) + len(chunk) > bounds.BODY_BYTES:
+                    raise _too_large()
+                if not self._held.take(len(chunk)):
+                    raise _busy()
+                held += len(chunk)
+                body += chunk
+            answer = await self.answer_text(bytes(body), caller) or b""
+            if not self._held.take(len(answer)):
+                raise _busy()
+            held += len(answer)
+            response = web.Response(body=answer, content_type="application/json", headers=cross_origin_headers(caller))
+            await response.prepare(request)
+            await response.write_eof()  # here, not by the server: what waits for a slow reader is still held
+        except NotServed as refused:
+            return _not_served(refused)
+        finally:
+            self._held.give_back(held)
+        return response
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            return web.Response(text="LinkLearner devchain: POST JSON-RPC here, or open a WebSocket.\n", headers=_CORS)
-        socket = web.WebSocketResponse(max_msg_size=BODY_LIMIT)
-        await socket.prepare(request)
-        connection = _Connection(socket, Subscriptions(plain_numbers=self._strict))
-        self._connections.add(connection)
-        writing = asyncio.create_task(connection.write())
         try:
+            caller = self._access.caller(request.headers)
+            if request.headers.get("Upgrade", "").lower() == "websocket" and len(self._connections) >= bounds.SOCKETS:
+                raise _busy()
+        except NotServed as refused:
+            return _not_served(refused)
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            text = "LinkLearner devchain: POST JSON-RPC here, or open a WebSocket.\n"
+            return web.Response(text=text, headers=cross_origin_headers(caller))
+        # without compression: a kilobyte of it may be a megabyte of message
+        socket = web.WebSocketResponse(max_msg_size=bounds.BODY_BYTES, compress=False)
+        connection = _Connection(socket, Subscriptions(plain_numbers=self._strict), self._held)
+        self._connections.add(connection)
+        writing: asyncio.Task[None] | None = None
+        try:
+            await socket.prepare(request)
+            writing = asyncio.create_task(connection.write())
             async for message in socket:
                 # clients send text or binary frames; answers are text, as every node's
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    raw = message.data.encode() if isinstance(message.data, str) else message.data
-                    answer = await self.answer_text(raw, connection.subscriptions)
+                    answer = await self.answer_text(message.data, caller, connection.subscriptions)
                     if answer is not None:
-                        connection.send_raw(answer.decode())
+                        connection.send(answer)
         finally:
             self._connections.discard(connection)
-            writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writing
+            if writing is not None:
+                writing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await writing
+            connection.forget()
         return socket
 
-    async def answer_text(self, body: bytes, subscriptions: Subscriptions | None = None) -> bytes | None:
+    async def answer_text(
+        self, body: bytes | str, caller: Caller = PROGRAM, subscriptions: Subscriptions | None = None
+    ) -> bytes | None:
         """The answer to a request or a batch; None where nothing is due (notifications only)."""
         try:
-            request = json.loads(body)
-        except ValueError:
-            return _encode(_failure(None, RpcError(-32700, "parse error")))
+            request = strictjson.loads(
+                body, max_bytes=bounds.BODY_BYTES, max_values=bounds.BODY_VALUES, max_depth=bounds.BODY_DEPTH
+            )
+        except NotJson as error:
+            return _encode(_failure(None, RpcError(-32700, f"parse error: {error}")))
         if not isinstance(request, list):
-            single = await self._answer(request, subscriptions)
+            single = await self._answer(request, caller, subscriptions)
             return None if single is None else _encode(single)
         if not request:
             return _encode(_failure(None, RpcError(codec.INVALID_REQUEST, "empty batch")))
-        if len(request) > BATCH_LIMIT:
-            return _encode(_failure(None, RpcError(codec.INVALID_REQUEST, f"batch too large: at most {BATCH_LIMIT}")))
-        answers = [answer for item in request if (answer := await self._answer(item, subscriptions)) is not None]
-        return _encode(answers) if answers else None
+        if len(request) > bounds.BATCH_ITEMS:
+            text = f"batch too large: at most {bounds.BATCH_ITEMS}"
+            return _encode(_failure(None, RpcError(codec.INVALID_REQUEST, text)))
+        answers: list[bytes] = []
+        length = 0
+        for item in request:
+            if length > bounds.ANSWER_BYTES:
+                # asked no further: what the rest would do and answer, nobody wants to hold
+                answer = _refused_as_too_large(item)
+            else:
+                answer = await self._answer(item, caller, subscriptions)
+            if answer is not None:
+                encoded = _encode(answer)
+                if length + len(encoded) > bounds.ANSWER_BYTES and "result" in answer:
+                    encoded = _encode(_failure(answer["id"], RpcError(bounds.TOO_LARGE, _RESPONSE_TOO_LARGE)))
+                    length = bounds.ANSWER_BYTES + 1
+                answers.append(encoded)
+                length += len(encoded)
+        return b"[" + b",".join(answers) + b"]" if answers else None
 
-    async def _answer(self, request: Any, subscriptions: Subscriptions | None) -> dict[str, Any] | None:
-        if not isinstance(request, dict) or not isinstance(request.get("method"), str):
+    async def _answer(self, request: Any, caller: Caller, subscriptions: Subscriptions | None) -> dict[str, Any] | None:
+        if not _is_request(request):
             return _failure(None, RpcError(codec.INVALID_REQUEST, "invalid request"))
-        params = request.get("params")
-        identifier = request.get("id")
+        method, params, identifier = request["method"], request.get("params"), request.get("id")
         try:
             if params is not None and not isinstance(params, list):
                 raise RpcError(codec.INVALID_PARAMS, "non-array args")
-            result = await self._run(request["method"], params or [], subscriptions)
+            result = await self._run(method, params or [], caller, subscriptions)
         except RpcError as error:
             answer = _failure(identifier, error)
-        except Exception:  # the outermost loop: a bug must not take the other clients' chain away
-            log.exception("rpc_failed", method=request["method"])
+        except Exception:  # noqa: BLE001  # the outermost loop: a bug must not take the other clients' chain away
+            # the traceback without values, and its end only: callers choose how long a value is
+            log.error("rpc_failed", method=method[:_LOGGED], traceback=traceback.format_exc()[-4000:])
             answer = _failure(
                 identifier, RpcError(codec.INTERNAL, "internal error; the devchain's log has the traceback")
             )
@@ -129,46 +197,86 @@ class RpcServer:
             answer = {"jsonrpc": "2.0", "id": identifier, "result": result}
         return answer if "id" in request else None
 
-    async def _run(self, method: str, params: list[Any], subscriptions: Subscriptions | None) -> Any:
+    async def _run(self, method: str, params: list[Any], caller: Caller, subscriptions: Subscriptions | None) -> Any:
+        refused = caller.refusal(method)
+        if refused is not None:
+            if method in NO_ACCOUNTS:
+                return []
+            raise refused
         if method in ("eth_subscribe", "eth_unsubscribe"):
             if subscriptions is None:
                 raise RpcError(codec.SERVER_ERROR, "notifications not supported")
             return subscriptions.subscribe(params) if method == "eth_subscribe" else subscriptions.unsubscribe(params)
+        if len(method) > _LOGGED:
+            raise RpcError(codec.METHOD_NOT_FOUND, "the method does not exist/is not available")
         return await self._dispatch(method, params)
 
 
 class _Connection:
     """One WebSocket: answers and notifications go out in order through one queue."""
 
-    def __init__(self, socket: web.WebSocketResponse, subscriptions: Subscriptions) -> None:
+    def __init__(self, socket: web.WebSocketResponse, subscriptions: Subscriptions, held: Held) -> None:
         self.socket = socket
         self.subscriptions = subscriptions
-        self._outgoing: asyncio.Queue[str] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
+        self._held = held
+        self._waiting = 0
+        """Bytes in the queue and in the one message that is being written."""
 
-    def send(self, message: dict[str, Any]) -> None:
-        self.send_raw(_encode(message).decode())
-
-    def send_raw(self, text: str) -> None:
-        if self._outgoing.qsize() < _BACKLOG:
-            self._outgoing.put_nowait(text)
-        elif not self.socket.closed:
-            # a reader that slow would fill the memory; it finds out by the closed connection
-            self._closing = asyncio.ensure_future(self.socket.close(code=WSCloseCode.TRY_AGAIN_LATER))
+    def send(self, text: bytes) -> None:
+        size = len(text) + _OVERHEAD
+        # one answer may be as large as it is; a backlog may not
+        if (self._waiting and self._waiting + size > bounds.BACKLOG_BYTES) or not self._held.take(size):
+            if not self.socket.closed:
+                # a reader that slow would fill the memory; it finds out by the closed connection
+                self._closing = asyncio.ensure_future(self.socket.close(code=WSCloseCode.TRY_AGAIN_LATER))
+            return
+        self._waiting += size
+        self._outgoing.put_nowait(text)
 
     async def write(self) -> None:
         while True:
             text = await self._outgoing.get()
             try:
-                await self.socket.send_str(text)
-            except ConnectionError:
+                await self.socket.send_str(text.decode())
+            except (ConnectionError, RuntimeError):  # closed by the reader; closed by us
                 return
+            self._waiting -= len(text) + _OVERHEAD
+            self._held.give_back(len(text) + _OVERHEAD)
+
+    def forget(self) -> None:
+        """The connection is over: what was never read waits no longer."""
+        self._held.give_back(self._waiting)
+        self._waiting = 0
 
 
-_CORS: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
-    "Access-Control-Allow-Headers": "*",
-}
+def _is_request(request: Any) -> bool:
+    return (
+        isinstance(request, dict)
+        and isinstance(request.get("method"), str)
+        and isinstance(request.get("id"), str | int | float | None)
+    )
+
+
+def _refused_as_too_large(request: Any) -> dict[str, Any] | None:
+    if not _is_request(request):
+        return _failure(None, RpcError(codec.INVALID_REQUEST, "invalid request"))
+    return _failure(request["id"], RpcError(bounds.TOO_LARGE, _RESPONSE_TOO_LARGE)) if "id" in request else None
+
+
+def _not_served(refused: NotServed) -> web.Response:
+    # without reading the body, so without another request on this connection
+    response = web.Response(status=refused.status, text=str(refused))
+    response.force_close()
+    return response
+
+
+def _too_large() -> NotServed:
+    return NotServed(413, f"content length too large: at most {bounds.BODY_BYTES} bytes\n")
+
+
+def _busy() -> NotServed:
+    return NotServed(503, "too much is being asked at once: try again later\n")
 
 
 def _failure(identifier: Any, error: RpcError) -> dict[str, Any]:
@@ -176,4 +284,4 @@ def _failure(identifier: Any, error: RpcError) -> dict[str, Any]:
 
 
 def _encode(answer: Any) -> bytes:
-    return json.dumps(answer, separators=(",", ":")).encode()
+    return json.dumps(answer, separators=(",", ":"), allow_nan=False).encode()

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from devchain.chain.blocks import Block
 from devchain.chain.store import LogEntry
-from devchain.rpc import codec
+from devchain.rpc import bounds, codec
 from devchain.rpc.blocks import header_json, receipt_log_entries
 from devchain.rpc.codec import RpcError, data
 from devchain.rpc.logs import LogFilter, log_json, parse_log_filter
-
-_LIMIT: Final = 1000
-"""Subscriptions of one connection."""
 
 
 class Subscriptions:
@@ -32,17 +29,24 @@ class Subscriptions:
         """`eth_subscribe`. Raises RpcError."""
         kind = codec.argument(params, 0)
         if kind not in ("newHeads", "logs", "newPendingTransactions", "syncing"):
-            raise RpcError(codec.METHOD_NOT_FOUND, f'no "{kind}" subscription in eth namespace')
-        if len(self._wanted) >= _LIMIT:
-            raise RpcError(codec.SERVER_ERROR, f"too many subscriptions: at most {_LIMIT} a connection")
-        wanted = parse_log_filter(params[1] if len(params) > 1 and params[1] else {}) if kind == "logs" else None
+            raise RpcError(codec.METHOD_NOT_FOUND, f'no "{kind!s:.60}" subscription in eth namespace')
+        if len(self._wanted) >= bounds.SUBSCRIPTIONS:
+            raise RpcError(codec.SERVER_ERROR, f"too many subscriptions: at most {bounds.SUBSCRIPTIONS} a connection")
+        wanted = None
+        if kind == "logs":
+            wanted = parse_log_filter(params[1] if len(params) > 1 and params[1] else {}, strict=self._plain_numbers)
+            criteria = wanted.criteria + sum(kept.criteria for _, kept in self._wanted.values() if kept is not None)
+            if criteria > bounds.CRITERIA:
+                text = f"too many addresses and topics in subscriptions: at most {bounds.CRITERIA} a connection"
+                raise RpcError(codec.SERVER_ERROR, text)
         identifier = "0x" + secrets.token_hex(16)
         self._wanted[identifier] = (kind, wanted)
         return identifier
 
     def unsubscribe(self, params: list[Any]) -> bool:
         """`eth_unsubscribe`. Raises RpcError."""
-        if self._wanted.pop(codec.argument(params, 0), None) is None:
+        identifier = codec.argument(params, 0)
+        if not isinstance(identifier, str) or self._wanted.pop(identifier, None) is None:
             raise RpcError(codec.SERVER_ERROR, "subscription not found")
         return True
 

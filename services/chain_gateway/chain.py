@@ -23,10 +23,12 @@ from web3.exceptions import BadResponseFormat, BlockNotFound, TransactionNotFoun
 from web3.types import RPCEndpoint, RPCResponse
 
 from linklearner.abi import Interface
+from linklearner.domain import strictjson
 from linklearner.domain.errors import DataLoss, LinkLearnerError, NotFound, Refused, Unavailable
 from linklearner.domain.gas import BLOCK_GAS as BLOCK_GAS
 from linklearner.domain.gas import intrinsic_gas
 from linklearner.domain.notation import is_loopback_url
+from linklearner.domain.strictjson import NotJson
 from linklearner.endpoints import Endpoints, Lost, Persistence, Reply, wait_for_chain, waited_for
 from services.chain_gateway.heads import Head, Heads
 from services.chain_gateway.refusals import refusal
@@ -43,6 +45,10 @@ ENVELOPE_GAS: Final = 150_000
 """What an Artela node adds to the intrinsic gas of every question with data: it takes the data for a validation envelope."""
 
 SEND: Final = "eth_sendRawTransaction"
+ANSWER_BYTES: Final = 64 << 20
+"""Of one answer of the node: ten thousand events have 20 MB."""
+ANSWER_VALUES: Final = 1_000_000
+"""Numbers, texts, objects in one answer: ten thousand events have a fifth of that."""
 
 _NOBODY = bytes.fromhex("000000000000000000000000000000000000dead")
 
@@ -144,12 +150,26 @@ class _Provider(AsyncHTTPProvider):
         if request is not None:
             headers["X-Request-Id"] = str(request)
         timeout = aiohttp.ClientTimeout(total=seconds)
+        session = self._direct if is_loopback_url(url) else self._proxied
         try:
-            session = self._direct if is_loopback_url(url) else self._proxied
             async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
-                return Reply(response.status, await response.read(), response.headers.get("Retry-After", ""))
+                answer = bytearray()
+                async for part in response.content.iter_any():
+                    answer += part
+                    if len(answer) > ANSWER_BYTES:
+                        raise Lost(f"an answer of more than {ANSWER_BYTES} bytes")
+                return Reply(response.status, bytes(answer), response.headers.get("Retry-After", ""))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Lost(type(error).__name__) from error
+
+    @staticmethod
+    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
+        """web3's parser goes as deep as a node nests its answer."""
+        try:
+            answer: RPCResponse = strictjson.loads(raw_response, max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
+        except NotJson as error:
+            raise BadResponseFormat(f"an answer that is no JSON: {error.message}") from error
+        return answer
 
     async def disconnect(self) -> None:
         await asyncio.gather(self._direct.close(), self._proxied.close())
@@ -292,7 +312,11 @@ class Chain:
 
     async def estimate(self, sender: bytes, call: Call) -> int:
         """The node's raw estimate. Raises what it refuses with; the node gives no data here, so custom errors have no name."""
-        return int(await self._raw("eth_estimateGas", [_question(sender, call)]), 16)
+        answer = await self._raw("eth_estimateGas", [_question(sender, call)])
+        try:
+            return int(answer[:66], 16)
+        except ValueError as error:
+            raise Unavailable(f"{self.shown_url} estimates {answer!r:.40}, which is no gas") from error
 
     async def gas_limit(self, sender: bytes, call: Call) -> int:
         """A limit for `call` that is just enough: half of it is charged even if unused.
@@ -474,7 +498,10 @@ class Chain:
 
     async def _asked(self, answer: Awaitable[T]) -> T:
         try:
-            return await answer
+            value = await answer
+            if isinstance(value, int) and not 0 <= value < 2**256:
+                raise ValueError("a quantity of more than 256 bits")
+            return value
         except (TransactionNotFound, BlockNotFound) as error:
             raise NotFound(str(error)) from error
         except Web3RPCError as error:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner import artifacts
+from linklearner.domain import strictjson
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput
@@ -85,7 +86,7 @@ class TaskPlan:
     def from_json(cls, text: str) -> TaskPlan:
         """`{"model": {…}, "exponent": 12, …, "terms": {"quorum": 5, …}}`; what is left out is as for `digits`. Raises InvalidConfig."""
         try:
-            fields = json.loads(text)
+            fields = strictjson.loads(text, max_bytes=PLAN_BYTES, max_values=PLAN_BYTES)
             model = ModelSpec.from_json(json.dumps(fields.pop("model"))) if "model" in fields else DIGITS
             terms = DIGITS_TERMS | fields.pop("terms", {})
             plan = cls(model=model, terms=Terms(**terms), **fields)
@@ -96,6 +97,9 @@ class TaskPlan:
             raise InvalidConfig(f"the task's settings: {error.message}") from None
         return plan
 
+
+PLAN_BYTES: Final = 1 << 20
+"""Of a file of task settings."""
 
 DIGITS_TERMS: Final[Mapping[str, int]] = {
     "quorum": 5,

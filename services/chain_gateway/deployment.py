@@ -9,9 +9,12 @@ from typing import Any
 
 from linklearner import artifacts
 from linklearner.abi import Interface
+from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig
+from linklearner.domain.strictjson import NotJson
 
 FORMAT = 1
+FILE_BYTES = 1 << 20
 
 POOL = Interface(artifacts.contract("TrainingPool").abi)
 TOKEN = Interface(artifacts.contract("LinkLearnerToken").abi)
@@ -32,7 +35,7 @@ class Deployment:
     def load(cls, path: Path) -> Deployment:
         """Raises InvalidConfig."""
         try:
-            fields = json.loads(path.read_text())
+            fields = strictjson.loads(path.read_bytes(), max_bytes=FILE_BYTES, max_values=FILE_BYTES)
             if fields["format"] != FORMAT:
                 raise InvalidConfig(f"{path} has format {fields['format']!r}; this program knows {FORMAT}")
             return cls(
@@ -44,7 +47,7 @@ class Deployment:
             raise InvalidConfig(
                 f"cannot read the deployment file {path} ({error.strerror}); `python -m services.chain_gateway deploy` writes one"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (NotJson, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"{path} is no deployment file: {error!s:.100}") from None
 
     def save(self, path: Path) -> None:

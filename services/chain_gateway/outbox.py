@@ -66,6 +66,7 @@ import structlog
 from eth_hash.auto import keccak
 from web3 import AsyncWeb3
 
+from linklearner.domain import strictjson
 from linklearner.domain.errors import (
     InvalidConfig,
     InvalidInput,
@@ -79,6 +80,8 @@ from linklearner.domain.errors import (
 from services.chain_gateway.chain import BLOCK_GAS, FEE_CAP, RAW_LIMIT, Call, Chain, Log, NonceRefused, Receipt, Taken
 from services.chain_gateway.keystore import Keystore
 
+KEPT_BYTES: Final = 64 << 20
+"""JSON of one receipt or refusal in the file: as much as a node's answer may be."""
 MAX_REQUEST_ID: Final = 192
 """Characters: a caller's 128, its namespace, and what a use case of several transactions puts behind them."""
 
@@ -1022,7 +1025,7 @@ class _Database:
         """How a request ended. Raises what it was refused with."""
         row = self._one("SELECT state, ending FROM request WHERE request_id = ?", request_id)
         if State(row[0]) is not State.MINED:
-            told = json.loads(row[1])
+            told = strictjson.loads(row[1], max_bytes=KEPT_BYTES, max_values=KEPT_BYTES)
             raise Refused(told["message"], reason=told["reason"], facts=told["facts"])
         return _outcome(row[1])
 
@@ -1077,7 +1080,7 @@ def _kept(receipt: Receipt, length: int) -> str:
 
 
 def _outcome(text: str) -> Outcome:
-    kept = json.loads(text)
+    kept = strictjson.loads(text, max_bytes=KEPT_BYTES, max_values=KEPT_BYTES)
     transaction_hash = bytes.fromhex(kept["hash"])
     logs = tuple(
         Log(

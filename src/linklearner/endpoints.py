@@ -28,8 +28,13 @@ from typing import Any, Final
 
 import structlog
 
+from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, InvalidInput, Refused, Unavailable
 from linklearner.domain.notation import node_urls, shown_url
+from linklearner.domain.strictjson import NotJson
+
+BLOCK_BYTES: Final = 4 << 20
+"""Of the answers that tell one chain from another: a block with its transactions' hashes, the code of a contract."""
 
 TRY_LATER: Final = (408, 425, 429)
 FIRST_BLOCK: Final = "0x1"
@@ -210,8 +215,8 @@ class Endpoints:
             question = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
             reply = await self._posted(endpoint, question.encode(), seconds)
             try:
-                result = json.loads(reply.body).get("result")
-            except (ValueError, AttributeError, RecursionError):
+                result = strictjson.loads(reply.body, max_bytes=BLOCK_BYTES, max_values=BLOCK_BYTES).get("result")
+            except (NotJson, AttributeError):
                 raise Lost("it does not answer as a JSON-RPC node does") from None
             if isinstance(result, dict):
                 result = result.get("hash")

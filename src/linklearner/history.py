@@ -17,10 +17,11 @@ import httpx
 
 from linklearner import artifacts
 from linklearner.abi import Decoded, Interface
-from linklearner.domain import replay
+from linklearner.domain import replay, strictjson
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, Unavailable
 from linklearner.domain.notation import is_loopback_url
 from linklearner.domain.rounds import Terms
+from linklearner.domain.strictjson import NotJson
 from linklearner.endpoints import Endpoints, Lost, Persistence, Reply
 
 LOG_RANGE: Final = 10_000
@@ -28,6 +29,12 @@ LOG_RANGE: Final = 10_000
 BATCH: Final = 16
 """Transactions in one request: sixteen of a megabyte are what a patient node answers at once."""
 TIMEOUT_S: Final = 60.0
+ANSWER_BYTES: Final = 128 << 20
+"""Of one answer: a batch of transactions has 35 MB, ten thousand events 20."""
+ANSWER_VALUES: Final = 1_000_000
+"""Numbers, texts, objects in one answer: ten thousand events have a fifth of that."""
+QUANTITY_DIGITS: Final = 64
+"""Hexadecimal ones, of a 256-bit number."""
 
 POOL: Final = Interface(artifacts.contract("TrainingPool").abi)
 
@@ -130,24 +137,33 @@ class History:
         ]
         body = await self._endpoints.ask(json.dumps(asked).encode())
         try:
-            answers = {one["id"]: one for one in json.loads(body)}
+            told = strictjson.loads(body, max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
+            answers = {one["id"]: one for one in told}
             for question, (method, _) in zip(asked, questions, strict=True):
                 if "error" in answers[question["id"]]:
                     refusal = answers[question["id"]]["error"]
                     raise Unavailable(f"the node refuses {method}: {refusal.get('message', refusal)}")
             return [answers[question["id"]]["result"] for question in asked]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (NotJson, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"what answers at {self._endpoints.shown} does not speak JSON-RPC: {error}") from error
 
     async def _post(self, url: str, body: bytes, seconds: float) -> Reply:
         headers = {"Content-Type": "application/json"}
+        client = self._direct if is_loopback_url(url) else self._proxied
         try:
-            async with asyncio.timeout(seconds):  # httpx bounds each part of a request, not all of it
-                client = self._direct if is_loopback_url(url) else self._proxied
-                response = await client.post(url, content=body, headers=headers, timeout=seconds)
+            # httpx bounds each part of a request, not all of it
+            async with (
+                asyncio.timeout(seconds),
+                client.stream("POST", url, content=body, headers=headers, timeout=seconds) as response,
+            ):
+                answer = bytearray()
+                async for part in response.aiter_bytes():
+                    answer += part
+                    if len(answer) > ANSWER_BYTES:
+                        raise Lost(f"an answer of more than {ANSWER_BYTES} bytes")
         except (httpx.HTTPError, TimeoutError) as error:
             raise Lost(str(error) or type(error).__name__) from error
-        return Reply(response.status_code, response.content, response.headers.get("Retry-After", ""))
+        return Reply(response.status_code, bytes(answer), response.headers.get("Retry-After", ""))
 
 
 CALLED: Final = {"PagesLoaded": "loadPages", "UpdateAccepted": "submit", "GroupMerged": "settle"}
@@ -169,6 +185,8 @@ def _hash(entry: Mapping[str, Any]) -> bytes:
 
 def _number(text: Any, what: str) -> int:
     try:
+        if len(text) > QUANTITY_DIGITS + 2:
+            raise ValueError("no 256-bit number")
         return int(text, 16)
     except (TypeError, ValueError) as error:
         raise DataLoss(f"the node's {what} is {text!r:.60}, not a hexadecimal number") from error

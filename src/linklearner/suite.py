@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig
+from linklearner.domain.strictjson import NotJson
 
 FILE = "suite.json"
+FILE_BYTES = 1 << 20
 
 
 def home() -> Path:
@@ -53,13 +56,13 @@ class Suite:
         """Raises InvalidConfig if nothing has been started there."""
         path = folder / FILE
         try:
-            fields = json.loads(path.read_text())
+            fields = strictjson.loads(path.read_bytes(), max_bytes=FILE_BYTES, max_values=FILE_BYTES)
         except FileNotFoundError as error:
             raise InvalidConfig(
                 f"no suite has been started in {folder}: run `linklearner up` (or `make demo KEEP=1`), "
                 "or name the services with --gateway, --trainer, --model-server and --rpc"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, NotJson) as error:
             raise InvalidConfig(f"{path} cannot be read: {error}") from error
         try:
             return cls(**{**fields, "trainers": tuple(fields["trainers"]), "accounts": tuple(fields["accounts"])})

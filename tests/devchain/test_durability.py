@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from eth_account import Account
 
@@ -139,6 +141,9 @@ def test_a_port_in_use_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
         (["--chain-id", "0"], "chain id 0: must be positive"),
         (["--state", "no/such/directory/chain"], "there is no directory no/such/directory"),
         (["--state", __file__], "is not a devchain's state file"),
+        (["--state", str(ROOT)], "is a folder"),
+        (["--allow-origin", "*"], "there is no wildcard"),
+        (["--allow-host", "http://a.example"], "use a host name without scheme and port"),
     ],
 )
 def test_what_cannot_be_started_is_a_sentence_and_exit_code_2(
@@ -152,6 +157,100 @@ def test_what_cannot_be_started_is_a_sentence_and_exit_code_2(
     said = capsys.readouterr().err
     assert sentence in said and "Traceback" not in said
     assert not Path(__file__ + ".keys.json").exists()
+
+
+def outcome(state: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a start on a file that cannot be used says."""
+    assert main(["--port", "0", "--state", str(state)]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and said.count("\n") == 1
+    return said
+
+
+def grown(state: Path) -> None:
+    with Devchain.running(state=state) as devchain:
+        wallet = wallet_for(state, devchain.url)
+        address = wallet.deploy(COUNTER)
+        for _ in range(20):
+            wallet.send(to=address)
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "page", "header", "empty rows", "text", "huge"])
+def test_a_damaged_chain_is_a_sentence_and_exit_code_2(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "chain.db"
+    grown(state)
+    raw = state.read_bytes()
+    if damage == "cut":
+        state.write_bytes(raw[: len(raw) // 2 + 100])
+    elif damage == "zeros":
+        state.write_bytes(raw[:4096] + bytes(len(raw) - 4096))
+    elif damage == "page":
+        state.write_bytes(raw[:8192] + b"\xa5" * 4096 + raw[12288:])
+    elif damage == "header":
+        state.write_bytes(b"x" + raw[1:])
+    else:
+        db = sqlite3.connect(state)
+        change = {"empty rows": "hash=''", "text": "base_fee='seven'", "huge": "timestamp=9e99"}[damage]
+        db.execute(f"UPDATE blocks SET {change} WHERE number=(SELECT max(number) FROM blocks)")
+        db.commit()
+        db.close()
+    assert "damaged" in outcome(state, capsys)
+
+
+def test_another_program_s_database_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "other.db"
+    db = sqlite3.connect(state)
+    db.execute("CREATE TABLE notes (text)")
+    db.commit()
+    db.close()
+    key_file(state).write_text("{}")
+    key_file(state).unlink()
+    assert "another program's" in outcome(state, capsys)
+    db = sqlite3.connect(state)
+    assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
+    db.close()
+
+
+@pytest.mark.parametrize("keys", ["{}", "[" * 160_000, '{"0x1": 5}', "folder", "[]", '{"a": "0x' + "0" * 64 + '"}'])
+def test_a_key_file_that_holds_no_keys_is_a_sentence(
+    tmp_path: Path, keys: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "chain.db"
+    grown(state)
+    if keys == "folder":
+        key_file(state).unlink()
+        key_file(state).mkdir()
+    else:
+        key_file(state).write_text(keys)
+    assert str(key_file(state)) in outcome(state, capsys)
+
+
+def test_a_second_process_on_the_same_state_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "chain.db"
+    with process(state):
+        assert "is another devchain using this file?" in outcome(state, capsys)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_linklearner_devchain_ends_the_chain_too(tmp_path: Path, number: signal.Signals) -> None:
+    state = tmp_path / "chain.db"
+    command = "from linklearner.cli.commands import app; app()"
+    running = subprocess.Popen(
+        [sys.executable, "-c", command, "devchain", "--port", "0", "--state", str(state)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+    )  # fmt: skip
+    assert running.stdout is not None
+    url = running.stdout.readline().strip().rpartition(" ")[2]
+    assert url.startswith("http://")
+    running.send_signal(number)
+    assert running.wait(timeout=60) == 0
+    assert running.stdout.read().count("keys in") == 1  # and the pipe is closed: nobody holds it any more
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+    with Devchain.running(state=state):
+        pass
 
 
 def test_a_chain_whose_keys_are_gone_is_not_given_new_ones(tmp_path: Path) -> None:

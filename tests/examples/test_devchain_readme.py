@@ -19,7 +19,7 @@ ON_WEBSOCKETS = {"eth_subscribe", "eth_unsubscribe"}
 
 
 def test_its_method_table_names_every_method() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "devchain" / "rpc").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "devchain" / "rpc").glob("*.py") if path.name != "access.py")
     implemented = set(re.findall(rf'"({METHOD.pattern})"', sources)) - {"eth_subscription"}
     assert set(METHOD.findall(TABLE)) == implemented
 

@@ -462,6 +462,7 @@ def _node() -> Iterator[tuple[str, Path]]:
         state = Path(folder) / "chain.sqlite"
         address = host_gateway()
         command = [sys.executable, "-m", "devchain", "--host", address, "--port", "0", "--state", str(state)]
+        command += ["--allow-host", "host.docker.internal"]  # as containers call this machine
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, "--mining", "interval:0.5", "--strict-rpc"], cwd=ROOT, stdout=subprocess.PIPE, stderr=log

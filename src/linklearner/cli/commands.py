@@ -4,7 +4,6 @@ import asyncio
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -599,15 +598,9 @@ def devchain(context: typer.Context) -> None:
         root = checkout()
     # Not with cwd=root: files named on the command line are the caller's, beside where he stands.
     path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "devchain", *context.args], env={**os.environ, "PYTHONPATH": path}
-    )
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        code = process.wait()
-    raise typer.Exit(code)
+    # In place of this process, not as its child: whatever signal ends us ends the chain.
+    arguments = [sys.executable, "-m", "devchain", *context.args]
+    os.execve(sys.executable, arguments, {**os.environ, "PYTHONPATH": path})
 
 
 @app.command()

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidInput, InvalidModel
 from linklearner.domain.shape import Shape, Tensor
+from linklearner.domain.strictjson import NotJson
 
 FORMAT = 1
 MAX_JSON_BYTES = 16384
+MAX_JSON_DEPTH = 4
 MAX_LAYERS = 64
 
 
@@ -142,12 +145,13 @@ class ModelSpec:
     def from_json(cls, text: str) -> ModelSpec:
         """Raises InvalidModel for anything but a description that this version can run exactly as written."""
         try:
-            if len(text.encode()) > MAX_JSON_BYTES:
-                raise InvalidModel(f"a model description has at most {MAX_JSON_BYTES} bytes")
-            fields = json.loads(text)
-            json.dumps(fields, ensure_ascii=False).encode()  # JSON can escape half a character; no name may hold one
-        except (ValueError, RecursionError) as error:
-            raise InvalidModel(f"a model description is JSON: {error}") from None
+            fields = strictjson.loads(
+                text, max_bytes=MAX_JSON_BYTES, max_values=MAX_JSON_BYTES, max_depth=MAX_JSON_DEPTH
+            )
+        except NotJson as error:
+            raise InvalidModel(
+                f"a model description is JSON of at most {MAX_JSON_BYTES} bytes: {error.message}"
+            ) from None
         _demand(fields, dict, "the description")
         _keys(fields, {"format", "name", "kind", "layers", "activation", "input", "labels"}, "the description")
         _demand(fields["format"], int, "format")

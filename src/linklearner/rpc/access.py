@@ -28,7 +28,9 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, Self
 
+from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, PermissionDenied, Unauthenticated
+from linklearner.domain.strictjson import NotJson
 from linklearner.rpc.entrance import Context, Entrance
 
 AUTHORIZATION: Final = "authorization"
@@ -109,9 +111,9 @@ class Credential:
     @classmethod
     def _parsed(cls, path: Path, text: bytes) -> Self:
         try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidConfig(f"{path} is not a credential: {error}") from error
+            fields = strictjson.loads(text, max_bytes=MAX_FILE_BYTES, max_values=16, max_depth=1)
+        except NotJson as error:
+            raise InvalidConfig(f"{path} is not a credential: {error.message}") from error
         if not isinstance(fields, dict) or not {"caller", "role", "token"} <= set(fields) <= {
             "caller",
             "role",

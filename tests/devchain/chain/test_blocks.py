@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from devchain.chain import blocks
 from devchain.chain.chain import Chain
 from devchain.chain.mempool import Mempool
-from devchain.chain.transactions import TransactionRefused, decode
+from devchain.chain.transactions import Transaction, TransactionRefused, decode
 from devchain.config import ChainConfig
 from tests.devchain.wallet import COUNTER, initcode
 
@@ -150,15 +150,49 @@ def test_a_sender_who_got_poor_while_waiting_leaves_no_trace() -> None:
     assert (len(chain.pool), chain.world_at(1).get_nonce(address(ME))) == (0, 1)
 
 
-def test_the_queue_has_an_end() -> None:
-    pool = Mempool()
+def waiting(account: int, nonce: int, size: int = 100, **fields: Any) -> Transaction:
+    """Nonce `nonce` of one of many accounts, `size` bytes."""
     template = decode(signed(0), 11820)
-    for n in range(4096):
-        pool.add(replace(template, nonce=n, hash=n.to_bytes(32, "big")))
+    identity = (account << 32 | nonce).to_bytes(32, "big")
+    fields = {"hash": identity, "raw": bytes(size), **fields}
+    return replace(template, nonce=nonce, sender=account.to_bytes(20, "big"), **fields)
+
+
+def test_the_queue_has_an_end_for_everybody_and_for_one_account() -> None:
+    pool = Mempool()
+    for n in range(1024):
+        pool.add(waiting(0, n))
+    with pytest.raises(TransactionRefused, match="1024 transactions of this account wait already"):
+        pool.add(waiting(0, 1024))
+    for n in range(3 * 1024):
+        pool.add(waiting(1 + n % 3, n // 3))
     with pytest.raises(TransactionRefused, match="txpool is full"):
-        pool.add(replace(template, nonce=4096, hash=b"\xff" * 32))
-    pool.add(replace(template, nonce=5, fee_cap=10**10, tip_cap=10**10, hash=b"\xee" * 32))
+        pool.add(waiting(9, 0))
+    pool.add(waiting(0, 5, fee_cap=10**10, tip_cap=10**10, hash=b"\xee" * 32))
     assert len(pool) == 4096
+    pool.remove(waiting(0, 7))
+    pool.add(waiting(9, 0))
+
+
+def test_the_queue_has_an_end_in_bytes_too() -> None:
+    pool, mib = Mempool(), 2**20
+    for account in range(4):
+        for nonce in range(8):
+            pool.add(waiting(account, nonce, mib))
+    with pytest.raises(TransactionRefused, match="txpool is full"):
+        pool.add(waiting(4, 0, 1))
+    pool.remove(waiting(3, 7))
+    with pytest.raises(TransactionRefused, match="8388608 bytes of one account may wait"):
+        pool.add(waiting(0, 8, 1))
+    # a replacement is counted by what it adds, and what it may not add leaves the old one where it was
+    with pytest.raises(TransactionRefused, match="8388608 bytes of one account"):
+        pool.add(waiting(0, 0, mib + 1, fee_cap=10**10, tip_cap=10**10, hash=b"\xee" * 32))
+    assert pool.get(waiting(0, 0).hash) is not None
+    pool.add(waiting(0, 0, mib - 1, fee_cap=10**10, tip_cap=10**10, hash=b"\xee" * 32))
+    pool.add(waiting(0, 8, 1))
+    pool.clear()
+    for nonce in range(8):
+        pool.add(waiting(0, nonce, mib))
 
 
 operations = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 40)), max_size=30)

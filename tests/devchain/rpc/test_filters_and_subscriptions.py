@@ -17,7 +17,7 @@ from web3.providers.persistent import WebSocketProvider
 from devchain import Devchain
 from devchain.chain.chain import Chain
 from devchain.config import ChainConfig
-from devchain.rpc import server
+from devchain.rpc import bounds
 from devchain.rpc.codec import RpcError
 from devchain.rpc.filters import Filters
 from tests.devchain.wallet import COUNTER, Wallet
@@ -148,7 +148,10 @@ def test_a_batch_answers_each_request_and_an_unknown_method_fails_alone(devchain
     assert [a.get("result") for a in answers] == [Web3.to_hex(11820), None, None, "0x0"]
     assert answers[1]["error"] == {"code": -32601, "message": "the method eth_nope does not exist/is not available"}
     assert answers[2]["error"]["code"] == -32600
-    assert httpx.post(devchain.url, content=b"{").json()["error"]["code"] == -32700
+    assert (
+        httpx.post(devchain.url, content=b"{", headers={"Content-Type": "application/json"}).json()["error"]["code"]
+        == -32700
+    )
     assert httpx.post(devchain.url, json=[]).json()["error"]["message"] == "empty batch"
 
 
@@ -180,7 +183,7 @@ def test_filters_are_numbered_and_limited() -> None:
 async def test_a_subscriber_who_does_not_read_loses_the_connection_and_nobody_else_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "_BACKLOG", 10)
+    monkeypatch.setattr(bounds, "BACKLOG_BYTES", 4_000_000)
     async with Devchain.start() as devchain, socket(devchain) as deaf:
         await deaf.send_json({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["logs", {}]})
         await deaf.receive_json()
@@ -199,3 +202,49 @@ async def test_a_subscriber_who_does_not_read_loses_the_connection_and_nobody_el
             seen += 1
         assert deaf.close_code == 1013
         assert seen < 60
+
+
+@pytest.mark.parametrize("begin", ["latest", "earliest", "pending", "0x0", None])
+@pytest.mark.parametrize("end", ["latest", "pending", None])
+def test_a_filter_polled_after_several_blocks_has_the_events_of_all(
+    wallet: Wallet, begin: str | None, end: str | None
+) -> None:
+    address = wallet.deploy(COUNTER)
+    wallet.send(to=address)  # before the filter
+    range_ = {key: tag for key, tag in (("fromBlock", begin), ("toBlock", end)) if tag is not None}
+    kept = wallet.ask("eth_newFilter", {"address": address, **range_})
+    sent = [wallet.send(to=address)["transactionHash"] for _ in range(3)]
+    assert [log["transactionHash"] for log in wallet.ask("eth_getFilterChanges", kept)] == sent
+    assert wallet.ask("eth_getFilterChanges", kept) == []
+    again = [wallet.send(to=address)["transactionHash"] for _ in range(2)]
+    everything = [log["transactionHash"] for log in wallet.ask("eth_getFilterLogs", kept)]
+    assert everything[-5:] == sent + again
+    assert [log["transactionHash"] for log in wallet.ask("eth_getFilterChanges", kept)] == again
+
+
+def test_a_filter_with_numbers_ends_where_it_says(wallet: Wallet) -> None:
+    address = wallet.deploy(COUNTER)
+    head = int(wallet.ask("eth_blockNumber"), 16)
+    kept = wallet.ask("eth_newFilter", {"fromBlock": hex(head + 2), "toBlock": hex(head + 3)})
+    sent = [wallet.send(to=address)["transactionHash"] for _ in range(5)]
+    assert [log["transactionHash"] for log in wallet.ask("eth_getFilterChanges", kept)] == sent[1:3]
+
+
+def test_a_misspelt_filter_key_is_refused_where_a_node_would_find_everything(wallet: Wallet) -> None:
+    for method in ("eth_getLogs", "eth_newFilter"):
+        for wrong in ("adress", "fromblock", "topic", "to", "blockhash", "limit"):
+            error = wallet.raw(method, {wrong: "0x1"})["error"]
+            assert (error["code"], wrong in error["message"]) == (-32602, True)
+    with Devchain.running(config=ChainConfig(strict=True)) as strict:
+        node = Wallet(strict.url, wallet.account)
+        assert node.ask("eth_getLogs", {"adress": "0x1"}) == []  # as Go reads it
+
+
+def test_data_and_input_that_differ_are_refused(wallet: Wallet) -> None:
+    me = wallet.ask("eth_accounts")[0]
+    to = wallet.deploy(COUNTER)
+    for method in ("eth_call", "eth_estimateGas", "eth_sendTransaction"):
+        error = wallet.raw(method, {"from": me, "to": to, "data": "0x01", "input": "0x02"})["error"]
+        assert "not equal" in error["message"]
+        same = wallet.raw(method, {"from": me, "to": to, "data": "0xAB", "input": "0xab"})
+        assert "result" in same

@@ -11,6 +11,7 @@ from eth_account import Account
 
 from devchain import Devchain
 from devchain.config import InvalidConfig
+from devchain.rpc import bounds
 from tests.devchain.wallet import COUNTER, Wallet
 
 STRANGER = "0x" + "77" * 20
@@ -143,3 +144,80 @@ def test_a_snapshot_brings_everything_back_once(wallet: Wallet) -> None:
     # the same transactions go in again
     wallet.send(to=contract)
     assert int(wallet.ask("eth_call", {"to": contract}, "latest"), 16) == 2
+
+
+def test_a_snapshot_s_number_is_never_used_again(wallet: Wallet) -> None:
+    first = wallet.ask("evm_snapshot")
+    wallet.send(to=STRANGER)
+    second = wallet.ask("evm_snapshot")
+    assert wallet.ask("evm_revert", first) is True
+    third = wallet.ask("evm_snapshot")
+    assert len({first, second, third}) == 3
+    wallet.send(to=STRANGER)
+    # whoever still holds the old numbers lands nowhere
+    assert [wallet.ask("evm_revert", old) for old in (first, second)] == [False, False]
+    assert number(wallet) == 1
+    assert wallet.ask("evm_revert", third) is True
+    assert number(wallet) == 0
+
+
+def test_going_back_takes_the_clock_along(wallet: Wallet) -> None:
+    before = stamp(wallet)
+    kept = wallet.ask("evm_snapshot")
+    wallet.ask("evm_increaseTime", 1_000_000)
+    wallet.ask("evm_mine")
+    wallet.ask("evm_setNextBlockTimestamp", stamp(wallet) + 1_000_000)
+    assert wallet.ask("evm_revert", kept) is True
+    wallet.ask("evm_mine")
+    assert before <= stamp(wallet) < before + 500_000
+    wallet.ask("evm_setNextBlockTimestamp", before + 700_000)
+    waiting = wallet.ask("evm_snapshot")
+    wallet.ask("evm_mine")
+    assert wallet.ask("evm_revert", waiting) is True
+    wallet.ask("evm_mine")
+    assert stamp(wallet) == before + 700_000
+
+
+def test_going_back_brings_back_what_waited() -> None:
+    with Devchain.running(mining="manual") as devchain:
+        wallet = wallet_of(devchain)
+        early = wallet.ask("eth_sendRawTransaction", wallet.sign(to=STRANGER))
+        gap = wallet.ask("eth_sendRawTransaction", wallet.sign(to=STRANGER, nonce=5))
+        kept = wallet.ask("evm_snapshot")
+        late = wallet.ask("eth_sendRawTransaction", wallet.sign(to=STRANGER))
+        wallet.ask("evm_mine")
+        assert wallet.ask("evm_revert", kept) is True
+        pending = [wallet.ask("eth_getTransactionByHash", one) for one in (early, gap, late)]
+        assert [one is not None and one["blockHash"] is None for one in pending] == [True, True, False]
+        wallet.ask("evm_mine")
+        assert wallet.ask("eth_getTransactionReceipt", early)["blockNumber"] == "0x1"
+
+
+def test_going_back_a_filter_hears_of_the_blocks_that_take_the_place_of_those_that_are_gone(wallet: Wallet) -> None:
+    address = wallet.deploy(COUNTER)
+    logs, heads = wallet.ask("eth_newFilter", {"address": address}), wallet.ask("eth_newBlockFilter")
+    wallet.send(to=address)
+    kept = wallet.ask("evm_snapshot")
+    for _ in range(3):
+        wallet.send(to=address)
+    assert [len(wallet.ask("eth_getFilterChanges", one)) for one in (logs, heads)] == [4, 4]
+    assert wallet.ask("evm_revert", kept) is True
+    again = [wallet.send(to=address, value=0, gasPrice=2 * 10**9) for _ in range(4)]
+    told = [log["transactionHash"] for log in wallet.ask("eth_getFilterChanges", logs)]
+    assert told == [receipt["transactionHash"] for receipt in again]
+    assert wallet.ask("eth_getFilterChanges", heads) == [receipt["blockHash"] for receipt in again]
+
+
+def test_snapshots_are_bounded_in_number_and_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Devchain.running(mining="manual") as devchain:
+        wallet = wallet_of(devchain)
+        raw = wallet.sign(to=STRANGER)
+        wallet.ask("eth_sendRawTransaction", raw)
+        monkeypatch.setattr(bounds, "SNAPSHOT_BYTES", 2 * (len(raw) - 2) // 2)
+        for _ in range(2):
+            wallet.ask("evm_snapshot")
+        assert "too many snapshots" in wallet.raw("evm_snapshot")["error"]["message"]
+        wallet.ask("evm_mine")
+        monkeypatch.setattr(bounds, "SNAPSHOTS", 3)
+        wallet.ask("evm_snapshot")
+        assert "too many snapshots" in wallet.raw("evm_snapshot")["error"]["message"]

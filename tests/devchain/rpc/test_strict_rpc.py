@@ -159,7 +159,8 @@ def test_a_body_of_more_than_five_mebibytes_is_http_413(strict: Wallet) -> None:
     url = str(strict.web3.provider.endpoint_uri)  # type: ignore[attr-defined]
     for size, status in ((5 * 2**20, 200), (5 * 2**20 + 1, 413)):
         body = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
-        assert httpx.post(url, content=body.ljust(size)).status_code == status
+        headers = {"Content-Type": "application/json"}
+        assert httpx.post(url, content=body.ljust(size), headers=headers).status_code == status
 
 
 def test_code_is_at_most_24_576_bytes_and_does_not_begin_with_ef(strict: Wallet) -> None:
