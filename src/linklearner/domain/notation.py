@@ -151,7 +151,7 @@ def node_urls(text: str, name: str = "the URL") -> tuple[str, ...]:
             fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
             fits = False
-        if not fits or not url.isprintable() or " " in url:
+        if not fits or not text.isprintable() or " " in url:
             raise InvalidInput(
                 f"{name} must be an http:// or https:// URL of a JSON-RPC node (several are separated by commas), got "
                 f"{shown(shown_url(url))}"
