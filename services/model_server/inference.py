@@ -10,7 +10,7 @@ tensors), so tools that read them keep working.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ from linklearner.oip import open_inference_grpc_pb2 as oip
 
 SERVER_NAME = "linklearner"
 PLATFORM = "onnx_onnxv1"
-EXTENSIONS = ("linklearner_provenance", "linklearner_session")
-"""Answers carry the parameters `digest`, `round` and `task`; ModelInfer takes a bearer token of linklearner.v1.SessionService."""
+PROVENANCE = "linklearner_provenance"
+"""The extension that answers carry the parameters `digest`, `round` and `task`."""
 LOGITS, LABEL = "logits", "label"
 """The outputs: FP32 [N, labels], and INT64 [N], the index of the greatest logit."""
 
@@ -298,12 +298,13 @@ class Shelf:
 
 
 class Inference:
-    """The six calls of the Open Inference Protocol, without a transport, and what they take."""
+    """The six calls of the Open Inference Protocol, without a transport, and what they take. extensions: what else ServerMetadata names."""
 
-    def __init__(self, shelf: Shelf, *, max_rows: int, server_version: str) -> None:
+    def __init__(self, shelf: Shelf, *, max_rows: int, server_version: str, extensions: Sequence[str] = ()) -> None:
         self._shelf = shelf
         self._max_rows = max_rows
         self._server_version = server_version
+        self._extensions = (PROVENANCE, *extensions)
 
     def infer(self, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
         return self._shelf.find(request.model_name, request.model_version).infer(request, self._max_rows)
@@ -330,7 +331,7 @@ class Inference:
         return oip.ModelReadyResponse(ready=True)
 
     def server_metadata(self) -> oip.ServerMetadataResponse:
-        return oip.ServerMetadataResponse(name=SERVER_NAME, version=self._server_version, extensions=EXTENSIONS)
+        return oip.ServerMetadataResponse(name=SERVER_NAME, version=self._server_version, extensions=self._extensions)
 
     def model_metadata(self, request: oip.ModelMetadataRequest) -> oip.ModelMetadataResponse:
         return self._shelf.find(request.name, request.version).metadata([str(n) for n in self._shelf.versions()])
