@@ -34,7 +34,7 @@ class Config(Settings):
     auto_settle: bool = True
     """Settle rounds that may be settled, of every task, and be paid for it."""
     receipt_s: Annotated[float, Between(0.1, 3600)] = 60.0
-    """Seconds after which a caller is told that there is no receipt yet; the transaction is watched on."""
+    """Seconds after which a caller learns that there is no receipt yet; the transaction is watched on."""
     max_gas_price_gwei: Annotated[float, Between(0.001, 1_000_000)] = 500.0
     """Gwei per gas that are paid at most, whatever the node asks: more is refused before anything is signed. Idle nodes ask up to 20."""
     poll_s: Annotated[float, Between(0.01, 60)] = 0.5

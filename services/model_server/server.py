@@ -23,14 +23,14 @@ from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import session_pb2 as session
 from services.model_server.config import Config
-from services.model_server.inference import MAX_REQUEST_BYTES, Inference, Model, Shelf
+from services.model_server.inference import MAX_REQUEST_BYTES, Inference, LoadedModels, Model
 from services.model_server.metrics import Metrics
 from services.model_server.servicer import INFER, INFERENCE, InferenceEntrance, InferenceServicer
 from services.model_server.versions import VersionFollower
 
-STRANGERS_BODIES, STRANGERS_BODY_S, STRANGERS_BYTES = 8, 5.0, 16384
+UNGATED_BODIES, UNGATED_BODY_S, UNGATED_BYTES = 8, 5.0, 16384
 """Messages of all calls but ModelInfer (signing in, metadata, health) that are received at once, their seconds and their bytes."""
-STRANGERS_STREAMS = 64
+UNGATED_STREAMS = 64
 """Streams of gRPC's health and reflection services."""
 BODY_S = 30.0
 """Seconds in which the message of an admitted call must arrive."""
@@ -43,12 +43,12 @@ log = structlog.get_logger()
 class ModelServer:
     """Serves from the first moment; health says NOT_SERVING and inference UNAVAILABLE until the first version is live."""
 
-    def __init__(self, address: str, metrics_address: str, shelf: Shelf) -> None:
+    def __init__(self, address: str, metrics_address: str, loaded: LoadedModels) -> None:
         self.address = address
         """host:port of the gRPC server."""
         self.metrics_address = metrics_address
         """host:port of the metrics."""
-        self.shelf = shelf
+        self.loaded = loaded
         self._first = asyncio.Event()
         self._work: list[asyncio.Task[None]] = []
 
@@ -66,7 +66,7 @@ class ModelServer:
     async def start(cls, config: Config) -> AsyncIterator[Self]:
         """A listening server. Raises InvalidConfig if a port is in use; an absent gateway is waited for."""
         metrics = Metrics()
-        shelf = Shelf(
+        loaded = LoadedModels(
             config.keep_previous_s,
             keep_versions=config.keep_previous_versions,
             keep_bytes=config.keep_previous_bytes,
@@ -81,16 +81,16 @@ class ModelServer:
                 registry=metrics.registry,
             )
             inference = Inference(
-                shelf,
+                loaded,
                 max_rows=config.max_rows,
                 server_version=distribution_version("linklearner"),
                 extensions=admission.extensions,
             )
             bodies = Places(config.max_bodies, BODY_S)
-            strangers = Entrance(
-                bodies=Places(STRANGERS_BODIES, STRANGERS_BODY_S),
-                streams=Places(STRANGERS_STREAMS, None),
-                max_bytes=STRANGERS_BYTES,
+            ungated = Entrance(
+                bodies=Places(UNGATED_BODIES, UNGATED_BODY_S),
+                streams=Places(UNGATED_STREAMS, None),
+                max_bytes=UNGATED_BYTES,
             )
             metrics.bodies.set_function(lambda: len(bodies))
 
@@ -106,13 +106,13 @@ class ModelServer:
                 (INFERENCE, *admission.services),
                 quiet=(INFER,),
                 entrances={INFER: InferenceEntrance(admission, metrics, bodies=bodies)},
-                entrance=strangers,
+                entrance=ungated,
                 options=(("grpc.max_receive_message_length", MAX_REQUEST_BYTES),),
             )
             await rpc.set_ready(False)
             async with metrics.served(config.metrics_listen) as metrics_address, rpc:
                 admission.listening(rpc.address)
-                server = cls(rpc.address, metrics_address, shelf)
+                server = cls(rpc.address, metrics_address, loaded)
 
                 def live(model: Model) -> None:
                     metrics.version.set(model.version.version)
@@ -122,7 +122,7 @@ class ModelServer:
                 follower = VersionFollower(
                     stub,
                     config.task,
-                    shelf,
+                    loaded,
                     poll_s=config.poll_s,
                     max_bytes=config.max_model_bytes,
                     on_live=live,
@@ -132,7 +132,7 @@ class ModelServer:
                     asyncio.create_task(part) for part in (follower.run(), admission.run(), server._announce(rpc))
                 ]
                 for part in server._work:
-                    part.add_done_callback(_loud)
+                    part.add_done_callback(_log_failure)
                 log.info("model_server", address=server.address, metrics=metrics_address, task=config.task)
                 try:
                     yield server
@@ -163,7 +163,7 @@ def terms_of(inference: Inference, task: int) -> session.GetTermsResponse:
     )
 
 
-def _loud(done: asyncio.Task[None]) -> None:
+def _log_failure(done: asyncio.Task[None]) -> None:
     """A bug in the background must not look like a quiet day."""
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("background_failed", exc_info=error)

@@ -87,7 +87,7 @@ async def test_a_bug_in_loading_is_survived_and_counted(
         patch.setattr("services.model_server.versions.load", failing)
         gateway.publish(weights_of(1))
         await eventually(lambda: failures)
-    await eventually(lambda: server.shelf.live.version.version == 2)
+    await eventually(lambda: server.loaded.live.version.version == 2)
 
 
 async def test_a_bug_in_reading_stakes_is_survived(
