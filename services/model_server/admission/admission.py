@@ -38,7 +38,8 @@ class Call:
     metadata: Metadata = field(repr=False)
     digest: bytes = b""
     """SHA-256 of the message's bytes as they came, 32 bytes; empty unless the admission `takes_digest`."""
-    request: oip.ModelInferRequest = field(default_factory=oip.ModelInferRequest, repr=False)
+    request: oip.ModelInferRequest = field(init=False, repr=False)
+    """Parsed; there from `admit` on."""
 
     @property
     def model(self) -> str:
@@ -53,18 +54,20 @@ class Call:
 
 
 class Grant:
-    """What an admitted call holds while its answer is being made. This one costs nothing."""
+    """What an admitted call holds while its answer is being made."""
 
     __slots__ = ()
 
     async def debit(self) -> None:
-        """Takes the price before anything is computed. Raises Exhausted, PermissionDenied or Unavailable, having taken nothing."""
+        """Takes the price before anything is computed. Raises Exhausted, PermissionDenied or Unavailable, having taken nothing; where it is
+        cancelled, it has taken nothing either, for neither `settle` nor `release` follows."""
 
     async def settle(self) -> None:
         """There is an answer: the price stays."""
 
     async def release(self, error: BaseException) -> None:
-        """There is none. error: why; what is the caller's fault (InvalidInput) need not be given back, what is ours must be."""
+        """There is none. error: why; what is the caller's fault (InvalidInput) need not be given back, what is ours must be. CancelledError:
+        the caller gave up before there was an answer."""
 
     async def __aenter__(self) -> Self:
         await self.debit()
@@ -79,7 +82,21 @@ class Grant:
             await self.release(error)
 
 
-FREE = Grant()
+class _Free(Grant):
+    """Costs nothing, and no more coroutines than a context takes: every call by stake holds it."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+FREE: Grant = _Free()
 
 
 class Admission:

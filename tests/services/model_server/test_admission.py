@@ -1,9 +1,11 @@
 """The seam in front of ModelInfer: each admission brings its own settings, services and metrics, and none knows of another."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +21,7 @@ from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import session_pb2 as session
+from services.model_server.admission.admission import Admission, AdmissionSettings, Call, Grant
 from services.model_server.admission.open import Open
 from services.model_server.admission.stake import Stake
 from services.model_server.admission.table import ADMISSIONS
@@ -136,6 +139,13 @@ def test_a_stake_that_would_not_be_asked_for_is_no_setting_of_open() -> None:
 
 
 # another one, as docs/recipes/gate.md adds it
+
+
+def test_the_recipe_names_everything_that_an_admission_may_write() -> None:
+    recipe = Path(__file__).parents[3].joinpath("docs/recipes/gate.md").read_text()
+    for part in (Admission, AdmissionSettings, Grant, Call):
+        for name in (name for name in vars(part) if not name.startswith("_") and name not in ("party", "metadata")):
+            assert re.search(rf"\b{name}\b", recipe), f"{part.__name__}.{name}"
 
 
 @pytest.fixture

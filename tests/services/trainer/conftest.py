@@ -41,7 +41,7 @@ def connect(gateway: str, tmp_path: Path) -> Connect:
             "listen": "127.0.0.1:0",
             "gateway": gateway,
             "credential": "",
-            "access": str(tmp_path / "access"),
+            "access": tmp_path / "access",
             "shard": "0/5",
             "steps": 20,
             "state_dir": tmp_path / "trainer",

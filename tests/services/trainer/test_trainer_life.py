@@ -34,7 +34,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def settings(tmp_path: Path, gateway: str, **more: object) -> Config:
-    given = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": str(tmp_path / "access")}
+    given = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": tmp_path / "access"}
     given |= {"steps": 10, "state_dir": tmp_path / "state", **more}
     return Config(**given)  # type: ignore[arg-type]
 
