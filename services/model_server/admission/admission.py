@@ -66,8 +66,9 @@ class Grant:
         """There is an answer: the price stays."""
 
     async def release(self, error: BaseException) -> None:
-        """There is none. error: why; what is the caller's fault (InvalidInput) need not be given back, what is ours must be. CancelledError:
-        the caller gave up before there was an answer."""
+        """There is none. error: why. What is the caller's fault (InvalidInput) need not be given back, what is ours must be.
+        CancelledError: the caller gave up before there was an answer.
+        """
 
     async def __aenter__(self) -> Self:
         await self.debit()

@@ -74,7 +74,7 @@ async def ended(**settings: object) -> tuple[int | None, str]:
     return running.returncode, err.decode()
 
 
-async def ask(address: str, account: LocalAccount) -> int:
+async def ask(address: str, account: LocalAccount | None) -> int:
     """The version that answered, as soon as one does."""
     async with asyncio.timeout(20):
         while True:
@@ -136,6 +136,15 @@ async def test_a_port_in_use_is_told_with_what_to_do() -> None:
 async def test_a_wrong_setting_is_told_before_anything_starts() -> None:
     status, words = await ended(taks=1)
     assert status == 2 and "LINKLEARNER_MODEL_SERVER_TAKS is no setting" in words and "Traceback" not in words
+
+
+async def test_an_open_gate_is_one_setting_at_a_loopback_address_and_refused_at_any_other(
+    gateway: InMemoryGateway,
+) -> None:
+    status, words = await ended(admission="open", listen="0.0.0.0:0")
+    assert status == 2 and "so listen must be a loopback address" in words and "Traceback" not in words
+    async with process(gateway=gateway.address, admission="open") as (_, address, _):  # type: ignore[attr-defined]
+        assert await ask(address, None) == 1
 
 
 async def test_a_server_waits_for_a_gateway_that_is_not_there_yet(
