@@ -39,6 +39,7 @@ artifacts: $(VENV)/.dev
 ## drift: generated protobuf code and built artifacts must be what their sources give (needs Node)
 drift: $(VENV)/.dev
 	$(BIN)/python tools/generate_protos.py --check
+	$(BIN)/python -m tools.settings_table --check
 	tools/build_artifacts --check
 
 $(VENV)/bin/python:

@@ -26,6 +26,7 @@ from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerEr
 from linklearner.domain.notation import whole
 from linklearner.domain.strictjson import NotJson
 from linklearner.keyfile import read_password
+from linklearner.process import exit_status
 from services.chain_gateway.chain import START_WAIT_S, Chain
 from services.chain_gateway.deploy import Plan, deploy, digits
 from services.chain_gateway.deployment import POOL, TOKEN
@@ -157,7 +158,7 @@ def main() -> int:
         asyncio.run(start(Config.from_environment(os.environ)))
     except LinkLearnerError as error:
         logger.error("not_deployed", reason=error.reason, detail=error.message)
-        return 2
+        return exit_status(error)
     return 0
 
 

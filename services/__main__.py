@@ -24,9 +24,10 @@ from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from linklearner import log
-from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.domain.errors import InvalidConfig, LinkLearnerError
 from linklearner.domain.notation import node_urls, shown_urls, whole
 from linklearner.keyfile import read_account, read_password
+from linklearner.process import exit_status
 from linklearner.rpc.access import OPERATOR, READER, Credential, Role
 from linklearner.suite import Suite
 
@@ -172,13 +173,13 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
                         listen="127.0.0.1:0",
                         gateway=gateway.address,
                         credential=str(access / f"trainer-{index}.json"),
-                        access=str(access),
+                        access=access,
                         account="0x" + account.hex(),
                         task=TASK,
                         shard=f"{index}/{settings.contributors}",
                         shard_seed=settings.seed,
                         seed=settings.seed * 64 + index,
-                        state_dir=str(home / f"trainer-{index}"),
+                        state_dir=home / f"trainer-{index}",
                     )
                 )
             )
@@ -340,4 +341,4 @@ if __name__ == "__main__":
         )
     except LinkLearnerError as error:
         say("failed", error=error.reason, message=error.message)
-        sys.exit(2 if isinstance(error, InvalidInput) else 1)
+        sys.exit(exit_status(error))

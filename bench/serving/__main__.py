@@ -29,6 +29,7 @@ from typing import Any
 import grpc
 import numpy as np
 from eth_account import Account
+from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -40,8 +41,10 @@ from linklearner.inference import InferenceClient
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.onnx_graph import onnx_model
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
-from services.model_server.gate import Gate
-from services.model_server.sessions import Challenges, Holding, Sessions
+from linklearner.v1 import session_pb2 as session
+from services.model_server.admission.admission import Call
+from services.model_server.admission.sessions import Holding
+from services.model_server.admission.stake import Stake, StakeAdmission
 from services.model_server.stakes import StakeWatch
 from tests.services.model_server.in_memory_gateway import DIGITS, SHAPE, InMemoryGateway, weights_of
 
@@ -174,15 +177,19 @@ def median(values: list[float]) -> float:
 
 
 async def gate_alone(repeats: int = 20000) -> float:
-    """Microseconds of one admission among 4,096 open sessions, with the headers that a client sends."""
-    sessions = Sessions(720, 4096, 8)
-    holding = Holding(bytes(20), units=10**6, confirmed=math.inf)
-    token = sessions.open(holding, time.monotonic())
-    for number in range(1, 4096):
-        sessions.open(Holding(number.to_bytes(20)), time.monotonic())
+    """Microseconds of one admission by stake, from metadata to settled grant, among 4,096 sessions, with a client's headers."""
     stub = gateway_grpc.ChainGatewayServiceStub(channels("127.0.0.1:1", 1)[0])
-    stakes = StakeWatch(stub, 1, refresh_s=1, head_stale_s=0)
-    gate = Gate(stakes, Challenges(180), sessions, task=1, required_units=1000, session_s=720, stale_s=10)
+    admission = StakeAdmission(
+        Stake(max_calls_per_session=1_000_000),
+        task=1,
+        stakes=StakeWatch(stub, 1, refresh_s=1, head_stale_s=0),
+        terms=session.GetTermsResponse,
+        registry=CollectorRegistry(),
+    )
+    holding = Holding(bytes(20), units=10**6, confirmed=math.inf)
+    token = admission.sessions.open(holding, time.monotonic())
+    for number in range(1, 4096):
+        admission.sessions.open(Holding(number.to_bytes(20)), time.monotonic())
     metadata = (
         ("user-agent", "grpc-python-asyncio/1.85.1"),
         ("x-request-id", "1"),
@@ -192,7 +199,9 @@ async def gate_alone(repeats: int = 20000) -> float:
     for _ in range(5):
         began = time.process_time()
         for _ in range(repeats):
-            await gate.admit(metadata)
+            party = await admission.enter(metadata)
+            async with admission.admit(Call(party, metadata)):
+                admission.leave(party)
         best = min(best, (time.process_time() - began) / repeats * 1e6)
     return best
 

@@ -1,7 +1,7 @@
 """The servers that are compared, each a process of its own.
 
     python -m bench.serving.servers echo                    the floor: grpc.aio, bytes in, bytes out, no message parsed
-    python -m bench.serving.servers model GATEWAY on|off    our model server, with its metrics and limits, gate on or off
+    python -m bench.serving.servers model GATEWAY on|off    our model server, with its metrics and limits, admission stake or open
     python bench/serving/mlserver_runtime.py …              MLServer, in an environment of its own (see `__main__`)
 
 Each prints its address when it listens, and serves until it is killed. The model server runs on uvloop as `python -m
@@ -10,25 +10,16 @@ services.model_server` does; `--asyncio` takes asyncio's own loop, on which the 
 
 import asyncio
 import sys
-from collections.abc import Iterable
-from typing import Self
 
 import grpc
 import uvloop
 
 from bench.serving import wire
 from linklearner import log
+from services.model_server.admission.open import Open
+from services.model_server.admission.stake import Stake
 from services.model_server.config import Config
 from services.model_server.server import ModelServer
-
-
-class Open:
-    """A gate that stands open, to see what the real one costs."""
-
-    calls = 0
-
-    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> Self:
-        return self
 
 
 async def echo() -> None:
@@ -45,15 +36,16 @@ async def echo() -> None:
 
 
 async def model(gateway: str, gate: str) -> None:
+    admission = Stake(max_calls_per_session=4096) if gate == "on" else Open()
     config = Config(
+        admission=admission,
         gateway=gateway,
         credential="",
         listen="127.0.0.1:0",
         metrics_listen="127.0.0.1:0",
         keep_previous_s=1.0,
-        max_calls_per_session=4096,
     )
-    async with ModelServer.start(config, admission=None if gate == "on" else Open()) as server:
+    async with ModelServer.start(config) as server:
         await server.ready()
         print(server.address, flush=True)
         await server.wait()

@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import sys
 from pathlib import Path
 
-from linklearner import log
-from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner import log, process
+from linklearner.domain.errors import InvalidConfig
 from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.notation import address, node_urls, whole
 from linklearner.keyfile import read_password
@@ -67,17 +66,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 async def serve(config: Config) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = process.stop_signal()
     async with Gateway.start(config) as gateway:
         print(f"chain_gateway {gateway.address}", flush=True)
-        stopped, broken = asyncio.create_task(stop.wait()), asyncio.create_task(gateway.broken())
-        await asyncio.wait((stopped, broken), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if broken.done():  # NOT_SERVING without end helps nobody: end, with the traceback, and be started again
-            broken.result()
-        broken.cancel()
+        await process.until(stop, gateway.broken())
 
 
 def create_accounts(options: argparse.Namespace) -> None:
@@ -130,23 +122,18 @@ def _text(path: Path) -> str:
         raise InvalidConfig(f"cannot read {path}: {error.strerror}") from None
 
 
-def main() -> int:
+def main() -> None:
     options = arguments()
-    try:
-        if options.command == "create-account":
-            create_accounts(options)
-        elif options.command == "deploy":
-            log.configure(service="chain_gateway", level="warning")
-            asyncio.run(place(options))
-        else:
-            config = Config.from_environment(os.environ)
-            log.configure(service="chain_gateway", level=config.log_level)
-            asyncio.run(serve(config))
-    except LinkLearnerError as error:
-        print(f"chain_gateway: {error.message}", file=sys.stderr)
-        return 2
-    return 0
+    if options.command == "create-account":
+        create_accounts(options)
+    elif options.command == "deploy":
+        log.configure(service="chain_gateway", level="warning")
+        asyncio.run(place(options))
+    else:
+        config = Config.from_environment(os.environ)
+        log.configure(service="chain_gateway", level=config.log_level)
+        asyncio.run(serve(config))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process.run("chain_gateway", main))

@@ -25,8 +25,8 @@ from typing import Final
 import structlog
 from eth_hash.auto import keccak
 
-from linklearner import log
-from linklearner.domain.errors import InvalidInput, LinkLearnerError, Refused
+from linklearner import log, process
+from linklearner.domain.errors import InvalidInput, Refused
 from linklearner.domain.replay import Settlement
 from linklearner.domain.update import Encoding, Update, update_digest
 from linklearner.keyfile import read_password
@@ -251,7 +251,4 @@ if __name__ == "__main__":
     parser.add_argument("--account", required=True, help="0x address of the cheat, one of the suite's accounts")
     log.configure(service="misbehave", level="warning")
     structlog.contextvars.bind_contextvars(request="misbehave")
-    try:
-        asyncio.run(main(parser.parse_args()))
-    except LinkLearnerError as error:
-        sys.exit(f"misbehave: {error.message}")
+    sys.exit(process.run("misbehave", lambda: asyncio.run(main(parser.parse_args()))))

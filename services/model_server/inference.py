@@ -10,7 +10,7 @@ tensors), so tools that read them keep working.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ from linklearner.oip import open_inference_grpc_pb2 as oip
 
 SERVER_NAME = "linklearner"
 PLATFORM = "onnx_onnxv1"
-EXTENSIONS = ("linklearner_provenance", "linklearner_session")
-"""Answers carry the parameters `digest`, `round` and `task`; ModelInfer takes a bearer token of linklearner.v1.SessionService."""
+PROVENANCE = "linklearner_provenance"
+"""The extension that answers carry the parameters `digest`, `round` and `task`."""
 LOGITS, LABEL = "logits", "label"
 """The outputs: FP32 [N, labels], and INT64 [N], the index of the greatest logit."""
 
@@ -229,7 +229,7 @@ def _no_model_yet() -> Unavailable:
     return Unavailable("no version of the model has arrived from the chain yet: retry in a moment", reason="NoModelYet")
 
 
-class Shelf:
+class LoadedModels:
     """The live model, and those it replaced, which answer to their number a little longer: so many seconds, versions and bytes.
 
     Swapping is one assignment: a call that has taken its model finishes with it, and every later call takes the new one.
@@ -298,19 +298,22 @@ class Shelf:
 
 
 class Inference:
-    """The six calls of the Open Inference Protocol, without a transport, and what they take."""
+    """The six calls of the Open Inference Protocol, without a transport, and what they take. extensions: what else ServerMetadata names."""
 
-    def __init__(self, shelf: Shelf, *, max_rows: int, server_version: str) -> None:
-        self._shelf = shelf
+    def __init__(
+        self, loaded: LoadedModels, *, max_rows: int, server_version: str, extensions: Sequence[str] = ()
+    ) -> None:
+        self._loaded = loaded
         self._max_rows = max_rows
         self._server_version = server_version
+        self._extensions = (PROVENANCE, *extensions)
 
     def infer(self, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
-        return self._shelf.find(request.model_name, request.model_version).infer(request, self._max_rows)
+        return self._loaded.find(request.model_name, request.model_version).infer(request, self._max_rows)
 
     def terms(self) -> tuple[ModelSpec, int]:
         """What is asked for, and rows at once. Raises Unavailable while no version is live."""
-        live = self._shelf.live
+        live = self._loaded.live
         if live is None:
             raise _no_model_yet()
         return live.spec, live.rows_at_once(self._max_rows)
@@ -319,18 +322,18 @@ class Inference:
         return oip.ServerLiveResponse(live=True)
 
     def server_ready(self) -> oip.ServerReadyResponse:
-        return oip.ServerReadyResponse(ready=self._shelf.live is not None)
+        return oip.ServerReadyResponse(ready=self._loaded.live is not None)
 
     def model_ready(self, request: oip.ModelReadyRequest) -> oip.ModelReadyResponse:
         """Not ready, rather than an error, for a model or version that is not here."""
         try:
-            self._shelf.find(request.name, request.version)
+            self._loaded.find(request.name, request.version)
         except (NotFound, Unavailable):
             return oip.ModelReadyResponse(ready=False)
         return oip.ModelReadyResponse(ready=True)
 
     def server_metadata(self) -> oip.ServerMetadataResponse:
-        return oip.ServerMetadataResponse(name=SERVER_NAME, version=self._server_version, extensions=EXTENSIONS)
+        return oip.ServerMetadataResponse(name=SERVER_NAME, version=self._server_version, extensions=self._extensions)
 
     def model_metadata(self, request: oip.ModelMetadataRequest) -> oip.ModelMetadataResponse:
-        return self._shelf.find(request.name, request.version).metadata([str(n) for n in self._shelf.versions()])
+        return self._loaded.find(request.name, request.version).metadata([str(n) for n in self._loaded.versions()])

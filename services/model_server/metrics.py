@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus, on a port of its own.
+"""What the server counts, for Prometheus, on a port of its own; its admission adds to it.
 
 Label values are few and fixed: status codes, and reasons out of the error tree; never an address, a token or anything a caller chose.
 """
@@ -28,7 +28,7 @@ class Metrics:
         self.rows = Counter("linklearner_inference_rows", "Rows answered", registry=self.registry)
         self.seconds = Histogram(
             "linklearner_inference_seconds",
-            "Model time of answered calls, without gate and transport",
+            "Model time of answered calls, without admission and transport",
             buckets=(2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.25),
             registry=self.registry,
         )
@@ -39,14 +39,7 @@ class Metrics:
         self.refused = Counter(
             "linklearner_versions_refused", "Versions that were not let live", ["reason"], registry=self.registry
         )
-        self.sessions = Gauge("linklearner_sessions", "Open sessions", registry=self.registry)
         self.bodies = Gauge("linklearner_bodies", "Messages that are being received", registry=self.registry)
-        self.opened = Counter(
-            "linklearner_sessions_opened", "OpenSession calls by gRPC status code", ["code"], registry=self.registry
-        )
-        self.stakes_readable = Gauge(
-            "linklearner_stakes_readable", "1 while stakes can be read through the gateway", registry=self.registry
-        )
 
     @asynccontextmanager
     async def served(self, listen: str) -> AsyncIterator[str]:

@@ -22,29 +22,18 @@ from linklearner.rpc.entrance import Entrance, Places
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import session_pb2 as session
-from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.config import Config
-from services.model_server.gate import Admission, Gate
-from services.model_server.inference import MAX_REQUEST_BYTES, Inference, Model, Shelf
+from services.model_server.inference import MAX_REQUEST_BYTES, Inference, LoadedModels, Model
 from services.model_server.metrics import Metrics
-from services.model_server.servicer import (
-    INFER,
-    INFERENCE,
-    SESSIONS,
-    InferenceEntrance,
-    InferenceServicer,
-    SessionServicer,
-)
-from services.model_server.sessions import Challenges, Sessions
-from services.model_server.stakes import StakeWatch
+from services.model_server.servicer import INFER, INFERENCE, InferenceEntrance, InferenceServicer
 from services.model_server.versions import VersionFollower
 
-STRANGERS_BODIES, STRANGERS_BODY_S, STRANGERS_BYTES = 8, 5.0, 16384
-"""Messages of calls without a session (signing in, metadata, health) that are received at once, their seconds and their bytes."""
-STRANGERS_STREAMS = 64
+UNGATED_BODIES, UNGATED_BODY_S, UNGATED_BYTES = 8, 5.0, 16384
+"""Messages of all calls but ModelInfer (signing in, metadata, health) that are received at once, their seconds and their bytes."""
+UNGATED_STREAMS = 64
 """Streams of gRPC's health and reflection services."""
 BODY_S = 30.0
-"""Seconds in which a session's message must arrive."""
+"""Seconds in which the message of an admitted call must arrive."""
 GATEWAY_MESSAGE_BYTES = 8 << 20
 """A gateway sends models in parts of a mebibyte, and everything else is smaller."""
 
@@ -54,12 +43,12 @@ log = structlog.get_logger()
 class ModelServer:
     """Serves from the first moment; health says NOT_SERVING and inference UNAVAILABLE until the first version is live."""
 
-    def __init__(self, address: str, metrics_address: str, shelf: Shelf) -> None:
+    def __init__(self, address: str, metrics_address: str, loaded: LoadedModels) -> None:
         self.address = address
         """host:port of the gRPC server."""
         self.metrics_address = metrics_address
         """host:port of the metrics."""
-        self.shelf = shelf
+        self.loaded = loaded
         self._first = asyncio.Event()
         self._work: list[asyncio.Task[None]] = []
 
@@ -74,77 +63,56 @@ class ModelServer:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, config: Config, *, admission: Admission | None = None) -> AsyncIterator[Self]:
-        """A listening server. Raises InvalidConfig if a port is in use; an absent gateway is waited for.
-
-        admission: what stands in front of ModelInfer instead of the gate by locked stake.
-        """
+    async def start(cls, config: Config) -> AsyncIterator[Self]:
+        """A listening server. Raises InvalidConfig if a port is in use; an absent gateway is waited for."""
         metrics = Metrics()
-        shelf = Shelf(
+        loaded = LoadedModels(
             config.keep_previous_s,
             keep_versions=config.keep_previous_versions,
             keep_bytes=config.keep_previous_bytes,
         )
-        inference = Inference(shelf, max_rows=config.max_rows, server_version=distribution_version("linklearner"))
-        challenges = Challenges(config.challenge_s)
-        sessions = Sessions(config.session_s, config.max_sessions, config.max_sessions_per_address)
         credential = Credential.read(Path(config.credential)) if config.credential else None
         async with channel(config.gateway, credential, receive_bytes=GATEWAY_MESSAGE_BYTES) as wire:
             stub = gateway_grpc.ChainGatewayServiceStub(wire)
-            stakes = StakeWatch(stub, config.task, refresh_s=config.stake_refresh_s, head_stale_s=config.head_stale_s)
-            gate = Gate(
-                stakes,
-                challenges,
-                sessions,
+            admission = config.admission.admission(
                 task=config.task,
-                required_units=config.required_units,
-                session_s=config.session_s,
-                stale_s=config.stake_stale_s,
+                gateway=stub,
+                terms=lambda: terms_of(inference, config.task),
+                registry=metrics.registry,
             )
-            metrics.sessions.set_function(lambda: len(sessions))
+            inference = Inference(
+                loaded,
+                max_rows=config.max_rows,
+                server_version=distribution_version("linklearner"),
+                extensions=admission.extensions,
+            )
             bodies = Places(config.max_bodies, BODY_S)
-            strangers = Entrance(
-                bodies=Places(STRANGERS_BODIES, STRANGERS_BODY_S),
-                streams=Places(STRANGERS_STREAMS, None),
-                max_bytes=STRANGERS_BYTES,
-            )
-            guarded = InferenceEntrance(
-                admission or gate, metrics, bodies=bodies, max_calls=config.max_calls_per_session
-            )
-            terms = session.GetTermsResponse(
-                task=config.task,
-                max_request_bytes=MAX_REQUEST_BYTES,
-                max_calls=config.max_calls_per_session,
-                required_units=config.required_units,
+            ungated = Entrance(
+                bodies=Places(UNGATED_BODIES, UNGATED_BODY_S),
+                streams=Places(UNGATED_STREAMS, None),
+                max_bytes=UNGATED_BYTES,
             )
             metrics.bodies.set_function(lambda: len(bodies))
-            metrics.stakes_readable.set_function(lambda: stakes.trouble is None)
 
             def register(server: grpc.aio.Server) -> None:
-                oip_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceServicer(inference, metrics), server)
-                session_grpc.add_SessionServiceServicer_to_server(
-                    SessionServicer(gate, inference, metrics, terms), server
+                oip_grpc.add_GRPCInferenceServiceServicer_to_server(
+                    InferenceServicer(inference, admission, metrics), server
                 )
+                admission.register(server)
 
             rpc = RpcServer(
                 config.listen,
                 register,
-                (INFERENCE, SESSIONS),
+                (INFERENCE, *admission.services),
                 quiet=(INFER,),
-                entrances={INFER: guarded},
-                entrance=strangers,
+                entrances={INFER: InferenceEntrance(admission, metrics, bodies=bodies)},
+                entrance=ungated,
                 options=(("grpc.max_receive_message_length", MAX_REQUEST_BYTES),),
             )
             await rpc.set_ready(False)
             async with metrics.served(config.metrics_listen) as metrics_address, rpc:
-                gate.domain = config.domain or rpc.address
-                if gate.domain.startswith(("0.0.0.0:", "[::]:")):
-                    log.warning(
-                        "domain_unset",
-                        detail="callers sign only texts that name the address they dialled: set `domain` to that address",
-                        domain=gate.domain,
-                    )
-                server = cls(rpc.address, metrics_address, shelf)
+                admission.listening(rpc.address)
+                server = cls(rpc.address, metrics_address, loaded)
 
                 def live(model: Model) -> None:
                     metrics.version.set(model.version.version)
@@ -154,18 +122,17 @@ class ModelServer:
                 follower = VersionFollower(
                     stub,
                     config.task,
-                    shelf,
+                    loaded,
                     poll_s=config.poll_s,
                     max_bytes=config.max_model_bytes,
                     on_live=live,
                     on_refused=lambda reason: metrics.refused.labels(reason=reason).inc(),
                 )
                 server._work = [
-                    asyncio.create_task(part)
-                    for part in (follower.run(), stakes.run(gate.active), server._announce(rpc))
+                    asyncio.create_task(part) for part in (follower.run(), admission.run(), server._announce(rpc))
                 ]
                 for part in server._work:
-                    part.add_done_callback(_loud)
+                    part.add_done_callback(_log_failure)
                 log.info("model_server", address=server.address, metrics=metrics_address, task=config.task)
                 try:
                     yield server
@@ -179,7 +146,24 @@ class ModelServer:
         await rpc.set_ready(True)
 
 
-def _loud(done: asyncio.Task[None]) -> None:
+def terms_of(inference: Inference, task: int) -> session.GetTermsResponse:
+    """What the live model takes. Raises Unavailable while there is none."""
+    spec, max_rows = inference.terms()
+    low, high = spec.input_range or (0.0, 0.0)
+    return session.GetTermsResponse(
+        task=task,
+        model=spec.name,
+        input_name=spec.input_name,
+        input_count=spec.layers[0],
+        input_min=low,
+        input_max=high,
+        labels=spec.labels,
+        max_rows=max_rows,
+        max_request_bytes=MAX_REQUEST_BYTES,
+    )
+
+
+def _log_failure(done: asyncio.Task[None]) -> None:
     """A bug in the background must not look like a quiet day."""
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("background_failed", exc_info=error)

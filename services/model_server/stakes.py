@@ -15,8 +15,8 @@ from linklearner.domain.errors import LinkLearnerError, Unavailable
 from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
+from services.model_server.admission.sessions import Holding
 from services.model_server.endurance import Endurance
-from services.model_server.sessions import Holding
 
 READ_TIMEOUT_S = 2.0
 CONCURRENT_READS = 16

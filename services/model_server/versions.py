@@ -27,7 +27,7 @@ from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import model_pb2
 from services.model_server.endurance import Endurance
-from services.model_server.inference import Model, Shelf
+from services.model_server.inference import LoadedModels, Model
 
 CALL_TIMEOUT_S = 5.0
 STALL_S = 10.0
@@ -62,7 +62,7 @@ def load(spec: ModelSpec, shape: Shape, version: ModelVersion, weights: bytes) -
 
 
 class VersionFollower:
-    """Keeps a shelf's live model the newest version of one task.
+    """Keeps the newest version of one task live.
 
     max_bytes: of a model's int16 weights; larger tasks are not downloaded.
     on_refused: called with the reason whenever a version, or the gateway's word about it, does not hold.
@@ -72,7 +72,7 @@ class VersionFollower:
         self,
         stub: gateway_grpc.ChainGatewayServiceStub,
         task: int,
-        shelf: Shelf,
+        loaded: LoadedModels,
         *,
         poll_s: float,
         max_bytes: int = 128 << 20,
@@ -81,7 +81,7 @@ class VersionFollower:
     ) -> None:
         self._stub = stub
         self._task = task
-        self._shelf = shelf
+        self._loaded = loaded
         self._poll_s = poll_s
         self._max_bytes = max_bytes
         self._on_live = on_live
@@ -105,7 +105,7 @@ class VersionFollower:
         endurance = Endurance()
         while True:
             self._news.clear()
-            self._shelf.forget_expired()
+            self._loaded.forget_expired()
             try:
                 more = await self._catch_up(worker)
             except LinkLearnerError as error:
@@ -142,7 +142,7 @@ class VersionFollower:
         """Sets `_news` whenever the gateway announces a version."""
         backoff = BACKOFF_S[0]
         while True:
-            live = self._shelf.live
+            live = self._loaded.live
             stream = self._stub.WatchVersions(
                 gateway.WatchVersionsRequest(task=self._task, after_version=live.version.version if live else 0)
             )
@@ -160,7 +160,7 @@ class VersionFollower:
             backoff = min(backoff * 2, BACKOFF_S[1])
 
     async def _catch_up(self, worker: ThreadPoolExecutor) -> bool:
-        """Puts the newest version on the shelf if it is newer than the live one. Returns whether to look again at once."""
+        """Makes the newest version live if it is newer than the live one. Returns whether to look again at once."""
         async with _gateway_errors():
             answer = await self._stub.GetTask(gateway.GetTaskRequest(task=self._task), timeout=CALL_TIMEOUT_S)
         task = answer.task
@@ -173,7 +173,7 @@ class VersionFollower:
         if task.version.version == 0:
             raise Unavailable(f"task {self._task} has no weights yet", reason="NoModelYet")
         announced = _version(task.version)
-        live = self._shelf.live
+        live = self._loaded.live
         if live is not None and announced.version <= live.version.version:
             if announced.version == live.version.version and announced.digest != live.version.digest:
                 raise DataLoss(
@@ -211,7 +211,7 @@ class VersionFollower:
         loop = asyncio.get_running_loop()
         model = await loop.run_in_executor(worker, load, spec, shape, version, weights)
         self._terms = (task.model, task.shape)
-        self._shelf.put(model)
+        self._loaded.put(model)
         self._on_live(model)
         with of_round(self._task, version.round):
             log.info(

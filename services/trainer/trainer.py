@@ -20,7 +20,7 @@ from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import trainer_pb2_grpc
 from services.trainer import data
-from services.trainer.config import FOREVER, Config
+from services.trainer.config import ENDLESS, Config
 from services.trainer.gateway import Gateway
 from services.trainer.journal import Journal
 
@@ -71,7 +71,7 @@ class Trainer:
         """
         samples, held_out = await asyncio.to_thread(data.load, config.data, config.shard_of_data())
         _check_enough(samples, config)
-        access = Access.open(Path(config.access))
+        access = Access.open(config.access)
         credential = Credential.read(Path(config.credential)) if config.credential else None
         await asyncio.to_thread(_import_torch, config.threads)
         from services.trainer.contributor import Contributor
@@ -79,7 +79,7 @@ class Trainer:
         from services.trainer.servicer import ROLES, SERVICE, TrainerServicer
 
         async with AsyncExitStack() as stack:
-            journal = stack.enter_context(Journal.open(config.state_folder()))
+            journal = stack.enter_context(Journal.open(config.state_dir))
             wire = await stack.enter_async_context(channel(config.gateway, credential))
             gateway = Gateway(wire, config.gateway)
             contributor = Contributor(
@@ -111,7 +111,7 @@ class Trainer:
             trainer = cls(server.address)
             trainer._work.append(asyncio.create_task(trainer._mind(gateway, contributor, server)))
             if config.rounds:
-                rounds = None if config.rounds == FOREVER else config.rounds
+                rounds = None if config.rounds == ENDLESS else config.rounds
                 trainer._work.append(asyncio.create_task(contributor.follow(rounds)))
             try:
                 yield trainer

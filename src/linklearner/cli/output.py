@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.domain.errors import InvalidConfig, LinkLearnerError
 from linklearner.domain.notation import address_text, amount_text
+from linklearner.process import exit_status
 from linklearner.rpc.status import from_rpc_error
 
 
@@ -112,4 +113,4 @@ def _fail(error: LinkLearnerError, format: Format) -> None:
         write_json({"error": error.reason, "message": message, "facts": error.facts})
     else:
         Console(stderr=True, highlight=False).print(f"[red]{error.reason}[/red]: {escape(message)}", soft_wrap=True)
-    raise typer.Exit(2 if isinstance(error, (InvalidInput, InvalidConfig)) else 1)
+    raise typer.Exit(exit_status(error))

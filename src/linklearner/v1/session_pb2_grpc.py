@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class SessionServiceStub:
-    """SessionService stands beside inference.GRPCInferenceService on the same port of a model server.
+    """SessionService stands beside inference.GRPCInferenceService on the same port of a model server. Where everybody is let in (admission
+    `open`), it answers GetTerms, and CreateChallenge and OpenSession with FAILED_PRECONDITION, reason NoSessions.
     """
 
     def __init__(self, channel):
@@ -58,7 +59,8 @@ class SessionServiceStub:
 
 
 class SessionServiceServicer:
-    """SessionService stands beside inference.GRPCInferenceService on the same port of a model server.
+    """SessionService stands beside inference.GRPCInferenceService on the same port of a model server. Where everybody is let in (admission
+    `open`), it answers GetTerms, and CreateChallenge and OpenSession with FAILED_PRECONDITION, reason NoSessions.
     """
 
     def GetTerms(self, request, context):
@@ -127,7 +129,8 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
-    """SessionService stands beside inference.GRPCInferenceService on the same port of a model server.
+    """SessionService stands beside inference.GRPCInferenceService on the same port of a model server. Where everybody is let in (admission
+    `open`), it answers GetTerms, and CreateChallenge and OpenSession with FAILED_PRECONDITION, reason NoSessions.
     """
 
     @staticmethod

@@ -30,7 +30,7 @@ def test_settings_come_from_the_environment_with_their_types() -> None:
         ("RPC_URL", ""),
         ("RPC_URL", "ws://x"),
         ("WITNESS_RPC_URL", "x"),
-        ("AUTO_SETTLE", "yes"),
+        ("AUTO_SETTLE", "perhaps"),
         ("POLL_S", "often"),
         ("POLL_S", "0.009"),
         ("POLL_S", "61"),

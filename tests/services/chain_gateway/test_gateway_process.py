@@ -18,7 +18,7 @@ from linklearner.rpc.access import OPERATOR, Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
-from services.chain_gateway.config import PREFIX, Config
+from services.chain_gateway.config import Config
 from tests.services.chain_gateway.conftest import World
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,10 +38,10 @@ class Process:
 
 
 def environment_of(config: Config) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(Config.PREFIX)}
     for field in fields(config):
         value = getattr(config, field.name)
-        environment[PREFIX + field.name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+        environment[Config.PREFIX + field.name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
     return environment
 
 
@@ -117,19 +117,19 @@ async def test_a_gateway_that_serves_is_ready_and_stops_when_asked(world: World)
         assert await asyncio.wait_for(gateway.process.wait(), 30) == 0
 
 
-async def failed(world: World, **changes: object) -> str:
+async def failed(world: World, *, status: int = 2, **changes: object) -> str:
     """What a gateway that cannot start says."""
     config = world.config(outbox=world.folder / "gateway.sqlite")
     environment = dict(os.environ)
     for field in fields(config):
         value = changes.get(field.name, getattr(config, field.name))
-        environment[PREFIX + field.name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+        environment[Config.PREFIX + field.name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.chain_gateway", cwd=ROOT, env=environment,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _, errors = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 2
+    assert process.returncode == status
     assert b"Traceback" not in errors
     return errors.decode().splitlines()[-1]
 
@@ -139,7 +139,7 @@ async def test_a_gateway_that_cannot_start_says_in_one_line_what_to_do(world: Wo
     wrong.write_text("not this one\n")
     said = await failed(world, password_file=wrong)
     assert "does not open" in said and "not this one" not in said
-    assert "cannot be reached" in await failed(world, rpc_url="http://127.0.0.1:9", start_wait_s=0)
+    assert "cannot be reached" in await failed(world, status=1, rpc_url="http://127.0.0.1:9", start_wait_s=0)
 
 
 async def test_a_start_waits_for_its_chain_and_says_so(world: World) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -14,17 +14,17 @@ from eth_account.signers.local import LocalAccount
 from linklearner.rpc.channel import channel
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
+from services.model_server.admission.stake import Stake
 from services.model_server.config import Config
 from services.model_server.server import ModelServer
 from tests.services.model_server.in_memory_gateway import InMemoryGateway, weights_of
 
+QUICK_STAKE = Stake(required_units=1000, stake_refresh_s=0.05, stake_stale_s=0.6)
 QUICK = Config(
+    admission=QUICK_STAKE,
     credential="",
     listen="127.0.0.1:0",
     metrics_listen="127.0.0.1:0",
-    required_units=1000,
-    stake_refresh_s=0.05,
-    stake_stale_s=0.6,
     poll_s=0.2,
 )
 """Short waits; everything else as by default."""
@@ -41,11 +41,13 @@ async def gateway() -> AsyncIterator[InMemoryGateway]:
 
 @pytest.fixture
 async def start(gateway: Any) -> AsyncIterator[Callable[..., Any]]:
-    """start(**settings) gives a ready model server that follows `gateway`."""
+    """start(**settings), its and its admission's, gives a ready model server that follows `gateway`."""
     async with AsyncExitStack() as stack:
 
         async def begin(*, ready: bool = True, **settings: Any) -> ModelServer:
-            config = replace(QUICK, **{"gateway": gateway.address, **settings})
+            admission = settings.pop("admission", QUICK_STAKE)
+            its = {field.name: settings.pop(field.name) for field in fields(admission) if field.name in settings}
+            config = replace(QUICK, **{"gateway": gateway.address, "admission": replace(admission, **its), **settings})
             server = await stack.enter_async_context(ModelServer.start(config))
             if ready:
                 await asyncio.wait_for(server.ready(), 10)

@@ -14,7 +14,7 @@ from eth_account.signers.local import LocalAccount
 from linklearner.domain.errors import InvalidInput
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from services.model_server import wire
-from services.model_server.config import PREFIX
+from services.model_server.config import Config
 from tests.services.model_server.conftest import token_for
 from tests.services.model_server.in_memory_gateway import InMemoryGateway
 
@@ -27,13 +27,19 @@ EMPTY_INPUTS = b"\x2a\x00" * ((4 << 20) // 2 - 100)
 @asynccontextmanager
 async def process(gateway: str) -> AsyncIterator[tuple[str, int]]:
     """A model server of its own: address and pid."""
-    settings = {"GATEWAY": gateway, "LISTEN": "127.0.0.1:0", "METRICS_LISTEN": "127.0.0.1:0", "LOG_LEVEL": "error"}
+    settings = {
+        "GATEWAY": gateway,
+        "CREDENTIAL": "",
+        "LISTEN": "127.0.0.1:0",
+        "METRICS_LISTEN": "127.0.0.1:0",
+        "LOG_LEVEL": "error",
+    }
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "services.model_server",
         cwd=ROOT,
-        env={**os.environ, **{PREFIX + name: value for name, value in settings.items()}},
+        env={**os.environ, **{Config.PREFIX + name: value for name, value in settings.items()}},
         stdout=asyncio.subprocess.PIPE,
     )
     try:

@@ -12,7 +12,7 @@ import pytest
 from eth_account.signers.local import LocalAccount
 
 from linklearner.domain.errors import DataLoss, Unavailable
-from services.model_server.config import PREFIX
+from services.model_server.config import Config
 from services.model_server.endurance import CONTRADICTED_S, MAX_BUGS, Endurance
 from tests.services.model_server.conftest import eventually, token_for
 from tests.services.model_server.in_memory_gateway import DIGITS, InMemoryGateway, weights_of
@@ -87,7 +87,7 @@ async def test_a_bug_in_loading_is_survived_and_counted(
         patch.setattr("services.model_server.versions.load", failing)
         gateway.publish(weights_of(1))
         await eventually(lambda: failures)
-    await eventually(lambda: server.shelf.live.version.version == 2)
+    await eventually(lambda: server.loaded.live.version.version == 2)
 
 
 async def test_a_bug_in_reading_stakes_is_survived(
@@ -120,6 +120,7 @@ async def test_a_process_that_cannot_go_on_ends_with_a_sentence(gateway: InMemor
     )
     settings = {
         "GATEWAY": gateway.address,  # type: ignore[attr-defined]
+        "CREDENTIAL": "",
         "LISTEN": "127.0.0.1:0",
         "METRICS_LISTEN": "127.0.0.1:0",
         "STAKE_REFRESH_S": "0.05",
@@ -129,7 +130,7 @@ async def test_a_process_that_cannot_go_on_ends_with_a_sentence(gateway: InMemor
         "-c",
         program,
         cwd=ROOT,
-        env={**os.environ, **{PREFIX + name: value for name, value in settings.items()}},
+        env={**os.environ, **{Config.PREFIX + name: value for name, value in settings.items()}},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 import numpy as np
@@ -13,7 +12,6 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from linklearner.domain.errors import (
-    Exhausted,
     InvalidInput,
     LinkLearnerError,
     PermissionDenied,
@@ -27,7 +25,7 @@ from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.server import ModelServer
-from tests.services.model_server.conftest import QUICK, address_of, eventually, sessions_at, sign, token_for
+from tests.services.model_server.conftest import QUICK_STAKE, address_of, eventually, sessions_at, sign, token_for
 from tests.services.model_server.in_memory_gateway import CHAIN_ID, InMemoryGateway, weights_of
 
 PIXELS = np.zeros((1, 64), np.float32)
@@ -195,10 +193,10 @@ async def test_an_unlock_stops_service_within_the_refresh_time_and_a_lock_resume
         with pytest.raises(PermissionDenied) as caught:
             while True:
                 await client.infer("digits", PIXELS, input_name="pixels")
-    assert time.monotonic() - unlocked < QUICK.stake_refresh_s + 2  # a round trip on a busy machine
+    assert time.monotonic() - unlocked < QUICK_STAKE.stake_refresh_s + 2  # a round trip on a busy machine
     assert caught.value.facts == {"locked_units": "999", "required_units": "1000", "task": "1"}
     gateway.lock(address_of(caller), 1000)
-    await asyncio.sleep(4 * QUICK.stake_refresh_s)
+    await asyncio.sleep(4 * QUICK_STAKE.stake_refresh_s)
     async with asyncio.timeout(5):
         while isinstance(await _outcome(server, token), PermissionDenied):
             await asyncio.sleep(0.02)
@@ -218,7 +216,7 @@ async def test_stakes_are_read_again_only_when_the_chain_moves(
     token = await token_for(caller, server.address)
     before = gateway.balance_reads
     async with Asking(server.address, token) as client:
-        until = time.monotonic() + 2 * QUICK.stake_stale_s
+        until = time.monotonic() + 2 * QUICK_STAKE.stake_stale_s
         while time.monotonic() < until:
             await client.infer("digits", PIXELS, input_name="pixels")
     assert gateway.balance_reads == before
@@ -231,10 +229,10 @@ async def test_an_idle_session_costs_nothing_and_is_read_again_when_it_asks(
     server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
 ) -> None:
     token = await token_for(caller, server.address)
-    await asyncio.sleep(1.5 * QUICK.stake_stale_s)
+    await asyncio.sleep(1.5 * QUICK_STAKE.stake_stale_s)
     before = gateway.balance_reads
     gateway.lock(address_of(caller), 999)
-    await asyncio.sleep(QUICK.stake_stale_s)
+    await asyncio.sleep(QUICK_STAKE.stake_stale_s)
     assert gateway.balance_reads == before
     assert isinstance(await refusal(ask(server, token)), PermissionDenied)
     assert gateway.balance_reads == before + 1
@@ -244,34 +242,11 @@ async def test_many_calls_of_an_idle_session_share_one_read(
     server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
 ) -> None:
     token = await token_for(caller, server.address)
-    await asyncio.sleep(2.5 * QUICK.stake_stale_s)
+    await asyncio.sleep(2.5 * QUICK_STAKE.stake_stale_s)
     before = gateway.balance_reads
     async with Asking(server.address, token) as client:
         await asyncio.gather(*(client.infer("digits", PIXELS, input_name="pixels") for _ in range(20)))
     assert gateway.balance_reads == before + 1
-
-
-class OnlyOnTuesdays:
-    """Another admission, as vouchers will be one."""
-
-    def __init__(self) -> None:
-        self.tuesday = False
-        self.calls = 0
-
-    async def admit(self, metadata: Iterable[tuple[str, str | bytes]]) -> Self:
-        if not self.tuesday:
-            raise Exhausted("only on Tuesdays", reason="NotTuesday")
-        return self
-
-
-async def test_another_admission_can_stand_in_the_gates_place(gateway: InMemoryGateway) -> None:
-    admission = OnlyOnTuesdays()
-    config = replace(QUICK, gateway=gateway.address)  # type: ignore[attr-defined]
-    async with ModelServer.start(config, admission=admission) as server:
-        await asyncio.wait_for(server.ready(), 10)
-        assert (await refusal(ask(server, None))).reason == "NotTuesday"
-        admission.tuesday = True
-        assert await ask(server, None) == 1
 
 
 @pytest.mark.parametrize("how", ["hangs", "vanishes"])
@@ -303,7 +278,7 @@ async def _closes(server: ModelServer, token: str) -> None:
         while not isinstance(error := await _outcome(server, token), Unavailable):
             await asyncio.sleep(0.02)
     # a hanging read is given up after READ_TIMEOUT_S, so a call that waited for one may come that much later
-    assert time.monotonic() - began < QUICK.stake_stale_s + 2.0 + 2.0
+    assert time.monotonic() - began < QUICK_STAKE.stake_stale_s + 2.0 + 2.0
     assert str(error).startswith("stakes cannot be read just now, so nobody is let in: ")
 
 
@@ -319,10 +294,10 @@ async def test_a_chain_that_stands_still_closes_the_gate_if_that_is_asked_for(
     strict, patient = await start(head_stale_s=30), await start()
     tokens = [await token_for(caller, server.address) for server in (strict, patient)]
     gateway.head_time_s = int(time.time()) - 25
-    await asyncio.sleep(2 * QUICK.stake_stale_s)
+    await asyncio.sleep(2 * QUICK_STAKE.stake_stale_s)
     assert await ask(strict, tokens[0]) == 1
     gateway.head_time_s = int(time.time()) - 40
-    await asyncio.sleep(2 * QUICK.stake_stale_s)
+    await asyncio.sleep(2 * QUICK_STAKE.stake_stale_s)
     error = await refusal(ask(strict, tokens[0]))
     assert (type(error), error.reason) == (Unavailable, "HeadStale")
     assert "more than the 30 s allowed" in str(error)
@@ -334,14 +309,14 @@ async def test_a_gateway_that_goes_back_in_time_is_not_believed(
 ) -> None:
     gateway.block = 100
     token = await token_for(caller, server.address)
-    await asyncio.sleep(2 * QUICK.stake_refresh_s)
+    await asyncio.sleep(2 * QUICK_STAKE.stake_refresh_s)
     gateway.block = 50
-    await asyncio.sleep(2 * QUICK.stake_stale_s)
+    await asyncio.sleep(2 * QUICK_STAKE.stake_stale_s)
     error = await refusal(ask(server, token))
     assert (type(error), error.reason) == (Unavailable, "HeadWentBack")
     assert "block 50, but block 100 has been seen" in str(error)
     gateway.block = 100
-    await asyncio.sleep(2 * QUICK.stake_refresh_s)
+    await asyncio.sleep(2 * QUICK_STAKE.stake_refresh_s)
     assert await ask(server, token) == 1
 
 
@@ -350,7 +325,7 @@ async def test_a_gateway_of_another_chain_is_not_believed(
 ) -> None:
     token = await token_for(caller, server.address)
     gateway.chain_id = 1
-    await asyncio.sleep(2 * QUICK.stake_stale_s)
+    await asyncio.sleep(2 * QUICK_STAKE.stake_stale_s)
     error = await refusal(ask(server, token))
     assert (type(error), error.reason) == (Unavailable, "OtherChain")
 

@@ -66,7 +66,7 @@ async def test_a_batch_above_the_servers_bound_goes_in_parts_of_one_version(
             if request.model_version and not swapped:
                 swapped.append(gateway.publish(weights_of(1)))
                 async with asyncio.timeout(10):
-                    while server.shelf.live.version.version != 2:
+                    while server.loaded.live.version.version != 2:
                         await asyncio.sleep(0.01)
             return await original(request, **options)
 

@@ -17,8 +17,11 @@ from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
+from linklearner.v1 import session_pb2
+from services.model_server.admission.open import OpenServicer
+from services.model_server.admission.stake import SessionServicer
 from services.model_server.server import ModelServer
-from services.model_server.servicer import InferenceServicer, SessionServicer
+from services.model_server.servicer import InferenceServicer
 from tests.services.model_server.conftest import token_for
 from tests.services.model_server.in_memory_gateway import DIGITS, SHAPE, InMemoryGateway, weights_of
 
@@ -380,10 +383,8 @@ async def test_before_the_first_version_the_server_lives_and_is_not_ready(
     ("servicer", "service"),
     [
         (InferenceServicer, oip.DESCRIPTOR.services_by_name["GRPCInferenceService"]),
-        (
-            SessionServicer,
-            __import__("linklearner.v1.session_pb2", fromlist=["x"]).DESCRIPTOR.services_by_name["SessionService"],
-        ),
+        (SessionServicer, session_pb2.DESCRIPTOR.services_by_name["SessionService"]),
+        (OpenServicer, session_pb2.DESCRIPTOR.services_by_name["SessionService"]),
     ],
 )
 def test_every_method_of_the_service_is_written(servicer: type, service: Any) -> None:

@@ -19,9 +19,9 @@ from eth_account.signers.local import LocalAccount
 
 from linklearner.domain.errors import InvalidConfig, Unauthenticated, Unavailable
 from linklearner.inference import InferenceClient
-from services.model_server.config import PREFIX, Config
+from services.model_server.admission.stake import Stake
+from services.model_server.config import Config
 from services.model_server.server import ModelServer
-from tests.services.model_server.conftest import QUICK
 from tests.services.model_server.in_memory_gateway import InMemoryGateway, weights_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,8 +30,8 @@ PIXELS = np.zeros((1, 64), np.float32)
 
 def environment(**settings: object) -> dict[str, str]:
     return {
-        **{key: value for key, value in os.environ.items() if not key.startswith(PREFIX)},
-        **{PREFIX + name.upper(): str(value) for name, value in settings.items()},
+        **{key: value for key, value in os.environ.items() if not key.startswith(Config.PREFIX)},
+        **{Config.PREFIX + name.upper(): str(value) for name, value in {"credential": "", **settings}.items()},
     }
 
 
@@ -74,7 +74,7 @@ async def ended(**settings: object) -> tuple[int | None, str]:
     return running.returncode, err.decode()
 
 
-async def ask(address: str, account: LocalAccount) -> int:
+async def ask(address: str, account: LocalAccount | None) -> int:
     """The version that answered, as soon as one does."""
     async with asyncio.timeout(20):
         while True:
@@ -125,17 +125,26 @@ async def test_a_port_in_use_is_told_with_what_to_do() -> None:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         status, words = await ended(listen=address, metrics_listen="127.0.0.1:0")
-        assert status == 1
+        assert status == 2
         assert f"model_server: cannot listen on {address}: the port is in use" in words and "Traceback" not in words
         status, words = await ended(listen="127.0.0.1:0", metrics_listen=address)
-        assert status == 1
+        assert status == 2
         assert f"model_server: cannot serve metrics on {address}" in words and "choose another port" in words
         assert "Traceback" not in words
 
 
 async def test_a_wrong_setting_is_told_before_anything_starts() -> None:
     status, words = await ended(taks=1)
-    assert status == 1 and "LINKLEARNER_MODEL_SERVER_TAKS is no setting" in words and "Traceback" not in words
+    assert status == 2 and "LINKLEARNER_MODEL_SERVER_TAKS is no setting" in words and "Traceback" not in words
+
+
+async def test_an_open_gate_is_one_setting_at_a_loopback_address_and_refused_at_any_other(
+    gateway: InMemoryGateway,
+) -> None:
+    status, words = await ended(admission="open", listen="0.0.0.0:0")
+    assert status == 2 and "so listen must be a loopback address" in words and "Traceback" not in words
+    async with process(gateway=gateway.address, admission="open") as (_, address, _):  # type: ignore[attr-defined]
+        assert await ask(address, None) == 1
 
 
 async def test_a_server_waits_for_a_gateway_that_is_not_there_yet(
@@ -160,33 +169,33 @@ async def test_two_servers_live_in_one_process(start: Callable[..., Any], caller
 
 def test_every_setting_comes_from_the_environment() -> None:
     given = {
-        PREFIX + "GATEWAY": "gateway:1",
-        PREFIX + "TASK": "7",
-        PREFIX + "STAKE_STALE_S": "20.5",
+        Config.PREFIX + "GATEWAY": "gateway:1",
+        Config.PREFIX + "TASK": "7",
+        Config.PREFIX + "STAKE_STALE_S": "20.5",
         "LINKLEARNER_OTHER": "x",
     }
-    assert Config.from_environment(given) == Config(gateway="gateway:1", task=7, stake_stale_s=20.5)
+    assert Config.from_environment(given) == Config(gateway="gateway:1", task=7, admission=Stake(stake_stale_s=20.5))
     assert Config.from_environment({}) == Config()
 
 
 @pytest.mark.parametrize(
-    ("name", "low", "high"),
+    ("kind", "name", "low", "high"),
     [
-        ("task", 1, 2**64 - 1),
-        ("required_units", 0, 2**64 - 1),
-        ("challenge_s", 120, 300),
-        ("session_s", 600, 900),
-        ("stake_stale_s", 2.1, 300),
-        ("keep_previous_s", 0, 3600),
-        ("max_rows", 1, 65536),
+        (Config, "task", 1, 2**64 - 1),
+        (Stake, "required_units", 0, 2**64 - 1),
+        (Stake, "challenge_s", 120, 300),
+        (Stake, "session_s", 600, 900),
+        (Stake, "stake_stale_s", 2.1, 300),
+        (Config, "keep_previous_s", 0, 3600),
+        (Config, "max_rows", 1, 65536),
     ],
 )
-def test_settings_are_bounded_on_both_sides(name: str, low: Any, high: Any) -> None:
+def test_settings_are_bounded_on_both_sides(kind: Any, name: str, low: Any, high: Any) -> None:
     for value in (low, high):
-        assert getattr(Config(**{name: value}), name) == value
+        assert getattr(kind(**{name: value}), name) == value
     for value in (low - 1, high + 1):
         with pytest.raises(InvalidConfig, match=name):
-            Config(**{name: value})
+            kind(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -203,17 +212,7 @@ def test_settings_are_bounded_on_both_sides(name: str, low: Any, high: Any) -> N
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidConfig):
-        Config(**wrong)
-    environment_ = {PREFIX + name.upper(): str(value) for name, value in wrong.items()}
+        (Config if wrong.keys() <= {field.name for field in fields(Config)} else Stake)(**wrong)
+    given = {Config.PREFIX + name.upper(): str(value) for name, value in wrong.items()}
     with pytest.raises(InvalidConfig):
-        Config.from_environment(environment_)
-    with pytest.raises(InvalidConfig, match="is a number"):
-        Config.from_environment({PREFIX + "TASK": "one"})
-
-
-def test_every_setting_is_documented() -> None:
-    source = Path(ROOT, "services/model_server/config.py").read_text()
-    for field in fields(Config):
-        _, _, after = source.partition(f"    {field.name}: ")
-        assert after.splitlines()[1].strip().startswith('"""'), field.name
-    assert QUICK.listen == "127.0.0.1:0"
+        Config.from_environment(given)

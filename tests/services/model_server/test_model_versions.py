@@ -16,7 +16,7 @@ from linklearner.domain.errors import DataLoss, InvalidModel, NotFound
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.v1 import chain_gateway_pb2, model_pb2
-from services.model_server.inference import Model, Shelf
+from services.model_server.inference import LoadedModels, Model
 from services.model_server.server import ModelServer
 from services.model_server.versions import load
 from tests.services.model_server.conftest import QUICK, eventually
@@ -39,8 +39,8 @@ def model_of(number: int, seed: int) -> Model:
 
 
 def live(server: ModelServer) -> int:
-    assert server.shelf.live is not None
-    return server.shelf.live.version.version
+    assert server.loaded.live is not None
+    return server.loaded.live.version.version
 
 
 async def metric(server: ModelServer, name: str) -> float:
@@ -72,7 +72,7 @@ async def test_a_server_that_starts_late_takes_the_newest_version(
         gateway.publish(weights_of(seed))
     server = await start()
     assert live(server) == 4
-    assert server.shelf.versions() == [4]
+    assert server.loaded.versions() == [4]
 
 
 def truncated(seed: int) -> bytes:
@@ -114,15 +114,15 @@ async def test_weights_that_are_not_the_announced_ones_never_go_live(
     reason: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    before = server.shelf.live
+    before = server.loaded.live
     gateway.publish(weights_of(1), body=spoil(1))
     counter = f'linklearner_versions_refused_total{{reason="{reason}"}}'
     async with asyncio.timeout(5):
         while not await metric(server, counter):
             await asyncio.sleep(0.05)
-    assert server.shelf.live is before
-    assert server.shelf.versions() == [1]
-    assert server.shelf.find("digits", "") is before
+    assert server.loaded.live is before
+    assert server.loaded.versions() == [1]
+    assert server.loaded.find("digits", "") is before
     assert "version_refused" in capsys.readouterr().out
     gateway.bodies[2] = weight_bytes(weights_of(1))  # the gateway mends itself: the same version goes live after all
     await eventually(lambda: live(server) == 2)
@@ -135,7 +135,7 @@ async def test_a_version_announced_with_two_digests_never_goes_live(
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="TwoDigests"}'):
             await asyncio.sleep(0.05)
-    assert server.shelf.live is not None and server.shelf.live.version.digest == model_digest(weights_of(0), SHAPE)
+    assert server.loaded.live is not None and server.loaded.live.version.digest == model_digest(weights_of(0), SHAPE)
 
 
 async def test_a_task_that_changes_is_another_chain_and_is_not_followed(
@@ -157,7 +157,7 @@ async def test_a_model_that_its_shape_does_not_fit_is_never_served(
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="WrongShape"}'):
             await asyncio.sleep(0.05)
-    assert server.shelf.live is None
+    assert server.loaded.live is None
 
 
 async def test_an_unreadable_description_is_refused_and_said(
@@ -168,7 +168,7 @@ async def test_an_unreadable_description_is_refused_and_said(
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="InvalidModel"}'):
             await asyncio.sleep(0.05)
-    assert server.shelf.live is None
+    assert server.loaded.live is None
 
 
 def test_a_model_that_answers_a_blank_input_with_infinity_is_refused() -> None:
@@ -305,19 +305,19 @@ async def test_a_gateway_that_sends_something_else_is_not_believed(
         async with asyncio.timeout(5):
             while not await metric(server, f'linklearner_versions_refused_total{{reason="{reason}"}}'):
                 await asyncio.sleep(0.05)
-    assert server.shelf.live is None
+    assert server.loaded.live is None
     assert chain.sent < 1000  # the endless one was cut off soon after the 4820 bytes that the task has
 
 
 def test_replaced_versions_are_bounded_in_number_and_bytes_however_young() -> None:
     """A version a second would otherwise keep sixty."""
     models = [model_of(number, 0) for number in range(1, 8)]
-    few = Shelf(60, lambda: 0.0, keep_versions=3)
-    small = Shelf(60, lambda: 0.0, keep_bytes=2 * models[0].weight_bytes)
-    none = Shelf(60, lambda: 0.0, keep_bytes=models[0].weight_bytes - 1)
+    few = LoadedModels(60, lambda: 0.0, keep_versions=3)
+    small = LoadedModels(60, lambda: 0.0, keep_bytes=2 * models[0].weight_bytes)
+    none = LoadedModels(60, lambda: 0.0, keep_bytes=models[0].weight_bytes - 1)
     for model in models:
-        for shelf in (few, small, none):
-            shelf.put(model)
+        for loaded in (few, small, none):
+            loaded.put(model)
     assert (few.versions(), small.versions(), none.versions()) == ([7, 6, 5, 4], [7, 6, 5], [7])
 
 
@@ -336,7 +336,7 @@ async def test_a_task_beyond_the_servers_bound_is_not_downloaded(
         async with asyncio.timeout(10):
             while not await metric(server, 'linklearner_versions_refused_total{reason="TooLarge"}'):
                 await asyncio.sleep(0.05)
-    assert server.shelf.live is None and asked == []
+    assert server.loaded.live is None and asked == []
 
 
 async def test_a_download_that_drips_is_given_up(
@@ -362,26 +362,26 @@ async def test_a_download_that_drips_is_given_up(
 
 def test_a_replaced_version_answers_to_its_number_for_its_time_and_no_longer() -> None:
     now = [0.0]
-    shelf = Shelf(60, lambda: now[0])
+    loaded = LoadedModels(60, lambda: now[0])
     first, second = model_of(1, 0), model_of(2, 1)
-    shelf.put(first)
-    shelf.put(second)
-    assert shelf.find("digits", "") is second and shelf.find("digits", "2") is second
-    assert shelf.find("digits", "1") is first
-    assert shelf.versions() == [2, 1]
+    loaded.put(first)
+    loaded.put(second)
+    assert loaded.find("digits", "") is second and loaded.find("digits", "2") is second
+    assert loaded.find("digits", "1") is first
+    assert loaded.versions() == [2, 1]
     now[0] = 59.9
-    assert shelf.find("digits", "1") is first
+    assert loaded.find("digits", "1") is first
     now[0] = 60.0
     with pytest.raises(NotFound):
-        shelf.find("digits", "1")
-    assert shelf.versions() == [2]
+        loaded.find("digits", "1")
+    assert loaded.versions() == [2]
 
 
 def test_a_call_that_has_taken_its_model_finishes_with_it() -> None:
-    shelf = Shelf(0)
-    shelf.put(model_of(1, 0))
-    taken = shelf.find("digits", "")
-    shelf.put(model_of(2, 1))
+    loaded = LoadedModels(0)
+    loaded.put(model_of(1, 0))
+    taken = loaded.find("digits", "")
+    loaded.put(model_of(2, 1))
     request = oip.ModelInferRequest(
         model_name="digits",
         inputs=[oip.ModelInferRequest.InferInputTensor(name="pixels", datatype="FP32", shape=[1, 64])],
@@ -402,13 +402,13 @@ async def test_twenty_swaps_leave_nothing_behind(start: Callable[..., Any], gate
         await eventually(lambda seed=seed: live(server) == seed + 1)
     gone: list[weakref.ref[Model]] = []
     for seed in range(6, 26):
-        assert server.shelf.live is not None
-        gone.append(weakref.ref(server.shelf.live))
+        assert server.loaded.live is not None
+        gone.append(weakref.ref(server.loaded.live))
         gateway.publish(weights_of(seed))
         await eventually(lambda seed=seed: live(server) == seed + 1)
     gc.collect()
     assert [reference for reference in gone if reference() is not None] == []
-    assert server.shelf.versions() == [26]
+    assert server.loaded.versions() == [26]
 
 
 def test_a_hundred_models_later_memory_is_where_it_was() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linklearner.domain.errors import InvalidInput, Unauthenticated
-from services.model_server.sessions import Challenges, Holding, Sessions, recover
+from services.model_server.admission.sessions import Challenges, Holding, Sessions, recover
 from tests.services.model_server.conftest import address_of, sign
 
 

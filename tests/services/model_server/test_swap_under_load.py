@@ -63,7 +63,7 @@ async def test_swaps_under_load_cost_no_caller_anything(
         for number in range(2, SWAPS + 2):
             await asyncio.sleep(0.05)
             gateway.publish(weights_of(number - 1))
-            await eventually(lambda number=number: server.shelf.live.version.version == number)
+            await eventually(lambda number=number: server.loaded.live.version.version == number)
         await asyncio.sleep(0.1)
         done.set()
 

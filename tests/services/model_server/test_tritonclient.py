@@ -13,7 +13,7 @@ from eth_account.signers.local import LocalAccount
 from linklearner.domain.digest import model_digest
 from linklearner.v1 import session_pb2 as session
 from services.model_server.server import ModelServer
-from tests.services.model_server.conftest import QUICK, address_of, sessions_at, token_for
+from tests.services.model_server.conftest import QUICK_STAKE, address_of, sessions_at, token_for
 from tests.services.model_server.in_memory_gateway import SHAPE, InMemoryGateway, weights_of
 from tests.services.model_server.test_model_versions import model_of
 
@@ -57,7 +57,9 @@ async def test_tritonclient_without_access_gets_the_right_status(
             await stub.CloseSession(session.CloseSessionRequest(token=token))
     if case == "unlocked":
         gateway.lock(address_of(caller), 1)
-        await asyncio.sleep(1.5 * QUICK.stake_stale_s)  # no stake that old opens the gate, however busy the machine
+        await asyncio.sleep(
+            1.5 * QUICK_STAKE.stake_stale_s
+        )  # no stake that old opens the gate, however busy the machine
     answer = await tritonclient(server, token)
     assert answer["ready"] and answer["model_ready"]  # health and metadata are for everybody
     expected = "StatusCode.PERMISSION_DENIED" if case == "unlocked" else "StatusCode.UNAUTHENTICATED"

@@ -41,14 +41,14 @@ def connect(gateway: str, tmp_path: Path) -> Connect:
             "listen": "127.0.0.1:0",
             "gateway": gateway,
             "credential": "",
-            "access": str(tmp_path / "access"),
+            "access": tmp_path / "access",
             "shard": "0/5",
             "steps": 20,
-            "state_dir": str(tmp_path / "trainer"),
+            "state_dir": tmp_path / "trainer",
             **settings,
         }
         config = Config(**given)  # type: ignore[arg-type]
-        operator = Credential.kept(Path(config.access) / OPERATOR, Role.SPEND)
+        operator = Credential.kept(config.access / OPERATOR, Role.SPEND)
         async with Trainer.start(config) as trainer, channel(trainer.address, operator) as wire:
             yield pb_grpc.TrainerServiceStub(wire)
 

@@ -46,7 +46,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(tmp_path: Path, gateway: str, **more: object) -> Config:
-    given = {"listen": "127.0.0.1:0", "gateway": gateway, "steps": 10, "state_dir": str(tmp_path / "trainer"), **more}
+    given = {"listen": "127.0.0.1:0", "gateway": gateway, "steps": 10, "state_dir": tmp_path / "trainer", **more}
     return Config(**given)  # type: ignore[arg-type]
 
 

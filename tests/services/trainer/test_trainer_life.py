@@ -34,8 +34,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def settings(tmp_path: Path, gateway: str, **more: object) -> Config:
-    given = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": str(tmp_path / "access")}
-    given |= {"steps": 10, "state_dir": str(tmp_path / "state"), **more}
+    given = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": tmp_path / "access"}
+    given |= {"steps": 10, "state_dir": tmp_path / "state", **more}
     return Config(**given)  # type: ignore[arg-type]
 
 
@@ -101,7 +101,7 @@ async def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
     async with Trainer.start(settings(tmp_path, "127.0.0.1:1")) as trainer:
         with pytest.raises(InvalidConfig, match="port is in use"):
             async with Trainer.start(
-                settings(tmp_path, "127.0.0.1:1", listen=trainer.address, state_dir=str(tmp_path / "b"))
+                settings(tmp_path, "127.0.0.1:1", listen=trainer.address, state_dir=tmp_path / "b")
             ):
                 pass
 
@@ -252,7 +252,7 @@ async def test_a_process_with_wrong_settings_says_why_and_ends(tmp_path: Path) -
         sys.executable, "-m", "services.trainer", cwd=ROOT, env=environment, stderr=subprocess.PIPE
     )
     _, said = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 1 and b"trainer: cannot read /nowhere.npz" in said
+    assert process.returncode == 2 and b"trainer: cannot read /nowhere.npz" in said
 
 
 @pytest.fixture

@@ -69,11 +69,11 @@ class Town:
             listen="127.0.0.1:0",
             gateway=gateway,
             credential=str(self.folder / "access" / CONTRIBUTOR),
-            access=str(self.folder / "access"),
+            access=self.folder / "access",
             account="0x" + self.accounts[index].hex(),
             shard=f"{index}/{CONTRIBUTORS}",
             steps=20,
-            state_dir=str(self.folder / f"trainer-{index}"),
+            state_dir=self.folder / f"trainer-{index}",
         )
         async with Trainer.start(config) as trainer, channel(trainer.address, self.operator) as wire:
             await trainer.ready()

@@ -74,10 +74,10 @@ async def test_five_trainers_in_one_process_learn_the_digits(tmp_path: Path) -> 
                 listen="127.0.0.1:0",
                 gateway=server.address,
                 credential="",
-                access=str(tmp_path / "access"),
+                access=tmp_path / "access",
                 account="0x" + account.hex(),
                 shard=f"{i}/5",
-                state_dir=str(tmp_path / str(i)),
+                state_dir=tmp_path / str(i),
             )
             trainer = await stack.enter_async_context(Trainer.start(config))
             await trainer.ready()
