@@ -22,7 +22,8 @@ from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
-from services.chain_gateway.outbox import GWEI, Outbox, Patience
+from services.chain_gateway.outbox import Outbox, Patience
+from services.chain_gateway.outbox.fees import GWEI
 from services.chain_gateway.servicer import ROLES, SERVICE, ChainGatewayServicer
 from services.chain_gateway.settler import AutoSettler
 

@@ -20,7 +20,7 @@ from linklearner.domain.errors import (
     Unavailable,
 )
 from services.chain_gateway.chain import Call, Chain
-from services.chain_gateway.outbox import TRANSITIONS, Outbox, Outcome, Patience, Prepare, Request, State, Step
+from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, State
 from tests.services.chain_gateway.conftest import HURRY, keystore_of
 
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef1")
@@ -554,7 +554,7 @@ async def test_a_receipt_that_comes_after_we_gave_up_is_believed(
 
 async def test_a_full_disk_is_waited_for(outbox: Outbox, devchain: Devchain, chain: Chain) -> None:
     """At whichever write it is noticed, nothing is lost and nothing is sent twice."""
-    connection = outbox._database._connection
+    connection = outbox._store._connection
     [pages] = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
     refused = 0
@@ -607,17 +607,10 @@ def _max_fee(raw: bytes) -> int:
 
 async def test_no_other_step_can_be_written(outbox: Outbox, devchain: Devchain) -> None:
     await send(outbox, devchain)
-    connection = outbox._database._connection
+    connection = outbox._store._connection
     for state in State:
         if state is not State.MINED:
             with pytest.raises(sqlite3.IntegrityError, match="no such step"):
                 connection.execute("UPDATE request SET state = ? WHERE request_id = 'r'", (state.value,))
     with pytest.raises(RuntimeError, match="no step"):
-        outbox._database.taken("r")
-
-
-def test_bytes_that_exist_are_only_freed_by_what_a_block_shows() -> None:
-    """From every state with bytes, the states without are reached by FREE alone."""
-    without = {State.PLANNED, State.REFUSED}
-    for state in set(State) - without:
-        assert {step for step, after in TRANSITIONS[state].items() if after in without} <= {Step.FREE}
+        outbox._store.taken("r")
