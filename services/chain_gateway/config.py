@@ -1,4 +1,4 @@
-"""What a chain gateway is told at its start."""
+"""The settings of a chain gateway."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Config:
     start_wait_s: float = 60.0
     """Seconds that a start waits for a chain that does not answer yet, saying so; 0: not at all."""
     witness_rpc_url: str = ""
-    """A second node that must tell the same history before it is believed; empty: none."""
+    """A second node that must give the same history before it is believed; empty: none."""
     deployment: Path = Path(".linklearner/deployment.json")
     """What `deploy` wrote: where the contracts are."""
     keystore: Path = Path(".linklearner/keys")
@@ -38,11 +38,11 @@ class Config:
     auto_settle: bool = True
     """Settle rounds that may be settled, of every task, and be paid for it."""
     receipt_s: float = 60.0
-    """Seconds after which a caller is told that there is no receipt yet; the transaction is watched on."""
+    """Seconds after which a caller is answered that there is no receipt yet; the transaction is watched on."""
     max_gas_price_gwei: float = 500.0
     """Gwei per gas that are paid at most, whatever the node asks: more is refused before anything is signed. Idle nodes ask up to 20."""
     poll_s: float = 0.5
-    """Seconds between two looks at the chain's head while nothing else tells that it moved."""
+    """Seconds between two looks at the chain's head while nothing else shows that it moved."""
     max_head_age_s: float = 0.0
     """Work only on a chain whose newest block is at most so many seconds old; 0 for chains that make blocks only on demand."""
     log_level: str = "info"
@@ -58,7 +58,7 @@ class Config:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise InvalidConfig(f"{name} lies between {low} and {high}, not at {value}", facts={"setting": name})
+                raise InvalidConfig(f"{name} must be between {low} and {high}, got {value}", facts={"setting": name})
         for name in ("rpc_url", "witness_rpc_url"):
             url = getattr(self, name)
             try:
@@ -67,7 +67,7 @@ class Config:
             except InvalidConfig as error:
                 raise InvalidConfig(f"{name}: {error.message}", facts={"setting": name}) from None
         if self.log_level not in ("debug", "info", "warning", "error"):
-            raise InvalidConfig(f"log_level is debug, info, warning or error, not {self.log_level!r}")
+            raise InvalidConfig(f"log_level must be debug, info, warning or error, got {self.log_level!r}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -90,11 +90,11 @@ def _parsed(variable: str, kind: str, text: str) -> object:
         return Path(text)
     if kind == "bool":
         if text not in ("true", "false"):
-            raise InvalidConfig(f"{variable} is true or false, not {text!r}")
+            raise InvalidConfig(f"{variable} must be true or false, got {text!r}")
         return text == "true"
     if kind == "float":
         try:
             return float(text)
         except ValueError:
-            raise InvalidConfig(f"{variable} is a number, not {text!r}") from None
+            raise InvalidConfig(f"{variable} must be a number, got {text!r}") from None
     return text

@@ -35,7 +35,7 @@ class Fees:
 
     @classmethod
     def at(cls, price: int, base_fee: int, gas_limit: int, limit: int, node: str) -> Fees:
-        """price, base_fee: as the node tells them; limit: what we pay at most.
+        """price, base_fee: as the node gives them; limit: what we pay at most.
 
         Raises Refused: GasPriceTooHigh, or FeeCap where so much gas at this base fee is more than a node takes.
         """

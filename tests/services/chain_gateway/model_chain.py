@@ -216,7 +216,7 @@ class Connection:
             case "known":
                 return Taken.KNOWN
             case "nonce":
-                raise NonceRefused("invalid nonce", None)
+                raise NonceRefused("invalid nonce")
             case "funds":
                 raise Refused("insufficient funds", reason="InsufficientFunds")
             case "fee":

@@ -249,7 +249,7 @@ def signed(keystore: Any, account: bytes, nonce: int, chain_id: int) -> bytes:
     )
 
 
-async def test_an_unreachable_chain_is_told_at_once_and_nothing_is_signed(
+async def test_an_unreachable_chain_is_reported_at_once_and_nothing_is_signed(
     outbox: Outbox, node: QuirkyNode, devchain: Devchain
 ) -> None:
     node.down = True
@@ -429,7 +429,7 @@ LIES = {
 async def test_what_arrived_is_paid_once_whatever_was_answered(
     outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain, lie: str, stale: int
 ) -> None:
-    """A node that takes the transaction and says no, at first and at repetitions, while backends that are behind tell of old nonces."""
+    """A node that takes the transaction and says no, at first and at repetitions, while backends that are behind show old nonces."""
     await send(outbox, devchain, "before", amount=1000)
     node.lie_about_sends = [(True, LIES[lie])] * 3
     node.stale_nonces = 0 if stale == 0 else stale + 1  # one is asked before signing
