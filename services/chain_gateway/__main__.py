@@ -25,7 +25,6 @@ from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore, looks_random
 
-
 MAX_ACCOUNTS: Final = 1000
 """Made by one command."""
 MAX_COIN_WEI: Final = 10**30

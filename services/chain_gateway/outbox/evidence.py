@@ -74,7 +74,13 @@ class Evidence:
             with contextlib.suppress(
                 LinkLearnerError
             ):  # the others are looked for all the same, and this one the next time
-                if await self.look(account, nonce) or self._store.state(request_id) is not State.HELD:
-                    continue
-                if await self._chain.nonce(account) > nonce:
-                    await self.used_by_another(request_id, account, nonce, await self._chain.head_number())
+                if await self._decided(request_id, account, nonce):
+                    state = self._store.state(request_id)
+                    log.info("request_found", request_id=request_id, nonce=nonce, state=state.value if state else None)
+
+    async def _decided(self, request_id: str, account: bytes, nonce: int) -> bool:
+        if await self.look(account, nonce):
+            return True
+        if self._store.state(request_id) is not State.HELD or await self._chain.nonce(account) <= nonce:
+            return False
+        return await self.used_by_another(request_id, account, nonce, await self._chain.head_number())
