@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from linklearner import log, process
 from linklearner.domain.errors import InvalidConfig
@@ -21,7 +22,12 @@ from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, TaskPlan, deploy, digits
 from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.gateway import Gateway
-from services.chain_gateway.keystore import Keystore
+from services.chain_gateway.keystore import Keystore, looks_random
+
+MAX_ACCOUNTS: Final = 1000
+"""Made by one command."""
+MAX_COIN_WEI: Final = 10**30
+"""For each contributor: 10**12 coins, so that a slip of the hand is noticed."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -73,24 +79,17 @@ async def serve(config: Config) -> None:
 
 
 def create_accounts(options: argparse.Namespace) -> None:
-    count = whole(options.count, "--count", 1, 1000)
-    fresh = not options.password_file.exists()
-    password = Keystore.new_password(options.password_file) if fresh else read_password(options.password_file)
-    # 64 hex digits are taken for a password that this command has made earlier
-    random = len(password) == 64 and set(password) <= set("0123456789abcdef")
+    count = whole(options.count, "--count", 1, MAX_ACCOUNTS)
+    path: Path = options.password_file
+    password = read_password(path) if path.exists() else Keystore.new_password(path)
     for _ in range(count):
-        print("0x" + Keystore.create(options.keystore, password, random_password=random).hex())
+        address_made = Keystore.create(options.keystore, password, random_password=looks_random(password))
+        print("0x" + address_made.hex())
 
 
 async def place(options: argparse.Namespace) -> None:
-    owner = Keystore.of_key_file(
-        options.key_file, None if options.password_file is None else read_password(options.password_file)
-    )
-    contributors = None
-    if options.keystore is not None:
-        if options.keystore_password_file is None:
-            raise InvalidConfig("a keystore needs its password: name the file with --keystore-password-file")
-        contributors = Keystore.unlock(options.keystore, read_password(options.keystore_password_file))
+    owner = Keystore.of_key_file(options.key_file, options.password_file and read_password(options.password_file))
+    contributors = _contributors(options.keystore, options.keystore_password_file)
     addresses = [address(text) for text in options.contributor]
     node_urls(options.rpc, "--rpc")
     addresses += [a for a in (contributors.addresses if contributors else ()) if a not in addresses]
@@ -99,7 +98,7 @@ async def place(options: argparse.Namespace) -> None:
         task=task,
         contributors=addresses,
         stake_units=whole(options.stake_units, "--stake-units", 1, MAX_ELIGIBLE),
-        coin_wei=None if options.coin_wei is None else whole(options.coin_wei, "--coin-wei", 0, 10**30),
+        coin_wei=None if options.coin_wei is None else whole(options.coin_wei, "--coin-wei", 0, MAX_COIN_WEI),
         load=not options.hold,
     )
     async with Chain.connect(options.rpc, (POOL, TOKEN), wait_s=options.wait) as chain:
@@ -113,6 +112,14 @@ async def place(options: argparse.Namespace) -> None:
             progress=lambda name, done, total: print(f"[{done}/{total}] {name}", file=sys.stderr, flush=True),
         )
     print(f"pool 0x{deployment.pool.hex()} aspect 0x{deployment.aspect.hex()}; written to {options.out}")
+
+
+def _contributors(folder: Path | None, password_file: Path | None) -> Keystore | None:
+    if folder is None:
+        return None
+    if password_file is None:
+        raise InvalidConfig("a keystore needs its password: name the file with --keystore-password-file")
+    return Keystore.unlock(folder, read_password(password_file))
 
 
 def _text(path: Path) -> str:

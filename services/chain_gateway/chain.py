@@ -117,11 +117,7 @@ class Taken(Enum):
 
 
 class NonceRefused(LinkLearnerError):
-    """The nonce is not the next one. expected: what the node would take, if it says so."""
-
-    def __init__(self, message: str, expected: int | None) -> None:
-        super().__init__(message)
-        self.expected = expected
+    """The nonce is not the next one, says the node."""
 
 
 class _Provider(AsyncHTTPProvider):
@@ -386,7 +382,7 @@ class Chain:
         if "already in mempool" in message or "already exists in cache" in message or "already known" in message:
             return Taken.KNOWN
         if "invalid nonce" in message or "nonce too low" in message or "nonce too high" in message:
-            raise NonceRefused(message, _expected(message))
+            raise NonceRefused(message)
         raise refusal(message, _data(error), self._interfaces)
 
     async def receipt(self, transaction_hash: bytes) -> Receipt | None:
@@ -560,11 +556,6 @@ def _data(error: Any) -> bytes:
         return bytes.fromhex(found.removeprefix("0x"))
     except ValueError:
         return b""
-
-
-def _expected(message: str) -> int | None:
-    digits = message.partition("expected ")[2].partition(":")[0].strip()
-    return int(digits) if digits.isdigit() else None
 
 
 def _raw_of(found: Any) -> bytes:

@@ -33,16 +33,8 @@ from services.chain_gateway.aspect import PRE_CONTRACT_CALL, SYSTEM, SYSTEM_CONT
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.keystore import Keystore
-from services.chain_gateway.outbox import (
-    MAX_GAS_PRICE,
-    Outbox,
-    Outcome,
-    Patience,
-    Prepare,
-    Request,
-    always,
-    check_price,
-)
+from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, always
+from services.chain_gateway.outbox.fees import MAX_GAS_PRICE, check_price
 
 LL: Final = 10**18
 """Wei of one $LL."""

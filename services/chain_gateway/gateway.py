@@ -22,7 +22,8 @@ from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
-from services.chain_gateway.outbox import GWEI, Outbox, Patience
+from services.chain_gateway.outbox import Outbox, Patience
+from services.chain_gateway.outbox.fees import GWEI
 from services.chain_gateway.servicer import ROLES, SERVICE, ChainGatewayServicer
 from services.chain_gateway.settler import AutoSettler
 
@@ -30,6 +31,7 @@ QUIET: Final = (f"/{SERVICE}/GetChain", f"/{SERVICE}/GetBalance")
 """Asked by model servers every few seconds."""
 
 FOLLOW_RETRY_S: Final = 1.0
+"""After a look at the chain's history that failed."""
 
 log = structlog.get_logger()
 
@@ -61,25 +63,20 @@ class Gateway:
         deployment = Deployment.load(config.deployment)
         access = Access.open(config.access)
         async with contextlib.AsyncExitStack() as stack:
-            chain = await stack.enter_async_context(
-                Chain.connect(config.rpc_url, (POOL, TOKEN), wait_s=config.start_wait_s)
-            )
-            await _check_deployment(chain, deployment)
-            witness = None
-            if config.witness_rpc_url:
-                witness = await stack.enter_async_context(
-                    Chain.connect(config.witness_rpc_url, (POOL, TOKEN), wait_s=config.start_wait_s)
+
+            async def connected(rpc_url: str) -> Chain:
+                chain = await stack.enter_async_context(
+                    Chain.connect(rpc_url, (POOL, TOKEN), wait_s=config.start_wait_s)
                 )
-                await _check_deployment(witness, deployment)
+                await _check_deployment(chain, deployment)
+                return chain
+
+            chain = await connected(config.rpc_url)
+            witness = await connected(config.witness_rpc_url) if config.witness_rpc_url else None
             patience = patience or Patience(receipt_s=config.receipt_s)
+            max_gas_price = round(config.max_gas_price_gwei * GWEI)
             outbox = await stack.enter_async_context(
-                Outbox.open(
-                    config.outbox,
-                    chain,
-                    keystore,
-                    patience,
-                    max_gas_price=round(config.max_gas_price_gwei * GWEI),
-                )
+                Outbox.open(config.outbox, chain, keystore, patience, max_gas_price=max_gas_price)
             )
             events = stack.enter_context(
                 EventIndex.open(
@@ -128,11 +125,11 @@ async def _check_deployment(chain: Chain, deployment: Deployment) -> None:
 
 
 async def _follow(ledger: Ledger, server: RpcServer, poll_s: float) -> NoReturn:
-    """Keeps the history up to date, and says ready while the chain answers, is not stale, and all it tells is known here.
+    """Keeps the history up to date, and says ready while the chain answers, is not stale, and all of its history is known here.
 
-    Whatever the chain tells, and a file that cannot be read or written, is a reason to be not ready and to look again.
+    Whatever the chain answers, and a file that cannot be read or written, is a reason to be not ready and to look again.
     """
-    told: str | None = None
+    said: str | None = None
     while True:
         looks = ledger.events.follow(poll_s)
         try:
@@ -142,13 +139,14 @@ async def _follow(ledger: Ledger, server: RpcServer, poll_s: float) -> NoReturn:
                         ledger.check_age(ledger.events.head)
                     except Unavailable as error:
                         trouble = error.message
-                told = await _told(server, trouble, told)
+                said = await _say(server, trouble, said)
         except (LinkLearnerError, sqlite3.OperationalError, OSError) as error:
-            told = await _told(server, f"the history cannot be read on: {error}", told)
+            said = await _say(server, f"the history cannot be read on: {error}", said)
         await asyncio.sleep(FOLLOW_RETRY_S)
 
 
-async def _told(server: RpcServer, trouble: str, before: str | None) -> str:
+async def _say(server: RpcServer, trouble: str, before: str | None) -> str:
+    """Ready or not, and why. Says it once. Returns what is said now."""
     if trouble != before:
         log.info("not_ready" if trouble else "ready", detail=trouble)
         await server.set_ready(not trouble)

@@ -1,7 +1,7 @@
-"""Keys in encrypted files, and the few things that may be signed with them.
+"""Keys in encrypted files, and the one thing that is signed with them: transactions.
 
 A folder of Ethereum keyfiles (version 3 JSON, scrypt), one per account, readable by their owner alone. Unlocked keys live in this object
-and nowhere else. It signs transactions and the messages named here; there is no way to have it sign bytes of the caller's choice.
+and nowhere else. There is no way to have it sign bytes of the caller's choice.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from eth_account import Account
-from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 
-from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
+from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.keyfile import encrypted, read_account
 
-SCRYPT_N_FOR_PEOPLE = 2**18
+CREATE: Final = "python -m services.chain_gateway create-account"
+"""The command that makes accounts."""
+PASSWORD_BYTES: Final = 32
+"""Of a password that we make: as many random bits as a key has."""
+SCRYPT_N_FOR_PEOPLE: Final = 2**18
 """What geth uses for passwords that people make up: about a second and 256 MiB for each guess."""
-SCRYPT_N_FOR_RANDOM = 2**12
-"""For passwords of 256 random bits. Stretching exists to make guessing dear; nobody guesses 2**256, at whatever price, so five demo
-keys need not take five seconds."""
-
-_CHALLENGE_LINE = " wants you to sign in with your Ethereum account:"
+SCRYPT_N_FOR_RANDOM: Final = 2**12
+"""For passwords that we make. Stretching exists to make guessing dear; nobody guesses 256 random bits, at whatever price, so five demo keys
+need not take five seconds."""
 
 
 class Keystore:
@@ -41,10 +42,12 @@ class Keystore:
         Raises InvalidConfig for a missing or empty folder, a file that is no keyfile, or a password that does not open one.
         """
         if not folder.is_dir():
-            raise InvalidConfig(f"there is no keystore folder {folder}; create one with `create` or point to yours")
+            raise InvalidConfig(f"there is no keystore folder {folder}; make one with `{CREATE}` or name yours")
         paths = sorted(folder.glob("*.json"))
         if not paths:
-            raise InvalidConfig(f"the keystore {folder} holds no keyfile (*.json); create an account in it first")
+            raise InvalidConfig(
+                f"the keystore {folder} holds no keyfile (*.json); make an account with `{CREATE}` first"
+            )
         return cls.of_accounts(read_account(path, password) for path in paths)
 
     @classmethod
@@ -61,7 +64,7 @@ class Keystore:
     def create(folder: Path, password: str, *, random_password: bool = False, key: bytes | None = None) -> bytes:
         """Makes a new account (or takes `key`) and writes its keyfile, mode 0600. Returns the address, 20 bytes.
 
-        random_password: the password has 256 random bits (`new_password`), so a light key derivation is enough.
+        random_password: it is one of `new_password`, so a light key derivation is enough.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = key or secrets.token_bytes(32)
@@ -72,8 +75,8 @@ class Keystore:
 
     @staticmethod
     def new_password(path: Path) -> str:
-        """Makes a password of 256 random bits and keeps it in `path`, mode 0600. Raises InvalidConfig if the file is there already."""
-        password = secrets.token_hex(32)
+        """Makes a random password and keeps it in `path`, mode 0600. Raises InvalidConfig if the file is there already."""
+        password = secrets.token_hex(PASSWORD_BYTES)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_private(path, password + "\n")
         return password
@@ -93,17 +96,6 @@ class Keystore:
         """The signed transaction as it travels. transaction: web3's fields, complete. Raises NotFound for an address without a key."""
         return bytes(self._of(address).sign_transaction(dict(transaction)).raw_transaction)
 
-    def sign_challenge(self, address: bytes, text: str) -> bytes:
-        """Signs a sign-in text (EIP-4361, as EIP-191 personal message). 65 bytes, r | s | v.
-
-        Only a text that names this very account; anything else raises InvalidInput. Raises NotFound for an address without a key.
-        """
-        account = self._of(address)
-        lines = text.split("\n", 2)
-        if len(lines) < 3 or not lines[0].endswith(_CHALLENGE_LINE) or lines[1] != account.address:
-            raise InvalidInput("that is no sign-in text (EIP-4361) for this account; nothing else is signed")
-        return bytes(account.sign_message(encode_defunct(text=text)).signature)
-
     def require(self, address: bytes) -> None:
         """Raises NotFound for an address whose key is not held."""
         self._of(address)
@@ -120,6 +112,11 @@ class Keystore:
                 reason="UnknownAccount",
                 facts={"account": "0x" + address.hex()},
             ) from None
+
+
+def looks_random(password: str) -> bool:
+    """Whether it is taken for one that `Keystore.new_password` made earlier."""
+    return len(password) == 2 * PASSWORD_BYTES and set(password) <= set("0123456789abcdef")
 
 
 def _address(account: LocalAccount) -> bytes:

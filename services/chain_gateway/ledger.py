@@ -47,6 +47,8 @@ STANDSTILL_S: Final = 2.0
 """A chain without a new block for so long makes none unless asked; Artela makes one a second at least."""
 CACHED_WEIGHT_BYTES: Final = 256 << 20
 """Weights of verified versions kept in memory, and calldata of submissions beside them: so that five trainers cost one read."""
+DUE: Final = {"RoundNotOver": "endsAt", "NotYetDroppable": "droppableAt"}
+"""Refusals that time alone ends, and the fact that says when, Unix seconds."""
 STAKE_GAS: Final = {"lock": gas.LOCK, "unlock": gas.UNLOCK, "withdraw": gas.WITHDRAW}
 
 K = TypeVar("K")
@@ -455,7 +457,7 @@ class Ledger:
                 continue  # somebody else did this one
             request = Request(request_id=step, account=account, kind="settle", contents=contents)
             try:
-                outcome = await self._settle_group(request, partial(self.settle_call, task, number, group))
+                outcome = await self._fulfil_when_due(request, partial(self.settle_call, task, number, group))
             except Refused as refused:
                 if refused.reason not in ("WrongGroup", "WrongRound"):
                     raise
@@ -473,15 +475,16 @@ class Ledger:
             raise await self._wrong_round(task, number)
         return Settled(tuple(mined), made)
 
-    async def _settle_group(self, request: Request, prepare: Prepare) -> Outcome:
+    async def _fulfil_when_due(self, request: Request, prepare: Prepare) -> Outcome:
+        """For what the chain refuses before its time: that time may have passed without a block to say so."""
         try:
             return await self._fulfil(request, prepare)
         except Refused as refused:
-            ends_at = int(refused.facts.get("endsAt", 0))
-            if refused.reason != "RoundNotOver" or not await self._stands_still_before(ends_at):
+            due_s = int(refused.facts.get(DUE.get(refused.reason, ""), 0))
+            if not due_s or not await self._stands_still_before(due_s):
                 raise
-        # A chain that makes blocks on demand only stands still in time, too: the round ends with the block that we cause.
-        tick = Request(request_id=f"{request.request_id}/{ends_at}", account=request.account, kind="tick", contents=b"")
+        # A chain that makes blocks on demand only stands still in time, too: its clock moves with the block that we cause.
+        tick = Request(request_id=f"{request.request_id}/{due_s}", account=request.account, kind="tick", contents=b"")
         await self._fulfil(tick, always(Call(request.account)))
         return await self._fulfil(request, prepare)
 
@@ -593,7 +596,8 @@ class Ledger:
             return Call(self.deployment.pool, POOL.encode_call("drop", task), known_gas=gas.DROP)
 
         contents = task.to_bytes(8, "big") + number.to_bytes(8, "big")
-        outcome = await self._send(request_id, account, "drop", contents, prepare)
+        request = Request(request_id=request_id, account=account, kind="drop", contents=contents)
+        outcome = await self._fulfil_when_due(request, prepare)
         self.events.poke()
         return _mined(outcome)
 

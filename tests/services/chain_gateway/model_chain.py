@@ -13,7 +13,7 @@ from typing import Any
 
 from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
 from services.chain_gateway.chain import Call, Head, NonceRefused, Receipt, Taken
-from services.chain_gateway.outbox import _Attempt
+from services.chain_gateway.outbox.attempts import Attempt
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -196,7 +196,7 @@ class Connection:
 
     async def send(self, raw: bytes) -> Taken:
         await self._lives()
-        attempt = _Attempt.of(raw)
+        attempt = Attempt.of(raw)
         owner, account = self.owner(attempt.hash)  # fails unless the bytes are on disk already
         entry = Entry(attempt.hash, account, attempt.nonce, owner)
         take, answer, delay = self.sends.popleft() if self.sends else self.every_send or self._honest(entry)
@@ -216,7 +216,7 @@ class Connection:
             case "known":
                 return Taken.KNOWN
             case "nonce":
-                raise NonceRefused("invalid nonce", None)
+                raise NonceRefused("invalid nonce")
             case "funds":
                 raise Refused("insufficient funds", reason="InsufficientFunds")
             case "fee":

@@ -60,6 +60,11 @@ def test_bounds_belong_to_what_is_allowed(name: str, value: float) -> None:
     assert getattr(Config(**{name: value}), name) == value  # type: ignore[arg-type]
 
 
+def test_a_setting_out_of_bounds_says_what_they_are() -> None:
+    with pytest.raises(InvalidConfig, match=r"poll_s must be between 0\.01 and 60, got 61\.0"):
+        Config(poll_s=61.0)
+
+
 def test_a_deployment_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     deployment = Deployment(
         chain_id=11820, pool=b"\1" * 20, token=b"\2" * 20, aspect=b"\3" * 20, block=7, owner=b"\4" * 20

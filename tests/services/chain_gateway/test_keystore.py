@@ -1,15 +1,15 @@
-"""Keys stay where they are, and sign what we define and nothing else."""
+"""Keys stay where they are, and sign transactions and nothing else."""
 
 import json
 from pathlib import Path
 
 import pytest
 from eth_account import Account
-from eth_account.messages import encode_defunct
 
-from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
+from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.keyfile import read_password
-from services.chain_gateway.keystore import SCRYPT_N_FOR_PEOPLE, SCRYPT_N_FOR_RANDOM, Keystore
+from services.chain_gateway.__main__ import arguments
+from services.chain_gateway.keystore import CREATE, SCRYPT_N_FOR_PEOPLE, SCRYPT_N_FOR_RANDOM, Keystore
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_key_is_never_overwritten(folder: Path) -> None:
     assert [path.read_bytes() for path in folder.iterdir() if path.suffix == ".json"] == before
 
 
-def test_a_wrong_password_is_told_without_repeating_it(folder: Path) -> None:
+def test_a_wrong_password_is_reported_without_repeating_it(folder: Path) -> None:
     create(folder)
     with pytest.raises(InvalidConfig, match="does not open") as error:
         Keystore.unlock(folder, "wrong-one")
@@ -80,12 +80,15 @@ def test_a_file_that_is_no_keyfile_is_named(folder: Path, content: str) -> None:
         Keystore.unlock(folder, "secret")
 
 
-def test_an_empty_or_missing_folder_says_what_to_do(folder: Path) -> None:
-    with pytest.raises(InvalidConfig, match="create"):
-        Keystore.unlock(folder, "secret")
-    folder.mkdir()
-    with pytest.raises(InvalidConfig, match="create"):
-        Keystore.unlock(folder, "secret")
+def test_an_empty_or_missing_folder_names_a_command_that_exists(folder: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidConfig, match=f"`{CREATE}`"):
+            Keystore.unlock(folder, "secret")
+        folder.mkdir(exist_ok=True)
+    program, module, command = CREATE.removeprefix("python ").split()
+    assert (program, module) == ("-m", "services.chain_gateway")
+    options = arguments([command, "--keystore", "keys", "--password-file", "password"])
+    assert options.command == command
 
 
 def test_the_first_line_of_a_password_file_counts(tmp_path: Path) -> None:
@@ -126,24 +129,10 @@ def test_a_keystore_shows_addresses_only(folder: Path) -> None:
     assert key.hex() not in shown and str(int.from_bytes(key, "big")) not in shown
 
 
-def test_nothing_but_transactions_and_sign_in_texts_is_signed(folder: Path) -> None:
-    keystore = Keystore.unlock(folder, "secret") if create(folder) else None
-    assert keystore is not None
-    assert not {name for name in dir(keystore) if "sign" in name} - {"sign_transaction", "sign_challenge"}
-    [address] = keystore.addresses
-    account = Account.from_key(Account.decrypt(json.loads((folder / f"{address.hex()}.json").read_text()), "secret"))
-    text = f"example.org wants you to sign in with your Ethereum account:\n{account.address}\n\nhello\n"
-    signature = keystore.sign_challenge(address, text)
-    assert len(signature) == 65
-    assert Account.recover_message(encode_defunct(text=text), signature=signature) == account.address
-    for other in (
-        "hello",
-        text.replace(account.address, "0x" + "00" * 20),
-        text.replace("wants you", "begs you"),
-        account.address,
-    ):
-        with pytest.raises(InvalidInput):
-            keystore.sign_challenge(address, other)
+def test_nothing_but_transactions_is_signed(folder: Path) -> None:
+    create(folder)
+    keystore = Keystore.unlock(folder, "secret")
+    assert {name for name in dir(keystore) if "sign" in name} == {"sign_transaction"}
 
 
 def test_an_address_without_a_key_is_not_found(folder: Path) -> None:
@@ -154,7 +143,6 @@ def test_an_address_without_a_key_is_not_found(folder: Path) -> None:
     for ask in (
         lambda: keystore.require(stranger),
         lambda: keystore.sign_transaction(stranger, {}),
-        lambda: keystore.sign_challenge(stranger, ""),
     ):
         with pytest.raises(NotFound) as error:
             ask()

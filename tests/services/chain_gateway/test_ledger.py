@@ -23,6 +23,7 @@ from linklearner.domain.update import Encoding, Update
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.events import EventIndex
+from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.ledger import Ledger
 from tests.services.chain_gateway.conftest import ROUND_SECONDS, World
 
@@ -262,6 +263,17 @@ async def test_a_settlement_that_was_done_by_others_is_no_success_of_ours(world:
         assert refused.value.reason == "WrongRound"
 
 
+def on_a_chain_that_stands_still(gateway: Gateway, world: World, later_s: int) -> Ledger:
+    """Its wall clock has gone on by later_s since its last block; it makes the next one on demand only."""
+    return Ledger(
+        gateway.ledger.chain,
+        gateway.ledger._outbox,
+        gateway.ledger.events,
+        world.deployment,
+        clock=lambda: time.time() + later_s,
+    )
+
+
 @pytest.mark.parametrize(("seconds", "over"), [(0, True), (-60, False)])
 async def test_on_a_chain_that_stands_still_the_round_ends_with_the_clock(
     world: World, monkeypatch: pytest.MonkeyPatch, seconds: int, over: bool
@@ -270,16 +282,8 @@ async def test_on_a_chain_that_stands_still_the_round_ends_with_the_clock(
     async with world.gateway() as gateway:
         await submit(gateway.ledger, world, 0)  # one of two
         later = ROUND_SECONDS + 1 + seconds
-        await world.devchain.thread.run(
-            world.devchain.chain.increase_time, later
-        )  # seen by the next block, whenever it comes
-        ledger = Ledger(
-            gateway.ledger.chain,
-            gateway.ledger._outbox,
-            gateway.ledger.events,
-            world.deployment,
-            clock=lambda: time.time() + later,
-        )
+        await world.devchain.thread.run(world.devchain.chain.increase_time, later)  # seen by the next block
+        ledger = on_a_chain_that_stands_still(gateway, world, later)
         if over:
             settled = await ledger.settle("settle", world.accounts[0], 1, 1)
             assert settled.version.accepted_count == 1
@@ -287,6 +291,25 @@ async def test_on_a_chain_that_stands_still_the_round_ends_with_the_clock(
             with pytest.raises(Refused) as refused:
                 await ledger.settle("settle", world.accounts[0], 1, 1)
             assert refused.value.reason == "RoundNotOver"
+
+
+@pytest.mark.parametrize(("seconds", "due"), [(0, True), (-60, False)])
+async def test_on_a_chain_that_stands_still_a_round_may_be_dropped_by_the_clock(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: int, due: bool
+) -> None:
+    monkeypatch.setattr("services.chain_gateway.ledger.STANDSTILL_S", 0.1)
+    async with world.gateway() as gateway:
+        await submit(gateway.ledger, world, 0)
+        later = world.task.terms.drop_seconds + 1 + seconds
+        await world.devchain.thread.run(world.devchain.chain.increase_time, later)
+        ledger = on_a_chain_that_stands_still(gateway, world, later)
+        if due:
+            await ledger.drop("drop", world.accounts[0], 1, 1)
+            assert (await ledger.round(1, 1)).dropped
+        else:
+            with pytest.raises(Refused) as refused:
+                await ledger.drop("drop", world.accounts[0], 1, 1)
+            assert refused.value.reason == "NotYetDroppable"
 
 
 async def test_a_stale_chain_is_not_worked_on(world: World) -> None:

@@ -3,7 +3,8 @@
 from dataclasses import asdict
 
 from linklearner.suite import Suite
-from services.chain_gateway.misbehave import Attempt, cheat_of
+from services.chain_gateway.cheat import Attempt
+from services.chain_gateway.misbehave import cheat_of
 from tests.services.chain_gateway.conftest import World
 
 
@@ -54,7 +55,7 @@ async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World
                             "a second update in one round": "AlreadySubmitted",
                             "the same signed transaction again": "AlreadyKnown",
                             "the calldata of an update of round 1 again": "StaleBase",
-                            "an update to a contract of his, bound to our Aspect": "NotThePool",
+                            "an update to a contract of its own, bound to our Aspect": "NotThePool",
                             "an update through a contract that calls the pool": "NotDirect",
                         },
                     )

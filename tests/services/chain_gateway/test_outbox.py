@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from linklearner.domain.errors import (
     Unavailable,
 )
 from services.chain_gateway.chain import Call, Chain
-from services.chain_gateway.outbox import TRANSITIONS, Outbox, Outcome, Patience, Prepare, Request, State, Step
+from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, State, always
 from tests.services.chain_gateway.conftest import HURRY, keystore_of
 
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef1")
@@ -248,7 +249,7 @@ def signed(keystore: Any, account: bytes, nonce: int, chain_id: int) -> bytes:
     )
 
 
-async def test_an_unreachable_chain_is_told_at_once_and_nothing_is_signed(
+async def test_an_unreachable_chain_is_reported_at_once_and_nothing_is_signed(
     outbox: Outbox, node: QuirkyNode, devchain: Devchain
 ) -> None:
     node.down = True
@@ -428,7 +429,7 @@ LIES = {
 async def test_what_arrived_is_paid_once_whatever_was_answered(
     outbox: Outbox, node: QuirkyNode, devchain: Devchain, chain: Chain, lie: str, stale: int
 ) -> None:
-    """A node that takes the transaction and says no, at first and at repetitions, while backends that are behind tell of old nonces."""
+    """A node that takes the transaction and says no, at first and at repetitions, while backends that are behind show old nonces."""
     await send(outbox, devchain, "before", amount=1000)
     node.lie_about_sends = [(True, LIES[lie])] * 3
     node.stale_nonces = 0 if stale == 0 else stale + 1  # one is asked before signing
@@ -554,7 +555,7 @@ async def test_a_receipt_that_comes_after_we_gave_up_is_believed(
 
 async def test_a_full_disk_is_waited_for(outbox: Outbox, devchain: Devchain, chain: Chain) -> None:
     """At whichever write it is noticed, nothing is lost and nothing is sent twice."""
-    connection = outbox._database._connection
+    connection = outbox._store._connection
     [pages] = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
     refused = 0
@@ -607,17 +608,116 @@ def _max_fee(raw: bytes) -> int:
 
 async def test_no_other_step_can_be_written(outbox: Outbox, devchain: Devchain) -> None:
     await send(outbox, devchain)
-    connection = outbox._database._connection
+    connection = outbox._store._connection
     for state in State:
         if state is not State.MINED:
             with pytest.raises(sqlite3.IntegrityError, match="no such step"):
                 connection.execute("UPDATE request SET state = ? WHERE request_id = 'r'", (state.value,))
     with pytest.raises(RuntimeError, match="no step"):
-        outbox._database.taken("r")
+        outbox._store.taken("r")
 
 
-def test_bytes_that_exist_are_only_freed_by_what_a_block_shows() -> None:
-    """From every state with bytes, the states without are reached by FREE alone."""
-    without = {State.PLANNED, State.REFUSED}
-    for state in set(State) - without:
-        assert {step for step, after in TRANSITIONS[state].items() if after in without} <= {Step.FREE}
+async def hold(outbox: Outbox, node: QuirkyNode, devchain: Devchain, *, taken: bool) -> None:
+    """Request "r" is refused at sending and held; taken: the node has it all the same, and shows it to nobody yet."""
+    node.lie_about_sends = [(taken, LIES["funds"])]
+    node.stale_nonces = 3
+    node.hide_receipts = 1
+    with pytest.raises(Refused):
+        await send(outbox, devchain)
+    assert outbox.state("r") is State.HELD
+    node.stale_nonces = node.hide_receipts = 0
+
+
+async def until(outbox: Outbox, state: State) -> None:
+    async with asyncio.timeout(30):
+        while outbox.state("r") is not state:
+            await asyncio.sleep(0.01)
+
+
+REVIEWED = replace(HURRY, review_s=0.1)
+
+
+async def test_a_held_request_that_landed_unseen_is_found_at_the_next_start(
+    tmp_path: Path, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    path = tmp_path / "outbox"
+    async with Outbox.open(path, chain, keystore_of(devchain), replace(HURRY, review_s=3600.0)) as outbox:
+        await asyncio.sleep(0.05)  # its first look is over
+        await hold(outbox, node, devchain, taken=True)
+    sent = len(node.raw)
+    async with Outbox.open(path, chain, keystore_of(devchain), replace(HURRY, review_s=3600.0)) as outbox:
+        await until(outbox, State.MINED)  # though nobody has asked again
+    assert len(node.raw) == sent
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_a_held_request_that_lands_unseen_is_found_while_we_run(
+    tmp_path: Path, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    async with Outbox.open(tmp_path / "outbox", chain, keystore_of(devchain), REVIEWED) as outbox:
+        await hold(outbox, node, devchain, taken=True)
+        await until(outbox, State.MINED)
+        assert (await send(outbox, devchain)).receipt.succeeded
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_a_held_request_whose_nonce_another_program_used_is_free_again_without_being_asked(
+    tmp_path: Path, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    keystore, account = keystore_of(devchain), devchain.accounts[0].address
+    async with Outbox.open(tmp_path / "outbox", chain, keystore, REVIEWED) as outbox:
+        await hold(outbox, node, devchain, taken=False)
+        await asyncio.sleep(0.3)
+        assert outbox.state("r") is State.HELD  # without a proof it stays
+        async with Chain.connect(devchain.url) as other:
+            await other.send(signed(keystore, account, 0, chain.chain_id))
+        await until(outbox, State.REFUSED)
+        assert (await send(outbox, devchain)).receipt.succeeded
+    assert await chain.balance(TARGET) == 1
+
+
+async def test_a_request_that_was_given_up_is_found_when_its_receipt_is_shown(
+    tmp_path: Path, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    async with Outbox.open(tmp_path / "outbox", chain, keystore_of(devchain), REVIEWED) as outbox:
+        node.hide_receipts = 10_000
+        with pytest.raises(Refused, match="no receipt"):
+            await send(outbox, devchain)
+        node.hide_receipts = 0
+        await until(outbox, State.MINED)
+
+
+async def test_a_node_that_answers_nothing_of_one_held_request_shows_the_others(
+    tmp_path: Path, node: QuirkyNode, devchain: Devchain, chain: Chain
+) -> None:
+    async with Outbox.open(
+        tmp_path / "outbox", chain, keystore_of(devchain), replace(HURRY, review_s=3600.0)
+    ) as outbox:
+        await asyncio.sleep(0.05)
+        node.lie_about_sends = [(False, LIES["funds"])]
+        with pytest.raises(Refused):
+            await send(outbox, devchain, "first", account=1)
+        await hold(outbox, node, devchain, taken=True)
+        real, [poison] = chain.receipt, outbox._store.hashes("first")
+
+        async def receipt(transaction_hash: bytes) -> Any:
+            if transaction_hash == poison:
+                raise Unavailable("cut")
+            return await real(transaction_hash)
+
+        chain.receipt = receipt  # type: ignore[method-assign]
+        await outbox._evidence.review()
+        assert (outbox.state("first"), outbox.state("r")) == (State.HELD, State.MINED)
+
+
+async def test_a_held_request_with_a_computed_gas_limit_is_handed_in_again_as_it_is(
+    outbox: Outbox, node: QuirkyNode, devchain: Devchain
+) -> None:
+    """The computed limit does not travel, so it is no reason to sign anew."""
+    request, _ = transfer("r", devchain.accounts[0].address)
+    prepare = always(Call(TARGET, value=1, known_gas=21_000))
+    node.lie_about_sends = [(False, LIES["funds"])]
+    with pytest.raises(Refused):
+        await outbox.fulfil(request, prepare)
+    assert (await outbox.fulfil(request, prepare)).receipt.succeeded
+    assert len(node.raw) == 2 and len(set(node.raw)) == 1

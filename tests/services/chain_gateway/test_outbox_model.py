@@ -30,7 +30,7 @@ STEPS = int(os.environ.get("OUTBOX_MODEL_STEPS", "30"))
 KEYSTORE = Keystore({bytes.fromhex(a.address[2:]): a for a in (Account.from_key(bytes([n]) * 32) for n in (1, 2))})
 ACCOUNTS = KEYSTORE.addresses
 NAMES = tuple(f"r{n}" for n in range(4))
-PATIENCE = Patience(receipt_s=20.0, lost_blocks=5, lost_at_least_s=3.0, lost_at_most_s=8.0, check_s=0.5)
+PATIENCE = Patience(receipt_s=20.0, lost_blocks=5, lost_at_least_s=3.0, lost_at_most_s=8.0, check_s=0.5, review_s=2.0)
 RAM = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # fsync costs nothing there
 
 names = st.sampled_from(NAMES)
@@ -214,10 +214,13 @@ class LyingNode(RuleBasedStateMachine):
 
     async def _honest_end(self) -> None:
         self._power_cut()
+        self.node.dead.set()  # what the dying process still wants to send does not go out
         await self._reborn()  # a new connection: no lies
         miner = asyncio.ensure_future(self._mines())
         try:
             async with asyncio.timeout(3000):
+                await asyncio.sleep(5 * PATIENCE.review_s)
+                self._what_landed_is_known()
                 for name in sorted(self.asked):
                     await self._ends(name)
         finally:
@@ -233,6 +236,11 @@ class LyingNode(RuleBasedStateMachine):
                     assert not [entry for entry in self.truth.pool if entry.owner == name]
                 case other:
                     raise AssertionError(f"{name} has not ended: {other}")
+
+    def _what_landed_is_known(self) -> None:
+        """Without anybody asking, no request is on file as open whose transaction an honest node shows in a block."""
+        for entry, _, _ in self.truth.landed():
+            assert not entry.owner or self._state(entry.owner) in (State.MINED, State.FAILED), entry
 
     async def _mines(self) -> None:
         while True:
