@@ -21,6 +21,7 @@ from typing import Any, Self
 import structlog
 
 from linklearner import log
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.domain.notation import whole
@@ -28,7 +29,6 @@ from linklearner.domain.strictjson import NotJson
 from linklearner.keyfile import read_password
 from services.chain_gateway.chain import START_WAIT_S, Chain
 from services.chain_gateway.deploy import Plan, deploy, digits
-from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.keystore import Keystore
 
 HOME = Path("/var/lib/linklearner")

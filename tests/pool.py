@@ -21,7 +21,8 @@ from devchain.chain.chain import Chain
 from devchain.chain.questions import CallFailed, Question
 from devchain.config import ChainConfig
 from linklearner import artifacts
-from linklearner.abi import Decoded, Interface, error_string
+from linklearner.chain.abi import Decoded, error_string
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
@@ -29,8 +30,6 @@ from linklearner.domain.update import Update
 
 SYSTEM = bytes.fromhex("0000000000000000000000000000000000a27e14")
 PRE_CONTRACT_CALL = 4
-POOL = Interface(artifacts.contract("TrainingPool").abi)
-TOKEN = Interface(artifacts.contract("LinkLearnerToken").abi)
 UNIT = 10**15
 GAS = 19_000_000
 BASE_FEE = 7

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from linklearner.chain.endpoints import split_urls
 from linklearner.domain.errors import InvalidConfig
-from linklearner.endpoints import split_urls
 
 PREFIX = "LINKLEARNER_GATEWAY_"
 

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner import artifacts
+from linklearner.chain import contracts
+from linklearner.chain.contracts import POOL, TOKEN, LoadPages
 from linklearner.domain import strictjson
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.digits import DIGITS, SHAPE
@@ -31,7 +33,7 @@ from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from services.chain_gateway.aspect import PRE_CONTRACT_CALL, SYSTEM, SYSTEM_CONTRACT
 from services.chain_gateway.chain import Call, Chain
-from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.outbox import (
     MAX_GAS_PRICE,
@@ -205,8 +207,8 @@ async def deploy(
         await asyncio.gather(*(steps.send(f"lock/{who.hex()}", lock, sender=who) for who in held))
         if plan.load:
             for first, part in loads:
-                data = POOL.encode_call("loadPages", FIRST_TASK, first, weight_bytes(weights[part]))
-                await steps.send(f"load/{first}", Call(pool, data))
+                pages = LoadPages(task=FIRST_TASK, first_page=first, weights=weight_bytes(weights[part]))
+                await steps.send(f"load/{first}", Call(pool, contracts.load_pages(pages)))
         steps.finished()
     return deployment
 
@@ -221,18 +223,8 @@ async def _aspect(steps: _Steps, plan: Plan, pool: bytes, owner: bytes) -> bytes
         steps.send("bind", Call(SYSTEM_CONTRACT, SYSTEM.encode_call("bind", aspect, 1, pool, 0))),
         steps.send("name aspect", Call(pool, POOL.encode_call("setAspect", aspect))),
     )
-    task, terms = plan.task, plan.task.terms
-    values = (
-        terms.rule,
-        terms.quorum,
-        terms.max_updates,
-        terms.round_seconds,
-        terms.drop_seconds,
-        terms.min_stake,
-        terms.settler_bps,
-        terms.reward,
-    )
-    data = POOL.encode_call("openTask", FIRST_TASK, task.shape.encode(), task.model.to_json(), values)
+    task = plan.task
+    data = contracts.open_task(FIRST_TASK, task.shape.encode(), task.model.to_json(), task.terms)
     await steps.send("open task", Call(pool, data))
     return aspect
 

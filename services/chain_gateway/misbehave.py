@@ -26,14 +26,15 @@ import structlog
 from eth_hash.auto import keccak
 
 from linklearner import log
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import InvalidInput, LinkLearnerError, Refused
-from linklearner.domain.replay import Settlement
+from linklearner.domain.events import Settlement, UpdateAccepted
 from linklearner.domain.update import Encoding, Update, update_digest
 from linklearner.keyfile import read_password
 from linklearner.suite import Suite
 from services.chain_gateway.aspect import SYSTEM, SYSTEM_CONTRACT
-from services.chain_gateway.chain import BLOCK_GAS, Call, Chain, NonceRefused, Taken
-from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
+from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
@@ -69,11 +70,11 @@ class Cheat:
 
     async def submissions(self) -> AsyncIterator[Attempt]:
         """Six ways to have a second, a wrong or a stolen update counted. Raises InvalidInput unless one honest update is in."""
-        status = await self._ledger.task(self._task)
+        status = await self._ledger.tasks.task(self._task)
         await self._ledger.events.sync()
         shape, version, number = status.shape, status.version, status.round.round
-        accepted = self._ledger.events.find("UpdateAccepted", self._task, second=number)
-        mine = [event for event in accepted if event.values["contributor"] == self._account]
+        accepted = self._ledger.events.find(UpdateAccepted, self._task, second=number)
+        mine = [event for event in accepted if event.contributor == self._account]
         if not mine:
             raise InvalidInput(
                 f"0x{self._account.hex()} has no accepted update in round {number}: contribute honestly first"
@@ -87,13 +88,11 @@ class Cheat:
         second = self._submit(header, groups)
         yield await self._try("a second update in one round", second)
         yield await self._replay(mine[0].transaction)
-        before = [
-            event for event in self._ledger.events.find("UpdateAccepted", self._task) if event.values["round"] < number
-        ]
+        before = [event for event in self._ledger.events.find(UpdateAccepted, self._task) if event.round < number]
         old = before[-1] if before else mine[0]
-        calldata = (await self._chain.landed(old.transaction)).call.data
+        calldata = (await self._chain.transaction(old.transaction)).call.data
         yield await self._try(
-            f"the calldata of an update of round {old.values['round']} again",
+            f"the calldata of an update of round {old.round} again",
             Call(self._pool, calldata, gas_limit=GAS + 40 * len(calldata)),
         )
         bound, messenger = await self._contract("bound"), await self._contract("messenger")
@@ -104,18 +103,18 @@ class Cheat:
 
     async def settlements(self) -> AsyncIterator[Attempt]:
         """Five ways to settle a round wrongly. Raises InvalidInput if there is nothing to settle."""
-        status = await self._ledger.task(self._task)
+        status = await self._ledger.tasks.task(self._task)
         await self._ledger.events.sync()
         number, group = status.round.round, status.round.merged_groups
-        right = await self._ledger.settlements(self._task, number, group)
+        right = await self._ledger.settlements.of_group(self._task, number, group)
         if len(right) < 2:
             raise InvalidInput(f"round {number} has {len(right)} accepted updates; a settler who cheats needs two")
-        honest = self._ledger.settle_with(self._task, number, group, right)
+        honest = self._ledger.settlements.call_with(self._task, number, group, right)
         limit = await self._chain.gas_limit(self._account, honest)  # raises why it cannot be settled at all
 
         async def tried(name: str, updates: Sequence[Settlement], round_number: int = number) -> Attempt:
-            call = self._ledger.settle_with(self._task, round_number, group, updates)
-            return await self._try(name, replace(call, gas_limit=min(limit, BLOCK_GAS)))
+            call = self._ledger.settlements.call_with(self._task, round_number, group, updates)
+            return await self._try(name, replace(call, gas_limit=min(limit, self._chain.profile.transaction_gas)))
 
         first = right[0]
         yield await tried("a settlement that leaves an update out", right[1:])
@@ -141,7 +140,7 @@ class Cheat:
             return Attempt(attempt=name, refused=True, reason="NonceUsed", message=error.message)
         return Attempt(
             attempt=name,
-            refused=taken is Taken.KNOWN and await self._chain.nonce(self._account) == before,
+            refused=taken is SendResult.ALREADY_KNOWN and await self._chain.nonce(self._account) == before,
             reason="AlreadyKnown",
             message="the node has this transaction already and takes it once",
         )
@@ -220,7 +219,7 @@ async def cheat_of(suite: Suite, account: bytes) -> AsyncIterator[Cheat]:
         chain = await stack.enter_async_context(Chain.connect(suite.rpc_url, (POOL, TOKEN)))
         outbox = await stack.enter_async_context(Outbox.open(scratch / "outbox", chain, keystore))
         events = stack.enter_context(
-            EventIndex.open(scratch / "outbox", chain, deployment.pool, POOL, first_block=deployment.block)
+            EventIndex.open(scratch / "outbox", chain, deployment.pool, first_block=deployment.block)
         )
         yield Cheat(chain, outbox, Ledger(chain, outbox, events, deployment), account, suite.task)
 

@@ -66,6 +66,7 @@ import structlog
 from eth_hash.auto import keccak
 from web3 import AsyncWeb3
 
+from linklearner.chain.answers import Log, Receipt
 from linklearner.domain import strictjson
 from linklearner.domain.errors import (
     InvalidConfig,
@@ -77,7 +78,7 @@ from linklearner.domain.errors import (
     TimedOut,
     Unavailable,
 )
-from services.chain_gateway.chain import BLOCK_GAS, FEE_CAP, RAW_LIMIT, Call, Chain, Log, NonceRefused, Receipt, Taken
+from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
 from services.chain_gateway.keystore import Keystore
 
 KEPT_BYTES: Final = 64 << 20
@@ -500,7 +501,7 @@ class Outbox:
         asked = max(price, head.base_fee, 1)
         check_price(asked, self._max_gas_price, self._chain.shown_url)
         # The fee cannot be raised later: twice the present price outlasts five full blocks. What is paid is the base fee and the tip.
-        fee = min(2 * asked, self._max_gas_price, (FEE_CAP - 1) // gas_limit)
+        fee = min(2 * asked, self._max_gas_price, (self._chain.profile.fee_wei - 1) // gas_limit)
         if fee < head.base_fee:
             raise Refused(
                 f"{gas_limit} gas at {head.base_fee} wei cost more than the node's RPC takes (1 ART); wait for a lower price",
@@ -519,14 +520,15 @@ class Outbox:
         }
         if call.to is not None:
             transaction["to"] = AsyncWeb3.to_checksum_address(call.to)
-        apart = 1 if gas_limit + MAX_ATTEMPTS <= BLOCK_GAS else -1
+        apart = 1 if gas_limit + MAX_ATTEMPTS <= self._chain.profile.transaction_gas else -1
         while True:
             attempt = _Attempt.of(self._keystore.sign_transaction(account, transaction))
-            if len(attempt.raw) > RAW_LIMIT:
+            most = self._chain.profile.transaction_bytes
+            if len(attempt.raw) > most:
                 raise Refused(
-                    f"the signed transaction has {len(attempt.raw)} bytes and the chain takes {RAW_LIMIT}; send fewer pages",
+                    f"the signed transaction has {len(attempt.raw)} bytes and the chain takes {most}; send fewer pages",
                     reason="TransactionTooLarge",
-                    facts={"bytes": len(attempt.raw), "limit": RAW_LIMIT},
+                    facts={"bytes": len(attempt.raw), "limit": most},
                 )
             if not self._database.knows(attempt.hash):
                 return attempt
@@ -557,7 +559,7 @@ class Outbox:
                 # this transaction alone is what the node, or what stands before it, cannot bear
                 no = Unavailable(f"the node answers questions, but not this transaction: {error.message}")
             else:
-                if taken is Taken.KNOWN:
+                if taken is SendResult.ALREADY_KNOWN:
                     log.info("transaction_known", request_id=name)
                 self._trouble.pop(name, None)
                 if self._database.knows(attempt.hash):  # else its nonce was decided while we asked

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from linklearner.abi import Interface, error_string
+from linklearner.chain.abi import Interface, error_string
 from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
 
 _NAMED = re.compile(r"([A-Z][A-Za-z0-9]+): (.+)", re.DOTALL)

@@ -99,6 +99,10 @@ class Interface:
         """The first topic of an event's logs."""
         return next(topic for topic, entry in self._events.items() if entry["name"] == event)
 
+    def has_topic(self, topics: Sequence[bytes]) -> bool:
+        """Whether a log with these topics claims to be one of the events."""
+        return bool(topics) and topics[0] in self._events
+
     def decode_log(self, topics: Sequence[bytes], data: bytes) -> Decoded | None:
         """None for a log of none of the events. Raises InvalidInput for one that claims to be and is not."""
         event = self._events.get(topics[0]) if topics else None
