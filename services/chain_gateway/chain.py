@@ -106,7 +106,7 @@ class NonceRefused(LinkLearnerError):
 class _Provider(AsyncHTTPProvider):
     """web3's, with a session of our own and our request id as an HTTP header.
 
-    web3's session cache sits behind a thread lock that a cancelled call can leave locked for ever (its `async_lock`), and opens a
+    web3's session cache sits behind a thread lock that a cancelled call can leave locked for good (its `async_lock`), and opens a
     connection for every request. Its silent retries go, too: questions are repeated by `Endpoints`, sending by the outbox alone.
     """
 

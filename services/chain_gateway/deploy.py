@@ -29,6 +29,7 @@ from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.notation import UNIT_WEI, WEI
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from services.chain_gateway.aspect import PRE_CONTRACT_CALL, SYSTEM, SYSTEM_CONTRACT
@@ -46,11 +47,8 @@ from services.chain_gateway.outbox import (
     check_price,
 )
 
-LL: Final = 10**18
-"""Wei of one $LL."""
-UNIT: Final = 10**15
-"""Wei of $LL in a unit of stake."""
-GENESIS: Final = 1_000_000 * LL
+GENESIS: Final = 1_000_000 * WEI
+"""$LL that the owner has at the start, wei."""
 FIRST_TASK: Final = 1
 """A pool counts its tasks from 1."""
 LOAD_BYTES: Final = 80_000
@@ -61,7 +59,7 @@ LEAST_COIN: Final = 10**16
 """… and no less than this, wei: an idle chain's price of 7 wei would buy nothing tomorrow."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is done next, and how many steps of how many are behind."""
+"""Called with what is done next, how many steps are done, and of how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +108,7 @@ DIGITS_TERMS: Final[Mapping[str, int]] = {
     "drop_seconds": 3600,
     "min_stake": 100,
     "settler_bps": 500,
-    "reward": 100 * LL,
+    "reward": 100 * WEI,
 }
 
 
@@ -250,7 +248,9 @@ async def _fund(chain: Chain, steps: _Steps, plan: Plan, pool: bytes, token: byt
             for who in plan.contributors
         ),
         *(
-            steps.send(f"stake/{who.hex()}", Call(token, TOKEN.encode_call("transfer", who, plan.stake_units * UNIT)))
+            steps.send(
+                f"stake/{who.hex()}", Call(token, TOKEN.encode_call("transfer", who, plan.stake_units * UNIT_WEI))
+            )
             for who in plan.contributors
         ),
     )

@@ -21,7 +21,7 @@ from services.chain_gateway.chain import Chain
 from services.chain_gateway.heads import Head
 
 _LAG_BLOCKS: Final = 20
-"""Blocks that the node may be behind what it told before: a node behind a load balancer may be."""
+"""Blocks that the node may be behind its own last answer: a node behind a load balancer may be."""
 _PATIENCE: Final = 4
 _PAUSE_S: Final = 0.25
 
@@ -95,7 +95,7 @@ class EventIndex:
     async def sync(self, at_least: int = 0) -> int:
         """Reads on to the newest block and returns it. at_least: a block that must be known afterwards.
 
-        Raises Unavailable if the node is behind that block, or behind what it told before; DataLoss if the witness tells otherwise.
+        Raises Unavailable if the node is behind that block, or behind its own last answer; DataLoss if the witness disagrees.
         """
         async with self._syncing:
             cursor = self.cursor

@@ -36,7 +36,7 @@ ANSWER_VALUES: Final = 1_000_000
 P = ParamSpec("P")
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
-"""Told the block that is read and the last one."""
+"""Called with the block that is read and the last one."""
 
 
 class History:
@@ -137,8 +137,8 @@ class History:
         ]
         body = await self._endpoints.ask(json.dumps(asked).encode())
         try:
-            told = strictjson.loads(body, max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
-            answers = {one["id"]: one for one in told}
+            found = strictjson.loads(body, max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
+            answers = {one["id"]: one for one in found}
             for question, (method, _) in zip(asked, questions, strict=True):
                 if "error" in answers[question["id"]]:
                     refusal = answers[question["id"]]["error"]

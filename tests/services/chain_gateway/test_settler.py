@@ -142,12 +142,11 @@ async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_com
             raise Refused("no block holds it", reason="GasLimitTooHigh")
 
         monkeypatch.setattr(ledger.settlements, "settle", too_large)
-        ledger.chain.profile = replace(
-            ledger.chain.profile, transaction_bytes=100
-        )  # the settlement's own bytes are too many
         monkeypatch.setattr(settler_module, "SLOW_RETRY_S", 0.1)
         for who in (0, 1):
             await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
+        # the settlement's own bytes are too many
+        ledger.chain.profile = replace(ledger.chain.profile, transaction_bytes=1100)
         task = await ledger.tasks.task(1)
         times = [task.round.first_update_s + world.task.terms.drop_seconds - 2.0]
         settler = asyncio.create_task(AutoSettler(ledger, turn_s=0.0, clock=lambda: times[-1]).run())
@@ -294,7 +293,7 @@ async def test_no_trouble_ends_the_settler(world: World, monkeypatch: pytest.Mon
         for who in (0, 1):
             await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
         troubles = [trouble] * 3
-        real = ledger.task
+        real = ledger.tasks.task
 
         async def task(number: int) -> Task:
             if troubles:
