@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -66,16 +66,8 @@ def selector(signature: str) -> bytes:
 
 
 def terms_tuple(terms: Terms) -> tuple[int, ...]:
-    return (
-        terms.rule,
-        terms.quorum,
-        terms.max_updates,
-        terms.round_seconds,
-        terms.drop_seconds,
-        terms.min_stake,
-        terms.settler_bps,
-        terms.reward,
-    )
+    """As the contract's struct is encoded."""
+    return astuple(terms)
 
 
 @dataclass

@@ -16,14 +16,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-import aiohttp
 import rlp  # type: ignore[import-untyped]
-import structlog
 from eth_hash.auto import keccak
-from eth_typing import URI
-from web3 import AsyncHTTPProvider, AsyncWeb3
-from web3.exceptions import BadResponseFormat, BlockNotFound, TransactionNotFound, Web3Exception, Web3RPCError
-from web3.types import BlockIdentifier, RPCEndpoint, RPCResponse
+from web3 import AsyncWeb3
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.types import BlockIdentifier, RPCEndpoint
 
 from linklearner.chain import answers
 from linklearner.chain.abi import Interface
@@ -39,24 +36,17 @@ from linklearner.chain.answers import (
     optional_address,
     quantity,
 )
-from linklearner.chain.endpoints import Endpoints, Lost, Persistence, Reply, wait_for_chain, waited_for
+from linklearner.chain.endpoints import wait_for_chain, waited_for
+from linklearner.chain.logs import in_parts
 from linklearner.chain.profile import ARTELA, Profile
-from linklearner.domain import strictjson
 from linklearner.domain.errors import DataLoss, LinkLearnerError, NotFound, Refused, Unavailable
 from linklearner.domain.gas import intrinsic_gas
-from linklearner.domain.notation import is_loopback_url
-from linklearner.domain.strictjson import NotJson
 from services.chain_gateway.heads import Head, Heads
+from services.chain_gateway.provider import SEND, Provider
 from services.chain_gateway.refusals import refusal
 
 START_WAIT_S: Final = 60.0
 """How long a start waits for its chain, unless its settings say otherwise."""
-SEND: Final = "eth_sendRawTransaction"
-ANSWER_BYTES: Final = 64 << 20
-"""Of one answer of the node: ten thousand events have 20 MB."""
-ANSWER_VALUES: Final = 1_000_000
-"""Numbers, texts, objects in one answer: ten thousand events have a fifth of that."""
-
 _NOBODY = bytes.fromhex("000000000000000000000000000000000000dead")
 
 T = TypeVar("T")
@@ -103,67 +93,10 @@ class NonceRefused(LinkLearnerError):
     """The nonce is not the next one."""
 
 
-class _Provider(AsyncHTTPProvider):
-    """web3's, with a session of our own and our request id as an HTTP header.
-
-    web3's session cache sits behind a thread lock that a cancelled call can leave locked for good (its `async_lock`), and opens a
-    connection for every request. Its silent retries go, too: questions are repeated by `Endpoints`, sending by the outbox alone.
-    """
-
-    def __init__(self, urls: str, timeout_s: float) -> None:
-        persistence = Persistence(total_s=timeout_s, attempt_s=min(timeout_s, Persistence.attempt_s))
-        self.endpoints = Endpoints(urls, self._post, persistence)
-        super().__init__(URI(self.endpoints.shown), exception_retry_configuration=None)
-        # proxies as http_proxy and no_proxy say, but never to this very machine
-        self._direct = aiohttp.ClientSession()
-        self._proxied = aiohttp.ClientSession(trust_env=True)
-
-    async def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
-        if method == SEND:
-            return await self.endpoints.hand_in(request_data)
-        return await self.endpoints.ask(request_data)
-
-    async def _post(self, url: str, body: bytes, seconds: float) -> Reply:
-        headers = {"Content-Type": "application/json"}
-        request = structlog.contextvars.get_contextvars().get("request")
-        if request is not None:
-            headers["X-Request-Id"] = str(request)
-        timeout = aiohttp.ClientTimeout(total=seconds)
-        session = self._direct if is_loopback_url(url) else self._proxied
-        try:
-            async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
-                answer = bytearray()
-                async for part in response.content.iter_any():
-                    answer += part
-                    if len(answer) > ANSWER_BYTES:
-                        raise Lost(f"an answer of more than {ANSWER_BYTES} bytes")
-                return Reply(response.status, bytes(answer), response.headers.get("Retry-After", ""))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Lost(type(error).__name__) from error
-
-    @staticmethod
-    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
-        """web3's parser goes as deep as a node nests its answer."""
-        try:
-            answer: RPCResponse = strictjson.loads(raw_response, max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
-        except NotJson as error:
-            raise BadResponseFormat(f"an answer that is no JSON: {error.message}") from error
-        return answer
-
-    async def disconnect(self) -> None:
-        await asyncio.gather(self._direct.close(), self._proxied.close())
-
-    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        response = await super().make_request(method, params)
-        if not isinstance(response, dict):  # web3 itself trips over it
-            raise BadResponseFormat(f"the answer to {method} is no JSON object")
-        return response
-
-
 class Chain:
     """One chain behind one or several URLs. Every method raises Unavailable if it cannot be reached or answers nonsense."""
 
-    def __init__(self, w3: AsyncWeb3[_Provider], interfaces: Sequence[Interface], profile: Profile) -> None:
+    def __init__(self, w3: AsyncWeb3[Provider], interfaces: Sequence[Interface], profile: Profile) -> None:
         self._w3 = w3
         self._interfaces = tuple(interfaces)
         self.heads = Heads(self._newest)
@@ -196,7 +129,7 @@ class Chain:
         tell: who hears of that. profile: the node's limits; its envelope is measured, not believed.
         Raises Unavailable if nobody answers, InvalidConfig for what is no URL and for URLs of different chains.
         """
-        w3 = AsyncWeb3(_Provider(urls, timeout_s), middleware=[])
+        w3 = AsyncWeb3(Provider(urls, timeout_s), middleware=[])
         try:
             chain = cls(w3, interfaces, profile)
 
@@ -411,16 +344,14 @@ class Chain:
         """All events of a contract in blocks first…last, as many as the profile allows, in the order of the chain."""
         if last - first >= self.profile.log_blocks:
             raise ValueError(f"at most {self.profile.log_blocks} blocks at once")
-        try:
+
+        async def ask(first: int, last: int) -> list[Log]:
             return await self._asked(
                 self._w3.eth.get_logs({"address": _address(contract), "fromBlock": first, "toBlock": last}),
                 lambda answer: answers.logs(answer, contract, first, last),
             )
-        except Refused as refused:
-            if "returned more than" not in refused.message or first == last:
-                raise
-            middle = (first + last) // 2  # a node tells of 10,000 events at once
-            return [*await self.logs(contract, first, middle), *await self.logs(contract, middle + 1, last)]
+
+        return await in_parts(ask, first, last)
 
     async def why_failed(self, receipt: Receipt, sender: bytes, call: Call) -> LinkLearnerError:
         """Why a transaction in a block has status 0: asked again at the block before it, then at its own, with its own gas limit.

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from linklearner.chain.answers import Log
 from linklearner.chain.contracts import decode_event
+from linklearner.chain.logs import block_ranges
 from linklearner.domain.errors import DataLoss, Unavailable
 from linklearner.domain.events import Event
 from services.chain_gateway.chain import Chain
@@ -110,9 +111,8 @@ class EventIndex:
                     f"the chain at {self._chain.shown_url} is at block {head} and was at {max(at_least, cursor)} before; retry",
                     facts={"head": head, "known": max(at_least, cursor)},
                 )
-            while cursor < head:
-                last = min(cursor + self._chain.profile.log_blocks, head)
-                self._keep(await self._logs(cursor + 1, last), last)
+            for first, last in block_ranges(cursor + 1, head, self._chain.profile):
+                self._keep(await self._logs(first, last), last)
                 cursor = last
             async with self._grown:
                 self._grown.notify_all()

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from linklearner.domain.digest import model_digest
-from linklearner.domain.errors import DataLoss, NotFound
+from linklearner.domain.errors import DataLoss, InvalidInput, NotFound
 from linklearner.domain.events import ModelUpdated, TaskOpened
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.shape import Shape
@@ -60,9 +60,15 @@ class Tasks:
             await self.events.sync()
 
     def shape(self, task: int) -> Shape:
-        """Of a task whose opening is known. Raises NotFound."""
+        """Of a task whose opening is known. Raises NotFound; DataLoss for one that the pool cannot have taken."""
         if task not in self._shapes:
-            self._shapes[task] = Shape.decode(self.opened(task).shape)
+            opened = self.opened(task)
+            try:
+                self._shapes[task] = Shape.decode(opened.shape)
+            except InvalidInput as error:
+                raise DataLoss(
+                    f"transaction 0x{opened.transaction.hex()} opened task {task} with a shape that is none: {error.message}"
+                ) from error
         return self._shapes[task]
 
     def announced(self, task: int, version: int) -> ModelVersion:

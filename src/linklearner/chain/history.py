@@ -18,6 +18,7 @@ import httpx
 from linklearner.chain.answers import WORD_BITS, Log, Malformed, data, fields, logs, quantity
 from linklearner.chain.contracts import COMPLETED, completed, decode_event, is_known
 from linklearner.chain.endpoints import Endpoints, Lost, Persistence, Reply
+from linklearner.chain.logs import block_ranges, in_parts
 from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain import strictjson
 from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
@@ -78,11 +79,12 @@ class History:
     async def events(self, progress: Progress = lambda block, last: None) -> AsyncIterator[Event]:
         """Every event of the pool in the order of the chain, up to the head as it is now; those of COMPLETED with their calldata."""
         last = self._read(quantity, await self._ask("eth_blockNumber"), "block number")
-        for first in range(self._from_block, last + 1, self._profile.log_blocks):
-            until = min(first + self._profile.log_blocks - 1, last)
+        for first, until in block_ranges(self._from_block, last, self._profile):
             progress(first, last)
             found = [
-                (event, type(event) in COMPLETED) for event in map(_event, await self._logs(first, until)) if event
+                (event, type(event) in COMPLETED)
+                for event in map(_event, await in_parts(self._logs, first, until))
+                if event
             ]
             for part in _batched(found, BATCH):
                 calldata = await self._calldata([event.transaction for event, short in part if short])
@@ -92,16 +94,8 @@ class History:
         progress(last, last)
 
     async def _logs(self, first: int, last: int) -> list[Log]:
-        """All events of some blocks, in parts where a node has more of them than it tells at once (10,000 on Artela)."""
         wanted = {"address": "0x" + self._pool.hex(), "fromBlock": hex(first), "toBlock": hex(last)}
-        try:
-            answer = await self._ask("eth_getLogs", wanted)
-        except Unavailable as error:
-            if "returned more than" not in error.message or first == last:
-                raise
-            middle = (first + last) // 2
-            return [*await self._logs(first, middle), *await self._logs(middle + 1, last)]
-        return self._read(logs, answer, self._pool, first, last)
+        return self._read(logs, await self._ask("eth_getLogs", wanted), self._pool, first, last)
 
     async def _calldata(self, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
         """Of transactions, all asked for at once."""

@@ -19,7 +19,7 @@ from linklearner.chain.history import History
 from linklearner.domain.errors import DataLoss, InvalidConfig, LinkLearnerError, Unavailable
 from linklearner.suite import Suite
 from linklearner.v1 import chain_gateway_pb2
-from services.chain_gateway import chain as gateway_chain
+from services.chain_gateway import provider
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.deploy import TaskPlan
 from services.chain_gateway.deployment import Deployment
@@ -90,7 +90,7 @@ async def test_an_answer_is_read_up_to_its_bytes(monkeypatch: pytest.MonkeyPatch
 
     headers = {"Content-Encoding": "gzip"} if packed else None
     monkeypatch.setattr(history, "ANSWER_BYTES", 1_000_000)
-    monkeypatch.setattr(gateway_chain, "ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr(provider, "ANSWER_BYTES", 1_000_000)
     async with node(answer, headers) as url, History(url, bytes(20), 0) as read:
         size = 1_000_000
         assert await read.chain_id() == 11820
@@ -273,3 +273,19 @@ async def test_calldata_of_another_update_is_not_handed_in_again(world: World) -
         await gateway.ledger.events.sync()
         with pytest.raises(DataLoss, match="digest"):
             await gateway.ledger.settlements.of_group(1, 1, 1)
+
+
+async def test_a_shape_that_no_task_can_have_is_the_node_s_fault_and_not_the_caller_s(world: World) -> None:
+    shape = world.task.shape.encode().hex()
+
+    def alter(method: str, result: Any) -> Any:
+        if method != "eth_getLogs":
+            return result
+        return [one | {"data": one["data"].replace(shape, "ff" * (len(shape) // 2))} for one in result]
+
+    world.node.alter = alter
+    async with world.gateway() as gateway:
+        with pytest.raises(DataLoss, match="shape"):
+            await gateway.ledger.tasks.task(1)
+        with pytest.raises(DataLoss, match="shape"):
+            await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())
