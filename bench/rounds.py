@@ -28,6 +28,7 @@ from rich.table import Table
 from bench.process import DevchainProcess, ask
 from bench.proxy import Proxy
 from linklearner import log
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.update import Encoding
@@ -37,7 +38,6 @@ from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, deploy, digits
-from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 

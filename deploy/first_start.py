@@ -21,6 +21,7 @@ from typing import Any, Self
 import structlog
 
 from linklearner import log
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.domain.notation import whole
@@ -29,7 +30,6 @@ from linklearner.keyfile import read_password
 from linklearner.process import exit_status
 from services.chain_gateway.chain import START_WAIT_S, Chain
 from services.chain_gateway.deploy import Plan, deploy, digits
-from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.keystore import Keystore
 
 HOME = Path("/var/lib/linklearner")

@@ -97,10 +97,10 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         # Not at the top of the file: this takes seconds, and whoever started us wants to see that something happens.
         from devchain.config import InvalidConfig as InvalidChain
         from devchain.server import Devchain
+        from linklearner.chain.contracts import POOL, TOKEN
         from services.chain_gateway import config as gateway_config
         from services.chain_gateway import deploy
         from services.chain_gateway.chain import START_WAIT_S, Chain
-        from services.chain_gateway.deployment import POOL, TOKEN
         from services.chain_gateway.gateway import Gateway
         from services.chain_gateway.keystore import Keystore
         from services.model_server import config as server_config

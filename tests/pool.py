@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -21,7 +21,8 @@ from devchain.chain.chain import Chain
 from devchain.chain.questions import CallFailed, Question
 from devchain.config import ChainConfig
 from linklearner import artifacts
-from linklearner.abi import Decoded, Interface, error_string
+from linklearner.chain.abi import Decoded, error_string
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
@@ -29,8 +30,6 @@ from linklearner.domain.update import Update
 
 SYSTEM = bytes.fromhex("0000000000000000000000000000000000a27e14")
 PRE_CONTRACT_CALL = 4
-POOL = Interface(artifacts.contract("TrainingPool").abi)
-TOKEN = Interface(artifacts.contract("LinkLearnerToken").abi)
 UNIT = 10**15
 GAS = 19_000_000
 BASE_FEE = 7
@@ -67,16 +66,8 @@ def selector(signature: str) -> bytes:
 
 
 def terms_tuple(terms: Terms) -> tuple[int, ...]:
-    return (
-        terms.rule,
-        terms.quorum,
-        terms.max_updates,
-        terms.round_seconds,
-        terms.drop_seconds,
-        terms.min_stake,
-        terms.settler_bps,
-        terms.reward,
-    )
+    """As the contract's struct is encoded."""
+    return astuple(terms)
 
 
 @dataclass

@@ -69,5 +69,22 @@ def test_the_domain_does_no_input_or_output() -> None:
     for path in sources("src/linklearner/domain"):
         assert not IO & {name.partition(".")[0] for name in imports(path)}, path
         assert not {
-            name for name in imports(path) if name.startswith(("linklearner.v1", "linklearner.oip", "linklearner.rpc"))
+            name
+            for name in imports(path)
+            if name.startswith(("linklearner.v1", "linklearner.oip", "linklearner.rpc", "linklearner.chain"))
         }, path
+
+
+def test_the_chain_from_outside_knows_the_domain_and_nobody_who_uses_it() -> None:
+    allowed = ("linklearner.chain", "linklearner.domain", "linklearner.artifacts")
+    for path in sources("src/linklearner/chain"):
+        for name in imports(path):
+            assert not name.startswith("linklearner.") or name.startswith(allowed), f"{path} imports {name}"
+
+
+def test_a_chain_s_logs_and_calls_are_decoded_in_one_place() -> None:
+    """Whoever else wants to know what the pool says gets dataclasses."""
+    for path in (*sources("src"), *sources("services")):
+        if (ROOT / "src/linklearner/chain") not in path.parents:
+            source = path.read_text()
+            assert "decode_log(" not in source and "POOL.decode_call(" not in source, path

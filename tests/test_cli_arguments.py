@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from devchain.server import Devchain
+from linklearner.chain.history import History
 from linklearner.cli import app
-from linklearner.history import History
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from linklearner import log, process
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import InvalidConfig
 from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.notation import address, node_urls, whole
@@ -20,7 +21,6 @@ from linklearner.keyfile import read_password
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, TaskPlan, deploy, digits
-from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore, looks_random
 

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
-from linklearner.abi import Interface
+from linklearner.chain.abi import Interface
 from linklearner.domain.errors import DataLoss, InvalidInput
 from linklearner.domain.shape import Shape
 from services.chain_gateway.chain import Chain

@@ -1,55 +1,52 @@
 """The chain as the gateway sees it: one JSON-RPC endpoint through web3.py, its answers as values, its refusals as domain errors.
 
 Asks nothing that an Artela node lacks: no filters (removing one kills that node), no `evm_*`, no replaced or queued nonces, no
-`effectiveGasPrice`, no log range above 10,000 blocks.
+`effectiveGasPrice`, no more than its profile allows.
+
+web3.py builds the requests and knows the methods; which URL hears them is for `linklearner.chain.endpoints`, and what the answers mean
+for `linklearner.chain.answers`: web3 passes on whatever a node says.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-import aiohttp
 import rlp  # type: ignore[import-untyped]
-import structlog
 from eth_hash.auto import keccak
-from eth_typing import URI
-from web3 import AsyncHTTPProvider, AsyncWeb3
-from web3.exceptions import BadResponseFormat, BlockNotFound, TransactionNotFound, Web3RPCError
-from web3.types import RPCEndpoint, RPCResponse
+from web3 import AsyncWeb3
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.types import BlockIdentifier, RPCEndpoint
 
-from linklearner.abi import Interface
-from linklearner.domain import strictjson
+from linklearner.chain import answers
+from linklearner.chain.abi import Interface
+from linklearner.chain.answers import (
+    WORD_BITS,
+    Log,
+    Malformed,
+    Receipt,
+    address,
+    data,
+    fields,
+    items,
+    optional_address,
+    quantity,
+)
+from linklearner.chain.endpoints import wait_for_chain, waited_for
+from linklearner.chain.logs import in_parts
+from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.errors import DataLoss, LinkLearnerError, NotFound, Refused, Unavailable
-from linklearner.domain.gas import BLOCK_GAS as BLOCK_GAS
 from linklearner.domain.gas import intrinsic_gas
-from linklearner.domain.notation import is_loopback_url
-from linklearner.domain.strictjson import NotJson
-from linklearner.endpoints import Endpoints, Lost, Persistence, Reply, wait_for_chain, waited_for
 from services.chain_gateway.heads import Head, Heads
+from services.chain_gateway.provider import SEND, Provider
 from services.chain_gateway.refusals import refusal
 
-RAW_LIMIT: Final = 1_048_576
-"""Bytes of a signed transaction."""
-FEE_CAP: Final = 10**18
-"""Wei that gas * price must stay below: above it the node's RPC refuses."""
-LOG_RANGE: Final = 10_000
-"""Blocks that one eth_getLogs may span."""
 START_WAIT_S: Final = 60.0
 """How long a start waits for its chain, unless its settings say otherwise."""
-ENVELOPE_GAS: Final = 150_000
-"""What an Artela node adds to the intrinsic gas of every question with data: it takes the data for a validation envelope."""
-
-SEND: Final = "eth_sendRawTransaction"
-ANSWER_BYTES: Final = 64 << 20
-"""Of one answer of the node: ten thousand events have 20 MB."""
-ANSWER_VALUES: Final = 1_000_000
-"""Numbers, texts, objects in one answer: ten thousand events have a fifth of that."""
-
 _NOBODY = bytes.fromhex("000000000000000000000000000000000000dead")
 
 T = TypeVar("T")
@@ -75,31 +72,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
-    """An event as the chain keeps it."""
-
-    address: bytes
-    topics: tuple[bytes, ...]
-    data: bytes
-    block_number: int
-    index: int
-    transaction_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A transaction that is in a block. contract: 20 bytes if it created one (for an Aspect: its id)."""
-
-    transaction_hash: bytes
-    block_number: int
-    succeeded: bool
-    gas_used: int
-    contract: bytes | None
-    logs: tuple[Log, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
+class Transaction:
     """A transaction in a block, as eth_getTransactionByHash tells it. length: bytes of the signed transaction."""
 
     sender: bytes
@@ -109,86 +82,29 @@ class Landed:
     length: int
 
 
-class Taken(Enum):
+class SendResult(Enum):
     """The node's answer to a raw transaction that it did not refuse."""
 
-    NEW = "new"
-    KNOWN = "known"
+    ACCEPTED = "accepted"
+    ALREADY_KNOWN = "already known"
 
 
 class NonceRefused(LinkLearnerError):
     """The nonce is not the next one, says the node."""
 
 
-class _Provider(AsyncHTTPProvider):
-    """web3's, with a session of our own and our request id as an HTTP header.
-
-    web3's session cache sits behind a thread lock that a cancelled call can leave locked for ever (its `async_lock`), and opens a
-    connection for every request. Its silent retries go, too: questions are repeated by `Endpoints`, sending by the outbox alone.
-    """
-
-    def __init__(self, urls: str, timeout_s: float) -> None:
-        persistence = Persistence(total_s=timeout_s, attempt_s=min(timeout_s, Persistence.attempt_s))
-        self.endpoints = Endpoints(urls, self._post, persistence)
-        super().__init__(URI(self.endpoints.shown), exception_retry_configuration=None)
-        # proxies as http_proxy and no_proxy say, but never to this very machine
-        self._direct = aiohttp.ClientSession()
-        self._proxied = aiohttp.ClientSession(trust_env=True)
-
-    async def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
-        if method == SEND:
-            return await self.endpoints.hand_in(request_data)
-        return await self.endpoints.ask(request_data)
-
-    async def _post(self, url: str, body: bytes, seconds: float) -> Reply:
-        headers = {"Content-Type": "application/json"}
-        request = structlog.contextvars.get_contextvars().get("request")
-        if request is not None:
-            headers["X-Request-Id"] = str(request)
-        timeout = aiohttp.ClientTimeout(total=seconds)
-        session = self._direct if is_loopback_url(url) else self._proxied
-        try:
-            async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
-                answer = bytearray()
-                async for part in response.content.iter_any():
-                    answer += part
-                    if len(answer) > ANSWER_BYTES:
-                        raise Lost(f"an answer of more than {ANSWER_BYTES} bytes")
-                return Reply(response.status, bytes(answer), response.headers.get("Retry-After", ""))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Lost(type(error).__name__) from error
-
-    @staticmethod
-    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
-        """web3's parser goes as deep as a node nests its answer."""
-        try:
-            answer: RPCResponse = strictjson.loads(raw_response, max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
-        except NotJson as error:
-            raise BadResponseFormat(f"an answer that is no JSON: {error.message}") from error
-        return answer
-
-    async def disconnect(self) -> None:
-        await asyncio.gather(self._direct.close(), self._proxied.close())
-
-    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        response = await super().make_request(method, params)
-        if not isinstance(response, dict):  # web3 itself trips over it
-            raise BadResponseFormat(f"the answer to {method} is no JSON object")
-        return response
-
-
 class Chain:
     """One chain behind one or several URLs. Every method raises Unavailable if it cannot be reached or answers nonsense."""
 
-    def __init__(self, w3: AsyncWeb3[_Provider], interfaces: Sequence[Interface], chain_id: int, envelope: int) -> None:
+    def __init__(self, w3: AsyncWeb3[Provider], interfaces: Sequence[Interface], profile: Profile) -> None:
         self._w3 = w3
         self._interfaces = tuple(interfaces)
         self.heads = Heads(self._newest)
         """Whoever waits for the next block waits here."""
         self._price: tuple[bytes, asyncio.Task[int] | None] = (b"", None)
-        self.chain_id = chain_id
-        self.envelope = envelope
-        """Gas that estimates of calls with data are too high by: 150,000 on Artela, else 0."""
+        self.chain_id = 0
+        self.profile = profile
+        """With the envelope that was measured: what estimates of calls with data are too high by."""
 
     @property
     def shown_url(self) -> str:
@@ -205,21 +121,22 @@ class Chain:
         timeout_s: float = 30.0,
         wait_s: float = 0.0,
         tell: Callable[[str], object] = waited_for,
+        profile: Profile = ARTELA,
     ) -> AsyncIterator[Chain]:
         """urls: one or several of the same chain, separated by commas. interfaces: whose custom errors are decoded, in this order.
 
         timeout_s: for one question with all its repetitions. wait_s: how long to wait for a chain that does not answer yet.
-        tell: who hears of that.
+        tell: who hears of that. profile: the node's limits; its envelope is measured, not believed.
         Raises Unavailable if nobody answers, InvalidConfig for what is no URL and for URLs of different chains.
         """
-        w3 = AsyncWeb3(_Provider(urls, timeout_s), middleware=[])
+        w3 = AsyncWeb3(Provider(urls, timeout_s), middleware=[])
         try:
-            chain = cls(w3, interfaces, 0, 0)
+            chain = cls(w3, interfaces, profile)
 
             async def greet() -> None:
                 await w3.provider.endpoints.check()
-                chain.chain_id = await chain._asked(w3.eth.chain_id)
-                chain.envelope = await chain._measured_envelope()
+                chain.chain_id = await chain._quantity(w3.eth.chain_id, "chain id", WORD_BITS)
+                chain.profile = replace(profile, envelope_gas=await chain._measured_envelope())
 
             await wait_for_chain(greet, wait_s, tell=tell)
             yield chain
@@ -239,42 +156,37 @@ class Chain:
             try:
                 await self.ask(_NOBODY, probe, gas=2 * probe.intrinsic_gas())
             except Refused:
-                surplus = ENVELOPE_GAS
-        return ENVELOPE_GAS if surplus >= ENVELOPE_GAS else 0
+                surplus = ARTELA.envelope_gas
+        return ARTELA.envelope_gas if surplus >= ARTELA.envelope_gas else 0
 
     async def head(self) -> Head:
         """The newest block, as `heads` knows it."""
         return await self.heads.look()
 
     async def _newest(self) -> Head:
-        block = await self._asked(self._w3.eth.get_block("latest"))
-        return Head(
-            block["number"],
-            block["timestamp"],
-            block.get("baseFeePerGas") or 0,
-            bytes(block["hash"]),
-            not block.get("transactions"),
-        )
+        return await self._asked(self._w3.eth.get_block("latest"), _head)
 
     async def head_number(self) -> int:
         return (await self.heads.look()).number
 
     async def block_hash(self, number: int) -> bytes:
         """Raises NotFound for a block that is not there (yet)."""
-        return bytes((await self._asked(self._w3.eth.get_block(number)))["hash"])
+        return await self._asked(
+            self._w3.eth.get_block(number), lambda block: data(fields(block, "block").get("hash"), "block's hash", 32)
+        )
 
     async def nonce(self, account: bytes, *, pending: bool = False) -> int:
         """The number of transactions of `account` in blocks; `pending`: and in the node's mempool."""
-        return int(
-            await self._asked(self._w3.eth.get_transaction_count(_address(account), "pending" if pending else "latest"))
-        )
+        at: BlockIdentifier = "pending" if pending else "latest"
+        return await self._quantity(self._w3.eth.get_transaction_count(_address(account), at), "nonce")
 
     async def balance(self, account: bytes, block: int | None = None) -> int:
         """The chain's coin, wei."""
-        return int(await self._asked(self._w3.eth.get_balance(_address(account), "latest" if block is None else block)))
+        at: BlockIdentifier = "latest" if block is None else block
+        return await self._quantity(self._w3.eth.get_balance(_address(account), at), "balance", WORD_BITS)
 
     async def code(self, account: bytes) -> bytes:
-        return bytes(await self._asked(self._w3.eth.get_code(_address(account))))
+        return await self._asked(self._w3.eth.get_code(_address(account)), lambda code: data(code, "code"))
 
     async def price(self) -> int:
         """Wei per gas that the node asks for now; asked once a block where blocks come by themselves."""
@@ -288,7 +200,7 @@ class Chain:
         return await asyncio.shield(asked)
 
     async def _price_now(self) -> int:
-        return int(await self._asked(self._w3.eth.gas_price))
+        return await self._quantity(self._w3.eth.gas_price, "gas price", WORD_BITS)
 
     async def expect_code(self, address: bytes) -> None:
         """Every further URL must have the same code at an address. Raises NotFound if there is none at the one in use."""
@@ -303,23 +215,19 @@ class Chain:
     async def ask(self, sender: bytes, call: Call, *, block: int | None = None, gas: int | None = None) -> bytes:
         """What `call` would give as a transaction of `sender`, at a block, the newest by default. Raises as `call` does."""
         question = _question(sender, call) | ({} if gas is None else {"gas": hex(gas)})
-        answer = await self._raw("eth_call", [question, "latest" if block is None else hex(block)])
-        return bytes.fromhex(answer.removeprefix("0x"))
+        at = "latest" if block is None else hex(block)
+        return await self._asked(self._raw("eth_call", [question, at]), lambda answer: data(answer, "answer to a call"))
 
     async def estimate(self, sender: bytes, call: Call) -> int:
         """The node's raw estimate. Raises what it refuses with; the node gives no data here, so custom errors have no name."""
-        answer = await self._raw("eth_estimateGas", [_question(sender, call)])
-        try:
-            return int(answer[:66], 16)
-        except ValueError as error:
-            raise Unavailable(f"{self.shown_url} estimates {answer!r:.40}, which is no gas") from error
+        return await self._quantity(self._raw("eth_estimateGas", [_question(sender, call)]), "estimate")
 
     async def gas_limit(self, sender: bytes, call: Call) -> int:
         """A limit for `call` that is just enough: half of it is charged even if unused.
 
         Raises Refused with the chain's own reason if the call would fail now, or with GasLimitTooHigh if no block holds it.
         """
-        envelope = self.envelope if call.data else 0
+        envelope = self.profile.envelope_gas if call.data else 0
         if call.known_gas is not None:
             try:
                 await self.ask(sender, call, gas=call.known_gas + envelope)
@@ -335,22 +243,23 @@ class Chain:
             await self.ask(sender, call)  # raises the reason, which the estimate does not give …
             estimate = await self._searched(sender, call)  # … unless it was the estimating that failed
         needed = max(estimate - envelope, call.intrinsic_gas())
-        if needed > BLOCK_GAS:
+        most = self.profile.transaction_gas
+        if needed > most:
             raise Refused(
-                f"it needs {needed} gas and a block holds {BLOCK_GAS}; make the groups or pages smaller",
+                f"it needs {needed} gas and a block holds {most}; make the groups or pages smaller",
                 reason="GasLimitTooHigh",
-                facts={"needed": needed, "limit": BLOCK_GAS},
+                facts={"needed": needed, "limit": most},
             )
         if not call.data:
             return needed
         # What lands in between may turn a slot that we change into one that we create, 22,100 gas. Below double, half of it is never
         # charged for nothing.
-        return min(needed + min(needed // 10 + 25_000, needed * 9 // 10), BLOCK_GAS)
+        return min(needed + min(needed // 10 + 25_000, needed * 9 // 10), most)
 
     async def _searched(self, sender: bytes, call: Call) -> int:
         """What `estimate` would tell, to a thirty-second, by asking with more and less gas."""
-        envelope = self.envelope if call.data else 0
-        fails, works = call.intrinsic_gas() + envelope - 1, BLOCK_GAS + envelope
+        envelope = self.profile.envelope_gas if call.data else 0
+        fails, works = call.intrinsic_gas() + envelope - 1, self.profile.transaction_gas + envelope
         await self.ask(sender, call, gas=works)  # raises OutOfGas if no block holds it
         while works - fails > works // 32:
             middle = (fails + works) // 2
@@ -362,25 +271,26 @@ class Chain:
                 works = middle
         return works
 
-    async def send(self, raw: bytes) -> Taken:
+    async def send(self, raw: bytes) -> SendResult:
         """Hands in a signed transaction.
 
         Raises NonceRefused, Refused with reason InsufficientFunds, GasLimitTooHigh, FeeCap, …, or Unavailable, after which it may or
         may not have been taken.
         """
-        if len(raw) > RAW_LIMIT:
+        most = self.profile.transaction_bytes
+        if len(raw) > most:
             raise Refused(
-                f"the signed transaction has {len(raw)} bytes and the chain takes {RAW_LIMIT}; send fewer pages",
+                f"the signed transaction has {len(raw)} bytes and the chain takes {most}; send fewer pages",
                 reason="TransactionTooLarge",
-                facts={"bytes": len(raw), "limit": RAW_LIMIT},
+                facts={"bytes": len(raw), "limit": most},
             )
         answer = await self._response(SEND, ["0x" + raw.hex()])
         error = answer.get("error")
         if error is None:
-            return Taken.NEW
+            return SendResult.ACCEPTED
         message = _message(error)
         if "already in mempool" in message or "already exists in cache" in message or "already known" in message:
-            return Taken.KNOWN
+            return SendResult.ALREADY_KNOWN
         if "invalid nonce" in message or "nonce too low" in message or "nonce too high" in message:
             raise NonceRefused(message)
         raise refusal(message, _data(error), self._interfaces)
@@ -388,32 +298,21 @@ class Chain:
     async def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """None while there is none."""
         try:
-            found: Any = await self._asked(self._w3.eth.get_transaction_receipt(_hash32(transaction_hash)))
+            found = await self._asked(
+                self._w3.eth.get_transaction_receipt(_hash32(transaction_hash)),
+                lambda answer: answers.receipt(answer, transaction_hash),
+            )
         except NotFound:
             return None
-        self.heads.reached(found["blockNumber"])
-        return Receipt(
-            transaction_hash=bytes(found["transactionHash"]),
-            block_number=found["blockNumber"],
-            succeeded=found["status"] == 1,
-            gas_used=found["gasUsed"],
-            contract=None if found.get("contractAddress") is None else _bytes20(found["contractAddress"]),
-            logs=tuple(map(_log, found["logs"])),
-        )
+        self.heads.reached(found.block_number)
+        return found
 
-    async def landed(self, transaction_hash: bytes) -> Landed:
+    async def transaction(self, transaction_hash: bytes) -> Transaction:
         """Raises NotFound for a transaction that is in no block."""
-        found: Any = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)))
-        if found.get("blockNumber") is None:
+        found = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)), _transaction)
+        if found is None:
             raise NotFound(f"transaction 0x{transaction_hash.hex()} is in no block yet")
-        to = None if found.get("to") is None else _bytes20(found["to"])
-        return Landed(
-            sender=_bytes20(found["from"]),
-            call=Call(to, bytes(found["input"]), int(found["value"])),
-            nonce=found["nonce"],
-            block_number=found["blockNumber"],
-            length=len(_raw_of(found)),
-        )
+        return found
 
     async def transaction_at(self, account: bytes, nonce: int, first: int, last: int) -> bytes | None:
         """The hash of the transaction of `account` with this nonce, if a block of first…last is seen to hold it; None proves nothing.
@@ -423,41 +322,36 @@ class Chain:
         while first < last:
             middle = (first + last) // 2
             try:
-                passed = await self._asked(self._w3.eth.get_transaction_count(_address(account), middle)) > nonce
+                count = self._w3.eth.get_transaction_count(_address(account), middle)
+                passed = await self._quantity(count, "nonce") > nonce
             except (NotFound, Refused):
                 passed = False
             first, last = (first, middle) if passed else (middle + 1, last)
         try:
-            block: Any = await self._asked(self._w3.eth.get_block(last, full_transactions=True))
+            block = await self._asked(self._w3.eth.get_block(last, full_transactions=True), _senders)
         except (NotFound, Refused):
             return None
-        for found in block["transactions"]:
-            if _bytes20(found["from"]) == account and found["nonce"] == nonce:
-                return bytes(found["hash"])
-        return None
+        return block.get((account, nonce))
 
     async def raw_transaction(self, transaction_hash: bytes) -> bytes:
         """The signed bytes, made again from what the node tells. Raises NotFound, DataLoss if they do not give the hash."""
-        found: Any = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)))
-        raw = _raw_of(found)
+        raw = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)), _signed_bytes)
         if keccak(raw) != transaction_hash:
             raise DataLoss(f"what the node tells of transaction 0x{transaction_hash.hex()} does not give its hash")
         return raw
 
-    async def logs(self, address: bytes, first: int, last: int) -> list[Log]:
-        """All events of a contract in blocks first…last, at most 10,000 blocks, in the order of the chain."""
-        if last - first >= LOG_RANGE:
-            raise ValueError(f"at most {LOG_RANGE} blocks at once")
-        try:
-            found = await self._asked(
-                self._w3.eth.get_logs({"address": _address(address), "fromBlock": first, "toBlock": last})
+    async def logs(self, contract: bytes, first: int, last: int) -> list[Log]:
+        """All events of a contract in blocks first…last, as many as the profile allows, in the order of the chain."""
+        if last - first >= self.profile.log_blocks:
+            raise ValueError(f"at most {self.profile.log_blocks} blocks at once")
+
+        async def ask(first: int, last: int) -> list[Log]:
+            return await self._asked(
+                self._w3.eth.get_logs({"address": _address(contract), "fromBlock": first, "toBlock": last}),
+                lambda answer: answers.logs(answer, contract, first, last),
             )
-        except Refused as refused:
-            if "returned more than" not in refused.message or first == last:
-                raise
-            middle = (first + last) // 2  # a node tells of 10,000 events at once
-            return [*await self.logs(address, first, middle), *await self.logs(address, middle + 1, last)]
-        return sorted((_log(entry) for entry in found), key=lambda entry: (entry.block_number, entry.index))
+
+        return await in_parts(ask, first, last)
 
     async def why_failed(self, receipt: Receipt, sender: bytes, call: Call) -> LinkLearnerError:
         """Why a transaction in a block has status 0: asked again at the block before it, then at its own, with its own gas limit.
@@ -465,8 +359,8 @@ class Chain:
         Others in the same block may have come in between, so the answer is the likeliest one, not a proof; Refused with reason
         `Failed` if it would succeed at both.
         """
-        gas_limit = call.gas_limit or BLOCK_GAS
-        gas = gas_limit + (self.envelope if call.data else 0)
+        gas_limit = call.gas_limit or self.profile.transaction_gas
+        gas = gas_limit + (self.profile.envelope_gas if call.data else 0)
         for block in (receipt.block_number - 1, receipt.block_number):
             try:
                 await self.ask(sender, call, block=block, gas=gas)
@@ -478,32 +372,32 @@ class Chain:
         reason_name = "OutOfGas" if receipt.gas_used >= gas_limit else "Failed"
         return Refused("the transaction failed, and asked again it gives no reason", reason=reason_name)
 
-    async def _raw(self, method: str, params: list[Any]) -> str:
+    async def _raw(self, method: str, params: list[Any]) -> Any:
         answer = await self._response(method, params)
         if "error" in answer:
             error = answer["error"]
             raise refusal(_message(error), _data(error), self._interfaces)
-        return str(answer["result"])
+        return answer["result"]
 
-    async def _response(self, method: str, params: list[Any]) -> dict[str, Any]:
+    async def _response(self, method: str, params: list[Any]) -> Mapping[str, Any]:
         # Not through w3.eth: its formatters replace the node's message, and choke on panic codes that they do not know.
-        answer: Any = await self._asked(self._w3.provider.make_request(RPCEndpoint(method), params))
-        if not isinstance(answer, dict) or ("result" not in answer and not answer.get("error")):
-            raise Unavailable(f"{self.shown_url} does not answer as a JSON-RPC node does", facts={"method": method})
-        return answer
+        return await self._asked(self._w3.provider.make_request(RPCEndpoint(method), params), _response)
 
-    async def _asked(self, answer: Awaitable[T]) -> T:
+    async def _quantity(self, answer: Awaitable[Any], what: str, bits: int = answers.COUNT_BITS) -> int:
+        return await self._asked(answer, lambda value: quantity(value, what, bits))
+
+    async def _asked(self, answer: Awaitable[Any], read: Callable[[Any], T]) -> T:
+        """What an answer means, and every way in which there is none as an error of ours: all that a node tells comes through here."""
         try:
-            value = await answer
-            if isinstance(value, int) and not 0 <= value < 2**256:
-                raise ValueError("a quantity of more than 256 bits")
-            return value
+            return read(await answer)
         except (TransactionNotFound, BlockNotFound) as error:
             raise NotFound(str(error)) from error
         except Web3RPCError as error:
-            response: Any = error.rpc_response or {}
-            raise refusal(_message(response.get("error") or str(error)), b"", self._interfaces) from error
-        except (BadResponseFormat, ValueError) as error:
+            response: Any = error.rpc_response
+            told = response.get("error") if isinstance(response, Mapping) else None
+            raise refusal(_message(told or str(error)), b"", self._interfaces) from error
+        except (Malformed, Web3Exception, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            # web3 reads some of the fields itself, and raises whatever Python does with those that are not what it takes them for
             raise Unavailable(f"{self.shown_url} does not answer as a JSON-RPC node does: {error!s:.200}") from error
 
 
@@ -511,10 +405,6 @@ def _address(account: bytes) -> Any:
     if len(account) != 20:
         raise ValueError(f"an address has 20 bytes, not {len(account)}")
     return AsyncWeb3.to_checksum_address(account)
-
-
-def _bytes20(address: str) -> bytes:
-    return bytes.fromhex(address.removeprefix("0x"))
 
 
 def _hash32(value: bytes) -> Any:
@@ -530,14 +420,53 @@ def _question(sender: bytes, call: Call) -> dict[str, str]:
     return question
 
 
-def _log(entry: Any) -> Log:
-    return Log(
-        address=_bytes20(entry["address"]),
-        topics=tuple(bytes(topic) for topic in entry["topics"]),
-        data=bytes(entry["data"]),
-        block_number=entry["blockNumber"],
-        index=entry["logIndex"],
-        transaction_hash=bytes(entry["transactionHash"]),
+def _response(answer: Any) -> Mapping[str, Any]:
+    found = fields(answer, "answer")
+    if "result" not in found and not found.get("error"):
+        raise Malformed("there is neither a result nor an error")
+    return found
+
+
+def _head(answer: Any) -> Head:
+    block = fields(answer, "block")
+    base_fee = block.get("baseFeePerGas")
+    return Head(
+        quantity(block.get("number"), "block number"),
+        quantity(block.get("timestamp"), "block time"),
+        0 if base_fee is None else quantity(base_fee, "base fee", WORD_BITS),
+        data(block.get("hash"), "block's hash", 32),
+        not items(block.get("transactions", ()), "block's transactions"),
+    )
+
+
+def _senders(answer: Any) -> dict[tuple[bytes, int], bytes]:
+    """Of a block with whole transactions: the hash of each by sender and nonce."""
+    transactions = [
+        fields(one, "transaction") for one in items(fields(answer, "block").get("transactions"), "block's transactions")
+    ]
+    return {
+        (address(one.get("from"), "sender"), quantity(one.get("nonce"), "nonce")): data(
+            one.get("hash"), "transaction's hash", 32
+        )
+        for one in transactions
+    }
+
+
+def _transaction(answer: Any) -> Transaction | None:
+    """None for one that is in no block."""
+    found = fields(answer, "transaction")
+    if found.get("blockNumber") is None:
+        return None
+    return Transaction(
+        sender=address(found.get("from"), "sender"),
+        call=Call(
+            optional_address(found.get("to"), "receiver"),
+            data(found.get("input"), "calldata"),
+            quantity(found.get("value"), "value", WORD_BITS),
+        ),
+        nonce=quantity(found.get("nonce"), "nonce"),
+        block_number=quantity(found["blockNumber"], "transaction's block number"),
+        length=len(_signed_bytes(found)),
     )
 
 
@@ -558,23 +487,27 @@ def _data(error: Any) -> bytes:
         return b""
 
 
-def _raw_of(found: Any) -> bytes:
+def _signed_bytes(answer: Any) -> bytes:
     """The signed transaction that the fields of eth_getTransactionByHash describe; nodes rarely give the raw one."""
-    to = b"" if found.get("to") is None else _bytes20(found["to"])
-    # r and s are numbers: their leading zeros do not travel
-    signature = [found["v"], *(int.from_bytes(bytes(found[part]), "big") for part in ("r", "s"))]
-    body = [found["gas"], to, found["value"], bytes(found["input"])]
-    kind = int(found.get("type") or 0)
+    found = fields(answer, "transaction")
+
+    def number(name: str) -> int:
+        value = found.get(name)  # r and s are numbers: their leading zeros do not travel
+        return quantity(
+            int.from_bytes(value, "big") if isinstance(value, bytes) else value, f"transaction's {name}", WORD_BITS
+        )
+
+    to = optional_address(found.get("to"), "receiver") or b""
+    signature = [number("v"), number("r"), number("s")]
+    body = [number("gas"), to, number("value"), data(found.get("input"), "calldata")]
+    kind = quantity(found.get("type") or 0, "transaction's type", 7)
     if kind == 0:
-        return bytes(rlp.encode([found["nonce"], found["gasPrice"], *body, *signature]))
-    access = [
-        [_bytes20(entry["address"]), [bytes.fromhex(_hex(key)) for key in entry["storageKeys"]]]
-        for entry in found.get("accessList") or []
-    ]
-    price = [found["gasPrice"]] if kind == 1 else [found["maxPriorityFeePerGas"], found["maxFeePerGas"]]
-    fields = [found["chainId"], found["nonce"], *price, *body, access, *signature]
-    return bytes([kind]) + bytes(rlp.encode(fields))
-
-
-def _hex(value: Any) -> str:
-    return bytes(value).hex() if isinstance(value, bytes) else str(value).removeprefix("0x")
+        return bytes(rlp.encode([number("nonce"), number("gasPrice"), *body, *signature]))
+    access = []
+    for one in items(found.get("accessList") or [], "access list"):
+        entry = fields(one, "access list's entry")
+        keys = [data(key, "storage key", 32) for key in items(entry.get("storageKeys"), "storage keys")]
+        access.append([address(entry.get("address"), "access list's address"), keys])
+    price = [number("gasPrice")] if kind == 1 else [number("maxPriorityFeePerGas"), number("maxFeePerGas")]
+    parts = [number("chainId"), number("nonce"), *price, *body, access, *signature]
+    return bytes([kind]) + bytes(rlp.encode(parts))

@@ -12,19 +12,17 @@ from typing import Final
 
 from eth_hash.auto import keccak
 
+from linklearner.chain.contracts import POOL
 from linklearner.domain.errors import InvalidInput, Refused
-from linklearner.domain.replay import Settlement
+from linklearner.domain.events import Settlement, UpdateAccepted
 from linklearner.domain.update import Encoding, Update, update_digest
 from services.chain_gateway.aspect import SYSTEM, SYSTEM_CONTRACT
-from services.chain_gateway.chain import BLOCK_GAS, Call, Chain, NonceRefused, Taken
-from services.chain_gateway.deployment import POOL
+from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
 from services.chain_gateway.ledger import Ledger
 from services.chain_gateway.outbox import Outbox, Request, always
 
 SMALL_GAS: Final = 400_000
 """Enough for every small transaction here: half of it is charged in any case."""
-CALLDATA_BYTE_GAS: Final = 40
-"""On top of that for each byte of an update: more than any byte of calldata costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +51,11 @@ class Cheat:
 
     async def submissions(self) -> AsyncIterator[Attempt]:
         """Six ways to have a second, a wrong or a stolen update counted. Raises InvalidInput unless one honest update is in."""
-        status = await self._ledger.task(self._task)
+        status = await self._ledger.tasks.task(self._task)
         await self._ledger.events.sync()
         shape, version, number = status.shape, status.version, status.round.round
-        accepted = self._ledger.events.find("UpdateAccepted", self._task, second=number)
-        mine = [event for event in accepted if event.values["contributor"] == self._account]
+        accepted = self._ledger.events.find(UpdateAccepted, self._task, second=number)
+        mine = [event for event in accepted if event.contributor == self._account]
         if not mine:
             raise InvalidInput(
                 f"0x{self._account.hex()} has no accepted update in round {number}: contribute honestly first"
@@ -71,16 +69,14 @@ class Cheat:
         second = self._submit(header, groups)
         yield await self._try("a second update in one round", second)
         yield await self._replay(mine[0].transaction)
-        before = [
-            event for event in self._ledger.events.find("UpdateAccepted", self._task) if event.values["round"] < number
-        ]
+        before = [event for event in self._ledger.events.find(UpdateAccepted, self._task) if event.round < number]
         old = before[-1] if before else mine[0]
-        calldata = (await self._chain.landed(old.transaction)).call.data
+        calldata = (await self._chain.transaction(old.transaction)).call.data
         yield await self._try(
-            f"the calldata of an update of round {old.values['round']} again",
-            Call(self._pool, calldata, gas_limit=SMALL_GAS + CALLDATA_BYTE_GAS * len(calldata)),
+            f"the calldata of an update of round {old.round} again",
+            Call(self._pool, calldata, gas_limit=SMALL_GAS + 40 * len(calldata)),
         )
-        bound, messenger = await self._messenger(), await self._messenger()
+        bound, messenger = await self._contract("bound"), await self._contract("messenger")
         binding = Call(SYSTEM_CONTRACT, SYSTEM.encode_call("bind", self._ledger.deployment.aspect, 1, bound, 0))
         await self._send(binding)
         yield await self._try("an update to a contract of its own, bound to our Aspect", replace(second, to=bound))
@@ -88,18 +84,18 @@ class Cheat:
 
     async def settlements(self) -> AsyncIterator[Attempt]:
         """Five ways to settle a round wrongly. Raises InvalidInput if there is nothing to settle."""
-        status = await self._ledger.task(self._task)
+        status = await self._ledger.tasks.task(self._task)
         await self._ledger.events.sync()
         number, group = status.round.round, status.round.merged_groups
-        right = await self._ledger.settlements(self._task, number, group)
+        right = await self._ledger.settlements.of_group(self._task, number, group)
         if len(right) < 2:
             raise InvalidInput(f"round {number} has {len(right)} accepted updates; a settler who cheats needs two")
-        honest = self._ledger.settle_with(self._task, number, group, right)
+        honest = self._ledger.settlements.call_with(self._task, number, group, right)
         limit = await self._chain.gas_limit(self._account, honest)  # raises why it cannot be settled at all
 
         async def tried(name: str, updates: Sequence[Settlement], round_number: int = number) -> Attempt:
-            call = self._ledger.settle_with(self._task, round_number, group, updates)
-            return await self._try(name, replace(call, gas_limit=min(limit, BLOCK_GAS)))
+            call = self._ledger.settlements.call_with(self._task, round_number, group, updates)
+            return await self._try(name, replace(call, gas_limit=min(limit, self._chain.profile.transaction_gas)))
 
         first = right[0]
         yield await tried("a settlement that leaves an update out", right[1:])
@@ -125,27 +121,25 @@ class Cheat:
             return Attempt(attempt=name, refused=True, reason="NonceUsed", message=error.message)
         return Attempt(
             attempt=name,
-            refused=taken is Taken.KNOWN and await self._chain.nonce(self._account) == before,
+            refused=taken is SendResult.ALREADY_KNOWN and await self._chain.nonce(self._account) == before,
             reason="AlreadyKnown",
             message="the node has this transaction already and takes it once",
         )
 
-    async def _messenger(self) -> bytes:
-        """A new contract that hands calls on to the pool. Returns its address."""
-        contract = await self._send(Call(None, messenger_code(self._pool)))
-        assert contract is not None
-        return contract
+    async def _contract(self, name: str) -> bytes:
+        outcome = await self._send(Call(None, messenger_code(self._pool)))
+        assert outcome is not None, name
+        return outcome
 
     async def _send(self, call: Call) -> bytes | None:
         """An allowed transaction. Returns the contract that it created."""
-        return (await self._outbox.fulfil(self._request("prepare"), always(call))).receipt.contract
-
-    def _request(self, kind: str) -> Request:
-        return Request(request_id=secrets.token_hex(8), account=self._account, kind=kind, contents=b"")
+        request = Request(request_id=secrets.token_hex(8), account=self._account, kind="prepare", contents=b"")
+        return (await self._outbox.fulfil(request, always(call))).receipt.contract
 
     async def _try(self, name: str, call: Call) -> Attempt:
+        request = Request(request_id=secrets.token_hex(8), account=self._account, kind="cheat", contents=b"")
         try:
-            receipt = (await self._outbox.fulfil(self._request("cheat"), always(call))).receipt
+            receipt = (await self._outbox.fulfil(request, always(call))).receipt
         except Refused as refused:
             facts = refused.facts
             return Attempt(

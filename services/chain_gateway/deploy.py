@@ -21,26 +21,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner import artifacts
+from linklearner.chain import contracts
+from linklearner.chain.contracts import POOL, TOKEN, LoadPages
 from linklearner.domain import strictjson
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.notation import UNIT_WEI, WEI
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from services.chain_gateway.aspect import PRE_CONTRACT_CALL, SYSTEM, SYSTEM_CONTRACT
 from services.chain_gateway.chain import Call, Chain
-from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, always
 from services.chain_gateway.outbox.fees import MAX_GAS_PRICE, check_price
 
-LL: Final = 10**18
-"""Wei of one $LL."""
-UNIT: Final = 10**15
-"""Wei of $LL in a unit of stake."""
-GENESIS: Final = 1_000_000 * LL
+GENESIS: Final = 1_000_000 * WEI
+"""$LL that the owner has at the start, wei."""
 FIRST_TASK: Final = 1
 """A pool counts its tasks from 1."""
 LOAD_BYTES: Final = 80_000
@@ -51,7 +51,7 @@ LEAST_COIN: Final = 10**16
 """… and no less than this, wei: an idle chain's price of 7 wei would buy nothing tomorrow."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is done next, and how many steps of how many are behind."""
+"""Called with what is done next, how many steps are done, and of how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ DIGITS_TERMS: Final[Mapping[str, int]] = {
     "drop_seconds": 3600,
     "min_stake": 100,
     "settler_bps": 500,
-    "reward": 100 * LL,
+    "reward": 100 * WEI,
 }
 
 
@@ -197,8 +197,8 @@ async def deploy(
         await asyncio.gather(*(steps.send(f"lock/{who.hex()}", lock, sender=who) for who in held))
         if plan.load:
             for first, part in loads:
-                data = POOL.encode_call("loadPages", FIRST_TASK, first, weight_bytes(weights[part]))
-                await steps.send(f"load/{first}", Call(pool, data))
+                pages = LoadPages(task=FIRST_TASK, first_page=first, weights=weight_bytes(weights[part]))
+                await steps.send(f"load/{first}", Call(pool, contracts.load_pages(pages)))
         steps.finished()
     return deployment
 
@@ -213,18 +213,8 @@ async def _aspect(steps: _Steps, plan: Plan, pool: bytes, owner: bytes) -> bytes
         steps.send("bind", Call(SYSTEM_CONTRACT, SYSTEM.encode_call("bind", aspect, 1, pool, 0))),
         steps.send("name aspect", Call(pool, POOL.encode_call("setAspect", aspect))),
     )
-    task, terms = plan.task, plan.task.terms
-    values = (
-        terms.rule,
-        terms.quorum,
-        terms.max_updates,
-        terms.round_seconds,
-        terms.drop_seconds,
-        terms.min_stake,
-        terms.settler_bps,
-        terms.reward,
-    )
-    data = POOL.encode_call("openTask", FIRST_TASK, task.shape.encode(), task.model.to_json(), values)
+    task = plan.task
+    data = contracts.open_task(FIRST_TASK, task.shape.encode(), task.model.to_json(), task.terms)
     await steps.send("open task", Call(pool, data))
     return aspect
 
@@ -250,7 +240,9 @@ async def _fund(chain: Chain, steps: _Steps, plan: Plan, pool: bytes, token: byt
             for who in plan.contributors
         ),
         *(
-            steps.send(f"stake/{who.hex()}", Call(token, TOKEN.encode_call("transfer", who, plan.stake_units * UNIT)))
+            steps.send(
+                f"stake/{who.hex()}", Call(token, TOKEN.encode_call("transfer", who, plan.stake_units * UNIT_WEI))
+            )
             for who in plan.contributors
         ),
     )

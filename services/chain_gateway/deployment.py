@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linklearner import artifacts
-from linklearner.abi import Interface
 from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig
 from linklearner.domain.strictjson import NotJson
 
 FORMAT = 1
 FILE_BYTES = 1 << 20
-
-POOL = Interface(artifacts.contract("TrainingPool").abi)
-TOKEN = Interface(artifacts.contract("LinkLearnerToken").abi)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,17 +10,19 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
-from linklearner.abi import Interface
-from linklearner.domain.errors import DataLoss, InvalidInput, Unavailable
-from services.chain_gateway.chain import LOG_RANGE, Chain, Log
+from linklearner.chain.answers import Log
+from linklearner.chain.contracts import decode_event
+from linklearner.chain.logs import block_ranges
+from linklearner.domain.errors import DataLoss, Unavailable
+from linklearner.domain.events import Event
+from services.chain_gateway.chain import Chain
 from services.chain_gateway.heads import Head
 
 _LAG_BLOCKS: Final = 20
-"""Blocks that the node may be behind what it told before: a node behind a load balancer may be."""
+"""Blocks that the node may be behind its own last answer: a node behind a load balancer may be."""
 _PATIENCE: Final = 4
 _PAUSE_S: Final = 0.25
 
@@ -41,16 +43,7 @@ CREATE INDEX IF NOT EXISTS event_of ON event (name, task, second);
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event of the pool, decoded."""
-
-    name: str
-    block: int
-    position: int
-    """Of the log in its block."""
-    transaction: bytes
-    values: dict[str, Any]
+E = TypeVar("E", bound=Event)
 
 
 class EventIndex:
@@ -61,14 +54,12 @@ class EventIndex:
         connection: sqlite3.Connection,
         chain: Chain,
         pool: bytes,
-        interface: Interface,
         witness: Chain | None,
     ) -> None:
         self._connection = connection
         self._chain = chain
         self._witness = witness
         self._pool = pool
-        self._interface = interface
         self._syncing = asyncio.Lock()
         self._grown = asyncio.Condition()
         self._poke = asyncio.Event()
@@ -84,7 +75,6 @@ class EventIndex:
         path: Path,
         chain: Chain,
         pool: bytes,
-        interface: Interface,
         *,
         first_block: int,
         witness: Chain | None = None,
@@ -95,7 +85,7 @@ class EventIndex:
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(_SCHEMA)
             connection.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", (pool, first_block - 1))
-            yield cls(connection, chain, pool, interface, witness)
+            yield cls(connection, chain, pool, witness)
 
     @property
     def cursor(self) -> int:
@@ -106,7 +96,7 @@ class EventIndex:
     async def sync(self, at_least: int = 0) -> int:
         """Reads on to the newest block and returns it. at_least: a block that must be known afterwards.
 
-        Raises Unavailable if the node is behind that block, or behind what it told before; DataLoss if the witness tells otherwise.
+        Raises Unavailable if the node is behind that block, or behind its own last answer; DataLoss if the witness disagrees.
         """
         async with self._syncing:
             cursor = self.cursor
@@ -121,9 +111,8 @@ class EventIndex:
                     f"the chain at {self._chain.shown_url} is at block {head} and was at {max(at_least, cursor)} before; retry",
                     facts={"head": head, "known": max(at_least, cursor)},
                 )
-            while cursor < head:
-                last = min(cursor + LOG_RANGE, head)
-                self._keep(await self._logs(cursor + 1, last), last)
+            for first, last in block_ranges(cursor + 1, head, self._chain.profile):
+                self._keep(await self._logs(first, last), last)
                 cursor = last
             async with self._grown:
                 self._grown.notify_all()
@@ -149,21 +138,15 @@ class EventIndex:
     def _keep(self, logs: list[Log], last: int) -> None:
         rows = []
         for entry in logs:
-            try:
-                decoded = self._interface.decode_log(entry.topics, entry.data)
-            except InvalidInput as error:
-                raise DataLoss(
-                    f"the chain at {self._chain.shown_url} tells of an event of the pool that is none: {error.message}",
-                    facts={"block": entry.block_number, "transaction": "0x" + entry.transaction_hash.hex()},
-                ) from error
-            if decoded is None or "task" not in decoded.values:
+            event = decode_event(entry)
+            if event is None:
                 continue
             second = entry.topics[2] if len(entry.topics) > 2 else b""
             rows.append(
                 (
                     entry.block_number,
                     entry.index,
-                    decoded.name,
+                    type(event).__name__,
                     entry.topics[1],
                     second,
                     entry.transaction_hash,
@@ -183,11 +166,11 @@ class EventIndex:
         self.generation += bool(rows)
 
     def find(
-        self, name: str, task: int | None = None, *, second: int | None = None, above: int | None = None
-    ) -> list[Event]:
-        """Events of one name, in the order of the chain. second, above: what the second indexed number (round, version) is, or exceeds."""
+        self, kind: type[E], task: int | None = None, *, second: int | None = None, above: int | None = None
+    ) -> list[E]:
+        """Events of one kind, in the order of the chain. second, above: what the second indexed number (round, version) is, or exceeds."""
         where = "name = ?"
-        parameters: list[str | bytes] = [name]
+        parameters: list[str | bytes] = [kind.__name__]
         for clause, number in (("task = ?", task), ("second = ?", second), ("second > ?", above)):
             if number is not None:
                 where += f" AND {clause}"
@@ -196,13 +179,12 @@ class EventIndex:
             f"SELECT block, position, transaction_hash, topics, data FROM event WHERE {where} ORDER BY block, position",
             parameters,
         ).fetchall()
-        return [self._event(*row) for row in rows]
+        found = [decode_event(self._log(*row)) for row in rows]
+        return [event for event in found if isinstance(event, kind)]
 
-    def _event(self, block: int, position: int, transaction: bytes, topics: bytes, data: bytes) -> Event:
-        words = [topics[start : start + 32] for start in range(0, len(topics), 32)]
-        decoded = self._interface.decode_log(words, data)
-        assert decoded is not None  # it was when it was kept
-        return Event(decoded.name, block, position, transaction, decoded.values)
+    def _log(self, block: int, position: int, transaction: bytes, topics: bytes, data: bytes) -> Log:
+        words = tuple(topics[start : start + 32] for start in range(0, len(topics), 32))
+        return Log(self._pool, words, data, block, position, transaction)
 
     async def wait(self, generation: int, timeout_s: float) -> None:
         """Until events were read after `generation` was, or for so long."""
@@ -215,7 +197,7 @@ class EventIndex:
         self._poke.set()
 
     async def follow(self, poll_s: float) -> AsyncIterator[str]:
-        """Reads on for ever, every `poll_s` seconds or when poked; tells after each look what is wrong ("" if nothing).
+        """Reads on without end, every `poll_s` seconds or when poked; tells after each look what is wrong ("" if nothing).
 
         A chain that is away, or a witness that disagrees, is waited for.
         """

@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError, NotFound, Unavailable
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import Access, CallerEntrance, Role, entrances
@@ -18,7 +19,7 @@ from linklearner.rpc.server import RpcServer
 from linklearner.v1.chain_gateway_pb2_grpc import add_ChainGatewayServiceServicer_to_server
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
-from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
@@ -79,9 +80,7 @@ class Gateway:
                 Outbox.open(config.outbox, chain, keystore, patience, max_gas_price=max_gas_price)
             )
             events = stack.enter_context(
-                EventIndex.open(
-                    config.outbox, chain, deployment.pool, POOL, first_block=deployment.block, witness=witness
-                )
+                EventIndex.open(config.outbox, chain, deployment.pool, first_block=deployment.block, witness=witness)
             )
             ledger = Ledger(chain, outbox, events, deployment, max_head_age_s=config.max_head_age_s)
             servicer = ChainGatewayServicer(ledger)
@@ -136,7 +135,7 @@ async def _follow(ledger: Ledger, server: RpcServer, poll_s: float) -> NoReturn:
             async for trouble in looks:
                 if not trouble and ledger.events.head is not None:
                     try:
-                        ledger.check_age(ledger.events.head)
+                        ledger.views.check_age(ledger.events.head)
                     except Unavailable as error:
                         trouble = error.message
                 said = await _say(server, trouble, said)

@@ -2,7 +2,7 @@
 
 A chain that makes blocks on demand is asked whenever somebody wants to know: there is no telling when the next one comes. A
 chain that makes them by itself is known by its empty blocks; its newest block then counts as known until the next one is due,
-and everybody who waits for it (receipts, history, fees) shares one question. So what is told may be late by a fraction of a
+and everybody who waits for it (receipts, history, fees) shares one question. So the answer may be late by a fraction of a
 block's time, but never older than a block that has been seen in a receipt: whoever has caused something reads it.
 """
 
@@ -73,16 +73,16 @@ class Heads:
 
     async def _shared(self) -> Head:
         if not self.interval_s:
-            return self._told(await self._ask())
+            return self._seen(await self._ask())
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._look())
         # a caller that is cancelled must not take the answer from the others
         return await asyncio.shield(self._asking)
 
     async def _look(self) -> Head:
-        return self._told(await self._ask())
+        return self._seen(await self._ask())
 
-    def _told(self, head: Head) -> Head:
+    def _seen(self, head: Head) -> Head:
         now, before = self._monotonic(), self.newest
         if before is not None and head.number <= before.number:
             self._fresh_until = now + max(self._gap_s * _STEP, _SHORTEST_S)

@@ -22,12 +22,13 @@ from pathlib import Path
 import structlog
 
 from linklearner import log, process
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import InvalidInput
 from linklearner.keyfile import read_password
 from linklearner.suite import Suite
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.cheat import Cheat
-from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
@@ -52,7 +53,7 @@ async def cheat_of(suite: Suite, account: bytes) -> AsyncIterator[Cheat]:
         chain = await stack.enter_async_context(Chain.connect(suite.rpc_url, (POOL, TOKEN)))
         outbox = await stack.enter_async_context(Outbox.open(scratch / "outbox", chain, keystore))
         events = stack.enter_context(
-            EventIndex.open(scratch / "outbox", chain, deployment.pool, POOL, first_block=deployment.block)
+            EventIndex.open(scratch / "outbox", chain, deployment.pool, first_block=deployment.block)
         )
         yield Cheat(chain, outbox, Ledger(chain, outbox, events, deployment), account, suite.task)
 

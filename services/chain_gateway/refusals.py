@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from linklearner.abi import Interface, error_string
+from linklearner.chain.abi import Interface, error_string
 from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
 
 _NAMED = re.compile(r"([A-Z][A-Za-z0-9]+): (.+)", re.DOTALL)
@@ -88,8 +88,8 @@ def refusal(message: str, data: bytes, interfaces: Sequence[Interface]) -> LinkL
 
 def _refused(name: str, advice: str, facts: Mapping[str, str]) -> Refused:
     shown = ", ".join(f"{key} {value}" for key, value in facts.items())
-    told = " ".join(part for part in (advice, f"({shown})" if shown else "") if part)
-    return Refused(f"{name}: {told}" if told else name, reason=name, facts=facts)
+    text = " ".join(part for part in (advice, f"({shown})" if shown else "") if part)
+    return Refused(f"{name}: {text}" if text else name, reason=name, facts=facts)
 
 
 def _shown(value: object) -> str:

@@ -11,8 +11,7 @@ from linklearner.rpc.access import Role, calling
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from linklearner.v1 import model_pb2
-from services.chain_gateway import ledger as use
-from services.chain_gateway.ledger import Ledger
+from services.chain_gateway.ledger import Ledger, values
 
 SERVICE: Final = "linklearner.v1.ChainGatewayService"
 CHUNK_BYTES: Final = 1 << 20
@@ -36,7 +35,7 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         self._ledger = ledger
 
     async def GetChain(self, request: pb.GetChainRequest, context: Any) -> pb.GetChainResponse:  # noqa: N802
-        head = await self._ledger.head()
+        head = await self._ledger.views.head()
         deployment = self._ledger.deployment
         return pb.GetChainResponse(
             chain_id=deployment.chain_id,
@@ -53,7 +52,7 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         return pb.ListAccountsResponse(accounts=self._ledger.accounts)
 
     async def GetBalance(self, request: pb.GetBalanceRequest, context: Any) -> pb.GetBalanceResponse:  # noqa: N802
-        balance = await self._ledger.balance(_address(request.account, "account"), request.task)
+        balance = await self._ledger.wallets.balance(_address(request.account, "account"), request.task)
         return pb.GetBalanceResponse(
             token_wei=_wei(balance.token),
             coin_wei=_wei(balance.coin),
@@ -62,7 +61,7 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:  # noqa: N802
-        task = await self._ledger.task(request.task)
+        task = await self._ledger.tasks.task(request.task)
         terms, status = task.terms, task.round
         return pb.GetTaskResponse(
             task=model_pb2.Task(
@@ -92,7 +91,7 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Any) -> AsyncIterator[pb.GetModelResponse]:  # noqa: N802
-        version, weights = await self._ledger.model(request.task, request.version)
+        version, weights = await self._ledger.tasks.model(request.task, request.version)
         yield pb.GetModelResponse(version=_version(version))
         for start in range(0, len(weights), CHUNK_BYTES):
             yield pb.GetModelResponse(weights=weights[start : start + CHUNK_BYTES])
@@ -100,11 +99,11 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
     async def WatchVersions(  # noqa: N802
         self, request: pb.WatchVersionsRequest, context: Any
     ) -> AsyncIterator[pb.WatchVersionsResponse]:
-        async for version in self._ledger.watch_versions(request.task, request.after_version):
+        async for version in self._ledger.tasks.watch_versions(request.task, request.after_version):
             yield pb.WatchVersionsResponse(version=_version(version))
 
     async def SubmitUpdate(self, request: pb.SubmitUpdateRequest, context: Any) -> pb.SubmitUpdateResponse:  # noqa: N802
-        submitted = await self._ledger.submit_update(*_sender(request), request.update)
+        submitted = await self._ledger.submissions.submit(*_sender(request), request.update)
         return pb.SubmitUpdateResponse(
             receipt=_receipt(submitted.mined),
             digest=submitted.digest,
@@ -114,11 +113,11 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         )
 
     async def SettleRound(self, request: pb.SettleRoundRequest, context: Any) -> pb.SettleRoundResponse:  # noqa: N802
-        settled = await self._ledger.settle(*_sender(request), request.task, request.round)
+        settled = await self._ledger.settlements.settle(*_sender(request), request.task, request.round)
         return pb.SettleRoundResponse(receipts=map(_receipt, settled.mined), version=_version(settled.version))
 
     async def GetRound(self, request: pb.GetRoundRequest, context: Any) -> pb.GetRoundResponse:  # noqa: N802
-        found = await self._ledger.round(request.task, request.round)
+        found = await self._ledger.queries.round(request.task, request.round)
         return pb.GetRoundResponse(
             round=found.round,
             base_version=found.base_version,
@@ -142,15 +141,15 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         )
 
     async def LockStake(self, request: pb.LockStakeRequest, context: Any) -> pb.LockStakeResponse:  # noqa: N802
-        mined, stake = await self._ledger.lock(*_sender(request), request.task, request.units)
+        mined, stake = await self._ledger.wallets.lock(*_sender(request), request.task, request.units)
         return pb.LockStakeResponse(receipt=_receipt(mined), stake=_stake(stake))
 
     async def UnlockStake(self, request: pb.UnlockStakeRequest, context: Any) -> pb.UnlockStakeResponse:  # noqa: N802
-        mined, stake = await self._ledger.unlock(*_sender(request), request.task, request.units)
+        mined, stake = await self._ledger.wallets.unlock(*_sender(request), request.task, request.units)
         return pb.UnlockStakeResponse(receipt=_receipt(mined), stake=_stake(stake))
 
     async def WithdrawStake(self, request: pb.WithdrawStakeRequest, context: Any) -> pb.WithdrawStakeResponse:  # noqa: N802
-        mined, stake = await self._ledger.withdraw(*_sender(request), request.task)
+        mined, stake = await self._ledger.wallets.withdraw(*_sender(request), request.task)
         return pb.WithdrawStakeResponse(receipt=_receipt(mined), stake=_stake(stake))
 
     async def Transfer(self, request: pb.TransferRequest, context: Any) -> pb.TransferResponse:  # noqa: N802
@@ -159,9 +158,9 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         match request.WhichOneof("amount"):
             case "token_wei":
                 amount = _amount(request.token_wei)
-                mined = await self._ledger.transfer_token(request_id, account, to, amount)
+                mined = await self._ledger.wallets.transfer_token(request_id, account, to, amount)
             case "coin_wei":
-                mined = await self._ledger.transfer_coin(request_id, account, to, _amount(request.coin_wei))
+                mined = await self._ledger.wallets.transfer_coin(request_id, account, to, _amount(request.coin_wei))
             case _:
                 raise InvalidInput("name the amount: token_wei or coin_wei")
         return pb.TransferResponse(receipt=_receipt(mined))
@@ -205,7 +204,7 @@ def _wei(amount: int) -> bytes:
     return amount.to_bytes(max(1, (amount.bit_length() + 7) // 8), "big")
 
 
-def _receipt(mined: use.Mined) -> pb.Receipt:
+def _receipt(mined: values.Mined) -> pb.Receipt:
     return pb.Receipt(
         transaction_hash=mined.transaction,
         block_number=mined.block,
@@ -214,7 +213,7 @@ def _receipt(mined: use.Mined) -> pb.Receipt:
     )
 
 
-def _stake(stake: use.StakeStatus) -> pb.StakeStatus:
+def _stake(stake: values.StakeStatus) -> pb.StakeStatus:
     return pb.StakeStatus(
         eligible_units=stake.eligible,
         locked_units=stake.locked,

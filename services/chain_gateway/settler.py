@@ -22,10 +22,11 @@ import structlog
 from eth_hash.auto import keccak
 
 from linklearner.domain.errors import LinkLearnerError, Refused
+from linklearner.domain.events import UpdateAccepted
 from linklearner.domain.rounds import may_settle
 from linklearner.log import of_round
-from services.chain_gateway.chain import BLOCK_GAS, RAW_LIMIT
-from services.chain_gateway.ledger import Ledger, Task
+from services.chain_gateway.ledger import Ledger
+from services.chain_gateway.ledger.values import Task
 
 TURN_S: Final = 3.0
 """For each turn: several blocks of a node that makes one a second."""
@@ -68,7 +69,7 @@ class AutoSettler:
         """Considers every task. Returns in how many seconds to look again at the latest. No error of one task is another's."""
         pause = QUIET_S
         try:
-            tasks = self._ledger.tasks()
+            tasks = self._ledger.tasks.numbers()
         except (LinkLearnerError, sqlite3.OperationalError, OSError) as error:
             log.warning("not_settled", detail=str(error))
             return RETRY_S
@@ -88,7 +89,7 @@ class AutoSettler:
 
     async def _consider(self, number: int) -> float:
         """Ends the open round if it is over and it is our turn. Returns in how many seconds to look again at the latest."""
-        task = await self._ledger.task(number)
+        task = await self._ledger.tasks.task(number)
         now = self._clock()
         status, terms = task.round, task.terms
         if not task.version:
@@ -124,10 +125,10 @@ class AutoSettler:
 
     async def _is_too_large(self, task: Task, refused: Refused, now: float) -> bool:
         """Whether no block will ever hold this round's settlement, by its own bytes or, in the end, by what the chain keeps saying."""
-        number, round = task.task, task.round.round
+        number, round, most = task.task, task.round.round, self._ledger.chain.profile
         for group in range(task.shape.group_count):
-            call = await self._ledger.settle_call(number, round, group)
-            if len(call.data) > RAW_LIMIT or call.intrinsic_gas() > BLOCK_GAS:
+            call = await self._ledger.settlements.call(number, round, group)
+            if len(call.data) > most.transaction_bytes or call.intrinsic_gas() > most.transaction_gas:
                 return True
         if refused.reason != "GasLimitTooHigh":
             return False  # a proxy that takes no large bodies says nothing about blocks
@@ -143,9 +144,11 @@ class AutoSettler:
                 del self._unable[account]
 
     async def _settle(self, number: int, round: int, account: bytes) -> None:
-        """Settles, or learns that somebody else was faster. Raises what `Ledger.settle` raises otherwise."""
+        """Settles, or learns that somebody else was faster. Raises what `Settlements.settle` raises otherwise."""
         try:
-            settled = await self._ledger.settle(f"auto/{number}/{round}/{account.hex()}", account, number, round)
+            settled = await self._ledger.settlements.settle(
+                f"auto/{number}/{round}/{account.hex()}", account, number, round
+            )
         except Refused as refused:
             if refused.reason != "WrongRound":
                 raise
@@ -167,15 +170,17 @@ class AutoSettler:
             return min(QUIET_S, max(droppable_in, wait, 0.05))
         number = task.round.round
         with of_round(task.task, number):
-            await self._ledger.drop(f"auto/{task.task}/{number}/{account.hex()}/drop", account, task.task, number)
+            await self._ledger.settlements.drop(
+                f"auto/{task.task}/{number}/{account.hex()}/drop", account, task.task, number
+            )
             log.info("round_dropped", task=task.task, round=number, account="0x" + account.hex())
         return 0.0
 
     def _turn(self, task: Task, now: float) -> tuple[float, bytes]:
         """In how many seconds we may end this round, and by which account. Strangers come after all who took part."""
-        accepted = self._ledger.events.find("UpdateAccepted", task.task, second=task.round.round)
+        accepted = self._ledger.events.find(UpdateAccepted, task.task, second=task.round.round)
         seed = task.task.to_bytes(8, "big") + task.round.round.to_bytes(8, "big")
-        order = sorted((event.values["contributor"] for event in accepted), key=lambda who: keccak(seed + who))
+        order = sorted((event.contributor for event in accepted), key=lambda who: keccak(seed + who))
         turn, account = min(
             (order.index(account) if account in order else len(order), account)
             for account in self._ledger.accounts

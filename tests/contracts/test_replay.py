@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from devchain.chain.blocks import Receipt
-from linklearner.domain import replay
+from linklearner.chain.answers import Log
+from linklearner.chain.contracts import COMPLETED, completed, decode_event
+from linklearner.domain import events as happened
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import Divergence
 from linklearner.domain.model import ModelSpec
@@ -16,65 +18,26 @@ from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Encoding, Update
 from tests.contracts.rounds import Round, some_weights
-from tests.pool import POOL, TERMS, PoolChain, account
+from tests.pool import TERMS, PoolChain, account
 
 SPEC = ModelSpec("tiny", (5, 4, 3), ("a", "b", "c"))  # 39 weights
 GROUPED = SPEC.shape(12, 8, 2, 3000)  # five pages, three groups; long updates are scaled down
 FLAT = SPEC.shape(12, 40, 1, 2**20)
 
 
-def events_of(receipt: Receipt, block: int, world: PoolChain) -> list[replay.Event]:
+def events_of(receipt: Receipt, block: int, world: PoolChain) -> list[happened.Event]:
     """One transaction as the replay wants it."""
-    where: dict[str, Any] = {"block": block, "transaction": receipt.transaction.hash}
     data = receipt.transaction.data
-    found: list[replay.Event] = []
-    for event in world.events(receipt):
-        v = event.values
-        at = where | {"task": v.get("task", 0)}
-        match event.name:
-            case "TaskOpened":
-                names = [field.name for field in dataclasses.fields(Terms)]
-                terms = Terms(**dict(zip(names, v["terms"].values(), strict=True)))
-                found.append(replay.TaskOpened(**at, model=v["model"], shape=v["shape"], terms=terms))
-            case "PagesLoaded":
-                weights = POOL.decode_call(data).values["weights"]
-                found.append(replay.PagesLoaded(**at, first_page=v["firstPage"], weights=weights))
-            case "StakeLocked" | "StakeUnlocked":
-                kind = getattr(replay, event.name)
-                found.append(kind(**at, account=v["account"], units=v["units"], round=v["round"]))
-            case "StakeWithdrawn":
-                found.append(replay.StakeWithdrawn(**at, account=v["account"], units=v["units"]))
-            case "UpdateAccepted":
-                call = POOL.decode_call(data).values
-                found.append(
-                    replay.UpdateSubmitted(
-                        **at,
-                        round=v["round"],
-                        contributor=v["contributor"],
-                        header=call["header"],
-                        groups=call["groups"],
-                        digest=v["digest"],
-                        weight=v["weight"],
-                        effective=v["effective"],
-                    )
-                )
-            case "GroupMerged":
-                settled = tuple(
-                    replay.Settlement(**{**update, "digests": tuple(update["digests"])})
-                    for update in POOL.decode_call(data).values["updates"]
-                )
-                found.append(replay.GroupSettled(**at, round=v["round"], group=v["group"], updates=settled))
-            case "ModelUpdated":
-                found.append(replay.ModelUpdated(**at, **{k: v[k] for k in v if k != "task"}))
-            case "ContributionPaid" | "SettlerPaid":
-                found.append(getattr(replay, event.name)(**at, **{k: v[k] for k in v if k != "task"}))
-            case "RoundDropped":
-                found.append(replay.RoundDropped(**at, round=v["round"]))
-    return found
+    found = [
+        decode_event(Log(log.address, tuple(log.topics), log.data, block, index, receipt.transaction.hash))
+        for index, log in enumerate(receipt.logs)
+        if log.address == world.pool
+    ]
+    return [completed(event, data) if type(event) in COMPLETED else event for event in found if event is not None]
 
 
 @pytest.fixture(scope="module")
-def history() -> tuple[PoolChain, list[replay.Event]]:
+def history() -> tuple[PoolChain, list[happened.Event]]:
     """Two tasks side by side: stake coming and going, both encodings, an empty update, a dropped round, groups."""
     world = PoolChain.deployed(8)
     grouped = Round(
@@ -111,7 +74,7 @@ def history() -> tuple[PoolChain, list[replay.Event]]:
     return world, events
 
 
-def replayed(world: PoolChain, events: list[replay.Event]) -> Replay:
+def replayed(world: PoolChain, events: list[happened.Event]) -> Replay:
     result = Replay(world.chain.config.chain_id, world.pool)
     for event in events:
         result.feed(event)
@@ -119,12 +82,12 @@ def replayed(world: PoolChain, events: list[replay.Event]) -> Replay:
     return result
 
 
-def test_an_honest_history_replays_to_the_weights_on_the_chain(history: tuple[PoolChain, list[replay.Event]]) -> None:
+def test_an_honest_history_replays_to_the_weights_on_the_chain(history: tuple[PoolChain, list[happened.Event]]) -> None:
     world, events = history
     result = replayed(world, events)
     assert {type(event) for event in events} == {
-        kind for kind in vars(replay).values() if isinstance(kind, type) and issubclass(kind, replay.Event)
-    } - {replay.Event}
+        kind for kind in vars(happened).values() if isinstance(kind, type) and issubclass(kind, happened.Event)
+    } - {happened.Event, *COMPLETED}
     for number, task in result.tasks.items():
         status = world.status(number)
         assert (task.version, task.ledger.round, task.ledger.eligible) == (
@@ -138,7 +101,7 @@ def test_an_honest_history_replays_to_the_weights_on_the_chain(history: tuple[Po
     assert sum(task.paid for task in result.tasks.values()) == world.supply() - 10**9 * 10**18
 
 
-def outcome(world: PoolChain, events: list[replay.Event]) -> Any:
+def outcome(world: PoolChain, events: list[happened.Event]) -> Any:
     """Where the history ends, or the field in which it diverges."""
     try:
         tasks = replayed(world, events).tasks
@@ -162,13 +125,13 @@ def altered(value: Any) -> Any:
         case Terms():
             return dataclasses.replace(value, reward=value.reward + 10**9)
         case tuple():
-            if value and isinstance(value[0], replay.Settlement):
+            if value and isinstance(value[0], happened.Settlement):
                 return value[1:]
             return (*value[:-1], altered(value[-1])) if value else (b"\1",)
     raise TypeError(type(value))
 
 
-def test_whatever_is_altered_in_a_history_is_noticed(history: tuple[PoolChain, list[replay.Event]]) -> None:
+def test_whatever_is_altered_in_a_history_is_noticed(history: tuple[PoolChain, list[happened.Event]]) -> None:
     """At once, or in the state it ends in where nothing that followed depended on it (a unit of stake, rounded away by the quarter)."""
     world, events = history
     honest = outcome(world, events)
@@ -185,12 +148,12 @@ def test_whatever_is_altered_in_a_history_is_noticed(history: tuple[PoolChain, l
     assert late <= 6
 
 
-def test_each_part_of_a_settlement_is_compared(history: tuple[PoolChain, list[replay.Event]]) -> None:
+def test_each_part_of_a_settlement_is_compared(history: tuple[PoolChain, list[happened.Event]]) -> None:
     world, events = history
-    index = next(i for i, event in enumerate(events) if isinstance(event, replay.GroupSettled))
+    index = next(i for i, event in enumerate(events) if isinstance(event, happened.GroupSettled))
     event = events[index]
-    assert isinstance(event, replay.GroupSettled)
-    for field in dataclasses.fields(replay.Settlement):
+    assert isinstance(event, happened.GroupSettled)
+    for field in dataclasses.fields(happened.Settlement):
         first = dataclasses.replace(event.updates[0], **{field.name: altered(getattr(event.updates[0], field.name))})
         changed = dataclasses.replace(event, updates=(first, *event.updates[1:]))
         with pytest.raises(Divergence) as divergence:
@@ -199,14 +162,14 @@ def test_each_part_of_a_settlement_is_compared(history: tuple[PoolChain, list[re
         assert divergence.value.facts["block"] == str(event.block)
 
 
-def test_what_is_left_out_of_a_history_is_noticed(history: tuple[PoolChain, list[replay.Event]]) -> None:
+def test_what_is_left_out_of_a_history_is_noticed(history: tuple[PoolChain, list[happened.Event]]) -> None:
     world, events = history
     honest = outcome(world, events)
     for index in range(len(events)):
         assert outcome(world, [*events[:index], *events[index + 1 :]]) != honest, events[index]
 
 
-def test_another_pool_or_chain_has_another_running_hash(history: tuple[PoolChain, list[replay.Event]]) -> None:
+def test_another_pool_or_chain_has_another_running_hash(history: tuple[PoolChain, list[happened.Event]]) -> None:
     world, events = history
     ours = replayed(world, events)
     for chain_id, pool in ((1, world.pool), (world.chain.config.chain_id, bytes(20))):
@@ -216,17 +179,17 @@ def test_another_pool_or_chain_has_another_running_hash(history: tuple[PoolChain
         assert all(other.tasks[n].running != ours.tasks[n].running for n in ours.tasks)
 
 
-def test_a_history_may_not_begin_in_the_middle(history: tuple[PoolChain, list[replay.Event]]) -> None:
+def test_a_history_may_not_begin_in_the_middle(history: tuple[PoolChain, list[happened.Event]]) -> None:
     world, events = history
     for index in (1, 5, len(events) - 2):
         with pytest.raises(Divergence, match="opened"):
             replayed(world, events[index:])
 
 
-def test_a_shape_that_the_chain_cannot_have_taken_is_noticed(history: tuple[PoolChain, list[replay.Event]]) -> None:
+def test_a_shape_that_the_chain_cannot_have_taken_is_noticed(history: tuple[PoolChain, list[happened.Event]]) -> None:
     world, events = history
     first = events[0]
-    assert isinstance(first, replay.TaskOpened)
+    assert isinstance(first, happened.TaskOpened)
     with pytest.raises(Divergence):
         Replay(world.chain.config.chain_id, world.pool).feed(dataclasses.replace(first, shape=b""))
     with pytest.raises(Divergence):  # by the number of weights that were loaded
@@ -237,12 +200,12 @@ def test_a_shape_that_the_chain_cannot_have_taken_is_noticed(history: tuple[Pool
 
 @pytest.mark.parametrize("model", ["{}", "", "[" * 5000, "\ufffd", SPEC.to_json().replace("[5,", "[6,")])
 def test_a_model_text_that_says_nothing_stops_no_replay(
-    history: tuple[PoolChain, list[replay.Event]], model: str
+    history: tuple[PoolChain, list[happened.Event]], model: str
 ) -> None:
     """The chain keeps any text: whoever opens a task with a bad one must not stop everybody's verify."""
     world, events = history
     first = events[0]
-    assert isinstance(first, replay.TaskOpened)
+    assert isinstance(first, happened.TaskOpened)
     replayed = Replay(world.chain.config.chain_id, world.pool)
     for event in [dataclasses.replace(first, model=model), *events[1:]]:
         replayed.feed(event)

@@ -28,7 +28,7 @@ from eth_hash.auto import keccak
 
 from devchain.chain.chain import Question
 from linklearner import artifacts
-from linklearner.abi import Decoded, error_string
+from linklearner.chain.abi import Decoded, error_string
 from linklearner.domain.errors import InvalidInput, InvalidShape, InvalidUpdate
 from linklearner.domain.merge import MAX_SQUARED_NORM, effective_weight, influence
 from linklearner.domain.shape import Shape

@@ -19,7 +19,7 @@ from devchain.chain.blocks import Block
 from devchain.chain.chain import Chain
 from devchain.chain.join_points import TransactionAspects
 from devchain.config import ChainConfig
-from linklearner.abi import ERROR_STRING
+from linklearner.chain.abi import ERROR_STRING
 from linklearner.domain.digits import DIGITS
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.update import Encoding, Update

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from linklearner import artifacts
-from linklearner.abi import Interface
+from linklearner.chain.abi import Interface
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.fixedpoint import divide_round

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from eth_hash.auto import keccak
 
-from linklearner.abi import Interface
 from linklearner.artifacts import contract
+from linklearner.chain.abi import Interface
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.merge import MAX_SQUARED_NORM, Contribution, effective_weight, merge
 from linklearner.domain.model import ModelSpec

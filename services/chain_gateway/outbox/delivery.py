@@ -19,7 +19,7 @@ from dataclasses import replace
 import structlog
 
 from linklearner.domain.errors import LinkLearnerError, Refused, Unavailable
-from services.chain_gateway.chain import Call, Chain, NonceRefused, Taken
+from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
 from services.chain_gateway.outbox.attempts import Attempt
 from services.chain_gateway.outbox.evidence import Evidence
 from services.chain_gateway.outbox.patience import Patience
@@ -187,7 +187,7 @@ class Delivery:
                 # this transaction alone is what the node, or what stands before it, cannot bear
                 no = Unavailable(f"the node answers questions, but not this transaction: {error.message}")
             else:
-                if taken is Taken.KNOWN:
+                if taken is SendResult.ALREADY_KNOWN:
                     log.info("transaction_known", request_id=name)
                 self._troubles.over(name)
                 if self._store.knows(attempt.hash):  # else its nonce was decided while we asked

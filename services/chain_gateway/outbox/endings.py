@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from linklearner.chain.answers import Log, Receipt
 from linklearner.domain import strictjson
 from linklearner.domain.errors import LinkLearnerError, Refused
-from services.chain_gateway.chain import Log, Receipt
 from services.chain_gateway.outbox.requests import Outcome
 
 MAX_BYTES: Final = 64 << 20

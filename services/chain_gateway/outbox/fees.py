@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from linklearner.domain.errors import Refused
-from services.chain_gateway.chain import FEE_CAP
 
 GWEI: Final = 10**9
 MAX_GAS_PRICE: Final = 500 * GWEI
@@ -34,14 +33,15 @@ class Fees:
     tip: int
 
     @classmethod
-    def at(cls, price: int, base_fee: int, gas_limit: int, limit: int, node: str) -> Fees:
-        """price, base_fee: as the node gives them; limit: what we pay at most.
+    def at(cls, price: int, base_fee: int, gas_limit: int, limit: int, fee_cap_wei: int, node: str) -> Fees:
+        """price, base_fee: as the node gives them; limit: what we pay at most; fee_cap_wei: what the node takes for a
+        whole transaction must stay below it.
 
         Raises Refused: GasPriceTooHigh, or FeeCap where so much gas at this base fee is more than a node takes.
         """
         asked = max(price, base_fee, 1)
         check_price(asked, limit, node)
-        max_fee = min(HEADROOM * asked, limit, (FEE_CAP - 1) // gas_limit)
+        max_fee = min(HEADROOM * asked, limit, (fee_cap_wei - 1) // gas_limit)
         if max_fee < base_fee:
             raise Refused(
                 f"{gas_limit} gas at {base_fee} wei cost more than the node's RPC takes (1 ART); wait for a lower price",

@@ -8,8 +8,9 @@ from typing import Final
 
 from eth_hash.auto import keccak
 
+from linklearner.chain.answers import Receipt
 from linklearner.domain.errors import InvalidInput
-from services.chain_gateway.chain import Call, Receipt
+from services.chain_gateway.chain import Call
 
 MAX_REQUEST_ID: Final = 192
 """Characters: a caller's 128, its namespace, and what a use case of several transactions puts behind them."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from web3 import AsyncWeb3
 
 from linklearner.domain.errors import Refused
-from services.chain_gateway.chain import BLOCK_GAS, RAW_LIMIT, Call, Chain
+from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.outbox.attempts import Attempt
 from services.chain_gateway.outbox.fees import Fees
@@ -34,7 +34,8 @@ class Signer:
         """
         head, price = await asyncio.gather(self._chain.head(), self._chain.price())
         gas_limit = call.gas_limit or 0
-        fees = Fees.at(price, head.base_fee, gas_limit, self._max_gas_price, self._chain.shown_url)
+        profile = self._chain.profile
+        fees = Fees.at(price, head.base_fee, gas_limit, self._max_gas_price, profile.fee_wei, self._chain.shown_url)
         transaction: dict[str, Any] = {
             "type": 2,
             "chainId": self._chain.chain_id,
@@ -47,14 +48,15 @@ class Signer:
         }
         if call.to is not None:
             transaction["to"] = AsyncWeb3.to_checksum_address(call.to)
-        apart = 1 if gas_limit + MAX_ATTEMPTS <= BLOCK_GAS else -1
+        apart = 1 if gas_limit + MAX_ATTEMPTS <= profile.transaction_gas else -1
         while True:
             attempt = Attempt.of(self._keystore.sign_transaction(account, transaction))
-            if len(attempt.raw) > RAW_LIMIT:
+            if len(attempt.raw) > profile.transaction_bytes:
                 raise Refused(
-                    f"the signed transaction has {len(attempt.raw)} bytes and the chain takes {RAW_LIMIT}; send fewer pages",
+                    f"the signed transaction has {len(attempt.raw)} bytes and the chain takes {profile.transaction_bytes}; "
+                    "send fewer pages",
                     reason="TransactionTooLarge",
-                    facts={"bytes": len(attempt.raw), "limit": RAW_LIMIT},
+                    facts={"bytes": len(attempt.raw), "limit": profile.transaction_bytes},
                 )
             if not self._knows(attempt.hash):
                 return attempt

@@ -5,10 +5,11 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from linklearner.chain.history import History
 from linklearner.cli.output import Format, console
-from linklearner.domain import replay
+from linklearner.domain import events
 from linklearner.domain.errors import NotFound
-from linklearner.history import History
+from linklearner.domain.replay import Replay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +27,12 @@ async def verified(what: HistoryOf, format: Format) -> dict[str, Any]:
 
     Returns counts and the newest version's digest of the task, for printing. Raises NotFound if the history knows no such task.
     """
-    counted = dict.fromkeys((replay.UpdateSubmitted, replay.ModelUpdated, replay.ContributionPaid), 0)
+    counted = dict.fromkeys((events.UpdateSubmitted, events.ModelUpdated, events.ContributionPaid), 0)
     columns = (SpinnerColumn(), TextColumn("block"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console(format), transient=True) as bar:
         line = bar.add_task("replaying", total=None)
         async with History(what.rpc_url, what.pool, what.from_block) as history:
-            replayed = replay.Replay(await history.chain_id(), what.pool)
+            replayed = Replay(await history.chain_id(), what.pool)
             async for event in history.events(lambda block, last: bar.update(line, completed=block, total=last)):
                 replayed.feed(event)
                 if event.task == what.task and type(event) in counted:
@@ -45,9 +46,9 @@ async def verified(what: HistoryOf, format: Format) -> dict[str, Any]:
         )
     return {
         "task": what.task,
-        "versions": counted[replay.ModelUpdated],
-        "updates": counted[replay.UpdateSubmitted],
-        "payments": counted[replay.ContributionPaid],
+        "versions": counted[events.ModelUpdated],
+        "updates": counted[events.UpdateSubmitted],
+        "payments": counted[events.ContributionPaid],
         "minted_wei": str(task.paid),
         "newest_version": task.version,
         "digest": "0x" + task.digest.hex(),

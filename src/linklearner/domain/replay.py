@@ -1,9 +1,9 @@
 """Replaying a task's history: the chain's own words in order, and after each of them, is that what the rules give?
 
-The reader (`linklearner.history`) turns transactions and their events into the dataclasses below, in the order of the chain, and feeds
-them to `Replay`. Each weight, digest, verdict, running hash, stake and payment is computed anew by the modules beside this one; the first
-thing that differs raises `Divergence` with the block, the transaction and the name of the field. Nothing that the chain says is taken as
-given but who sent what: signatures are the node's business.
+`linklearner.chain.history` turns a chain's transactions and their events into the dataclasses of `linklearner.domain.events`, in the order
+of the chain; whoever verifies feeds them to `Replay`. Each weight, digest, verdict, running hash, stake and payment is computed anew by the
+modules beside this one; the first thing that differs raises `Divergence` with the block, the transaction and the name of the field. Nothing
+that the chain says is taken as given but who sent what: signatures are the node's business.
 """
 
 from __future__ import annotations
@@ -18,134 +18,26 @@ from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import Divergence, InvalidModel, LinkLearnerError
+from linklearner.domain.events import (
+    ContributionPaid,
+    Event,
+    GroupSettled,
+    ModelUpdated,
+    RoundDropped,
+    SettlerPaid,
+    StakeLocked,
+    StakeUnlocked,
+    StakeWithdrawn,
+    TaskOpened,
+    UpdateSubmitted,
+    WeightsLoaded,
+)
 from linklearner.domain.merge import Contribution, effective_weight, influence, merge
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.rounds import Phase, Step, Terms, advance, running_next, running_seed
 from linklearner.domain.shape import Shape
 from linklearner.domain.stakes import StakeLedger
 from linklearner.domain.update import Update, join
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that a transaction did. `block`: its number; `transaction`: its hash, 32 bytes."""
-
-    block: int
-    transaction: bytes
-    task: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOpened(Event):
-    """Event TaskOpened."""
-
-    model: str
-    shape: bytes
-    terms: Terms
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PagesLoaded(Event):
-    """A successful loadPages: its calldata. `weights`: little-endian int16."""
-
-    first_page: int
-    weights: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StakeLocked(Event):
-    """Event StakeLocked. `round`: the round in which it was locked."""
-
-    account: bytes
-    units: int
-    round: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StakeUnlocked(Event):
-    """Event StakeUnlocked."""
-
-    account: bytes
-    units: int
-    round: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StakeWithdrawn(Event):
-    """Event StakeWithdrawn; an unlock that pays out matured stake emits it too, before its StakeUnlocked."""
-
-    account: bytes
-    units: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateSubmitted(Event):
-    """A successful submit: its calldata (header, groups), and its event UpdateAccepted (the rest)."""
-
-    round: int
-    contributor: bytes
-    header: bytes
-    groups: tuple[bytes, ...]
-    digest: bytes
-    weight: int
-    effective: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """One update as a settler hands it in again. `digests`: of all groups; `pages`: the bytes of the group being settled."""
-
-    contributor: bytes
-    weight: int
-    effective: int
-    header: bytes
-    digests: tuple[bytes, ...]
-    pages: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupSettled(Event):
-    """A successful settle: its calldata (updates), and its event GroupMerged."""
-
-    round: int
-    group: int
-    updates: tuple[Settlement, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelUpdated(Event):
-    """Event ModelUpdated: after the GroupSettled of the last group, or after the last PagesLoaded (round 0, accepted 0)."""
-
-    version: int
-    digest: bytes
-    round: int
-    accepted: int
-    saturated: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContributionPaid(Event):
-    """Event ContributionPaid; after ModelUpdated, in the order of the updates. `amount`: wei."""
-
-    round: int
-    contributor: bytes
-    amount: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettlerPaid(Event):
-    """Event SettlerPaid; after the ContributionPaid events, absent where the fee is 0."""
-
-    round: int
-    settler: bytes
-    amount: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundDropped(Event):
-    """Event RoundDropped."""
-
-    round: int
 
 
 @dataclass(slots=True)
@@ -199,7 +91,7 @@ class Replay:
             self._expect(task, event)
             return
         match event:
-            case PagesLoaded():
+            case WeightsLoaded():
                 self._load(task, event)
             case StakeLocked() | StakeUnlocked() | StakeWithdrawn():
                 self._stake(task, event)
@@ -234,7 +126,7 @@ class Replay:
         _compare(event, "terms.rule", 1, event.terms.rule)
         self.tasks[event.task] = TaskReplay(shape, model, event.terms, self._seed(event.task, 0))
 
-    def _load(self, task: TaskReplay, event: PagesLoaded) -> None:
+    def _load(self, task: TaskReplay, event: WeightsLoaded) -> None:
         if task.phase is not Phase.LOADING:
             _diverge(event, "phase", Phase.LOADING.value, task.phase.value)
         _compare(event, "first_page", -(-task.weights.size // task.shape.page_length), event.first_page)
@@ -245,6 +137,7 @@ class Replay:
             task.weights.size < task.shape.weight_count and task.weights.size % task.shape.page_length
         ):
             _diverge(event, "weights", "whole pages of the task", f"{len(event.weights)} bytes")
+        _compare(event, "next_page", -(-task.weights.size // task.shape.page_length), event.next_page)
         if task.weights.size == task.shape.weight_count:
             self._advance(task, event, Step.LOADED)
             task.version = 1

@@ -13,6 +13,7 @@ from quirky_node import QuirkyNode
 
 from devchain import Devchain
 from devchain.config import ChainConfig
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.domain.update import Encoding
@@ -21,7 +22,7 @@ from linklearner.rpc.access import OPERATOR, Credential, Role
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import DIGITS_TERMS, Plan, TaskPlan, deploy
-from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.outbox import Outbox, Patience

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from linklearner.chain.answers import Receipt
+from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
-from services.chain_gateway.chain import Call, Head, NonceRefused, Receipt, Taken
+from services.chain_gateway.chain import Call, Head, NonceRefused, SendResult
 from services.chain_gateway.outbox.attempts import Attempt
 
 
@@ -107,6 +109,7 @@ class Connection:
     every_send: tuple[bool, str, float] | None = None
     every_read: str = "true"
     """What happens to those for which nothing else is said."""
+    profile: Profile = ARTELA
     hide_receipts: bool = False
     poison: bool = False
     """Every sending is cut and not taken."""
@@ -194,7 +197,7 @@ class Connection:
                 return entry.hash
         return None
 
-    async def send(self, raw: bytes) -> Taken:
+    async def send(self, raw: bytes) -> SendResult:
         await self._lives()
         attempt = Attempt.of(raw)
         owner, account = self.owner(attempt.hash)  # fails unless the bytes are on disk already
@@ -212,9 +215,9 @@ class Connection:
         await self._lives()
         match answer:
             case "new":
-                return Taken.NEW
+                return SendResult.ACCEPTED
             case "known":
-                return Taken.KNOWN
+                return SendResult.ALREADY_KNOWN
             case "nonce":
                 raise NonceRefused("invalid nonce")
             case "funds":

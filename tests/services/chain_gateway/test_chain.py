@@ -11,9 +11,10 @@ from quirky_node import QuirkyNode
 
 from bench.proxy import Proxy
 from devchain import Devchain
+from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.profile import ARTELA, ETHEREUM
 from linklearner.domain.errors import InvalidConfig, NotFound, Refused, Unavailable
-from services.chain_gateway.chain import BLOCK_GAS, LOG_RANGE, RAW_LIMIT, Call, Chain, NonceRefused, Taken
-from services.chain_gateway.deployment import POOL, TOKEN
+from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
 from tests.services.chain_gateway.conftest import STRICT, World, keystore_of
 
 TARGET = bytes(19) + b"\x77"
@@ -22,7 +23,7 @@ TARGET = bytes(19) + b"\x77"
 async def test_artela_s_surcharge_is_measured_and_taken_off(devchain: Devchain, chain: Chain) -> None:
     sender = devchain.accounts[0].address
     call = Call(TARGET, b"\1" * 100)
-    assert chain.envelope == 150_000
+    assert chain.profile.envelope_gas == 150_000
     assert await chain.estimate(sender, call) == call.intrinsic_gas() + 150_000
     limit = await chain.gas_limit(sender, call)
     assert call.intrinsic_gas() < limit < 2 * call.intrinsic_gas()
@@ -31,7 +32,7 @@ async def test_artela_s_surcharge_is_measured_and_taken_off(devchain: Devchain, 
 async def test_a_chain_without_the_surcharge_is_recognised(devchain: Devchain, node: QuirkyNode) -> None:
     node.estimate_extra = -150_000  # as any other EVM chain answers
     async with Chain.connect(node.url) as chain:
-        assert chain.envelope == 0
+        assert chain.profile.envelope_gas == 0
         call = Call(TARGET, b"\1" * 100)
         assert await chain.gas_limit(devchain.accounts[0].address, call) >= call.intrinsic_gas()
 
@@ -49,8 +50,8 @@ async def test_a_plain_transfer_gets_exactly_its_gas(devchain: Devchain, chain: 
 async def test_half_of_no_limit_is_charged_for_nothing(world: World) -> None:
     """gasUsed is at least half the limit on Artela: our limits stay below double."""
     async with world.gateway() as gateway:
-        await gateway.ledger.submit_update("u", world.accounts[0], world.update())
-        await gateway.ledger.unlock("l", world.accounts[1], 1, 1)
+        await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())
+        await gateway.ledger.wallets.unlock("l", world.accounts[1], 1, 1)
         for raw in world.node.raw:
             receipt = await gateway.ledger.chain.receipt(bytes(keccak(raw)))
             assert receipt is not None
@@ -64,8 +65,8 @@ async def test_more_gas_than_a_block_holds_is_refused_before_sending(
     devchain: Devchain, node: QuirkyNode, chain: Chain
 ) -> None:
     sender, call = devchain.accounts[0].address, Call(TARGET, b"\0")
-    node.estimate_extra = BLOCK_GAS - call.intrinsic_gas()
-    assert await chain.gas_limit(sender, call) == BLOCK_GAS
+    node.estimate_extra = ARTELA.transaction_gas - call.intrinsic_gas()
+    assert await chain.gas_limit(sender, call) == ARTELA.transaction_gas
     node.estimate_extra += 1
     with pytest.raises(Refused) as refused:
         await chain.gas_limit(sender, call)
@@ -74,20 +75,29 @@ async def test_more_gas_than_a_block_holds_is_refused_before_sending(
 
 async def test_raw_transactions_have_at_most_a_mebibyte(chain: Chain, node: QuirkyNode) -> None:
     with pytest.raises(Refused) as refused:
-        await chain.send(bytes(RAW_LIMIT + 1))
+        await chain.send(bytes(ARTELA.transaction_bytes + 1))
     assert refused.value.reason == "TransactionTooLarge"
     assert not node.raw
     with pytest.raises(Refused) as refused:
-        await chain.send(bytes(RAW_LIMIT))  # nonsense, but handed in
+        await chain.send(bytes(ARTELA.transaction_bytes))  # nonsense, but handed in
     assert refused.value.reason == "NodeRefused"
     assert len(node.raw) == 1
 
 
+async def test_another_kind_of_node_has_other_limits(node: QuirkyNode) -> None:
+    async with Chain.connect(node.url, profile=ETHEREUM) as chain:
+        assert chain.profile.envelope_gas == ARTELA.envelope_gas  # measured, whatever the profile says
+        with pytest.raises(Refused) as refused:
+            await chain.send(bytes(ETHEREUM.transaction_bytes + 1))
+        assert refused.value.reason == "TransactionTooLarge"
+        assert not node.raw
+
+
 async def test_logs_are_asked_for_in_ranges_that_a_node_answers(world: World) -> None:
     async with Chain.connect(world.node.url) as chain:
-        await chain.logs(world.deployment.pool, 1, LOG_RANGE)
+        await chain.logs(world.deployment.pool, 1, ARTELA.log_blocks)
         with pytest.raises(ValueError, match="10000"):
-            await chain.logs(world.deployment.pool, 1, LOG_RANGE + 1)
+            await chain.logs(world.deployment.pool, 1, ARTELA.log_blocks + 1)
         logs = await chain.logs(world.deployment.pool, 0, await chain.head_number())
         names = [decoded.name for one in logs if (decoded := POOL.decode_log(one.topics, one.data)) is not None]
         assert names[-3:] == ["StakeLocked", "PagesLoaded", "ModelUpdated"]
@@ -119,11 +129,11 @@ async def test_a_signed_transaction_is_told_byte_for_byte(devchain: Devchain, ch
         "fee cap": {"type": 2, "maxFeePerGas": 100, "maxPriorityFeePerGas": 1, "accessList": access},
     }[kind]
     raw = keystore_of(devchain, 0).sign_transaction(sender, fields)
-    assert await chain.send(raw) is Taken.NEW
-    assert await chain.send(raw) is Taken.KNOWN
+    assert await chain.send(raw) is SendResult.ACCEPTED
+    assert await chain.send(raw) is SendResult.ALREADY_KNOWN
     transaction_hash = bytes(keccak(raw))
-    landed = await chain.landed(transaction_hash)
-    assert (landed.sender, landed.call.data, landed.length, landed.block_number) == (sender, b"\1\0", len(raw), 1)
+    mined = await chain.transaction(transaction_hash)
+    assert (mined.sender, mined.call.data, mined.length, mined.block_number) == (sender, b"\1\0", len(raw), 1)
     assert await chain.raw_transaction(transaction_hash) == raw
     receipt = await chain.receipt(transaction_hash)
     assert receipt is not None and receipt.succeeded and receipt.block_number == 1
@@ -141,7 +151,7 @@ async def test_a_nonce_that_is_not_the_next_one_is_refused(devchain: Devchain, c
 async def test_what_is_not_there_is_not_found(chain: Chain) -> None:
     assert await chain.receipt(b"\1" * 32) is None
     for asked in (
-        chain.landed(b"\1" * 32),
+        chain.transaction(b"\1" * 32),
         chain.raw_transaction(b"\1" * 32),
         chain.block_hash(10**9),
         chain.balance(TARGET, 10**9),
@@ -223,17 +233,17 @@ async def test_a_node_that_cannot_estimate_is_asked_with_more_and_less_gas(world
     account = world.accounts[1]
     async with world.gateway() as gateway:
         ledger = gateway.ledger
-        call = await ledger.submit_call(world.update())
+        call = await ledger.submissions.call(world.update())
         estimated = await ledger.chain.estimate(account, call)
         world.node.fail_estimates = True
         searched = await ledger.chain._searched(account, call)
         assert estimated <= searched <= estimated + estimated // 16
-        await ledger.submit_update("u", account, world.update())
+        await ledger.submissions.submit("u", account, world.update())
         with pytest.raises(Refused) as refused:
-            await ledger.submit_update("v", account, world.update(seed=1))
+            await ledger.submissions.submit("v", account, world.update(seed=1))
         assert refused.value.reason == "AlreadySubmitted"  # a real refusal keeps its name
         async with Chain.connect(world.node.url) as chain:
-            assert chain.envelope == 150_000
+            assert chain.profile.envelope_gas == 150_000
 
 
 async def test_a_chain_that_cannot_estimate_and_has_no_surcharge_is_recognised(
@@ -241,19 +251,19 @@ async def test_a_chain_that_cannot_estimate_and_has_no_surcharge_is_recognised(
 ) -> None:
     node.fail_estimates = node.cheap_questions = True
     async with Chain.connect(node.url) as chain:
-        assert chain.envelope == 0
+        assert chain.profile.envelope_gas == 0
 
 
 async def test_a_gateway_goes_on_with_another_url_where_one_fails(world: World) -> None:
     async with QuirkyNode.start(world.devchain.url) as second:
         async with world.gateway(rpc_url=f"{world.node.url},{second.url}") as gateway:
-            await gateway.ledger.submit_update("one", world.accounts[0], world.update())
+            await gateway.ledger.submissions.submit("one", world.accounts[0], world.update())
             world.node.down = True
-            await gateway.ledger.submit_update("two", world.accounts[1], world.update(seed=1))
-            await gateway.ledger.settle("settle", world.accounts[0], 1, 1)
+            await gateway.ledger.submissions.submit("two", world.accounts[1], world.update(seed=1))
+            await gateway.ledger.settlements.settle("settle", world.accounts[0], 1, 1)
             assert second.calls["eth_sendRawTransaction"] >= 2
             second.down, world.node.down = True, False
-            assert (await gateway.ledger.task(1)).version == 2
+            assert (await gateway.ledger.tasks.task(1)).version == 2
         assert sorted(map(len, (world.node.raw, second.raw)))[0] >= 1
 
 

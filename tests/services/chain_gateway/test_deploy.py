@@ -11,11 +11,12 @@ from quirky_node import QuirkyNode
 from web3 import AsyncWeb3
 
 from devchain import Devchain
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import InvalidConfig, Refused, RequestIdReused
 from linklearner.domain.model import ModelSpec
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deploy import FIRST_TASK, Plan, TaskPlan, _loads, deploy, digits
-from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.keystore import Keystore
 from tests.services.chain_gateway.conftest import HURRY, STRICT, keystore_of, small_task
 

@@ -1,6 +1,7 @@
-"""`linklearner.history` over a chain with real rounds on it (made by a gateway, hence here): what anybody needs to check everything."""
+"""A pool's history over a chain with real rounds on it (made by a gateway, hence here): what anybody needs to check everything."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -9,11 +10,13 @@ from quirky_node import QuirkyNode
 
 from bench.proxy import Proxy
 from devchain import Devchain
-from linklearner import history
-from linklearner.domain import replay
+from linklearner.chain import history
+from linklearner.chain.contracts import POOL
+from linklearner.chain.history import History
+from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
-from linklearner.history import History
-from services.chain_gateway.deployment import POOL
+from linklearner.domain.events import Event, StakeLocked
+from linklearner.domain.replay import Replay
 from tests.services.chain_gateway.conftest import World
 
 
@@ -21,17 +24,17 @@ async def two_rounds(world: World) -> None:
     async with world.gateway() as gateway:
         for version in (1, 2):
             for who in (0, 1):
-                await gateway.ledger.submit_update(
+                await gateway.ledger.submissions.submit(
                     f"u{version}-{who}", world.accounts[who], world.update(version, seed=who)
                 )
-            await gateway.ledger.unlock(f"unlock-{version}", world.accounts[2], 1, 300)
-            await gateway.ledger.settle(f"s{version}", world.accounts[0], 1, version)
-            await gateway.ledger.withdraw(f"withdraw-{version}", world.accounts[2], 1)
+            await gateway.ledger.wallets.unlock(f"unlock-{version}", world.accounts[2], 1, 300)
+            await gateway.ledger.settlements.settle(f"s{version}", world.accounts[0], 1, version)
+            await gateway.ledger.wallets.withdraw(f"withdraw-{version}", world.accounts[2], 1)
 
 
-async def replayed(world: World, url: str | None = None) -> replay.Replay:
-    async with History(url or world.node.url, world.deployment.pool, world.deployment.block) as read:
-        found = replay.Replay(await read.chain_id(), world.deployment.pool)
+async def replayed(world: World, url: str | None = None, profile: Profile = ARTELA) -> Replay:
+    async with History(url or world.node.url, world.deployment.pool, world.deployment.block, profile) as read:
+        found = Replay(await read.chain_id(), world.deployment.pool)
         async for event in read.events():
             found.feed(event)
     found.finish()
@@ -42,7 +45,7 @@ async def test_a_history_replays_to_the_weights_on_the_chain(world: World) -> No
     await two_rounds(world)
     task = (await replayed(world)).tasks[1]
     async with world.gateway() as gateway:
-        version, weights = await gateway.ledger.model(1, 0)
+        version, weights = await gateway.ledger.tasks.model(1, 0)
     assert (task.version, task.digest, task.weights.tobytes()) == (version.version, version.digest, weights)
     assert 0 < task.paid <= 2 * world.task.terms.reward
 
@@ -50,21 +53,20 @@ async def test_a_history_replays_to_the_weights_on_the_chain(world: World) -> No
 async def test_small_ranges_give_the_same_events_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await two_rounds(world)
 
-    async def read() -> list[replay.Event]:
-        async with History(world.node.url, world.deployment.pool, world.deployment.block) as found:
+    async def read(profile: Profile = ARTELA) -> list[Event]:
+        async with History(world.node.url, world.deployment.pool, world.deployment.block, profile) as found:
             return [event async for event in found.events()]
 
     whole = await read()
-    monkeypatch.setattr(history, "LOG_RANGE", 3)
     monkeypatch.setattr(history, "BATCH", 2)
-    assert await read() == whole
+    assert await read(replace(ARTELA, log_blocks=3)) == whole
     monkeypatch.undo()
     world.node.log_limit = 5  # a node tells of so many events at once
     assert await read() == whole
     world.node.log_limit = 10_000
     kinds = Counter(type(event).__name__ for event in whole)
     assert kinds == {
-        "TaskOpened": 1, "StakeLocked": 3, "PagesLoaded": 1, "ModelUpdated": 3, "UpdateSubmitted": 4, "GroupSettled": 4,
+        "TaskOpened": 1, "StakeLocked": 3, "WeightsLoaded": 1, "ModelUpdated": 3, "UpdateSubmitted": 4, "GroupSettled": 4,
         "StakeUnlocked": 2, "StakeWithdrawn": 2, "ContributionPaid": 4, "SettlerPaid": 2,
     }  # fmt: skip
 
@@ -128,17 +130,18 @@ async def test_an_event_that_is_none_is_data_loss_to_reader_and_gateway(world: W
             await gateway.ledger.events.sync()
         world.node.alter = None
         await gateway.ledger.events.sync()  # nothing of it was kept
-        assert len(gateway.ledger.events.find("StakeLocked", 1)) == 3
+        assert len(gateway.ledger.events.find(StakeLocked, 1)) == 3
 
 
 async def test_a_history_is_read_through_an_endpoint_that_loses_calls(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await two_rounds(world)
-    monkeypatch.setattr(history, "LOG_RANGE", 2)
     monkeypatch.setattr(history, "BATCH", 1)  # many questions
     async with Proxy.start(world.devchain.url, loss=0.1, seed=3) as lossy:
-        assert (await replayed(world, lossy.url)).tasks[1].digest == (await replayed(world)).tasks[1].digest
+        assert (await replayed(world, lossy.url, replace(ARTELA, log_blocks=2))).tasks[1].digest == (
+            await replayed(world)
+        ).tasks[1].digest
         assert sum(lossy.lost.values()) > 2
 
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from google.protobuf.message import DecodeError
 
-from linklearner import history
+from linklearner.chain import history
+from linklearner.chain.contracts import POOL
+from linklearner.chain.history import History
 from linklearner.domain.errors import DataLoss, InvalidConfig, LinkLearnerError, Unavailable
-from linklearner.history import History
 from linklearner.suite import Suite
 from linklearner.v1 import chain_gateway_pb2
-from services.chain_gateway import chain as gateway_chain
-from services.chain_gateway.chain import Chain
+from services.chain_gateway import provider
+from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.deploy import TaskPlan
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.keystore import Keystore
+from tests.services.chain_gateway.conftest import World
 
 DEEP = b"[" * 160_000
 
@@ -87,7 +90,7 @@ async def test_an_answer_is_read_up_to_its_bytes(monkeypatch: pytest.MonkeyPatch
 
     headers = {"Content-Encoding": "gzip"} if packed else None
     monkeypatch.setattr(history, "ANSWER_BYTES", 1_000_000)
-    monkeypatch.setattr(gateway_chain, "ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr(provider, "ANSWER_BYTES", 1_000_000)
     async with node(answer, headers) as url, History(url, bytes(20), 0) as read:
         size = 1_000_000
         assert await read.chain_id() == 11820
@@ -145,3 +148,144 @@ def test_grpc_s_own_parser_bounds_nesting() -> None:
         else:
             with pytest.raises(DecodeError):
                 chain_gateway_pb2.GetTaskRequest.FromString(raw)
+
+
+RECEIPT, BLOCK, TRANSACTION = "eth_getTransactionReceipt", "eth_getBlockByNumber", "eth_getTransactionByHash"
+JUNK: tuple[object, ...] = (None, True, -1, 2**64, "", "0xzz", "0x" + "f" * 65, [], [None], {}, "0x" + "00" * 31)
+
+
+def misshapen(answer: dict[str, Any]) -> list[object]:
+    """The answer with each of its fields missing, and each of them replaced by everything it should not be."""
+    found: list[object] = [None, 7, "0x", [], [answer], {}]
+    for name in answer:
+        found.append({key: value for key, value in answer.items() if key != name})
+        found += [answer | {name: junk} for junk in JUNK]
+    return found
+
+
+async def tried(asked: Callable[[], Awaitable[object]]) -> None:
+    """An answer or an error of ours; anything else is a traceback in somebody's log and a call that ends in UNKNOWN."""
+    with contextlib.suppress(LinkLearnerError):
+        await asked()
+
+
+@pytest.mark.parametrize("method", [RECEIPT, TRANSACTION, BLOCK, "eth_getLogs", "eth_chainId"])
+async def test_no_answer_of_a_node_is_a_traceback_of_the_gateway(world: World, method: str) -> None:
+    async with world.gateway() as gateway:
+        mined = (await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())).mined
+    block = mined.block
+    async with Chain.connect(world.node.url) as chain:
+        questions: dict[str, list[Callable[[], Awaitable[object]]]] = {
+            RECEIPT: [lambda: chain.receipt(mined.transaction)],
+            TRANSACTION: [
+                lambda: chain.transaction(mined.transaction),
+                lambda: chain.raw_transaction(mined.transaction),
+            ],
+            BLOCK: [
+                chain.head,
+                lambda: chain.block_hash(block),
+                lambda: chain.transaction_at(world.accounts[0], 1, block, block),
+            ],
+            "eth_getLogs": [lambda: chain.logs(world.deployment.pool, block, block)],
+            "eth_chainId": [
+                lambda: chain.price(),
+                lambda: chain.balance(world.accounts[0]),
+                lambda: chain.nonce(world.accounts[0]),
+                lambda: chain.code(world.deployment.pool),
+                lambda: chain.call(world.deployment.pool, b""),
+                lambda: chain.estimate(world.accounts[0], Call(world.accounts[1])),
+            ],
+        }
+        for asked in questions[method]:
+            truth: list[Any] = []
+            world.node.alter = lambda method, result, truth=truth: truth.append(result) or result  # type: ignore[misc]
+            await tried(asked)
+            answer = truth[-1] if truth else "0x1"
+            if isinstance(answer, list):
+                lies: list[object] = [*JUNK, *([one] for one in misshapen(answer[0]))]
+            else:
+                lies = misshapen(answer) if isinstance(answer, dict) else list(JUNK)
+            for lie in lies:
+                world.node.alter = lambda method, result, lie=lie: lie  # type: ignore[misc]
+                await tried(asked)
+
+
+async def test_a_receipt_without_its_status_is_no_verdict(world: World) -> None:
+    async with world.gateway() as gateway:
+        mined = (await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())).mined
+    async with Chain.connect(world.node.url) as chain:
+        for lie in ({}, {"status": "0x2"}, {"status": None}, {"logs": [{}]}, {"logs": None}, {"gasUsed": hex(2**63)}):
+            world.node.alter = lambda method, result, lie=lie: (  # type: ignore[misc]
+                {key: value for key, value in result.items() if key != "status"} | lie if method == RECEIPT else result
+            )
+            with pytest.raises(Unavailable, match="does not answer as a JSON-RPC node does"):
+                await chain.receipt(mined.transaction)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"topics": None}, {"topics": [5]}, {"data": "0x0"}, {"blockNumber": None}, {"blockNumber": "0xffffff"},
+     {"logIndex": "x"}, {"transactionHash": "0x"}, {"address": "0x" + "01" * 20}, {"address": 5}],
+    ids=str,
+)  # fmt: skip
+async def test_a_log_that_does_not_fit_stops_reader_and_index_with_a_sentence(
+    world: World, lie: dict[str, object]
+) -> None:
+    world.node.alter = lambda method, result: [one | lie for one in result] if method == "eth_getLogs" else result
+    async with History(world.node.url, world.deployment.pool, world.deployment.block) as read:
+        with pytest.raises(DataLoss):
+            async for _ in read.events():
+                pass
+    async with world.gateway() as gateway:
+        with pytest.raises((Unavailable, DataLoss)):  # web3 makes a byte of half a byte
+            await gateway.ledger.events.sync()
+
+
+@pytest.mark.parametrize("lie", JUNK, ids=repr)
+async def test_nothing_that_a_node_answers_is_a_traceback_of_verify(world: World, lie: object) -> None:
+    for method in ("eth_blockNumber", "eth_getLogs", TRANSACTION):
+        world.node.alter = lambda asked, result, method=method: lie if asked == method else result  # type: ignore[misc]
+        with contextlib.suppress(LinkLearnerError):
+            async with History(world.node.url, world.deployment.pool, world.deployment.block) as read:
+                async for _ in read.events():
+                    pass
+
+
+async def test_calldata_of_another_update_is_not_handed_in_again(world: World) -> None:
+    """A settlement made of it would fail, at the settler's cost; one with fewer groups was an IndexError."""
+    async with world.gateway() as gateway:
+        await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())
+
+    def cut(method: str, result: Any) -> Any:
+        if method != TRANSACTION or not result:
+            return result
+        call = POOL.decode_call(bytes.fromhex(result["input"][2:]))
+        if call.name != "submit":
+            return result
+        values = call.values
+        data = POOL.encode_call(
+            "submit", values["task"], values["digest"], values["header"], list(values["groups"][:1])
+        )
+        return result | {"input": "0x" + data.hex()}
+
+    world.node.alter = cut
+    async with world.gateway() as gateway:
+        await gateway.ledger.events.sync()
+        with pytest.raises(DataLoss, match="digest"):
+            await gateway.ledger.settlements.of_group(1, 1, 1)
+
+
+async def test_a_shape_that_no_task_can_have_is_the_node_s_fault_and_not_the_caller_s(world: World) -> None:
+    shape = world.task.shape.encode().hex()
+
+    def alter(method: str, result: Any) -> Any:
+        if method != "eth_getLogs":
+            return result
+        return [one | {"data": one["data"].replace(shape, "ff" * (len(shape) // 2))} for one in result]
+
+    world.node.alter = alter
+    async with world.gateway() as gateway:
+        with pytest.raises(DataLoss, match="shape"):
+            await gateway.ledger.tasks.task(1)
+        with pytest.raises(DataLoss, match="shape"):
+            await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())

@@ -7,8 +7,9 @@ import rlp
 from quirky_node import QuirkyNode
 
 from devchain import Devchain
+from linklearner.chain.profile import ARTELA
 from linklearner.domain.errors import Refused
-from services.chain_gateway.chain import BLOCK_GAS, Call, Chain
+from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.outbox import Outbox, Request, always
 from tests.services.chain_gateway.conftest import World
 
@@ -28,13 +29,13 @@ async def test_no_transaction_of_a_task_s_life_asks_for_an_estimate(world: World
         asked = world.node.calls["eth_estimateGas"]  # whether the chain is an Artela one
         used = []
         for who in (0, 1):
-            submitted = await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+            submitted = await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
             used.append(submitted.mined.gas_used)
-        used += [mined.gas_used for mined in (await ledger.settle("s", world.accounts[0], 1, 1)).mined]
-        used.append((await ledger.unlock("unlock", world.accounts[2], 1, 300))[0].gas_used)
-        used.append((await ledger.lock("lock", world.accounts[0], 1, 5))[0].gas_used)
-        used.append((await ledger.transfer_token("token", world.accounts[0], TARGET, 5)).gas_used)
-        used.append((await ledger.transfer_coin("coin", world.accounts[0], TARGET, 5)).gas_used)
+        used += [mined.gas_used for mined in (await ledger.settlements.settle("s", world.accounts[0], 1, 1)).mined]
+        used.append((await ledger.wallets.unlock("unlock", world.accounts[2], 1, 300))[0].gas_used)
+        used.append((await ledger.wallets.lock("lock", world.accounts[0], 1, 5))[0].gas_used)
+        used.append((await ledger.wallets.transfer_token("token", world.accounts[0], TARGET, 5)).gas_used)
+        used.append((await ledger.wallets.transfer_coin("coin", world.accounts[0], TARGET, 5)).gas_used)
         assert world.node.calls["eth_estimateGas"] == asked
     limits = limits_of(world.node)
     assert len(limits) == len(used) == 8  # two updates, two groups
@@ -46,10 +47,10 @@ async def test_no_transaction_of_a_task_s_life_asks_for_an_estimate(world: World
 async def test_a_refusal_is_told_by_one_question_and_nothing_is_sent(world: World) -> None:
     async with world.gateway() as gateway:
         ledger, account = gateway.ledger, world.accounts[0]
-        await ledger.submit_update("first", account, world.update())
+        await ledger.submissions.submit("first", account, world.update())
         sent, asked = len(world.node.raw), world.node.calls["eth_estimateGas"]
         with pytest.raises(Refused) as refused:
-            await ledger.submit_update("second", account, world.update(seed=1))
+            await ledger.submissions.submit("second", account, world.update(seed=1))
         assert refused.value.reason == "AlreadySubmitted"
         assert (len(world.node.raw), world.node.calls["eth_estimateGas"]) == (sent, asked)
 
@@ -74,32 +75,32 @@ async def test_a_settlement_that_no_block_holds_is_refused_with_advice(
 ) -> None:
     async with world.gateway() as gateway:
         for who in (0, 1):
-            await gateway.ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+            await gateway.ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
         monkeypatch.setattr("linklearner.domain.gas.BLOCK_GAS", 100_000)
         with pytest.raises(Refused, match="make the groups or pages smaller") as refused:
-            await gateway.ledger.settle("s", world.accounts[0], 1, 1)
+            await gateway.ledger.settlements.settle("s", world.accounts[0], 1, 1)
         assert refused.value.reason == "GasLimitTooHigh"
-        monkeypatch.setattr("linklearner.domain.gas.BLOCK_GAS", BLOCK_GAS)
-        await gateway.ledger.settle("s", world.accounts[0], 1, 1)
+        monkeypatch.setattr("linklearner.domain.gas.BLOCK_GAS", ARTELA.transaction_gas)
+        await gateway.ledger.settlements.settle("s", world.accounts[0], 1, 1)
 
 
 async def test_own_updates_and_settlements_are_not_read_back_from_the_chain(world: World) -> None:
     async with world.gateway() as gateway:
         ledger = gateway.ledger
         for who in (0, 1):
-            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
-        await ledger.settle("s", world.accounts[0], 1, 1)
-        ours = await ledger.round(1, 1)
+            await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
+        await ledger.settlements.settle("s", world.accounts[0], 1, 1)
+        ours = await ledger.queries.round(1, 1)
         assert world.node.calls["eth_getTransactionByHash"] == 0
     async with world.gateway(outbox=world.folder / "other.sqlite") as other:
-        assert await other.ledger.round(1, 1) == ours  # as the chain tells it
+        assert await other.ledger.queries.round(1, 1) == ours  # as the chain tells it
 
 
 async def test_what_many_ask_of_one_block_is_asked_of_the_node_once(world: World) -> None:
     async with world.gateway() as gateway:
-        await gateway.ledger.task(1)
+        await gateway.ledger.tasks.task(1)
         before = world.node.calls["eth_call"]
-        await asyncio.gather(*(gateway.ledger.task(1) for _ in range(10)))
+        await asyncio.gather(*(gateway.ledger.tasks.task(1) for _ in range(10)))
         assert world.node.calls["eth_call"] == before
-        await gateway.ledger.submit_update("u", world.accounts[0], world.update())
-        assert (await gateway.ledger.task(1)).round.accepted == 1  # and not kept beyond it
+        await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())
+        assert (await gateway.ledger.tasks.task(1)).round.accepted == 1  # and not kept beyond it

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import pytest
 from quirky_node import QuirkyNode
 
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import (
     DataLoss,
@@ -17,11 +19,11 @@ from linklearner.domain.errors import (
     RequestIdReused,
     Unavailable,
 )
+from linklearner.domain.events import UpdateAccepted
 from linklearner.domain.merge import Contribution, merge
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.update import Encoding, Update
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.ledger import Ledger
@@ -32,7 +34,7 @@ async def submit(
     ledger: Ledger, world: World, who: int, version: int = 1, *, seed: int | None = None, **options: Any
 ) -> Any:
     update = world.update(version, seed=who if seed is None else seed, **options)
-    return await ledger.submit_update(f"update-{version}-{who}", world.accounts[who], update)
+    return await ledger.submissions.submit(f"update-{version}-{who}", world.accounts[who], update)
 
 
 @pytest.mark.parametrize("encoding", list(Encoding))
@@ -43,10 +45,10 @@ async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding)
         assert [(one.round, one.weight, one.effective) for one in submitted] == [
             (1, 750, 750)
         ] * 3  # a quarter of 3,000 units
-        status = (await ledger.task(1)).round
+        status = (await ledger.tasks.task(1)).round
         assert (status.accepted, status.present, status.eligible) == (3, 2250, 3000)
 
-        settled = await ledger.settle("settle", world.accounts[0], 1, 1)
+        settled = await ledger.settlements.settle("settle", world.accounts[0], 1, 1)
         assert len(settled.mined) == 2  # one for each group
         assert (settled.version.version, settled.version.round, settled.version.accepted_count) == (2, 1, 3)
 
@@ -62,12 +64,12 @@ async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding)
             3000,
             shape,
         )
-        version, data = await ledger.model(1, 0)
+        version, data = await ledger.tasks.model(1, 0)
         assert version == settled.version
         assert np.array_equal(np.frombuffer(data, "<i2"), merged.weights)
         assert version.digest == model_digest(merged.weights, shape)
 
-        history = await ledger.round(1, 1)
+        history = await ledger.queries.round(1, 1)
         assert [one.contributor for one in history.contributions] == list(world.accounts)
         assert [one.mined for one in history.contributions] == [one.mined for one in submitted]
         assert [one.digest for one in history.contributions] == [one.digest for one in submitted]
@@ -81,17 +83,17 @@ async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding)
         )
         paid = [one.paid for one in history.contributions]
         assert paid[0] and paid == [paid[0]] * 3
-        balance = await ledger.balance(world.accounts[0], 1)
+        balance = await ledger.wallets.balance(world.accounts[0], 1)
         assert balance.token == paid[0] + history.settler_paid
         assert sum(p or 0 for p in paid) + history.settler_paid <= world.task.terms.reward
 
 
 async def test_the_open_round_is_told_as_it_stands(world: World) -> None:
     async with world.gateway() as gateway:
-        before = await gateway.ledger.round(1, 0)
+        before = await gateway.ledger.queries.round(1, 0)
         assert (before.round, before.base_version, before.contributions, before.version) == (1, 1, (), None)
         await submit(gateway.ledger, world, 0)
-        now = await gateway.ledger.round(1, 1)
+        now = await gateway.ledger.queries.round(1, 1)
         assert [one.contributor for one in now.contributions] == [world.accounts[0]]
         assert now.contributions[0].paid is None
 
@@ -112,22 +114,24 @@ async def test_the_chain_s_reasons_arrive_by_name_and_cost_nothing(world: World)
 
         async def refused(name: str, *arguments: Any) -> Refused:
             with pytest.raises(Refused) as error:
-                await getattr(ledger, name)(*arguments)
+                await attrgetter(name)(ledger)(*arguments)
             return error.value
 
-        assert (await refused("submit_update", "stale", account, world.update(7))).reason == "StaleBase"
-        second = await refused("submit_update", "second", account, world.update(1, seed=9))
+        assert (await refused("submissions.submit", "stale", account, world.update(7))).reason == "StaleBase"
+        second = await refused("submissions.submit", "second", account, world.update(1, seed=9))
         assert (second.reason, second.facts["round"]) == ("AlreadySubmitted", "1")
-        early = await refused("settle", "early", account, 1, 1)
+        early = await refused("settlements.settle", "early", account, 1, 1)
         assert (early.reason, early.facts["quorum"]) == ("RoundNotOver", "2")
-        assert (await refused("settle", "wrong", account, 1, 2)).reason == "WrongRound"
-        assert (await refused("unlock", "much", account, 1, 10**6)).reason == "InsufficientStake"
-        assert (await refused("withdraw", "nothing", account, 1)).reason == "ZeroUnits"
-        assert (await refused("lock", "poor 1", account, 1, 10**6)).reason == "ERC20InsufficientBalance"
+        assert (await refused("settlements.settle", "wrong", account, 1, 2)).reason == "WrongRound"
+        assert (await refused("wallets.unlock", "much", account, 1, 10**6)).reason == "InsufficientStake"
+        assert (await refused("wallets.withdraw", "nothing", account, 1)).reason == "ZeroUnits"
+        assert (await refused("wallets.lock", "poor 1", account, 1, 10**6)).reason == "ERC20InsufficientBalance"
         assert (
-            await refused("transfer_token", "poor 2", account, account, 10**30)
+            await refused("wallets.transfer_token", "poor 2", account, account, 10**30)
         ).reason == "ERC20InsufficientBalance"
-        assert (await refused("transfer_coin", "poor 3", account, account, 10**30)).reason == "InsufficientFunds"
+        assert (
+            await refused("wallets.transfer_coin", "poor 3", account, account, 10**30)
+        ).reason == "InsufficientFunds"
         assert len(world.node.raw) == sent
 
 
@@ -139,7 +143,7 @@ async def test_the_chain_s_reasons_arrive_by_name_and_cost_nothing(world: World)
 async def test_bytes_that_are_no_update_are_refused_before_the_chain_is_asked(world: World, spoil: Any) -> None:
     async with world.gateway() as gateway:
         with pytest.raises(InvalidUpdate):
-            await gateway.ledger.submit_update("r", world.accounts[0], spoil(world.update()))
+            await gateway.ledger.submissions.submit("r", world.accounts[0], spoil(world.update()))
         assert not world.node.raw
 
 
@@ -148,39 +152,39 @@ async def test_unknown_tasks_versions_rounds_and_accounts_are_not_found(world: W
     async with world.gateway() as gateway:
         ledger = gateway.ledger
         for asked in (
-            ledger.task(2),
-            ledger.task(0),
-            ledger.model(2, 0),
-            ledger.model(1, 2),
-            ledger.round(2, 1),
-            ledger.round(1, 2),
-            ledger.balance(stranger, 2),
-            ledger.lock("r1", stranger, 1, 1),
-            ledger.lock("r2", world.accounts[0], 2, 1),
-            ledger.settle("r3", world.accounts[0], 2, 1),
-            anext(ledger.watch_versions(2, 0)),
+            ledger.tasks.task(2),
+            ledger.tasks.task(0),
+            ledger.tasks.model(2, 0),
+            ledger.tasks.model(1, 2),
+            ledger.queries.round(2, 1),
+            ledger.queries.round(1, 2),
+            ledger.wallets.balance(stranger, 2),
+            ledger.wallets.lock("r1", stranger, 1, 1),
+            ledger.wallets.lock("r2", world.accounts[0], 2, 1),
+            ledger.settlements.settle("r3", world.accounts[0], 2, 1),
+            anext(ledger.tasks.watch_versions(2, 0)),
         ):
             with pytest.raises(NotFound):
                 await asked
-        assert (await ledger.balance(stranger, 0)).stake is None
+        assert (await ledger.wallets.balance(stranger, 0)).stake is None
 
 
 async def test_stake_is_locked_unlocked_and_taken_home(world: World) -> None:
     async with world.gateway() as gateway:
         ledger, account = gateway.ledger, world.accounts[0]
-        await ledger.transfer_token("gift", world.accounts[1], account, 0)
-        _, stake = await ledger.unlock("unlock", account, 1, 400)
+        await ledger.wallets.transfer_token("gift", world.accounts[1], account, 0)
+        _, stake = await ledger.wallets.unlock("unlock", account, 1, 400)
         assert (stake.eligible, stake.locked, stake.unlocking, stake.unlocking_round) == (600, 600, 400, 1)
         with pytest.raises(Refused) as refused:
-            await ledger.withdraw("too early", account, 1)
+            await ledger.wallets.withdraw("too early", account, 1)
         assert (refused.value.reason, refused.value.facts["untilRound"]) == ("StakeStillLocked", "2")
         for who in (1, 2):
             await submit(ledger, world, who)
-        await ledger.settle("settle", account, 1, 1)
-        _, stake = await ledger.withdraw("withdraw", account, 1)
+        await ledger.settlements.settle("settle", account, 1, 1)
+        _, stake = await ledger.wallets.withdraw("withdraw", account, 1)
         assert (stake.locked, stake.unlocking) == (600, 0)
-        assert (await ledger.balance(account, 0)).token >= 400 * 10**15
-        _, stake = await ledger.lock("lock", account, 1, 400)
+        assert (await ledger.wallets.balance(account, 0)).token >= 400 * 10**15
+        _, stake = await ledger.wallets.lock("lock", account, 1, 400)
         assert (stake.eligible, stake.locked) == (600, 1000)  # fresh stake counts from the next round
 
 
@@ -190,11 +194,11 @@ async def test_transfers_move_what_they_say_once(world: World) -> None:
         ledger = gateway.ledger
         for who in (0, 1):
             await submit(ledger, world, who)
-        await ledger.settle("settle", world.accounts[0], 1, 1)
+        await ledger.settlements.settle("settle", world.accounts[0], 1, 1)
         for _ in range(2):
-            await ledger.transfer_token("token", world.accounts[0], to, 5)
-            await ledger.transfer_coin("coin", world.accounts[0], to, 7)
-        balance = await ledger.balance(to, 0)
+            await ledger.wallets.transfer_token("token", world.accounts[0], to, 5)
+            await ledger.wallets.transfer_coin("coin", world.accounts[0], to, 7)
+        balance = await ledger.wallets.balance(to, 0)
         assert (balance.token, balance.coin) == (5, 7)
 
 
@@ -204,27 +208,27 @@ async def test_versions_are_watched_from_the_last_one_seen(world: World) -> None
         seen: list[int] = []
 
         async def watch(after: int) -> None:
-            async for version in ledger.watch_versions(1, after):
+            async for version in ledger.tasks.watch_versions(1, after):
                 seen.append(version.version)
 
         watching = asyncio.create_task(watch(0))
         for version in (1, 2):
             for who in (0, 1):
                 await submit(ledger, world, who, version)
-            await ledger.settle(f"settle-{version}", world.accounts[0], 1, version)
+            await ledger.settlements.settle(f"settle-{version}", world.accounts[0], 1, version)
         async with asyncio.timeout(5):
             while seen != [1, 2, 3]:
                 await asyncio.sleep(0.01)
         watching.cancel()
-        assert (await anext(ledger.watch_versions(1, 2))).version == 3
+        assert (await anext(ledger.tasks.watch_versions(1, 2))).version == 3
 
 
 async def test_old_versions_are_read_at_their_own_block(world: World) -> None:
     async with world.gateway() as gateway:
         for who in (0, 1):
             await submit(gateway.ledger, world, who)
-        await gateway.ledger.settle("settle", world.accounts[0], 1, 1)
-        version, data = await gateway.ledger.model(1, 1)
+        await gateway.ledger.settlements.settle("settle", world.accounts[0], 1, 1)
+        version, data = await gateway.ledger.tasks.model(1, 1)
         assert version.version == 1
         assert np.array_equal(np.frombuffer(data, "<i2"), world.task.first_weights())
 
@@ -235,19 +239,19 @@ async def test_half_a_settlement_changes_no_version_and_is_finished_by_anybody(w
         for who in (0, 1):
             await submit(ledger, world, who)
         world.node.refuse_sends = 0
-        call = await ledger.settle_call(1, 1, 0)
+        call = await ledger.settlements.call(1, 1, 0)
         from services.chain_gateway.outbox import Request, always
 
         await ledger._outbox.fulfil(
             Request(request_id="half", account=world.accounts[2], kind="x", contents=b""), always(call)
         )
-        assert (await ledger.task(1)).round.merged_groups == 1
-        version, data = await ledger.model(1, 0)
+        assert (await ledger.tasks.task(1)).round.merged_groups == 1
+        version, data = await ledger.tasks.model(1, 0)
         assert version.version == 1
         assert np.array_equal(np.frombuffer(data, "<i2"), world.task.first_weights())
-        settled = await ledger.settle("rest", world.accounts[0], 1, 1)
+        settled = await ledger.settlements.settle("rest", world.accounts[0], 1, 1)
         assert len(settled.mined) == 1
-        assert (await ledger.model(1, 2))[0] == settled.version
+        assert (await ledger.tasks.model(1, 2))[0] == settled.version
 
 
 async def test_a_settlement_that_was_done_by_others_is_no_success_of_ours(world: World) -> None:
@@ -255,11 +259,11 @@ async def test_a_settlement_that_was_done_by_others_is_no_success_of_ours(world:
         ledger = gateway.ledger
         for who in (0, 1):
             await submit(ledger, world, who)
-        await ledger.settle("first", world.accounts[0], 1, 1)
-        again = await ledger.settle("first", world.accounts[0], 1, 1)
+        await ledger.settlements.settle("first", world.accounts[0], 1, 1)
+        again = await ledger.settlements.settle("first", world.accounts[0], 1, 1)
         assert again.version.version == 2  # repeated: the same answer
         with pytest.raises(Refused) as refused:
-            await ledger.settle("second", world.accounts[1], 1, 1)
+            await ledger.settlements.settle("second", world.accounts[1], 1, 1)
         assert refused.value.reason == "WrongRound"
 
 
@@ -278,18 +282,18 @@ def on_a_chain_that_stands_still(gateway: Gateway, world: World, later_s: int) -
 async def test_on_a_chain_that_stands_still_the_round_ends_with_the_clock(
     world: World, monkeypatch: pytest.MonkeyPatch, seconds: int, over: bool
 ) -> None:
-    monkeypatch.setattr("services.chain_gateway.ledger.STANDSTILL_S", 0.1)
+    monkeypatch.setattr("services.chain_gateway.ledger.settlements.STANDSTILL_S", 0.1)
     async with world.gateway() as gateway:
         await submit(gateway.ledger, world, 0)  # one of two
         later = ROUND_SECONDS + 1 + seconds
         await world.devchain.thread.run(world.devchain.chain.increase_time, later)  # seen by the next block
         ledger = on_a_chain_that_stands_still(gateway, world, later)
         if over:
-            settled = await ledger.settle("settle", world.accounts[0], 1, 1)
+            settled = await ledger.settlements.settle("settle", world.accounts[0], 1, 1)
             assert settled.version.accepted_count == 1
         else:
             with pytest.raises(Refused) as refused:
-                await ledger.settle("settle", world.accounts[0], 1, 1)
+                await ledger.settlements.settle("settle", world.accounts[0], 1, 1)
             assert refused.value.reason == "RoundNotOver"
 
 
@@ -297,18 +301,18 @@ async def test_on_a_chain_that_stands_still_the_round_ends_with_the_clock(
 async def test_on_a_chain_that_stands_still_a_round_may_be_dropped_by_the_clock(
     world: World, monkeypatch: pytest.MonkeyPatch, seconds: int, due: bool
 ) -> None:
-    monkeypatch.setattr("services.chain_gateway.ledger.STANDSTILL_S", 0.1)
+    monkeypatch.setattr("services.chain_gateway.ledger.settlements.STANDSTILL_S", 0.1)
     async with world.gateway() as gateway:
         await submit(gateway.ledger, world, 0)
         later = world.task.terms.drop_seconds + 1 + seconds
         await world.devchain.thread.run(world.devchain.chain.increase_time, later)
         ledger = on_a_chain_that_stands_still(gateway, world, later)
         if due:
-            await ledger.drop("drop", world.accounts[0], 1, 1)
+            await ledger.settlements.drop("drop", world.accounts[0], 1, 1)
             assert (await ledger.round(1, 1)).dropped
         else:
             with pytest.raises(Refused) as refused:
-                await ledger.drop("drop", world.accounts[0], 1, 1)
+                await ledger.settlements.drop("drop", world.accounts[0], 1, 1)
             assert refused.value.reason == "NotYetDroppable"
 
 
@@ -326,9 +330,13 @@ async def test_a_stale_chain_is_not_worked_on(world: World) -> None:
                 clock=lambda at=head.time_s + age: at,  # type: ignore[misc]
             )
             if allowed:
-                await ledger.task(1)
+                await ledger.tasks.task(1)
                 continue
-            for asked in (ledger.task(1), ledger.model(1, 0), ledger.lock("r", world.accounts[0], 1, 1)):
+            for asked in (
+                ledger.tasks.task(1),
+                ledger.tasks.model(1, 0),
+                ledger.wallets.lock("r", world.accounts[0], 1, 1),
+            ):
                 with pytest.raises(Unavailable, match="old") as unavailable:
                     await asked
                 assert unavailable.value.reason == "StaleChain"
@@ -339,7 +347,7 @@ async def test_weights_that_do_not_give_the_announced_digest_are_data_loss(
 ) -> None:
     async with world.gateway() as gateway:
         ledger = gateway.ledger
-        real = ledger._version
+        real = ledger.tasks.announced
 
         def lied(task: int, version: int) -> ModelVersion:
             announced = real(task, version)
@@ -347,9 +355,9 @@ async def test_weights_that_do_not_give_the_announced_digest_are_data_loss(
                 task=task, version=announced.version, digest=bytes(32), round=0, block_number=announced.block_number
             )
 
-        monkeypatch.setattr(ledger, "_version", lied)
+        monkeypatch.setattr(ledger.tasks, "announced", lied)
         with pytest.raises(DataLoss, match="digest"):
-            await ledger.model(1, 0)
+            await ledger.tasks.model(1, 0)
 
 
 async def test_a_witness_that_tells_another_history_stops_the_reading(world: World) -> None:
@@ -361,14 +369,14 @@ async def test_a_witness_that_tells_another_history_stops_the_reading(world: Wor
         async with Chain.connect(world.node.url, (POOL, TOKEN)) as chain, Chain.connect(liar.url) as witness:
             path = world.folder / "other.sqlite"
             with EventIndex.open(
-                path, chain, world.deployment.pool, POOL, first_block=world.deployment.block, witness=witness
+                path, chain, world.deployment.pool, first_block=world.deployment.block, witness=witness
             ) as events:
                 with pytest.raises(DataLoss, match="different histories"):
                     await events.sync()
-                assert not events.find("UpdateAccepted")
+                assert not events.find(UpdateAccepted)
                 liar.drop_logs = False
                 await events.sync()
-                assert len(events.find("UpdateAccepted")) == 1
+                assert len(events.find(UpdateAccepted)) == 1
 
 
 async def test_a_node_that_falls_behind_is_not_believed(world: World) -> None:
@@ -382,10 +390,10 @@ async def test_a_node_that_falls_behind_is_not_believed(world: World) -> None:
 
 async def test_history_is_read_once(world: World) -> None:
     async with world.gateway() as gateway:
-        await gateway.ledger.task(1)
+        await gateway.ledger.tasks.task(1)
     async with world.gateway() as gateway:
         before = world.node.calls["eth_getLogs"]
-        await gateway.ledger.task(1)
+        await gateway.ledger.tasks.task(1)
         await asyncio.sleep(0.2)
         assert world.node.calls["eth_getLogs"] == before  # the cursor was kept
 

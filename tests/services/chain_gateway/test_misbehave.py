@@ -60,7 +60,7 @@ async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World
                         },
                     )
                 update = world.update(version, seed=who)
-                await gateway.ledger.submit_update(f"u{version}-{who}", world.accounts[who], update)
+                await gateway.ledger.submissions.submit(f"u{version}-{who}", world.accounts[who], update)
             if version == 2:
                 async with cheat_of(suite_of(world), cheat_account) as cheat:
                     attempts = [attempt async for attempt in cheat.settlements()]
@@ -74,8 +74,8 @@ async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World
                         "a settlement of a round that is over": "WrongRound",
                     },
                 )
-            settled = await gateway.ledger.settle(f"s{version}", honest, 1, version)
+            settled = await gateway.ledger.settlements.settle(f"s{version}", honest, 1, version)
             assert settled.version.accepted_count == 2
-        round_2 = await gateway.ledger.round(1, 2)
+        round_2 = await gateway.ledger.queries.round(1, 2)
         assert [one.contributor for one in round_2.contributions] == [cheat_account, honest]
-        await gateway.ledger.model(1, 0)  # and the weights give the announced digest
+        await gateway.ledger.tasks.model(1, 0)  # and the weights give the announced digest

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from linklearner import artifacts
-from linklearner.domain import replay
+from linklearner.chain.contracts import POOL
+from linklearner.chain.history import History
 from linklearner.domain.errors import DataLoss, Refused
-from linklearner.history import History
+from linklearner.domain.replay import Replay, TaskReplay
 from services.chain_gateway.chain import Call
-from services.chain_gateway.deployment import POOL
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.outbox import Request, always
 from tests.services.chain_gateway.conftest import World, make_deployment, world_in
@@ -66,14 +66,14 @@ WAYS = [dirty, cut_off, extended]
 
 
 async def submit_as(gateway: Gateway, world: World, who: int, way: Callable[[bytes], bytes]) -> None:
-    call = await gateway.ledger.submit_call(world.update(seed=who))
+    call = await gateway.ledger.submissions.call(world.update(seed=who))
     request = Request(request_id=f"odd-{who}", account=world.accounts[who], kind="submit", contents=b"")
     await gateway.ledger._outbox.fulfil(request, always(Call(world.deployment.pool, way(call.data))))
 
 
-async def verified(world: World) -> replay.TaskReplay:
+async def verified(world: World) -> TaskReplay:
     async with History(world.node.url, world.deployment.pool, world.deployment.block) as read:
-        found = replay.Replay(await read.chain_id(), world.deployment.pool)
+        found = Replay(await read.chain_id(), world.deployment.pool)
         async for event in read.events():
             found.feed(event)
     found.finish()
@@ -85,14 +85,14 @@ async def test_a_round_with_odd_calldata_is_read_settled_paid_and_verified(older
     async with world.gateway() as gateway:
         for who, way in enumerate(WAYS):
             await submit_as(gateway, world, who, way)
-        told = await gateway.ledger.round(1, 1)
+        told = await gateway.ledger.queries.round(1, 1)
         assert [one.contributor for one in told.contributions] == list(world.accounts)
         assert {one.update_bytes for one in told.contributions} == {len(world.update())}
-        settled = await gateway.ledger.settle("settle", world.accounts[0], 1, 1)
+        settled = await gateway.ledger.settlements.settle("settle", world.accounts[0], 1, 1)
         assert (settled.version.version, settled.version.accepted_count) == (2, 3)
-        told = await gateway.ledger.round(1, 1)
+        told = await gateway.ledger.queries.round(1, 1)
         assert all(one.paid for one in told.contributions)
-        _, weights = await gateway.ledger.model(1, 2)
+        _, weights = await gateway.ledger.tasks.model(1, 2)
     task = await verified(world)
     assert (task.version, task.weights.tobytes()) == (2, weights)
 
@@ -104,7 +104,9 @@ async def test_today_s_pool_refuses_it_with_the_reason(world: World, way: Callab
             await submit_as(gateway, world, 0, way)
         assert refused.value.reason == "BadCalldata"
         await submit_as(gateway, world, 1, bytes)
-        assert [one.contributor for one in (await gateway.ledger.round(1, 1)).contributions] == [world.accounts[1]]
+        assert [one.contributor for one in (await gateway.ledger.queries.round(1, 1)).contributions] == [
+            world.accounts[1]
+        ]
 
 
 def telling(calldata: object) -> Callable[[str, Any], Any]:
@@ -128,9 +130,9 @@ async def test_a_node_that_tells_other_calldata_gets_an_answer_and_no_traceback(
         await submit_as(gateway, world, 0, bytes)
         world.node.alter = telling(calldata)
         with pytest.raises(DataLoss):
-            await gateway.ledger.round(1, 1)
+            await gateway.ledger.queries.round(1, 1)
         with pytest.raises(DataLoss):
-            await gateway.ledger.settlements(1, 1, 0)
+            await gateway.ledger.settlements.of_group(1, 1, 0)
     with pytest.raises(DataLoss):
         await verified(world)
 

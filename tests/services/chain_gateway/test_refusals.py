@@ -6,8 +6,8 @@ from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
-from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.refusals import ADVICE, refusal
 
 RPC = "rpc error: code = Internal desc = "

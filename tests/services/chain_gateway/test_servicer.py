@@ -207,6 +207,6 @@ async def test_a_caller_cannot_claim_the_gateways_own_or_anothers_request_ids(wo
         assert first.receipt.transaction_hash != second.receipt.transaction_hash
         assert await pb_grpc.ChainGatewayServiceStub(wire).Transfer(gift(b"\1")) == first
         for who in (0, 1):
-            await gateway.ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
-        settled = await gateway.ledger.settle(f"auto/1/1/{account.hex()}", account, 1, 1)
+            await gateway.ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
+        settled = await gateway.ledger.settlements.settle(f"auto/1/1/{account.hex()}", account, 1, 1)
         assert settled.version.version == 2

@@ -3,20 +3,21 @@
 import asyncio
 import sqlite3
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from devchain import Devchain
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import DataLoss, Refused
 from services.chain_gateway import settler as settler_module
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, deploy
-from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
-from services.chain_gateway.ledger import Task
+from services.chain_gateway.ledger.values import Task
 from services.chain_gateway.settler import AutoSettler
 from tests.services.chain_gateway.conftest import HURRY, ROUND_SECONDS, World, keystore_of, small_task
 
@@ -31,7 +32,7 @@ async def gateways(stack: AsyncExitStack, world: World) -> list[Gateway]:
 
 
 async def version_of(gateway: Gateway) -> int:
-    return (await gateway.ledger.task(1)).version
+    return (await gateway.ledger.tasks.task(1)).version
 
 
 async def until_version(gateway: Gateway, version: int, within_s: float) -> None:
@@ -43,7 +44,7 @@ async def until_version(gateway: Gateway, version: int, within_s: float) -> None
 async def contribute(world: World, gateways: list[Gateway], version: int = 1) -> None:
     for who in (0, 1):
         update = world.update(version, seed=who)
-        await gateways[who].ledger.submit_update(f"u{version}", world.accounts[who], update)
+        await gateways[who].ledger.submissions.submit(f"u{version}", world.accounts[who], update)
 
 
 async def test_several_gateways_settle_a_round_once(world: World) -> None:
@@ -66,7 +67,7 @@ async def test_the_next_gateway_settles_when_the_first_is_gone(world: World) -> 
     async with AsyncExitStack() as stack:
         served = await gateways(stack, world)
         await contribute(world, served)
-        task = await served[0].ledger.task(1)
+        task = await served[0].ledger.tasks.task(1)
         for gateway in served:
             await gateway.ledger.events.sync()
         turns = {round(AutoSettler(gateway.ledger, turn_s=1.0)._turn(task, 0.0)[0]): gateway for gateway in served}
@@ -74,7 +75,7 @@ async def test_the_next_gateway_settles_when_the_first_is_gone(world: World) -> 
         assert turns[2] is served[2]
         later = asyncio.create_task(AutoSettler(turns[1].ledger, turn_s=0.5).run())  # the one before it is gone
         await until_version(turns[1], 2, within_s=30)
-        history = await turns[1].ledger.round(1, 1)
+        history = await turns[1].ledger.queries.round(1, 1)
         assert history.settler == turns[1].ledger.accounts[0]
         later.cancel()
 
@@ -83,7 +84,7 @@ async def test_nothing_is_settled_before_its_time(world: World) -> None:
     async with AsyncExitStack() as stack:
         served = await gateways(stack, world)
         settler = asyncio.create_task(AutoSettler(served[0].ledger, turn_s=0.1).run())
-        await served[0].ledger.submit_update("u", world.accounts[0], world.update())
+        await served[0].ledger.submissions.submit("u", world.accounts[0], world.update())
         await asyncio.sleep(1.0)
         assert await version_of(served[0]) == 1
         settler.cancel()
@@ -94,9 +95,11 @@ async def test_a_round_that_stays_short_of_its_quorum_is_settled_when_its_time_i
 ) -> None:
     async with AsyncExitStack() as stack:
         served = await gateways(stack, world)
-        await served[0].ledger.submit_update("u", world.accounts[0], world.update())
+        await served[0].ledger.submissions.submit("u", world.accounts[0], world.update())
         await world.devchain.thread.run(world.devchain.chain.increase_time, ROUND_SECONDS + 1)
-        await served[2].ledger.transfer_coin("block", world.accounts[2], world.accounts[2], 0)  # somebody makes a block
+        await served[2].ledger.wallets.transfer_coin(
+            "block", world.accounts[2], world.accounts[2], 0
+        )  # somebody makes a block
         head = await served[0].ledger.chain.head()
         settler = asyncio.create_task(AutoSettler(served[0].ledger, turn_s=0.1, clock=lambda: head.time_s + 1.0).run())
         await until_version(served[0], 2, within_s=30)
@@ -107,7 +110,7 @@ async def test_one_gateway_that_settles_by_itself_needs_no_asking(world: World) 
     async with world.gateway(auto_settle=True) as gateway:
         for version in (1, 2):
             for who in (0, 1):
-                await gateway.ledger.submit_update(
+                await gateway.ledger.submissions.submit(
                     f"u{version}-{who}", world.accounts[who], world.update(version, seed=who)
                 )
             await until_version(gateway, version + 1, within_s=30)
@@ -117,15 +120,15 @@ async def test_an_account_without_coin_leaves_the_settling_to_another(world: Wor
     async with world.gateway() as gateway:
         ledger = gateway.ledger
         for who in (0, 1):
-            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+            await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
         await ledger.events.sync()
-        _, first = AutoSettler(ledger)._turn(await ledger.task(1), 0.0)
-        coin = (await ledger.balance(first, 0)).coin
+        _, first = AutoSettler(ledger)._turn(await ledger.tasks.task(1), 0.0)
+        coin = (await ledger.wallets.balance(first, 0)).coin
         price = await ledger.chain.price()
-        await ledger.transfer_coin("all of it", first, bytes(19) + b"\x77", coin - 21_000 * 2 * price)
+        await ledger.wallets.transfer_coin("all of it", first, bytes(19) + b"\x77", coin - 21_000 * 2 * price)
         settler = asyncio.create_task(AutoSettler(ledger, turn_s=0.1).run())
         await until_version(gateway, 2, within_s=20)
-        assert (await ledger.round(1, 1)).settler != first
+        assert (await ledger.queries.round(1, 1)).settler != first
         settler.cancel()
 
 
@@ -138,23 +141,24 @@ async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_com
         async def too_large(*arguments: object) -> None:
             raise Refused("no block holds it", reason="GasLimitTooHigh")
 
-        monkeypatch.setattr(ledger, "settle", too_large)
-        monkeypatch.setattr(settler_module, "RAW_LIMIT", 100)  # the settlement's own bytes are too many
+        monkeypatch.setattr(ledger.settlements, "settle", too_large)
         monkeypatch.setattr(settler_module, "SLOW_RETRY_S", 0.1)
         for who in (0, 1):
-            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
-        task = await ledger.task(1)
+            await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
+        # the settlement's own bytes are too many
+        ledger.chain.profile = replace(ledger.chain.profile, transaction_bytes=1100)
+        task = await ledger.tasks.task(1)
         times = [task.round.first_update_s + world.task.terms.drop_seconds - 2.0]
         settler = asyncio.create_task(AutoSettler(ledger, turn_s=0.0, clock=lambda: times[-1]).run())
         await asyncio.sleep(0.5)
-        assert (await ledger.round(1, 0)).round == 1  # not before its time
+        assert (await ledger.queries.round(1, 0)).round == 1  # not before its time
         times.append(times[-1] + 3.0)
         await world.devchain.thread.run(world.devchain.chain.increase_time, world.task.terms.drop_seconds + 1)
-        await ledger.unlock("an event wakes the settler", world.accounts[2], 1, 1)
+        await ledger.wallets.unlock("an event wakes the settler", world.accounts[2], 1, 1)
         async with asyncio.timeout(20):
-            while not (await ledger.round(1, 1)).dropped:
+            while not (await ledger.queries.round(1, 1)).dropped:
                 await asyncio.sleep(0.05)
-        dropped = await ledger.round(1, 1)
+        dropped = await ledger.queries.round(1, 1)
         assert (dropped.version, dropped.base_version, len(dropped.contributions)) == (None, 1, 2)
         assert {one.paid for one in dropped.contributions} == {None}
         settler.cancel()
@@ -181,17 +185,17 @@ async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
     )  # fmt: skip
     async with Gateway.start(config, patience=HURRY) as gateway:
         ledger = gateway.ledger
-        task = await ledger.task(1)
+        task = await ledger.tasks.task(1)
         assert (task.round.round, task.round.eligible) == (1, 0)
         drop_seconds = task.terms.drop_seconds
         await devchain.thread.run(devchain.chain.increase_time, drop_seconds + 1)
-        await ledger.lock("late", late, 1, 500)
+        await ledger.wallets.lock("late", late, 1, 500)
         settler = AutoSettler(ledger, turn_s=0.0, clock=lambda: task.round.opened_s + drop_seconds - 1.0)
         assert 0 < await settler._consider(1) <= 1.0
-        assert (await ledger.task(1)).round.round == 1
+        assert (await ledger.tasks.task(1)).round.round == 1
         settler = AutoSettler(ledger, turn_s=0.0, clock=lambda: task.round.opened_s + drop_seconds + 1.0)
         await settler._consider(1)
-        task = await ledger.task(1)
+        task = await ledger.tasks.task(1)
         assert (task.round.round, task.round.eligible) == (2, 500)
 
 
@@ -201,8 +205,8 @@ async def test_no_node_s_word_alone_drops_a_round(world: World, monkeypatch: pyt
     async with world.gateway() as gateway:
         ledger = gateway.ledger
         for who in (0, 1):
-            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
-        task = await ledger.task(1)
+            await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
+        task = await ledger.tasks.task(1)
         due = task.round.first_update_s + world.task.terms.drop_seconds + 10.0
         await world.devchain.thread.run(world.devchain.chain.increase_time, world.task.terms.drop_seconds + 10)
         times = [due]
@@ -212,13 +216,13 @@ async def test_no_node_s_word_alone_drops_a_round(world: World, monkeypatch: pyt
             raise Refused("no block holds it", reason=reason)
 
         with monkeypatch.context() as patched:
-            patched.setattr(ledger, "settle", refused)
+            patched.setattr(ledger.settlements, "settle", refused)
             for _ in range(3):
                 await settler._look()
                 times.append(times[-1] + settler_module.DOUBT_S / 4)
-            assert (await ledger.task(1)).round.round == 1
+            assert (await ledger.tasks.task(1)).round.round == 1
         await settler._look()
-        settled = await ledger.round(1, 1)
+        settled = await ledger.queries.round(1, 1)
         assert (settled.dropped, settled.version is None) == (False, False)
 
 
@@ -226,28 +230,28 @@ async def test_what_the_chain_says_for_hours_is_believed(world: World, monkeypat
     async with world.gateway() as gateway:
         ledger = gateway.ledger
         for who in (0, 1):
-            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
-        task = await ledger.task(1)
+            await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
+        task = await ledger.tasks.task(1)
         await world.devchain.thread.run(world.devchain.chain.increase_time, world.task.terms.drop_seconds + 10)
-        await ledger.unlock("a block with the new time", world.accounts[2], 1, 1)
+        await ledger.wallets.unlock("a block with the new time", world.accounts[2], 1, 1)
         times = [task.round.first_update_s + world.task.terms.drop_seconds + 10.0]
         settler = AutoSettler(ledger, turn_s=0.0, clock=lambda: times[-1])
 
         async def refused(*arguments: object) -> None:
             raise Refused("no block holds it", reason="GasLimitTooHigh")
 
-        monkeypatch.setattr(ledger, "settle", refused)
+        monkeypatch.setattr(ledger.settlements, "settle", refused)
         await settler._look()
         times.append(times[-1] + settler_module.DOUBT_S)
         await settler._look()
-        assert (await ledger.round(1, 1)).dropped
+        assert (await ledger.queries.round(1, 1)).dropped
 
 
 async def test_an_account_that_has_been_funded_settles_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world.gateway() as gateway:
         ledger = gateway.ledger
         for who in (0, 1):
-            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+            await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
         settler = AutoSettler(ledger, turn_s=0.0)
         asked: list[bytes] = []
         poor: set[bytes] = set()
@@ -258,7 +262,7 @@ async def test_an_account_that_has_been_funded_settles_again(world: World, monke
                 raise Refused("no coin", reason="InsufficientFunds")
             raise Refused("not yet", reason="RoundNotOver")
 
-        monkeypatch.setattr(ledger, "settle", settle)
+        monkeypatch.setattr(ledger.settlements, "settle", settle)
         await settler._look()
         [first] = asked
         poor.add(first)
@@ -266,7 +270,7 @@ async def test_an_account_that_has_been_funded_settles_again(world: World, monke
         await settler._look()
         assert asked[-1] != first
         poor.clear()
-        await ledger.transfer_coin("gift", next(a for a in world.accounts if a != first), first, 1)
+        await ledger.wallets.transfer_coin("gift", next(a for a in world.accounts if a != first), first, 1)
         await settler._look()
         assert asked[-1] == first
 
@@ -287,16 +291,16 @@ async def test_no_trouble_ends_the_settler(world: World, monkeypatch: pytest.Mon
         monkeypatch.setattr(settler_module, "RETRY_S", 0.05)
         monkeypatch.setattr(settler_module, "SLOW_RETRY_S", 0.05)
         for who in (0, 1):
-            await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who))
+            await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
         troubles = [trouble] * 3
-        real = ledger.task
+        real = ledger.tasks.task
 
         async def task(number: int) -> Task:
             if troubles:
                 raise troubles.pop()
             return await real(number)
 
-        monkeypatch.setattr(ledger, "task", task)
+        monkeypatch.setattr(ledger.tasks, "task", task)
         settler = asyncio.create_task(AutoSettler(ledger, turn_s=0.0).run())
         async with asyncio.timeout(60):
             while troubles:

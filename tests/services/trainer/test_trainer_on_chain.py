@@ -13,6 +13,7 @@ import pytest
 from eth_account import Account
 
 from devchain import Devchain
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.rpc.access import CONTRIBUTOR, OPERATOR, Credential
@@ -24,7 +25,7 @@ from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 from services.chain_gateway import config as gateway_config
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deploy import Plan, deploy, digits
-from services.chain_gateway.deployment import POOL, TOKEN, Deployment
+from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 from services.trainer import contributor

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linklearner import artifacts
-from linklearner.abi import Interface, error_string
+from linklearner.chain.abi import Interface, error_string
 from linklearner.domain.errors import InvalidInput
 
 POOL = Interface(artifacts.contract("TrainingPool").abi)

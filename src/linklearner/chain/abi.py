@@ -3,7 +3,7 @@
 Addresses come out as 20 bytes, structs as dicts by field name.
 
 Encoding is eth_abi's. Decoding is not: what stands on a chain was accepted by solc's decoder, and a reader that takes less than that can be
-stopped for ever by one transaction (eth_abi refuses padding that is not zero, a last word that is cut off, text that is not UTF-8). So
+stopped for good by one transaction (eth_abi refuses padding that is not zero, a last word that is cut off, text that is not UTF-8). So
 `_Bytes` follows solc's rules for calldata: offsets lead anywhere, gaps and bytes at the end mean nothing, padding is
 not looked at, words beyond the end are zero. Only numbers and addresses must be in range. What solc decodes use by use
 is decoded at once here, so that offsets which all lead to the same megabyte could make gigabytes of it: more than
@@ -98,6 +98,10 @@ class Interface:
     def topic(self, event: str) -> bytes:
         """The first topic of an event's logs."""
         return next(topic for topic, entry in self._events.items() if entry["name"] == event)
+
+    def has_topic(self, topics: Sequence[bytes]) -> bool:
+        """Whether a log with these topics claims to be one of the events."""
+        return bool(topics) and topics[0] in self._events
 
     def decode_log(self, topics: Sequence[bytes], data: bytes) -> Decoded | None:
         """None for a log of none of the events. Raises InvalidInput for one that claims to be and is not."""

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linklearner.domain.errors import InvalidConfig, Refused, Unavailable
-from linklearner.domain.notation import shown_url
-from linklearner.endpoints import (
+from linklearner.chain.endpoints import (
     Endpoints,
     Lost,
     Persistence,
@@ -21,6 +19,8 @@ from linklearner.endpoints import (
     split_urls,
     wait_for_chain,
 )  # fmt: skip
+from linklearner.domain.errors import InvalidConfig, Refused, Unavailable
+from linklearner.domain.notation import shown_url
 
 ANSWER = b'{"jsonrpc":"2.0","id":1,"result":"0x1"}'
 ONE, TWO = "http://one.example/secret-key", "http://two.example"

@@ -1,0 +1,192 @@
+"""Ending rounds: group after group, or by giving them up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import numpy as np
+from eth_hash.auto import keccak
+
+from linklearner.chain import contracts
+from linklearner.chain.contracts import POOL
+from linklearner.domain import gas
+from linklearner.domain.errors import InvalidUpdate, LinkLearnerError, Refused, Unavailable
+from linklearner.domain.events import ContributionPaid, Settlement
+from linklearner.domain.merge import Contribution, merge
+from linklearner.domain.update import Update, join
+from services.chain_gateway.chain import Call
+from services.chain_gateway.ledger.sending import Sending
+from services.chain_gateway.ledger.submissions import Submissions
+from services.chain_gateway.ledger.tasks import Tasks
+from services.chain_gateway.ledger.values import Mined, Settled
+from services.chain_gateway.outbox import Outcome, Prepare, Request, State
+
+STANDSTILL_S: Final = 2.0
+"""A chain without a new block for so long makes none unless asked; Artela makes one a second at least."""
+DUE: Final = {"RoundNotOver": "endsAt", "NotYetDroppable": "droppableAt"}
+"""Refusals that time alone ends, and the fact that says when, Unix seconds."""
+
+
+class Settlements:
+    """Of all tasks."""
+
+    def __init__(self, tasks: Tasks, submissions: Submissions, sending: Sending, clock: Callable[[], float]) -> None:
+        self._tasks = tasks
+        self._views = tasks.views
+        self._submissions = submissions
+        self._sending = sending
+        self._clock = clock
+
+    async def settle(self, request_id: str, account: bytes, task: int, number: int) -> Settled:
+        """Settles a round, group after group; groups that others merge meanwhile are theirs.
+
+        Raises Refused: WrongRound if it is not the open one, RoundNotOver, NoUpdates.
+        """
+        await self._tasks.require(task)
+        steps = [f"{request_id}/group/{group}" for group in range(self._tasks.shape(task).group_count)]
+        ours = [self._sending.state(step) not in (None, State.PLANNED, State.REFUSED) for step in steps]
+        merged = await self._merged(task, number)
+        if merged is None and not any(ours):
+            raise await self._wrong_round(task, number)
+        mined: list[Mined] = []
+        for group, step in enumerate(steps):
+            if not ours[group] and (merged is None or group < merged):
+                continue  # somebody else did this one
+            request = Request(request_id=step, account=account, kind="settle", contents=_contents(task, number))
+            try:
+                outcome = await self._send_when_due(request, partial(self.call, task, number, group))
+            except Refused as refused:
+                if refused.reason not in ("WrongGroup", "WrongRound"):
+                    raise
+                merged = await self._merged(task, number)
+                if merged is not None and merged <= group:
+                    raise
+                continue  # somebody else was faster
+            mined.append(Mined.of(outcome))
+            self._submissions.remember(mined[-1])
+        await self._tasks.events.sync(max((part.block for part in mined), default=0))
+        made = self._tasks.made_by(task, number)
+        if made is None:
+            raise Unavailable(f"round {number} of task {task} is merged in part; repeat the request to go on")
+        if not mined:
+            raise await self._wrong_round(task, number)
+        return Settled(tuple(mined), made)
+
+    async def _send_when_due(self, request: Request, prepare: Prepare) -> Outcome:
+        """For what the chain refuses before its time: that time may have passed without a block to say so."""
+        try:
+            return await self._sending.send(request, prepare)
+        except Refused as refused:
+            due_s = int(refused.facts.get(DUE.get(refused.reason, ""), 0))
+            if not due_s or not await self._stands_still_before(due_s):
+                raise
+        # A chain that makes blocks on demand only stands still in time, too: its clock moves with the block that we cause.
+        tick = Request(request_id=f"{request.request_id}/{due_s}", account=request.account, kind="tick", contents=b"")
+        await self._sending.send(tick, Call(request.account))
+        return await self._sending.send(request, prepare)
+
+    async def _stands_still_before(self, time_s: int) -> bool:
+        """Whether the chain's clock is before a time that has passed, and no block comes to change that."""
+        if self._clock() < time_s:
+            return False
+        before = await self._views.chain.head()
+        await asyncio.sleep(STANDSTILL_S)
+        return before.time_s < time_s and (await self._views.chain.head()).number == before.number
+
+    async def _merged(self, task: int, number: int) -> int | None:
+        """Groups of a round that are merged; None if it is not the open one."""
+        status = await self._views.open_round(task)
+        return status.merged_groups if status.round == number else None
+
+    async def _wrong_round(self, task: int, number: int) -> Refused:
+        current = (await self._views.open_round(task)).round
+        return Refused(
+            f"round {number} of task {task} is not the open one, round {current} is",
+            reason="WrongRound",
+            facts={"given": number, "current": current},
+        )
+
+    async def call(self, task: int, number: int, group: int) -> Call:
+        """The transaction that merges one group of a round, from the chain's history. Raises Refused (WrongRound)."""
+        await self._tasks.events.sync()
+        if await self._merged(task, number) is None:
+            raise await self._wrong_round(task, number)
+        updates = await self.of_group(task, number, group)
+        call = self.call_with(task, number, group, updates)
+        return replace(call, known_gas=await self._gas(call.data, task, number, group, updates))
+
+    async def _gas(
+        self, data: bytes, task: int, number: int, group: int, settlements: Sequence[Settlement]
+    ) -> int | None:
+        """A limit for a settlement, None if the updates are not such as we can read: then the node is to say.
+
+        Raises Refused (GasLimitTooHigh) if no block holds it.
+        """
+        shape = self._tasks.shape(task)
+        submissions = await self._submissions.of_round(task, number)
+        try:
+            updates = [Update.decode(join(one.header, one.groups), shape) for _, one in submissions]
+        except InvalidUpdate:
+            return None
+        merged = None
+        try:
+            eligible = (await self._views.open_round(task)).eligible
+            _, weights = await self._tasks.model(task, 0)
+            base = np.frombuffer(weights, "<i2").astype(np.int16)
+            pages = shape.group_page_range(group)
+            contributions = [
+                Contribution(one.contributor, one.weight, one.effective, update.within(pages, shape))
+                for one, update in zip(settlements, updates, strict=True)
+            ]
+            merged = await asyncio.to_thread(merge, base, contributions, eligible, shape)
+        except LinkLearnerError:
+            pass  # the base is not to be had: then every page is taken to change
+        paid = {event.contributor for event in self._tasks.events.find(ContributionPaid, task)}
+        return gas.settle_limit(
+            data,
+            updates,
+            shape,
+            group,
+            merged=merged,
+            rewarded=self._tasks.opened(task).terms.reward > 0,
+            newly_paid=len({one.contributor for one in settlements} - paid) + 1,
+        )
+
+    async def of_group(self, task: int, number: int, group: int) -> list[Settlement]:
+        """The accepted updates of a round that is known here, in their order, with the bytes of one group."""
+        return [
+            Settlement(
+                contributor=event.contributor,
+                weight=event.weight,
+                effective=event.effective,
+                header=submission.header,
+                digests=tuple(bytes(keccak(part)) for part in submission.groups),
+                pages=submission.groups[group],
+            )
+            for event, submission in await self._submissions.of_round(task, number)
+        ]
+
+    def call_with(self, task: int, number: int, group: int, updates: Sequence[Settlement]) -> Call:
+        """The transaction that hands in these updates, whatever they are."""
+        return Call(self._views.deployment.pool, contracts.settle(task, number, group, updates))
+
+    async def drop(self, request_id: str, account: bytes, task: int, number: int) -> Mined:
+        """Gives up a round that nobody settled in time. Raises Refused: WrongRound, NotYetDroppable, RoundSettling."""
+
+        async def prepare() -> Call:
+            if await self._merged(task, number) is None:
+                raise await self._wrong_round(task, number)
+            return Call(self._views.deployment.pool, POOL.encode_call("drop", task), known_gas=gas.DROP)
+
+        request = Request(request_id=request_id, account=account, kind="drop", contents=_contents(task, number))
+        outcome = await self._send_when_due(request, prepare)
+        self._tasks.events.poke()
+        return Mined.of(outcome)
+
+
+def _contents(task: int, number: int) -> bytes:
+    return task.to_bytes(8, "big") + number.to_bytes(8, "big")

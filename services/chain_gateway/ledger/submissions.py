@@ -1,0 +1,129 @@
+"""Updates: their way to the chain, and what of it can be read there afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from eth_hash.auto import keccak
+
+from linklearner.chain import contracts
+from linklearner.chain.contracts import Submit, decode_call, decode_event
+from linklearner.domain import gas
+from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, Unavailable
+from linklearner.domain.events import UpdateAccepted
+from linklearner.domain.shape import Shape
+from linklearner.domain.update import Update, update_digest
+from services.chain_gateway.chain import Call
+from services.chain_gateway.ledger.kept import Kept
+from services.chain_gateway.ledger.sending import Sending
+from services.chain_gateway.ledger.tasks import Tasks
+from services.chain_gateway.ledger.values import Mined, Submission, Submitted
+from services.chain_gateway.outbox import Outcome, Request
+
+CALLDATA_BYTES: Final = 256 << 20
+"""Of submissions, kept in memory."""
+MINED_COUNT: Final = 100_000
+"""Of transactions whose block and gas are kept in memory."""
+HEADER_BYTES: Final = 18
+"""That every update begins with; its task is in bytes 2 to 9."""
+
+
+class Submissions:
+    """Of all tasks."""
+
+    def __init__(self, tasks: Tasks, sending: Sending) -> None:
+        self._tasks = tasks
+        self._chain = tasks.views.chain
+        self._pool = tasks.views.deployment.pool
+        self._sending = sending
+        self._calldata = Kept[bytes, Submission](CALLDATA_BYTES, lambda kept: sum(map(len, kept.groups)))
+        self._mined = Kept[bytes, Mined](MINED_COUNT, lambda _: 1)
+
+    async def submit(self, request_id: str, account: bytes, update: bytes) -> Submitted:
+        """Sends one update. Raises InvalidUpdate for bytes that the task cannot read, Refused with the chain's reason."""
+        decoded, shape = await self._decoded(update)
+        request = Request(request_id=request_id, account=account, kind="submit", contents=update)
+        outcome = await self._sending.send(request, self._call(decoded, shape))
+        accepted, mined = _accepted(outcome), Mined.of(outcome)
+        # what we have sent ourselves need not be read from the chain
+        self._calldata.put(mined.transaction, Submission(decoded.header(shape), decoded.groups(shape), mined))
+        self.remember(mined)
+        self._tasks.events.poke()
+        return Submitted(mined, accepted.digest, accepted.round, accepted.weight, accepted.effective)
+
+    async def call(self, update: bytes) -> Call:
+        """The transaction that submits an update. Raises InvalidUpdate, NotFound for its task."""
+        return self._call(*await self._decoded(update))
+
+    async def _decoded(self, update: bytes) -> tuple[Update, Shape]:
+        if len(update) < HEADER_BYTES:
+            raise InvalidUpdate(f"an update begins with {HEADER_BYTES} bytes of header, these are {len(update)}")
+        task = int.from_bytes(update[2:10], "big")
+        await self._tasks.require(task)
+        shape = self._tasks.shape(task)
+        return Update.decode(update, shape), shape
+
+    def _call(self, update: Update, shape: Shape) -> Call:
+        data = contracts.submit(
+            Submit(
+                task=update.task, digest=update.digest(shape), header=update.header(shape), groups=update.groups(shape)
+            )
+        )
+        return Call(self._pool, data, known_gas=gas.submit_limit(data, update, shape))
+
+    async def of_round(self, task: int, round: int) -> list[tuple[UpdateAccepted, Submission]]:
+        """The accepted updates of a round, as far as they are known here, in their order, with what each transaction carried."""
+        accepted = self._tasks.events.find(UpdateAccepted, task, second=round)
+        read = await asyncio.gather(*map(self._submission, accepted))
+        return list(zip(accepted, read, strict=True))
+
+    async def _submission(self, event: UpdateAccepted) -> Submission:
+        """Raises DataLoss unless it gives the digest that the pool announced."""
+        transaction = event.transaction
+        kept = self._calldata.get(transaction)
+        if kept is not None:
+            return kept
+        found, mined = await asyncio.gather(self._chain.transaction(transaction), self.mined(transaction))
+        if found.call.to != self._pool:
+            raise DataLoss(f"transaction 0x{transaction.hex()} made the pool accept an update and does not go to it")
+        try:
+            call = decode_call(Submit, found.call.data)
+        except InvalidInput as error:
+            raise DataLoss(
+                f"the pool accepted an update by transaction 0x{transaction.hex()}, which is no submission: {error.message}"
+            ) from error
+        if update_digest(call.header, tuple(bytes(keccak(group)) for group in call.groups)) != event.digest:
+            raise DataLoss(
+                f"what the node tells of transaction 0x{transaction.hex()} does not give the digest of the update that the pool accepted"
+            )
+        submission = Submission(call.header, call.groups, mined)
+        self._calldata.put(transaction, submission)
+        return submission
+
+    async def mined(self, transaction: bytes) -> Mined:
+        """A transaction in a block. Raises NotFound if there is none, Unavailable if the node has no receipt for it yet."""
+        kept = self._mined.get(transaction)
+        if kept is None:
+            found, receipt = await asyncio.gather(
+                self._chain.transaction(transaction), self._chain.receipt(transaction)
+            )
+            if receipt is None:
+                raise Unavailable(f"the node has transaction 0x{transaction.hex()} and no receipt for it yet; retry")
+            kept = Mined(transaction, receipt.block_number, receipt.gas_used, found.length)
+            self.remember(kept)
+        return kept
+
+    def remember(self, mined: Mined) -> None:
+        """A transaction of ours, which need not be read from the chain."""
+        self._mined.put(mined.transaction, mined)
+
+
+def _accepted(outcome: Outcome) -> UpdateAccepted:
+    """Raises DataLoss for the receipt of a submission that tells of no accepted update."""
+    for event in map(decode_event, outcome.receipt.logs):
+        if isinstance(event, UpdateAccepted):
+            return event
+    raise DataLoss(
+        f"the node's receipt of the submission 0x{outcome.receipt.transaction_hash.hex()} says nothing of an accepted update"
+    )

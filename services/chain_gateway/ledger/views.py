@@ -1,0 +1,111 @@
+"""Questions to the contracts: eth_call, decoded, at a block that is new enough."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from linklearner.chain.abi import Interface
+from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.domain.errors import DataLoss, InvalidInput, NotFound, Refused, Unavailable
+from services.chain_gateway.chain import Chain
+from services.chain_gateway.deployment import Deployment
+from services.chain_gateway.heads import Head
+from services.chain_gateway.ledger.values import RoundStatus, StakeStatus
+
+
+class Views:
+    """The contracts of one deployment, read only."""
+
+    def __init__(self, chain: Chain, deployment: Deployment, max_head_age_s: float, clock: Callable[[], float]) -> None:
+        self.chain = chain
+        self.deployment = deployment
+        self._max_head_age_s = max_head_age_s
+        self._clock = clock
+        self._calls: dict[tuple[bytes, bytes], asyncio.Task[bytes]] = {}
+        self._calls_at = b""
+
+    async def head(self) -> Head:
+        """The newest block. Raises Unavailable if it is older than it may be."""
+        head = await self.chain.head()
+        self.check_age(head)
+        return head
+
+    def check_age(self, head: Head) -> None:
+        """Raises Unavailable for a block that is too old to be the newest."""
+        age = self._clock() - head.time_s
+        if 0 < self._max_head_age_s < age:
+            raise Unavailable(
+                f"the chain's newest block {head.number} is {age:.0f} s old, {self._max_head_age_s:g} s are allowed: "
+                "the node is stuck or lagging behind",
+                reason="StaleChain",
+                facts={"head": head.number, "age_s": int(age)},
+            )
+
+    async def version_and_round(self, task: int, block: int) -> tuple[int, RoundStatus]:
+        """The newest version's number, 0 while the first weights are loaded, and the open round. Raises NotFound for an unknown task."""
+        status = (await self._pool("taskOf", task, block=block))["status"]
+        return status["version"], RoundStatus(
+            status["round"],
+            status["accepted"],
+            status["present"],
+            status["eligible"],
+            status["merged"],
+            status["firstAt"],
+            status["openedAt"],
+        )
+
+    async def open_round(self, task: int) -> RoundStatus:
+        """At the newest block, however old. Raises NotFound for an unknown task."""
+        _, status = await self.version_and_round(task, (await self.chain.head()).number)
+        return status
+
+    async def stake(self, account: bytes, task: int, block: int | None = None) -> StakeStatus:
+        """Raises NotFound for an unknown task."""
+        stake, unlocking = await asyncio.gather(
+            self._pool("stakeOf", task, account, block=block), self._pool("unlockingOf", task, account, block=block)
+        )
+        return StakeStatus(stake["eligible"], stake["locked"], unlocking["units"], unlocking["round"])
+
+    async def token_balance(self, account: bytes, block: int) -> int:
+        """$LL, wei."""
+        token = await self._view(TOKEN, self.deployment.token, "balanceOf", account, block=block)
+        return int(token["0"])
+
+    async def require_task(self, task: int) -> None:
+        """Raises NotFound for an unknown task."""
+        await self._pool("termsOf", task)
+
+    async def _pool(self, name: str, *arguments: Any, block: int | None = None) -> dict[str, Any]:
+        try:
+            return await self._view(POOL, self.deployment.pool, name, *arguments, block=block)
+        except Refused as refused:
+            if refused.reason == "UnknownTask":
+                raise NotFound(refused.message, reason=refused.reason, facts=refused.facts) from None
+            raise
+
+    async def _view(
+        self, interface: Interface, to: bytes, name: str, *arguments: Any, block: int | None
+    ) -> dict[str, Any]:
+        answer = await self._shared_call(to, interface.encode_call(name, *arguments), block)
+        try:
+            return interface.decode_result(name, answer)
+        except InvalidInput as error:
+            raise DataLoss(
+                f"there is no such contract at 0x{to.hex()} on this chain ({error.message}); does the deployment file belong to it?"
+            ) from error
+
+    async def _shared_call(self, to: bytes, data: bytes, block: int | None) -> bytes:
+        """eth_call; at the newest block, once for all who ask the same."""
+        newest = self.chain.heads.newest
+        if newest is None or block != newest.number:
+            return await self.chain.call(to, data, block=block)
+        if self._calls_at != newest.hash:
+            self._calls, self._calls_at = {}, newest.hash
+        calls, key = self._calls, (to, data)
+        asked = calls.get(key)
+        if asked is None:
+            asked = calls[key] = asyncio.create_task(self.chain.call(to, data, block=block))
+            asked.add_done_callback(lambda done: calls.pop(key, None) if done.cancelled() or done.exception() else None)
+        return await asyncio.shield(asked)

@@ -1,0 +1,164 @@
+"""The contracts' interfaces, and the pool's events and calls as dataclasses: the one place where their fields are named twice.
+
+A field of a dataclass is called as in the contract, with underscores for capitals (`firstPage`: `first_page`), and that is all the
+mapping there is; tests hold the dataclasses to the ABI.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, fields
+from typing import Any, Final, TypeVar
+
+from linklearner import artifacts
+from linklearner.chain.abi import Interface
+from linklearner.chain.answers import Log
+from linklearner.domain import events
+from linklearner.domain.errors import DataLoss, InvalidInput
+from linklearner.domain.events import Event, Settlement
+from linklearner.domain.rounds import Terms
+
+POOL: Final = Interface(artifacts.contract("TrainingPool").abi)
+TOKEN: Final = Interface(artifacts.contract("LinkLearnerToken").abi)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPages:
+    """Calldata of `loadPages`. weights: little-endian int16."""
+
+    task: int
+    first_page: int
+    weights: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Calldata of `submit`."""
+
+    task: int
+    digest: bytes
+    header: bytes = field(repr=False)
+    groups: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Calldata of `settle`."""
+
+    task: int
+    round: int
+    group: int
+    updates: tuple[Settlement, ...]
+
+
+T = TypeVar("T")
+
+EVENTS: Final[Mapping[str, type[Event]]] = {
+    kind.__name__: kind
+    for kind in (
+        events.TaskOpened,
+        events.PagesLoaded,
+        events.StakeLocked,
+        events.StakeUnlocked,
+        events.StakeWithdrawn,
+        events.UpdateAccepted,
+        events.GroupMerged,
+        events.ModelUpdated,
+        events.ContributionPaid,
+        events.SettlerPaid,
+        events.RoundDropped,
+    )
+}
+"""What the pool tells of its tasks, by the contract's names. Beside these there is AspectSet, which concerns no task."""
+CALLS: Final[Mapping[type, str]] = {LoadPages: "loadPages", Submit: "submit", Settle: "settle"}
+COMPLETED: Final[Mapping[type[Event], tuple[type, type[Event]]]] = {
+    events.PagesLoaded: (LoadPages, events.WeightsLoaded),
+    events.UpdateAccepted: (Submit, events.UpdateSubmitted),
+    events.GroupMerged: (Settle, events.GroupSettled),
+}
+"""The events whose calldata says more, the call that makes them, and both in one."""
+_STRUCTS: Final[Mapping[str, Callable[..., object]]] = {"terms": Terms, "updates": Settlement}
+
+
+def decode_event(log: Log) -> Event | None:
+    """An event of a task; None for one that concerns none (AspectSet) and for one that this version of the pool does not have.
+
+    Raises DataLoss for a log that claims to be one of the pool's events and is not.
+    """
+    try:
+        decoded = POOL.decode_log(log.topics, log.data)
+    except InvalidInput as error:
+        raise DataLoss(
+            f"an event of transaction 0x{log.transaction_hash.hex()} cannot be read: {error.message}",
+            facts={"block": log.block_number, "transaction": "0x" + log.transaction_hash.hex()},
+        ) from error
+    if decoded is None or decoded.name not in EVENTS:
+        return None
+    return _made(EVENTS[decoded.name], decoded.values, block=log.block_number, transaction=log.transaction_hash)
+
+
+def is_known(log: Log) -> bool:
+    """Whether this version of the pool has such an event."""
+    return POOL.has_topic(log.topics)
+
+
+def decode_call(kind: type[T], data: bytes) -> T:
+    """Calldata of one function of the pool: LoadPages, Submit or Settle. Raises InvalidInput for other bytes."""
+    decoded = POOL.decode_call(data)
+    if decoded.name != CALLS[kind]:
+        raise InvalidInput(f"it calls {decoded.name}, not {CALLS[kind]}")
+    return _made(kind, decoded.values)
+
+
+def completed(event: Event, data: bytes) -> Event:
+    """An event of COMPLETED with what the calldata that made it holds. Raises DataLoss if that is no such call, or another one."""
+    call_kind, whole = COMPLETED[type(event)]
+    try:
+        call: Any = decode_call(call_kind, data)
+    except InvalidInput as error:
+        raise DataLoss(
+            f"transaction 0x{event.transaction.hex()} made {type(event).__name__}, which only {CALLS[call_kind]} does: {error.message}"
+        ) from error
+    values = {one.name: getattr(event, one.name) for one in fields(event)}
+    for one in fields(call):
+        value = getattr(call, one.name)
+        if values.setdefault(one.name, value) != value:
+            raise DataLoss(
+                f"transaction 0x{event.transaction.hex()} made {type(event).__name__} with another {one.name} than it was called with"
+            )
+    return whole(**values)
+
+
+def open_task(task: int, shape: bytes, model: str, terms: Terms) -> bytes:
+    """Calldata of `openTask`."""
+    return POOL.encode_call("openTask", task, shape, model, astuple(terms))
+
+
+def load_pages(call: LoadPages) -> bytes:
+    """Calldata."""
+    return POOL.encode_call("loadPages", call.task, call.first_page, call.weights)
+
+
+def submit(call: Submit) -> bytes:
+    """Calldata."""
+    return POOL.encode_call("submit", call.task, call.digest, call.header, list(call.groups))
+
+
+def settle(task: int, round: int, group: int, updates: Sequence[Settlement]) -> bytes:
+    """Calldata of `settle`."""
+    return POOL.encode_call("settle", task, round, group, [astuple(update) for update in updates])
+
+
+def _made(kind: Callable[..., T], values: Mapping[str, Any], **more: object) -> T:
+    named = {_snake(name): value for name, value in values.items()}
+    for name, struct in _STRUCTS.items():
+        if isinstance(named.get(name), dict):
+            named[name] = _made(struct, named[name])
+        elif name in named:
+            named[name] = tuple(_made(struct, one) for one in named[name])
+    return kind(**more, **named)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda found: "_" + found.group().lower(), name)

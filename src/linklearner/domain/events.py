@@ -1,0 +1,155 @@
+"""What happens to the tasks of a pool, one dataclass for each event of the contract, in the contract's words.
+
+Three of them say little by themselves: the calldata that made them holds the rest. `WeightsLoaded`, `UpdateSubmitted` and `GroupSettled`
+are those events together with what that calldata holds. `linklearner.chain.contracts` reads both from a chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from linklearner.domain.rounds import Terms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that a transaction did. `block`: its number; `transaction`: its hash, 32 bytes."""
+
+    block: int
+    transaction: bytes
+    task: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOpened(Event):
+    """A task begins; its weights are loaded next. `model`, `shape`: as the owner wrote them, read by nobody so far."""
+
+    model: str
+    shape: bytes
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagesLoaded(Event):
+    """Pages `first_page` to `next_page` - 1 of the first weights are there."""
+
+    first_page: int
+    next_page: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsLoaded(PagesLoaded):
+    """PagesLoaded with what was loaded: little-endian int16."""
+
+    weights: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StakeLocked(Event):
+    """`round`: the round in which it was locked; it counts from the next."""
+
+    account: bytes
+    units: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StakeUnlocked(Event):
+    """`round`: the round in which it was asked for."""
+
+    account: bytes
+    units: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StakeWithdrawn(Event):
+    """Stake goes back to its owner; an unlock that pays out matured stake emits it too, before its StakeUnlocked."""
+
+    account: bytes
+    units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateAccepted(Event):
+    """`weight`, `effective`: the update's influence, and what of it counts after scaling down, units."""
+
+    round: int
+    contributor: bytes
+    digest: bytes
+    weight: int
+    effective: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSubmitted(UpdateAccepted):
+    """UpdateAccepted with the update itself."""
+
+    header: bytes = field(repr=False)
+    groups: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMerged(Event):
+    """One group of pages of a round is settled."""
+
+    round: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """One update as a settler hands it in again. `digests`: of all groups; `pages`: the bytes of the group being settled.
+
+    The order of the fields is that of the contract's struct.
+    """
+
+    contributor: bytes
+    weight: int
+    effective: int
+    header: bytes = field(repr=False)
+    digests: tuple[bytes, ...] = field(repr=False)
+    pages: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSettled(GroupMerged):
+    """GroupMerged with the updates that the settler handed in."""
+
+    updates: tuple[Settlement, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUpdated(Event):
+    """A new version: after the last group of a round is merged, or after the last pages are loaded (round 0, accepted 0)."""
+
+    version: int
+    digest: bytes
+    round: int
+    accepted: int
+    saturated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContributionPaid(Event):
+    """After ModelUpdated, in the order of the updates. `amount`: wei."""
+
+    round: int
+    contributor: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlerPaid(Event):
+    """After the ContributionPaid events, absent where the fee is 0. `amount`: wei."""
+
+    round: int
+    settler: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundDropped(Event):
+    """A round ended without a new version."""
+
+    round: int
