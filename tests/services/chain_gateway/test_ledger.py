@@ -309,7 +309,7 @@ async def test_on_a_chain_that_stands_still_a_round_may_be_dropped_by_the_clock(
         ledger = on_a_chain_that_stands_still(gateway, world, later)
         if due:
             await ledger.settlements.drop("drop", world.accounts[0], 1, 1)
-            assert (await ledger.round(1, 1)).dropped
+            assert (await ledger.queries.round(1, 1)).dropped
         else:
             with pytest.raises(Refused) as refused:
                 await ledger.settlements.drop("drop", world.accounts[0], 1, 1)
