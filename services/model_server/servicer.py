@@ -113,7 +113,7 @@ class SessionServicer(session_grpc.SessionServiceServicer):
         terms = session.GetTermsResponse(
             model=spec.name,
             input_name=spec.input_name,
-            input_count=spec.layers[0],
+            input_count=spec.input.length,
             input_min=low,
             input_max=high,
             labels=spec.labels,

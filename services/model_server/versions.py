@@ -188,7 +188,7 @@ class VersionFollower:
                 )
             return False
         spec, shape = ModelSpec.from_json(task.model), Shape.decode(task.shape)
-        if tuple(tensor.length for tensor in spec.tensors()) != tuple(tensor.length for tensor in shape.tensors):
+        if not spec.fits(shape):
             raise InvalidInput(
                 f"the model and the shape of task {self._task} have different tensors", reason="WrongShape"
             )

@@ -190,7 +190,7 @@ class Contributor:
                 return
 
             # Before a byte of weights is asked for: what does not fit this model cannot be trained on, however large the model says it is.
-            self._samples.check(state.spec.layers[0], state.spec.layers[-1])
+            self._samples.inputs_of(state.spec)
             self._samples.check_learnable()
             if not (allow_range or self._allow_range):
                 self._samples.check_range(state.spec)

@@ -116,7 +116,7 @@ class Gateway:
             raise Unavailable(f"the first weights of task {task} are still being loaded: try again shortly")
         with self._sense():
             spec, shape = ModelSpec.from_json(answer.model), Shape.decode(answer.shape)
-            if [tensor.length for tensor in shape.tensors] != [tensor.length for tensor in spec.tensors()]:
+            if not spec.fits(shape):
                 raise InvalidInput(f"the shape of {shape.weight_count} weights is not that of model {spec.name:.60}")
             _count("the open round", answer.round.round)
             return TaskState(spec, shape, _version(answer.version, task), answer.round.round)

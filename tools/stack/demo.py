@@ -163,15 +163,8 @@ async def _weights(stub: gateway_grpc.ChainGatewayServiceStub, version: int, sha
 
 
 def forward(spec: ModelSpec, weights: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Labels (B,) that an MLP gives to (B, inputs): a few lines of numpy, apart from torch and onnxruntime."""
-    values, at = pixels * np.float32(spec.input_scale), 0
-    for inputs, outputs in zip(spec.layers, spec.layers[1:], strict=False):
-        matrix = weights[at : at + inputs * outputs].reshape(outputs, inputs)
-        bias = weights[at + inputs * outputs : at + inputs * outputs + outputs]
-        at += inputs * outputs + outputs
-        values = values @ matrix.T + bias
-        values = np.maximum(values, 0) if at < len(weights) else values
-    return values.argmax(axis=1)
+    """Labels (B,) that the model gives to (B, …) pixels: by the domain's NumPy, apart from torch and onnxruntime."""
+    return spec.forward(weights, pixels.reshape(-1, *spec.input.dimensions)).argmax(axis=1)
 
 
 def held_out_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

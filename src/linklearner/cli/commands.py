@@ -147,12 +147,6 @@ def _gateway(address_given: str | None, credential: Path | None, format: Format,
     return _run(work(), format)
 
 
-def _inputs_of(spec: ModelSpec) -> str:
-    """What the model is asked and trained with, as measured: it scales by itself."""
-    told_range = "of unstated range" if spec.input_range is None else "from {:g} to {:g}".format(*spec.input_range)
-    return f"{spec.layers[0]} numbers {told_range}, called {spec.input_name}"
-
-
 @task_app.command("show")
 def task_show(
     format: FormatOption = Format.TEXT,
@@ -167,8 +161,8 @@ def task_show(
         spec, shape = ModelSpec.from_json(found.model), Shape.decode(found.shape)
         return {
             "task": found.task,
-            "model": f"{spec.name}: MLP {'-'.join(map(str, spec.layers))}",
-            "inputs": _inputs_of(spec),
+            "model": f"{spec.name}: {spec.architecture}",
+            "inputs": str(spec.input),
             "weights": shape.weight_count,
             "pages": f"{shape.page_count} of {shape.page_length} weights",
             "version": found.version.version,

@@ -35,6 +35,7 @@ from linklearner.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import shown_urls
 from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
@@ -261,7 +262,7 @@ def _introduce(
     first: trainer.EvaluateResponse,
     screen: Screen,
 ) -> None:
-    spec = json.loads(task.model)
+    spec = ModelSpec.from_json(task.model)
     screen.event(
         "introduced", task=task.task, weights=shape.weight_count, accuracy=first.accuracy, chain_id=suite.chain_id, pool=suite.pool,
         token=suite.token, aspect=suite.aspect, samples=[person.sample_count for person in people],
@@ -269,7 +270,7 @@ def _introduce(
     screen.say(
         f"\n  chain {suite.chain_id} at {shown_urls(suite.rpc_url)}\n"
         f"  pool   {suite.pool}\n  $LL    {suite.token}\n  Aspect {suite.aspect}\n"
-        f"  task {task.task}: {spec['name']}, MLP {'-'.join(map(str, spec['layers']))}, {shape.weight_count:,} int16 weights in "
+        f"  task {task.task}: {spec.name}, {spec.architecture}, {shape.weight_count:,} int16 weights in "
         f"{shape.page_count} pages, rule mean, {ll(task.terms.reward_wei)} $LL a round\n"
         f"  before training: accuracy {first.accuracy:.3f} on {first.sample_count} held-out digits"
     )

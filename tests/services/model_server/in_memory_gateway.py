@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.errors import NotFound
 from linklearner.domain.fixedpoint import quantise_weights
+from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.shape import Shape
 from linklearner.rpc.server import RpcServer
@@ -23,7 +24,7 @@ from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import model_pb2
 
-DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16, (0.0, 16.0))
+DIGITS = ModelSpec("digits", Mlp((64, 32, 10)), tuple("0123456789"), "pixels", 1 / 16, (0.0, 16.0))
 SHAPE = DIGITS.shape(exponent=12, page_length=1024, group_pages=4, norm_bound=2**20)
 CHAIN_ID = 11820
 CHUNK = 1000

@@ -13,6 +13,7 @@ import pytest
 
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.errors import DataLoss, InvalidModel, NotFound
+from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.v1 import chain_gateway_pb2, model_pb2
@@ -141,7 +142,7 @@ async def test_a_version_announced_with_two_digests_never_goes_live(
 async def test_a_task_that_changes_is_another_chain_and_is_not_followed(
     server: ModelServer, gateway: InMemoryGateway
 ) -> None:
-    gateway.model = ModelSpec("letters", DIGITS.layers, DIGITS.labels, "pixels").to_json()
+    gateway.model = ModelSpec("letters", DIGITS.architecture, DIGITS.labels, "pixels").to_json()
     gateway.publish(weights_of(1))
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="OtherTask"}'):
@@ -152,7 +153,7 @@ async def test_a_task_that_changes_is_another_chain_and_is_not_followed(
 async def test_a_model_that_its_shape_does_not_fit_is_never_served(
     start: Callable[..., Any], gateway: InMemoryGateway
 ) -> None:
-    gateway.model = ModelSpec("digits", (64, 33, 10), DIGITS.labels, "pixels").to_json()
+    gateway.model = ModelSpec("digits", Mlp((64, 33, 10)), DIGITS.labels, "pixels").to_json()
     server = await start(ready=False)
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="WrongShape"}'):
@@ -172,7 +173,7 @@ async def test_an_unreadable_description_is_refused_and_said(
 
 
 def test_a_model_that_answers_a_blank_input_with_infinity_is_refused() -> None:
-    spec = ModelSpec("deep", (1,) * 9, ("a",), "x")
+    spec = ModelSpec("deep", Mlp((1,) * 9), ("a",), "x")
     shape = spec.shape(exponent=-8, page_length=1024, group_pages=4, norm_bound=1)
     weights = np.full(shape.weight_count, 32767, "<i2")  # 2**23 each: eight layers of them leave float32
     version = version_of(1, 0, digest=model_digest(weights, shape))

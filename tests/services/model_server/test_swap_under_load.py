@@ -33,7 +33,7 @@ async def test_swaps_under_load_cost_no_caller_anything(
     ]
     models = {number: model_of(number, number - 1) for number in range(1, SWAPS + 2)}
     right = {
-        (number, index): models[number].logits(question).tobytes()
+        (number, index): models[number].run({"pixels": question})["logits"].tobytes()
         for number in models
         for index, question in enumerate(questions)
     }

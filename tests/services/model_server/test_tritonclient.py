@@ -35,7 +35,7 @@ async def tritonclient(server: ModelServer, token: str) -> dict[str, Any]:
 async def test_tritonclient_with_a_session_gets_the_models_answers(server: ModelServer, caller: LocalAccount) -> None:
     answer = await tritonclient(server, await token_for(caller, server.address))
     model = model_of(1, 0)
-    expected = model.logits(PIXELS)
+    expected = model.run({"pixels": PIXELS})["logits"]
     assert answer["status"] == "OK", answer
     assert np.array_equal(np.array(answer["logits"], np.float32), expected)
     assert answer["label"] == answer["label_alone"] == expected.argmax(axis=1).tolist()

@@ -22,6 +22,7 @@ from linklearner.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import DETAILS_KEY, from_rpc_error
@@ -173,7 +174,10 @@ NONSENSE: list[tuple[str, Callable[[Any], Any]]] = [
     ("GetTask", sets(task__round__round=0)),
     ("GetTask", sets(task__round__round=2**64 - 1)),
     ("GetTask", sets(task__shape=b"")),
-    ("GetTask", sets(task__shape=ModelSpec("x", (64, 33, 10), tuple("0123456789")).shape(12, 2048, 2, 1).encode())),
+    (
+        "GetTask",
+        sets(task__shape=ModelSpec("x", Mlp((64, 33, 10)), tuple("0123456789")).shape(12, 2048, 2, 1).encode()),
+    ),
     ("GetModel", sets(version__digest=b"")),
     ("GetModel", sets(version__version=5)),
     ("GetModel", sets(version__version=0)),
@@ -277,7 +281,7 @@ async def test_a_download_ends_at_the_first_byte_too_many(chain: InMemoryChain, 
 async def test_weights_of_a_model_that_the_samples_do_not_fit_are_not_asked_for(
     tmp_path: Path, connect: Connect
 ) -> None:
-    chain = InMemoryChain(spec=ModelSpec("big", (63, 2000, 10), tuple("0123456789")))
+    chain = InMemoryChain(spec=ModelSpec("big", Mlp((63, 2000, 10)), tuple("0123456789")))
     chain.shape = chain.spec.shape(12, 16384, 2, 2**25)
     chain.lies["GetModel"] = fails(AssertionError("weights were asked for"))
     async with chain.server() as server, connect(gateway=server.address) as stub:
@@ -522,7 +526,7 @@ async def test_data_far_from_the_range_that_the_task_expects_is_refused_with_the
 async def test_data_near_the_range_and_tasks_that_tell_none_are_taken(connect: Connect, tmp_path: Path) -> None:
     async with connect(data=write(tmp_path / "near.npz", PIXELS * 1.3 - 2, LABELS), shard="0/1") as stub:
         await train(stub, "one")
-    chain = InMemoryChain(spec=ModelSpec("free", (64, 8, 10), tuple("0123456789")), chain_id=7)
+    chain = InMemoryChain(spec=ModelSpec("free", Mlp((64, 8, 10)), tuple("0123456789")), chain_id=7)
     source = write(tmp_path / "far.npz", PIXELS / 1e4, LABELS)
     async with chain.server() as server, connect(gateway=server.address, data=source, shard="0/1") as stub:
         await train(stub, "one")

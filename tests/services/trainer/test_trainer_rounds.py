@@ -12,6 +12,7 @@ from in_memory_chain import InMemoryChain
 from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest
+from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.update import Encoding
 from linklearner.rpc.access import OPERATOR, Credential, Role
@@ -396,7 +397,7 @@ async def test_a_task_of_another_shape_works_with_a_users_own_samples(tmp_path: 
     generator = np.random.default_rng(0)
     x = generator.normal(size=(300, 2, 2))
     np.savez(tmp_path / "mine.npz", x=x, y=(x.sum(axis=(1, 2)) > 0).astype(np.int64))
-    chain = InMemoryChain(spec=ModelSpec("signs", (4, 8, 2), ("no", "yes")))
+    chain = InMemoryChain(spec=ModelSpec("signs", Mlp((4, 8, 2)), ("no", "yes")))
     source = f"npz:{tmp_path / 'mine.npz'}"
     async with chain.server() as server, connect(data=source, shard="0/1", gateway=server.address, steps=100) as stub:
         await train(stub, "one")
