@@ -67,7 +67,7 @@ class Samples:
 
     def inputs_of(self, spec: ModelSpec) -> NDArray[np.float32]:
         """(n, *input.dimensions) float32: x as the model takes it. Raises InvalidInput unless the model can learn from the samples."""
-        x = arranged(self.x, spec.input.dimensions, "the samples do not fit the task's model: it takes")
+        x = arranged(self.x, spec.input.dimensions, "the task's model")
         if self.y.size and self.y.max() >= len(spec.labels):
             raise InvalidInput(f"the task has labels 0..{len(spec.labels) - 1}, the samples go up to {self.y.max()}")
         return x

@@ -86,7 +86,7 @@ def test_training_data_lies_near_the_range_and_spans_a_quarter_of_it(least: floa
 )
 def test_the_same_numbers_in_the_same_order_are_arranged(given: tuple[int, ...], dimensions: tuple[int, ...]) -> None:
     values = np.arange(2 * np.prod(given, dtype=int), dtype=np.float32).reshape(2, *given)
-    found = arranged(values, dimensions, "it takes")
+    found = arranged(values, dimensions, "it")
     assert found.shape == (2, *dimensions) and np.shares_memory(found, values)
     assert found.ravel().tolist() == values.ravel().tolist()
 
@@ -94,12 +94,12 @@ def test_the_same_numbers_in_the_same_order_are_arranged(given: tuple[int, ...],
 @pytest.mark.parametrize(
     ("given", "dimensions", "why"),
     [
-        ((63,), (64,), "it takes, 64 numbers each, not 63 numbers$"),
+        ((63,), (64,), "^it takes rows of 64 numbers, not of 63 numbers$"),
         ((4, 16), (8, 8), "another order of the dimensions"),
         ((8, 8, 3), (3, 8, 8), "another order of the dimensions"),
-        ((28, 28), (1, 8, 8), "it takes, 1x8x8 numbers each, not 28x28 numbers$"),
+        ((28, 28), (1, 8, 8), "^it takes rows of 1x8x8 numbers, not of 28x28 numbers$"),
     ],
 )
 def test_what_would_be_a_guess_is_refused(given: tuple[int, ...], dimensions: tuple[int, ...], why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
-        arranged(np.zeros((2, *given), np.float32), dimensions, "it takes")
+        arranged(np.zeros((2, *given), np.float32), dimensions, "it")

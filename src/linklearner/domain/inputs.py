@@ -37,15 +37,15 @@ def arranged(values: NDArray[np.float32], dimensions: tuple[int, ...], what: str
     """values: (n, …) as they were measured. A view (n, *dimensions) of the same numbers in the same order.
 
     Numbers in a row (n, prod(dimensions)) may become an image and an image may become a row, and lengths of 1 may come and go (a channel
-    of grey); anything else would be a guess: a colour image with its channels last is not one with its channels first. `what` begins
-    the message of the InvalidInput that refuses it.
+    of grey); anything else would be a guess: a colour image with its channels last is not one with its channels first. `what` takes
+    the rows, in the message of the InvalidInput that refuses them.
     """
     given = values.shape[1:]
     flat = len(given) == 1 or len(dimensions) == 1
     squeezed = [tuple(length for length in shape if length != 1) for shape in (given, dimensions)]
     if prod(given) != prod(dimensions) or not (flat or squeezed[0] == squeezed[1]):
         order = "" if prod(given) != prod(dimensions) else ": the same numbers, but in another order of the dimensions"
-        raise InvalidInput(f"{what}, {_size(dimensions)} each, not {_size(given)}{order}")
+        raise InvalidInput(f"{what} takes rows of {_size(dimensions)}, not of {_size(given)}{order}")
     return values.reshape(len(values), *dimensions)
 
 

@@ -196,7 +196,7 @@ def test_samples_fit_a_model_or_are_refused() -> None:
         return ModelSpec("m", Mlp(layers), tuple(map(str, range(layers[-1]))))
 
     assert samples.inputs_of(model(4, 3)).shape == (3, 4)
-    with pytest.raises(InvalidInput, match="model: it takes, 5 numbers each, not 4 numbers"):
+    with pytest.raises(InvalidInput, match="task's model takes rows of 5 numbers, not of 4 numbers"):
         samples.inputs_of(model(5, 3))
     with pytest.raises(InvalidInput, match=r"labels 0..1, the samples go up to 2"):
         samples.inputs_of(model(4, 2))
