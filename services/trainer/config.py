@@ -1,4 +1,4 @@
-"""What a trainer is told at its start."""
+"""The trainer's settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -42,7 +42,7 @@ class Examiner:
     async def evaluate(self, version: int) -> tuple[ModelVersion, training.Score]:
         """version 0: the newest. Raises NotFound, DataLoss, InvalidInput if the samples do not fit the model."""
         state = await self._gateway.task(self._task)
-        self._held_out.inputs_of(state.spec)
+        self._held_out.inputs_of(state.spec)  # before a byte of weights is asked for
         found, weights = await self._gateway.weights(self._task, version, state.shape)
         score = await asyncio.to_thread(
             training.evaluate, state.spec, dequantise_weights(weights, state.shape), self._held_out

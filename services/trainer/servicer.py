@@ -40,10 +40,10 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
     async def GetTrainer(  # noqa: N802
         self, request: pb.GetTrainerRequest, context: Context
     ) -> pb.GetTrainerResponse:
-        home = await self._contributor.home()
+        identity = await self._contributor.identity()
         label_count = 1 + max(int(part.y.max(initial=0)) for part in (self._samples, self._held_out))
         return pb.GetTrainerResponse(
-            account=home.account,
+            account=identity.account,
             task=self._task,
             sample_count=len(self._samples),
             held_out_count=len(self._held_out),

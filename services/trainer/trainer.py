@@ -109,7 +109,7 @@ class Trainer:
             )
             await server.set_ready(False)
             trainer = cls(server.address)
-            trainer._work.append(asyncio.create_task(trainer._mind(gateway, contributor, server)))
+            trainer._work.append(asyncio.create_task(trainer._keep_health(gateway, contributor, server)))
             if config.rounds:
                 rounds = None if config.rounds == FOREVER else config.rounds
                 trainer._work.append(asyncio.create_task(contributor.follow(rounds)))
@@ -120,7 +120,7 @@ class Trainer:
                     task.cancel()
                 await asyncio.gather(*trainer._work, return_exceptions=True)
 
-    async def _mind(self, gateway: Gateway, contributor: "Contributor", server: RpcServer) -> None:
+    async def _keep_health(self, gateway: Gateway, contributor: "Contributor", server: RpcServer) -> None:
         """Keeps health up to date: SERVING while the gateway is connected, from its first answer on.
 
         Ends, and so the process, only if that gateway does not hold the account: nothing but another setting helps.
@@ -129,7 +129,7 @@ class Trainer:
         async for connected in gateway.connection():
             while connected and not self._first.is_set():
                 try:
-                    home = await contributor.home()
+                    identity = await contributor.identity()
                 except InvalidConfig:
                     raise
                 except LinkLearnerError as error:
@@ -137,7 +137,7 @@ class Trainer:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_ASK_AGAIN_S)
                 else:
-                    log.info("trainer_ready", account="0x" + home.account.hex(), address=self.address)
+                    log.info("trainer_ready", account="0x" + identity.account.hex(), address=self.address)
                     self._first.set()
             await server.set_ready(connected)
 

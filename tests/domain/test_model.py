@@ -13,13 +13,17 @@ from linklearner.domain.kinds import KINDS, Architecture
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.shape import Shape, Tensor
-from tests.any_model import Strided, cnns, mlps, strided
+from tests.any_model import ARCHITECTURES, Strided
 
 DIGITS = ModelSpec("digits", Mlp((64, 32, 10)), tuple("0123456789"), "pixels", 1 / 16)
 
 
+def test_every_kind_is_among_those_that_are_tested() -> None:
+    assert KINDS.keys() == ARCHITECTURES.keys() - {Strided.KIND}
+
+
 @given(
-    mlps() | cnns() | strided(),
+    st.one_of(*ARCHITECTURES.values()),
     st.text(min_size=1, max_size=20),
     st.floats(1e-6, 1e6),
     st.none() | st.tuples(st.floats(-1e6, 0), st.floats(1e-3, 1e6)),

@@ -188,7 +188,7 @@ class Graph:
     def split(self, weights: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Views of the flat vector as the parameters, in order. Raises InvalidInput for another length."""
         if weights.shape != (self.weight_count,):
-            raise InvalidInput(f"the graph has {self.weight_count} weights, not {weights.shape}")
+            raise InvalidInput(f"the model has {self.weight_count} weights, not {weights.shape}")
         views, start = [], 0
         for parameter in self.parameters:
             views.append(weights[start : start + parameter.length].reshape(parameter.dimensions))

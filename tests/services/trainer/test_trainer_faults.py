@@ -75,7 +75,7 @@ async def test_a_round_that_cannot_be_read_leaves_an_update_s_fate_open(
     async with connect() as stub:
         await train(stub, "one")
         chain.lies["GetRound"] = fails(error)
-        with refused(grpc.StatusCode.UNAVAILABLE, "FateUnknown") as why:
+        with refused(grpc.StatusCode.UNAVAILABLE, "StatusUnknown") as why:
             await train(stub, "two")
         assert "ask again later" in why[0].message
         await chain.settle()
@@ -132,7 +132,7 @@ async def test_a_search_through_rounds_without_end_ends(
         for _ in range(40):
             await chain.drop()
         chain.lies["GetRound"] = dropped
-        with refused(grpc.StatusCode.UNAVAILABLE, "FateUnknown"):
+        with refused(grpc.StatusCode.UNAVAILABLE, "StatusUnknown"):
             await train(stub, "two")
     assert len(asked) == 21
 

@@ -235,9 +235,9 @@ async def test_after_kill_9_with_an_update_on_its_way_the_process_goes_on_where_
                 assert await second.wait() == 0
     assert [len(one.contributions) for one in chain.rounds] == [1, 1, 0]
     with Journal.open(tmp_path) as journal:
-        book = f"{chain.chain_id}/{'aa' * 20}/1/{chain.accounts[0].hex()}"
-        carried = journal.residual(book, chain.shape.weight_count)
-        held = journal.held(book, chain.shape.weight_count)
+        scope = f"{chain.chain_id}/{'aa' * 20}/1/{chain.accounts[0].hex()}"
+        carried = journal.residual(scope, chain.shape.weight_count)
+        held = journal.held(scope, chain.shape.weight_count)
     assert carried.any()  # what the first update left over counts, although its answer never came
     assert held is not None and held.base_version == 2
 

@@ -113,7 +113,7 @@ async def test_what_quantising_left_over_is_added_to_the_next_update(
         with refused(grpc.StatusCode.FAILED_PRECONDITION, "NoStake"):
             await train(stub, "refused")
         await train(stub, "last")
-        await train(stub, "one more to learn the fate of the last")
+        await train(stub, "one more to learn the status of the last")
     del deltas[4]  # the refused one: never merged, so not part of the sum
     sent = [np.ldexp(chain.updates(round)[0].delta(chain.shape), -12) for round in range(1, 7)]
     kept = residual(tmp_path)
@@ -347,7 +347,7 @@ async def test_samples_that_do_not_fit_the_task_are_refused(connect: Connect, tm
     async with connect(data=f"npz:{tmp_path / 'mine.npz'}", shard="0/1") as stub:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "InvalidInput") as why:
             await train(stub, "one")
-    assert "64 inputs, the samples have 63" in why[0].message
+    assert "takes rows of 64 numbers, not of 63" in why[0].message
 
 
 async def test_a_task_that_does_not_exist_is_not_found(connect: Connect) -> None:
