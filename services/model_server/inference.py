@@ -52,9 +52,13 @@ class Model:
         self.spec = spec
         self.version = version
         self.inputs = {signature.name: signature for signature in spec.graph.inputs}
+        self._row_bytes = {name: one.datatype.dtype.itemsize * one.length for name, one in self.inputs.items()}
+        in_message = (MAX_REQUEST_BYTES - 4096) // sum(self._row_bytes.values())
+        self._fitting_rows = max(min(MAX_LAYER_BYTES // (4 * spec.graph.widest), in_message), 1)
         computed = {signature.name: signature for signature in spec.graph.outputs}
         self._computed = tuple(computed)
         self.outputs = computed | {LABEL: Signature(LABEL, Datatype.INT64, ())}
+        self._all_outputs = tuple(self.outputs)
         options = ort.SessionOptions()
         # One thread: a request costs microseconds, and threads that wake for it cost more. Spinning would burn a core between requests.
         options.intra_op_num_threads = 1
@@ -83,9 +87,7 @@ class Model:
 
     def rows_at_once(self, most: int) -> int:
         """Rows of one request, of those `most` that the operator allows: no layer of a wide model may outgrow the memory or the message."""
-        row_bytes = sum(one.datatype.dtype.itemsize * one.length for one in self.inputs.values())
-        fitting = min(MAX_LAYER_BYTES // (4 * self.spec.graph.widest), (MAX_REQUEST_BYTES - 4096) // row_bytes)
-        return max(min(most, fitting), 1)
+        return min(most, self._fitting_rows)
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """inputs: (B, *dimensions) of each input. Returns the graph's outputs, (B, *dimensions) of each."""
@@ -104,10 +106,11 @@ class Model:
         for answer in answers.values():
             if not np.isfinite(answer).all():
                 raise self._beyond(inputs, answer)
-        answers[LABEL] = answers[LOGITS].argmax(axis=1).astype("<i8", copy=False)
+        if LABEL in names:
+            answers[LABEL] = answers[LOGITS].argmax(axis=1).astype("<i8", copy=False)
         raw = response.raw_output_contents
-        for tensor in response.outputs:
-            answer = answers[tensor.name]
+        for name, tensor in zip(names, response.outputs, strict=True):
+            answer = answers[name]
             tensor.shape[0] = len(answer)
             raw.append(answer.tobytes())
         return response
@@ -134,7 +137,7 @@ class Model:
 
     def _requested(self, request: oip.ModelInferRequest) -> tuple[str, ...]:
         if not request.outputs:
-            return tuple(self.outputs)
+            return self._all_outputs
         for output in request.outputs:
             if output.name not in self.outputs:
                 raise InvalidInput(f"unexpected inference output '{output.name}' for model '{self.spec.name}'")
@@ -144,35 +147,42 @@ class Model:
 
     def _read(self, request: oip.ModelInferRequest, max_rows: int) -> dict[str, NDArray[Any]]:
         """The request's inputs by name, (B, *dimensions) each."""
-        model, tensors = self.spec.name, request.inputs
+        tensors = request.inputs
         if len(tensors) != len(self.inputs):
-            given = ",".join(f"'{tensor.name}'" for tensor in tensors)
-            missing = ",".join(f"'{name}'" for name in self.inputs if all(tensor.name != name for tensor in tensors))
-            raise InvalidInput(
-                f"expected {len(self.inputs)} inputs but got {len(tensors)} inputs for model '{model}'. Got input(s) [{given}], but "
-                f"missing required input(s) [{missing}]. Please provide all required input(s)."
-            )
+            raise self._wrong_inputs([tensor.name for tensor in tensors])
         values: dict[str, NDArray[Any]] = {}
         for place, tensor in enumerate(tensors):
-            signature = self.inputs.get(tensor.name)
+            name = tensor.name
+            signature = self.inputs.get(name)
             if signature is None:
-                raise InvalidInput(f"unexpected inference input '{tensor.name}' for model '{model}'")
-            if tensor.name in values:
-                raise InvalidInput(f"input '{tensor.name}' already exists in request for model '{model}'")
-            self._check_head(tensor, signature, max_rows)
-            values[tensor.name] = self._content(request, place, signature)
-        if len({len(one) for one in values.values()}) > 1:
-            raise InvalidInput(f"the inputs of one request have the same number of rows each, for model '{model}'")
+                raise InvalidInput(f"unexpected inference input '{name}' for model '{self.spec.name}'")
+            if name in values:
+                raise InvalidInput(f"input '{name}' already exists in request for model '{self.spec.name}'")
+            values[name] = self._tensor(request, place, tensor, signature, max_rows)
+        if len(values) > 1 and len({len(one) for one in values.values()}) > 1:
+            raise InvalidInput(
+                f"the inputs of one request have the same number of rows each, for model '{self.spec.name}'"
+            )
         return values
 
-    def _check_head(self, tensor: Any, signature: Signature, max_rows: int) -> None:
-        """Raises InvalidInput unless a tensor says of itself what the signature says."""
-        model, name, expected = self.spec.name, signature.name, signature.datatype
+    def _wrong_inputs(self, names: list[str]) -> InvalidInput:
+        given = ",".join(f"'{name}'" for name in names)
+        missing = ",".join(f"'{name}'" for name in self.inputs if name not in names)
+        return InvalidInput(
+            f"expected {len(self.inputs)} inputs but got {len(names)} inputs for model '{self.spec.name}'. Got input(s) [{given}], but "
+            f"missing required input(s) [{missing}]. Please provide all required input(s)."
+        )
+
+    def _tensor(
+        self, request: oip.ModelInferRequest, place: int, tensor: Any, signature: Signature, max_rows: int
+    ) -> NDArray[Any]:
+        """The tensor at `place`: says of itself what the signature says, and holds as many bytes."""
+        model, name, datatype = self.spec.name, signature.name, signature.datatype
         if tensor.parameters:
             _refuse_extensions(tensor.parameters, name)
-        if tensor.datatype != expected:
+        if tensor.datatype != datatype:
             raise InvalidInput(
-                f"inference input '{name}' data-type is '{tensor.datatype}', but model '{model}' expects '{expected}'"
+                f"inference input '{name}' data-type is '{tensor.datatype}', but model '{model}' expects '{datatype}'"
             )
         shape = tuple(tensor.shape)
         if shape[1:] != signature.dimensions or not shape or shape[0] < 1:
@@ -182,13 +192,8 @@ class Model:
             )
         if shape[0] > max_rows:
             raise InvalidInput(f"inference request batch-size must be <= {max_rows} for '{model}'")
-
-    def _content(self, request: oip.ModelInferRequest, place: int, signature: Signature) -> NDArray[Any]:
-        """The numbers of the tensor at `place`, whose head was checked."""
-        model, name, dtype = self.spec.name, signature.name, signature.datatype.dtype
-        tensor, raw = request.inputs[place], request.raw_input_contents
-        shape = tuple(tensor.shape)
-        expected = shape[0] * signature.length * dtype.itemsize
+        expected = shape[0] * self._row_bytes[name]
+        raw = request.raw_input_contents
         if raw:
             if len(raw) != len(request.inputs):
                 raise InvalidInput(
@@ -199,17 +204,18 @@ class Model:
                 raise InvalidInput(
                     f"contents field must not be specified when using raw_input_contents for '{name}' for model '{model}'"
                 )
-            if len(raw[place]) != expected:
-                raise self._size_mismatch(name, expected, len(raw[place]))
-            return np.frombuffer(raw[place], dtype).reshape(shape)
-        wanted = _CONTENTS[signature.datatype]
+            data = raw[place]
+            if len(data) != expected:
+                raise self._size_mismatch(name, expected, len(data))
+            return np.frombuffer(data, datatype.dtype).reshape(shape)
+        wanted = _CONTENTS[datatype]
         for field, _ in tensor.contents.ListFields():
             if field.name != wanted:
                 raise InvalidInput(
                     f"unexpected explicit tensor data for input tensor '{name}' for model '{model}' of type "
-                    f"'{field.name.removesuffix('_contents').upper()}', expected datatype '{signature.datatype}'"
+                    f"'{field.name.removesuffix('_contents').upper()}', expected datatype '{datatype}'"
                 )
-        values = np.array(getattr(tensor.contents, wanted), dtype=dtype)
+        values = np.array(getattr(tensor.contents, wanted), dtype=datatype.dtype)
         if values.nbytes != expected:
             raise self._size_mismatch(name, expected, values.nbytes)
         return values.reshape(shape)
