@@ -111,10 +111,11 @@ class GatewayClient:
     async def weights(self, task: Task, version: int = 0) -> tuple[ModelVersion, NDArray[np.int16]]:
         """A version (0: the newest, at least as new as `task` says) and its weights, (N,) int16.
 
-        Raises NotFound, and DataLoss if the weights do not give the version's digest, or if it is another one than `task` announced
-        (TwoDigests). The stream is left at the first byte too many, at a message that carries nothing, and where it stalls
-        (Unavailable, Stalled): a gateway cannot fill the memory.
+        Raises Unavailable while `task` has no weights, NotFound, and DataLoss if the weights do not give the version's digest, or if it
+        is another one than `task` announced (TwoDigests). The stream is left at the first byte too many, at a message that carries
+        nothing, and where it stalls (Unavailable, Stalled): a gateway cannot fill the memory.
         """
+        task.newest  # noqa: B018  # raises if there is none yet
         expected = 2 * task.shape.weight_count
         found: ModelVersion | None = None
         data = bytearray()
