@@ -16,6 +16,8 @@ HEAVY = {
     "eth": "devchain",
     "wasmtime": "devchain",
 }
+SERVING = ROOT / "bench" / "serving" / "__main__.py"
+"""Measures against the fake gateway, which still lies in tests/."""
 IO = {"asyncio", "grpc", "httpx", "os", "pathlib", "socket", "sqlite3", "subprocess", "google", "structlog", "time"}
 
 
@@ -71,3 +73,17 @@ def test_the_domain_does_no_input_or_output() -> None:
         assert not {
             name for name in imports(path) if name.startswith(("linklearner.v1", "linklearner.oip", "linklearner.rpc"))
         }, path
+
+
+@pytest.mark.parametrize("folder", ["src", "services", "devchain", "bench", "deploy", "tools"])
+def test_nothing_outside_of_tests_imports_tests(folder: str) -> None:
+    """The demo starts `services` and `bench.gas`: it runs in an installation without tests/."""
+    for path in sources(folder):
+        if "node_modules" not in path.parts and path != SERVING:
+            assert "tests" not in {name.partition(".")[0] for name in imports(path)}, path
+
+
+def test_the_services_and_the_product_know_no_bench() -> None:
+    """bench/ measures the product from outside. The demo starts one of its programs, and imports none."""
+    for path in (*sources("src"), *sources("services"), *sources("devchain")):
+        assert "bench" not in {name.partition(".")[0] for name in imports(path)}, path

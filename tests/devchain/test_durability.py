@@ -236,7 +236,7 @@ def test_a_second_process_on_the_same_state_is_a_sentence(tmp_path: Path, capsys
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_linklearner_devchain_ends_the_chain_too(tmp_path: Path, number: signal.Signals) -> None:
     state = tmp_path / "chain.db"
-    command = "from linklearner.cli.commands import app; app()"
+    command = "from linklearner.cli import app; app()"
     running = subprocess.Popen(
         [sys.executable, "-c", command, "devchain", "--port", "0", "--state", str(state)],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
