@@ -62,6 +62,12 @@ def test_the_embedded_chain_knows_nothing_of_linklearner() -> None:
         assert not {"linklearner", "services"} & {name.partition(".")[0] for name in imports(path)}, path
 
 
+def test_two_modules_of_the_embedded_chain_know_py_evm() -> None:
+    """Its repository is archived. devchain/libraries.py loads it once, early and without its warnings."""
+    knowing = {path.name for path in sources("devchain") if "eth" in {name.partition(".")[0] for name in imports(path)}}
+    assert knowing == {"evm.py", "interpreter.py", "libraries.py"}
+
+
 def test_the_vocabulary_knows_no_service() -> None:
     for path in sources("src"):
         assert not {"services", "devchain"} & {name.partition(".")[0] for name in imports(path)}, path

@@ -14,7 +14,7 @@ from linklearner.suite import Suite
 LOG_TAIL_LINES = 20
 
 
-class Cheat:
+class CheatProcess:
     """A program of the gateway's (it opens keys) that plays the cheat: on a word it tries everything and says what the chain answered."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:

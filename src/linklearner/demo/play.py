@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from linklearner.demo.cheat import Cheat
+from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.gas import gas_measured, show_gas
 from linklearner.demo.inference import ask_the_server
 from linklearner.demo.report import NEXT_STEPS, farewell, introduce
@@ -56,7 +56,7 @@ async def _acts(plan: Plan, suite: Suite, folder: Path, screen: Screen, started:
         first = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=0))
         introduce(suite, task, shape, people, first, screen)
         refusals = 0
-        async with Cheat.waiting(suite, plan.root, folder) as cheat, gas_measured(plan.root) as gas:
+        async with CheatProcess.waiting(suite, plan.root, folder) as cheat, gas_measured(plan.root) as gas:
             for number in range(1, plan.rounds + 1):
                 cheats = cheat if number == min(CHEATING_ROUND, plan.rounds) else None
                 refusals += await play_round(plan, stage, people, shape, number, cheats, screen)

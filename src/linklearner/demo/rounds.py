@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from linklearner.demo.cheat import Cheat
+from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.screen import Line, Screen, first_clause, round_table
 from linklearner.demo.start import NAMES, Plan
 from linklearner.domain.errors import DataLoss, Refused
@@ -47,7 +47,7 @@ async def play_round(
     people: Sequence[trainer.GetTrainerResponse],
     shape: Shape,
     number: int,
-    cheat: Cheat | None,
+    cheat: CheatProcess | None,
     screen: Screen,
 ) -> int:
     """One round: everybody trains, the cheat cheats, somebody settles. Returns how many attempts were refused."""
