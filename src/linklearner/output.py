@@ -91,7 +91,7 @@ def address(raw: bytes) -> str:
 
 
 @contextmanager
-def told(format: Format) -> Iterator[None]:
+def reporting(format: Format) -> Iterator[None]:
     """Turns the error tree into one sentence and exit status 2 (the caller's input) or 1 (everything else)."""
     try:
         yield
