@@ -80,9 +80,9 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def ll(wei: int | bytes) -> str:
+def ll(wei: int) -> str:
     """$LL as it is typed, too: exactly, no separators, no trailing zeros."""
-    return amount_text(int.from_bytes(wei, "big") if isinstance(wei, bytes) else wei)
+    return amount_text(wei)
 
 
 def address(raw: bytes) -> str:

@@ -15,6 +15,7 @@ from eth_account.signers.local import LocalAccount
 
 from linklearner.cli.arguments import account_address, host_port, number
 from linklearner.cli.far_side import wrong_service
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.domain.notation import UINT64, is_loopback
 from linklearner.keyfile import read_account, read_password
@@ -22,8 +23,6 @@ from linklearner.output import Format, reporting, show
 from linklearner.rpc.access import OPERATOR, Credential
 from linklearner.rpc.channel import channel
 from linklearner.suite import Suite, home
-from linklearner.v1 import chain_gateway_pb2 as gateway
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 
 T = TypeVar("T")
 Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -75,12 +74,17 @@ def service_address(option: str | None, fallback: str) -> str:
 
 
 def connected(address: str, credential: Path | None) -> grpc.aio.Channel:
-    """A channel that proves who calls. The operator's own credential goes to services on this machine only, unless it is named."""
+    """A channel that proves who calls."""
+    return channel(address, credential_for(address, credential))
+
+
+def credential_for(address: str, credential: Path | None) -> Credential | None:
+    """The one that was named, or the operator's own: that goes to services on this machine only, unless it is named."""
     if credential is None:
         operator = home() / "access" / OPERATOR
         if operator.exists() and is_loopback(address.rpartition(":")[0]):
             credential = operator
-    return channel(address, None if credential is None else Credential.read(credential))
+    return None if credential is None else Credential.read(credential)
 
 
 def account_of(key_file: Path | None, password_file: Path | None) -> LocalAccount | None:
@@ -96,7 +100,7 @@ def account_of(key_file: Path | None, password_file: Path | None) -> LocalAccoun
 class GatewayCall:
     """A gateway that answers, and which task is meant."""
 
-    stub: gateway_grpc.ChainGatewayServiceStub
+    gateway: GatewayClient
     _task: int | None
 
     @property
@@ -104,15 +108,11 @@ class GatewayCall:
         """Raises InvalidConfig if none was named and no suite runs here."""
         return self._task if self._task is not None else Suite.read(home()).task
 
-    async def accounts(self) -> Sequence[bytes]:
-        """The accounts whose keys the gateway holds."""
-        return list((await self.stub.ListAccounts(gateway.ListAccountsRequest())).accounts)
-
     async def account(self, given: bytes | None) -> bytes:
         """The account that was named, or the gateway's first. Raises NotFound if it holds none."""
         if given:
             return given
-        for first in await self.accounts():
+        for first in await self.gateway.accounts():
             return first
         raise NotFound("this gateway holds no key: name an account with --account")
 
@@ -130,8 +130,9 @@ def asks_gateway(work: Callable[..., Coroutine[Any, Any, Rows]]) -> Callable[...
     ) -> None:
         async def ask() -> Rows:
             where = service_address(gateway_address, "gateway")
-            async with wrong_service(where, "a chain gateway"), connected(where, credential) as wire:
-                return await work(GatewayCall(gateway_grpc.ChainGatewayServiceStub(wire), task), **own)
+            shown = credential_for(where, credential)
+            async with wrong_service(where, "a chain gateway"), GatewayClient.connect(where, shown) as gateway:
+                return await work(GatewayCall(gateway, task), **own)
 
         show(format, run(ask(), format))
 

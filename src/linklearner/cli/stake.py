@@ -7,8 +7,8 @@ import typer
 from linklearner.cli.arguments import stake_amount
 from linklearner.cli.calls import AccountOption, GatewayCall, asks_gateway, request_id
 from linklearner.domain.notation import UNIT_WEI
+from linklearner.domain.tasks import Mined, StakeStatus
 from linklearner.output import address, ll
-from linklearner.v1 import chain_gateway_pb2 as gateway
 
 AmountArgument = Annotated[int, typer.Argument(parser=stake_amount, help="$LL, at most three decimals")]
 
@@ -20,7 +20,8 @@ app = typer.Typer(help="Lock $LL for a task: it gives influence, pay and access.
 async def show_stake(call: GatewayCall, account: AccountOption = None) -> dict[str, Any]:
     """What an account has locked."""
     who = await call.account(account)
-    found = await call.stub.GetBalance(gateway.GetBalanceRequest(account=who, task=call.task))
+    found = await call.gateway.balance(who, call.task)
+    assert found.stake is not None  # of a task that was named
     return _row(who, found.stake)
 
 
@@ -28,41 +29,38 @@ async def show_stake(call: GatewayCall, account: AccountOption = None) -> dict[s
 @asks_gateway
 async def lock(call: GatewayCall, amount: AmountArgument, account: AccountOption = None) -> dict[str, Any]:
     """Lock $LL; it counts from the next round on."""
-    return await _changed(call, call.stub.LockStake, gateway.LockStakeRequest(units=amount), account)
+    who = await call.account(account)
+    return _changed(who, *await call.gateway.lock(request_id(), who, call.task, amount))
 
 
 @app.command()
 @asks_gateway
 async def unlock(call: GatewayCall, amount: AmountArgument, account: AccountOption = None) -> dict[str, Any]:
     """Ask for $LL back; it stops counting at once and may be withdrawn when the present round is over."""
-    return await _changed(call, call.stub.UnlockStake, gateway.UnlockStakeRequest(units=amount), account)
+    who = await call.account(account)
+    return _changed(who, *await call.gateway.unlock(request_id(), who, call.task, amount))
 
 
 @app.command()
 @asks_gateway
 async def withdraw(call: GatewayCall, account: AccountOption = None) -> dict[str, Any]:
     """Take unlocked $LL home."""
-    return await _changed(call, call.stub.WithdrawStake, gateway.WithdrawStakeRequest(), account)
-
-
-async def _changed(call: GatewayCall, method: Any, request: Any, account: bytes | None) -> dict[str, Any]:
-    """Asks for a change of an account's stake; what it is then, and what that cost. request: all but id, account and task."""
     who = await call.account(account)
-    request.request_id, request.account, request.task = request_id(), who, call.task
-    done = await method(request)
-    return _row(who, done.stake) | {
-        "transaction": "0x" + done.receipt.transaction_hash.hex(),
-        "gas": done.receipt.gas_used,
-    }
+    return _changed(who, *await call.gateway.withdraw(request_id(), who, call.task))
 
 
-def _row(account: bytes, stake: gateway.StakeStatus) -> dict[str, Any]:
+def _changed(account: bytes, mined: Mined, stake: StakeStatus) -> dict[str, Any]:
+    """What an account's stake is after a change, and what that cost."""
+    return _row(account, stake) | {"transaction": "0x" + mined.transaction.hex(), "gas": mined.gas_used}
+
+
+def _row(account: bytes, stake: StakeStatus) -> dict[str, Any]:
     row: dict[str, Any] = {
         "account": address(account),
-        "locked": ll(stake.locked_units * UNIT_WEI) + " $LL",
-        "counts_this_round": ll(stake.eligible_units * UNIT_WEI) + " $LL",
-        "unlocking": ll(stake.unlocking_units * UNIT_WEI) + " $LL",
+        "locked": ll(stake.locked * UNIT_WEI) + " $LL",
+        "counts_this_round": ll(stake.eligible * UNIT_WEI) + " $LL",
+        "unlocking": ll(stake.unlocking * UNIT_WEI) + " $LL",
     }
-    if stake.unlocking_units:
+    if stake.unlocking:
         row["withdrawable_after_round"] = stake.unlocking_round
     return row

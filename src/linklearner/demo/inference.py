@@ -7,6 +7,7 @@ import numpy as np
 from eth_account import Account
 from rich.markup import escape
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.demo.screen import Screen, first_clause
 from linklearner.domain.errors import DataLoss, PermissionDenied, TimedOut, Unauthenticated
 from linklearner.inference import InferenceClient
@@ -16,8 +17,6 @@ from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
 from linklearner.suite import Suite
-from linklearner.v1 import chain_gateway_pb2 as gateway
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 
 MODEL_TIMEOUT_S = 60.0
 
@@ -56,18 +55,12 @@ async def ask_the_server(suite: Suite, folder: Path, screen: Screen) -> None:
 async def _followed(suite: Suite) -> None:
     """Waits until the model server serves the chain's newest version. Raises TimedOut if it does not get there."""
     operator = Credential.read(Path(suite.credential))
-    async with channel(suite.gateway, operator) as chain, channel(suite.model_server) as server:
-        newest = (
-            await gateway_grpc.ChainGatewayServiceStub(chain).GetTask(gateway.GetTaskRequest(task=suite.task))
-        ).task.version
+    async with GatewayClient.connect(suite.gateway, operator) as gateway, channel(suite.model_server) as server:
+        newest = (await gateway.task(suite.task)).version
         stub = oip_grpc.GRPCInferenceServiceStub(server)
         try:
             async with asyncio.timeout(MODEL_TIMEOUT_S):
-                while not (
-                    await stub.ModelReady(oip.ModelReadyRequest(name="digits", version=str(newest.version)))
-                ).ready:
+                while not (await stub.ModelReady(oip.ModelReadyRequest(name="digits", version=str(newest)))).ready:
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise TimedOut(
-                f"the model server did not reach version {newest.version} in {MODEL_TIMEOUT_S:.0f} s"
-            ) from None
+            raise TimedOut(f"the model server did not reach version {newest} in {MODEL_TIMEOUT_S:.0f} s") from None

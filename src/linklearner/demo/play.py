@@ -14,10 +14,8 @@ from linklearner.demo.rounds import Stage, play_round
 from linklearner.demo.screen import Screen
 from linklearner.demo.start import Plan, start_suite, stop_suite
 from linklearner.domain.notation import address
-from linklearner.domain.shape import Shape
 from linklearner.output import Format
 from linklearner.suite import Suite, home
-from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import trainer_pb2 as trainer
 from linklearner.verification import HistoryOf, verified
 
@@ -51,15 +49,14 @@ async def _acts(plan: Plan, suite: Suite, folder: Path, screen: Screen, started:
     stage = Stage(suite)
     try:
         people = await asyncio.gather(*(one.GetTrainer(trainer.GetTrainerRequest()) for one in stage.trainers))
-        task = (await stage.gateway.GetTask(gateway.GetTaskRequest(task=suite.task))).task
-        shape = Shape.decode(task.shape)
+        task = await stage.gateway.task(suite.task)
         first = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=0))
-        introduce(suite, task, shape, people, first, screen)
+        introduce(suite, task, people, first, screen)
         refusals = 0
         async with CheatProcess.waiting(suite, plan.root, folder) as cheat, gas_measured(plan.root) as gas:
             for number in range(1, plan.rounds + 1):
                 cheats = cheat if number == min(CHEATING_ROUND, plan.rounds) else None
-                refusals += await play_round(plan, stage, people, shape, number, cheats, screen)
+                refusals += await play_round(plan, stage, people, task.shape, number, cheats, screen)
             await show_gas(gas, screen)
         await ask_the_server(suite, folder, screen)
         await audit(suite, screen)

@@ -1,15 +1,13 @@
 """What is said before the first round and after the last one."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from linklearner.demo.screen import Screen
 from linklearner.domain.notation import shown_urls
-from linklearner.domain.shape import Shape
+from linklearner.domain.tasks import Task
 from linklearner.output import ll
 from linklearner.suite import Suite
-from linklearner.v1 import model_pb2 as model
 from linklearner.v1 import trainer_pb2 as trainer
 
 NEXT_STEPS = """
@@ -22,13 +20,12 @@ Next:  make demo KEEP=1                    leave it running, then
 
 def introduce(
     suite: Suite,
-    task: model.Task,
-    shape: Shape,
+    task: Task,
     people: Sequence[trainer.GetTrainerResponse],
     first: trainer.EvaluateResponse,
     screen: Screen,
 ) -> None:
-    spec = json.loads(task.model)
+    spec, shape = task.spec, task.shape
     screen.event(
         "introduced", task=task.task, weights=shape.weight_count, accuracy=first.accuracy, chain_id=suite.chain_id, pool=suite.pool,
         token=suite.token, aspect=suite.aspect, samples=[person.sample_count for person in people],
@@ -36,8 +33,8 @@ def introduce(
     screen.say(
         f"\n  chain {suite.chain_id} at {shown_urls(suite.rpc_url)}\n"
         f"  pool   {suite.pool}\n  $LL    {suite.token}\n  Aspect {suite.aspect}\n"
-        f"  task {task.task}: {spec['name']}, MLP {'-'.join(map(str, spec['layers']))}, {shape.weight_count:,} int16 weights in "
-        f"{shape.page_count} pages, rule mean, {ll(task.terms.reward_wei)} $LL a round\n"
+        f"  task {task.task}: {spec.name}, MLP {'-'.join(map(str, spec.layers))}, {shape.weight_count:,} int16 weights in "
+        f"{shape.page_count} pages, rule mean, {ll(task.terms.reward)} $LL a round\n"
         f"  before training: accuracy {first.accuracy:.3f} on {first.sample_count} held-out digits"
     )
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.screen import Line, Screen, first_clause, round_table
 from linklearner.demo.start import NAMES, Plan
@@ -19,10 +19,8 @@ from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.shape import Shape
 from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
-from linklearner.rpc.status import from_rpc_error
+from linklearner.rpc.status import rpc_errors
 from linklearner.suite import Suite
-from linklearner.v1 import chain_gateway_pb2 as gateway
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import trainer_pb2 as trainer
 from linklearner.v1 import trainer_pb2_grpc as trainer_grpc
 
@@ -34,7 +32,7 @@ class Stage:
         self.suite = suite
         operator = Credential.read(Path(suite.credential))
         self._wires = [channel(one, operator) for one in (suite.gateway, *suite.trainers)]
-        self.gateway = gateway_grpc.ChainGatewayServiceStub(self._wires[0])
+        self.gateway = GatewayClient(self._wires[0], suite.gateway)
         self.trainers = [trainer_grpc.TrainerServiceStub(wire) for wire in self._wires[1:]]
 
     async def close(self) -> None:
@@ -54,7 +52,7 @@ async def play_round(
     began = time.monotonic()
     lines = [Line(name, person.sample_count) for name, person in zip(NAMES, people, strict=True)]
     attempts: list[dict[str, Any]] = []
-    opened = (await stage.gateway.GetRound(gateway.GetRoundRequest(task=stage.suite.task))).round
+    opened = (await stage.gateway.round(stage.suite.task)).round
     with Live(console=screen.console, refresh_per_second=8, transient=True) as live:
 
         def draw() -> None:
@@ -72,22 +70,15 @@ async def play_round(
             attempts += await cheat.tries("settle")
         else:
             await asyncio.gather(*(takes_part(index) for index in range(len(lines))))
-        settled = await stage.gateway.SettleRound(
-            gateway.SettleRoundRequest(
-                request_id=f"demo-settle-{opened}",
-                account=people[number % len(people)].account,
-                task=stage.suite.task,
-                round=opened,
-            )
-        )
+        settler = people[number % len(people)].account
+        settled = await stage.gateway.settle(f"demo-settle-{opened}", settler, stage.suite.task, opened)
     result = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=settled.version.version))
-    history = await stage.gateway.GetRound(gateway.GetRoundRequest(task=stage.suite.task, round=opened))
-    settlement_gas = sum(receipt.gas_used for receipt in settled.receipts)
+    history = await stage.gateway.round(stage.suite.task, opened)
+    settlement_gas = sum(mined.gas_used for mined in settled.mined)
     for line, person in zip(lines, people, strict=True):
         for one in history.contributions:
             if one.contributor == person.account:
-                line.gas = one.receipt.gas_used
-                line.paid_wei = int.from_bytes(one.paid_wei, "big")
+                line.gas, line.paid_wei = one.mined.gas_used, one.paid or 0
     share = settlement_gas / max(1, len(history.contributions))
     screen.event(
         "round", round=opened, version=settled.version.version, digest="0x" + settled.version.digest.hex(), accuracy=result.accuracy,
@@ -110,27 +101,24 @@ async def play_round(
 
 
 async def contribute(plan: Plan, stub: trainer_grpc.TrainerServiceStub, line: Line, draw: Callable[[], None]) -> None:
+    request = trainer.TrainRoundRequest(request_id="demo-" + secrets.token_hex(8), encoding=plan.encoding)
     try:
-        async for event in stub.TrainRound(
-            trainer.TrainRoundRequest(request_id="demo-" + secrets.token_hex(8), encoding=plan.encoding)
-        ):
-            match event.WhichOneof("event"):
-                case "pulled":
-                    line.state = f"training on version {event.pulled.version.version}"
-                case "progress":
-                    line.loss = event.progress.loss
-                    line.state = f"training {event.progress.step}/{event.progress.step_count}"
-                case "quantised":
-                    line.update_bytes = event.quantised.update_bytes
-                    line.state = "submitting"
-                case "submitted":
-                    line.state, line.gas = "accepted", event.submitted.receipt.gas_used
-            draw()
-    except grpc.RpcError as error:
-        reason = from_rpc_error(error)
-        if not isinstance(reason, Refused):
-            raise
-        line.state = f"refused: {reason.reason}"
+        with rpc_errors():
+            async for event in stub.TrainRound(request):
+                match event.WhichOneof("event"):
+                    case "pulled":
+                        line.state = f"training on version {event.pulled.version.version}"
+                    case "progress":
+                        line.loss = event.progress.loss
+                        line.state = f"training {event.progress.step}/{event.progress.step_count}"
+                    case "quantised":
+                        line.update_bytes = event.quantised.update_bytes
+                        line.state = "submitting"
+                    case "submitted":
+                        line.state, line.gas = "accepted", event.submitted.receipt.gas_used
+                draw()
+    except Refused as refusal:
+        line.state = f"refused: {refusal.reason}"
         draw()
 
 
