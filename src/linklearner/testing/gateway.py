@@ -518,5 +518,22 @@ class _Rim:
             await asyncio.sleep(0.02)
 
 
+def sets(**fields: object) -> Callable[[Any], Any]:
+    """A lie that overwrites fields of an answer; `a__b` is field b of message a."""
+
+    def lie(answer: Any) -> Any:
+        spoilt = type(answer)()
+        spoilt.CopyFrom(answer)
+        for path, value in fields.items():
+            *parents, name = path.split("__")
+            message = spoilt
+            for parent in parents:
+                message = getattr(message, parent)
+            setattr(message, name, value)
+        return spoilt
+
+    return lie
+
+
 def _refuse(reason: str, why: str) -> NoReturn:
     raise Refused(f"{reason}: {why}", reason=reason)

@@ -26,7 +26,7 @@ from linklearner.domain.tasks import Mined, Submitted
 from linklearner.rpc import convert
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import DETAILS_KEY, from_rpc_error
-from linklearner.testing.gateway import FakeGateway
+from linklearner.testing.gateway import FakeGateway, sets
 from linklearner.v1 import chain_gateway_pb2 as gateway_pb
 from linklearner.v1 import trainer_pb2 as pb
 from services.trainer import contributor, training
@@ -139,23 +139,6 @@ async def test_a_search_through_rounds_without_end_ends(
 
 
 # --- gateways that talk nonsense ---------------------------------------------------------------------------------------------
-
-
-def sets(**fields: object) -> Callable[[Any], Any]:
-    """Overwrites fields of an answer; `a__b` is field b of message a."""
-
-    def lie(answer: Any) -> Any:
-        spoilt = type(answer)()
-        spoilt.CopyFrom(answer)
-        for path, value in fields.items():
-            *parents, name = path.split("__")
-            message = spoilt
-            for parent in parents:
-                message = getattr(message, parent)
-            setattr(message, name, value)
-        return spoilt
-
-    return lie
 
 
 def only_weights(change: Callable[[bytes], bytes]) -> Callable[[Any], Any]:
