@@ -1,7 +1,7 @@
 """Keys in encrypted files, and the few things that may be signed with them.
 
 A folder of Ethereum keyfiles (version 3 JSON, scrypt), one per account, readable by their owner alone. Unlocked keys live in this object
-and nowhere else. It signs transactions and the messages named here; there is no way to have it sign bytes of the caller's choice.
+and nowhere else. It signs transactions only; there is no way to have it sign bytes of the caller's choice.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account
-from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 
-from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
+from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.keyfile import encrypted, read_account
 
 SCRYPT_N_FOR_PEOPLE = 2**18
@@ -24,8 +23,6 @@ SCRYPT_N_FOR_PEOPLE = 2**18
 SCRYPT_N_FOR_RANDOM = 2**12
 """For passwords of 256 random bits. Stretching exists to make guessing dear; nobody guesses 2**256, at whatever price, so five demo
 keys need not take five seconds."""
-
-_CHALLENGE_LINE = " wants you to sign in with your Ethereum account:"
 
 
 class Keystore:
@@ -92,17 +89,6 @@ class Keystore:
     def sign_transaction(self, address: bytes, transaction: Mapping[str, Any]) -> bytes:
         """The signed transaction as it travels. transaction: web3's fields, complete. Raises NotFound for an address without a key."""
         return bytes(self._of(address).sign_transaction(dict(transaction)).raw_transaction)
-
-    def sign_challenge(self, address: bytes, text: str) -> bytes:
-        """Signs a sign-in text (EIP-4361, as EIP-191 personal message). 65 bytes, r | s | v.
-
-        Only a text that names this very account; anything else raises InvalidInput. Raises NotFound for an address without a key.
-        """
-        account = self._of(address)
-        lines = text.split("\n", 2)
-        if len(lines) < 3 or not lines[0].endswith(_CHALLENGE_LINE) or lines[1] != account.address:
-            raise InvalidInput("that is no sign-in text (EIP-4361) for this account; nothing else is signed")
-        return bytes(account.sign_message(encode_defunct(text=text)).signature)
 
     def require(self, address: bytes) -> None:
         """Raises NotFound for an address whose key is not held."""

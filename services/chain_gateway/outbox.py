@@ -35,7 +35,7 @@ in one transaction: whether bytes on disk were handed in nobody knows, so they a
 
 One lock per account owns its nonces: they are taken, signed, committed and sent under it, in order. Waiting for the receipt needs no lock.
 
-What an Artela node does to a sender, and the answer here (`artela.md` §6):
+What an Artela node does to a sender, and the answer here (`docs/artela.md` §6):
 - it queues and replaces nothing, so a nonce is only ever the next one, and fees cannot be raised later;
 - "already in mempool" comes also after the transaction was mined: it means known, look for the receipt;
 - a transaction that was taken may be lost: if the node holds nothing at its nonce for a while, the same nonce is signed anew with a

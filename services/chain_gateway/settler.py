@@ -23,9 +23,10 @@ from eth_hash.auto import keccak
 
 from linklearner.domain.errors import LinkLearnerError, Refused
 from linklearner.domain.rounds import may_settle
+from linklearner.domain.tasks import Task
 from linklearner.log import of_round
 from services.chain_gateway.chain import BLOCK_GAS, RAW_LIMIT
-from services.chain_gateway.ledger import Ledger, Task
+from services.chain_gateway.ledger import Ledger
 
 TURN_S: Final = 3.0
 """For each turn: several blocks of a node that makes one a second."""

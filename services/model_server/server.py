@@ -15,12 +15,11 @@ from typing import Self
 import grpc
 import structlog
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.access import Credential
-from linklearner.rpc.channel import channel
 from linklearner.rpc.entrance import Entrance, Places
 from linklearner.rpc.server import RpcServer
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.config import Config
@@ -45,8 +44,6 @@ STRANGERS_STREAMS = 64
 """Streams of gRPC's health and reflection services."""
 BODY_S = 30.0
 """Seconds in which a session's message must arrive."""
-GATEWAY_MESSAGE_BYTES = 8 << 20
-"""A gateway sends models in parts of a mebibyte, and everything else is smaller."""
 
 log = structlog.get_logger()
 
@@ -89,9 +86,10 @@ class ModelServer:
         challenges = Challenges(config.challenge_s)
         sessions = Sessions(config.session_s, config.max_sessions, config.max_sessions_per_address)
         credential = Credential.read(Path(config.credential)) if config.credential else None
-        async with channel(config.gateway, credential, receive_bytes=GATEWAY_MESSAGE_BYTES) as wire:
-            stub = gateway_grpc.ChainGatewayServiceStub(wire)
-            stakes = StakeWatch(stub, config.task, refresh_s=config.stake_refresh_s, head_stale_s=config.head_stale_s)
+        async with GatewayClient.connect(config.gateway, credential) as gateway:
+            stakes = StakeWatch(
+                gateway, config.task, refresh_s=config.stake_refresh_s, head_stale_s=config.head_stale_s
+            )
             gate = Gate(
                 stakes,
                 challenges,
@@ -152,7 +150,7 @@ class ModelServer:
                     server._first.set()
 
                 follower = VersionFollower(
-                    stub,
+                    gateway,
                     config.task,
                     shelf,
                     poll_s=config.poll_s,

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
+from linklearner.domain.tasks import Mined, Submitted
 
 SCHEMA_VERSION = 2
 
@@ -39,13 +40,17 @@ CREATE TABLE held (
   scope TEXT PRIMARY KEY, request_id TEXT NOT NULL, contents TEXT NOT NULL, submission_id TEXT NOT NULL, round INTEGER NOT NULL,
   base_version INTEGER NOT NULL, payload BLOB NOT NULL, digest BLOB NOT NULL, residual BLOB NOT NULL
 );
+"""
+_OUTCOME = """
 CREATE TABLE outcome (
-  scope TEXT NOT NULL, request_id TEXT NOT NULL, contents TEXT NOT NULL, response BLOB NOT NULL, PRIMARY KEY (scope, request_id)
+  scope TEXT NOT NULL, request_id TEXT NOT NULL, contents TEXT NOT NULL, round INTEGER NOT NULL, digest BLOB NOT NULL,
+  weight INTEGER NOT NULL, effective INTEGER NOT NULL, transaction_hash BLOB NOT NULL, block INTEGER NOT NULL,
+  gas_used INTEGER NOT NULL, transaction_bytes INTEGER NOT NULL, PRIMARY KEY (scope, request_id)
 );
 """
-_RENAMED = "".join(f"ALTER TABLE {table} RENAME COLUMN book TO scope;" for table in ("residual", "held", "outcome"))
-_STEPS = {0: _SCHEMA, 1: _RENAMED}
-"""What makes the present format of an older one, or of an empty file."""
+_RENAMED = "".join(f"ALTER TABLE {table} RENAME COLUMN book TO scope;" for table in ("residual", "held"))
+_STEPS = {0: _SCHEMA + _OUTCOME, 1: "DROP TABLE outcome;" + _RENAMED + _OUTCOME}
+"""What makes the present format of an older one. Format 1 kept outcomes as messages of the wire: they are forgotten, residuals are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a request ended: the gateway's serialised SubmitUpdateResponse."""
+    """How a request ended."""
 
     contents: str
-    response: bytes
+    submitted: Submitted
 
 
 class Journal:
@@ -172,22 +177,42 @@ class Journal:
 
     def accept(self, scope: str, request_id: str, outcome: Outcome) -> None:
         """Records how a request ended. Repeating it is harmless."""
+        submitted = outcome.submitted
         with self._file():
             self._connection.execute(
-                "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)",
-                (scope, request_id, outcome.contents, outcome.response),
+                "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    scope,
+                    request_id,
+                    outcome.contents,
+                    submitted.round,
+                    submitted.digest,
+                    submitted.weight,
+                    submitted.effective,
+                    submitted.mined.transaction,
+                    submitted.mined.block,
+                    submitted.mined.gas_used,
+                    submitted.mined.length,
+                ),
             )
 
     def outcome(self, scope: str, request_id: str) -> Outcome | None:
-        """How a request ended, if it has."""
+        """How a request ended, if it has. Raises DataLoss (JournalDamaged) for what was never written."""
         with self._file():
             row = self._connection.execute(
-                "SELECT contents, response FROM outcome WHERE scope = ? AND request_id = ?", (scope, request_id)
+                "SELECT contents, round, digest, weight, effective, transaction_hash, block, gas_used, transaction_bytes "
+                "FROM outcome WHERE scope = ? AND request_id = ?",
+                (scope, request_id),
             ).fetchone()
             if row is None:
                 return None
-            self._kinds(row, (str, bytes))
-            return Outcome(*row)
+            if tuple(map(type, row)) != (str, int, bytes, int, int, bytes, int, int, int):
+                raise DataLoss(
+                    "the journal's answer to this request is damaged: call again with a new request_id",
+                    reason="JournalDamaged",
+                )
+            contents, round, digest, weight, effective, *mined = row
+            return Outcome(contents, Submitted(Mined(*mined), digest, round, weight, effective))
 
     def promote(self, scope: str) -> None:
         """The held update was merged: carry what it left over. Without a held update nothing happens, so it cannot count twice."""

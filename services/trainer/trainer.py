@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.rpc.access import Access, CallerEntrance, Credential, Role, entrances
-from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import trainer_pb2_grpc
 from services.trainer import data
 from services.trainer.config import FOREVER, Config
-from services.trainer.gateway import Gateway
 from services.trainer.journal import Journal
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 
 ASK_AGAIN_S, LONGEST_ASK_AGAIN_S = 1.0, 15.0
 """First and longest pause between two questions to a gateway that is there and does not say where it is; each is twice the last."""
+CONNECT_S = 3.0
+"""Longer than the longest pause before a channel connects anew, so that a gateway that is back is found."""
+REMEDY = "start one there (python -m services.chain_gateway) or set LINKLEARNER_TRAINER_GATEWAY to where it listens, then call again"
 QUIET = ("/linklearner.v1.TrainerService/GetTrainer",)
 
 log = structlog.get_logger()
@@ -80,8 +82,9 @@ class Trainer:
 
         async with AsyncExitStack() as stack:
             journal = stack.enter_context(Journal.open(config.state_folder()))
-            wire = await stack.enter_async_context(channel(config.gateway, credential))
-            gateway = Gateway(wire, config.gateway)
+            gateway = await stack.enter_async_context(
+                GatewayClient.connect(config.gateway, credential, connect_s=CONNECT_S, remedy=REMEDY)
+            )
             contributor = Contributor(
                 gateway,
                 journal,
@@ -120,7 +123,7 @@ class Trainer:
                     task.cancel()
                 await asyncio.gather(*trainer._work, return_exceptions=True)
 
-    async def _keep_health(self, gateway: Gateway, contributor: "Contributor", server: RpcServer) -> None:
+    async def _keep_health(self, gateway: GatewayClient, contributor: "Contributor", server: RpcServer) -> None:
         """Keeps health up to date: SERVING while the gateway is connected, from its first answer on.
 
         Ends, and so the process, only if that gateway does not hold the account: nothing but another setting helps.

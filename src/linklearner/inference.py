@@ -30,7 +30,7 @@ from linklearner.domain.inputs import arranged, check_rows
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
-from linklearner.rpc.status import from_rpc_error
+from linklearner.rpc.status import rpc_errors
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 
@@ -210,10 +210,8 @@ class InferenceClient:
 
 
 async def _call(method: Callable[..., Awaitable[Any]], request: Any, **options: Any) -> Any:
-    try:
+    with rpc_errors():
         return await method(request, timeout=CALL_S, **options)
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
 
 
 def _answer(response: Any, rows: int) -> Answer:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.pool import POOL, TERMS, PoolChain, account
+from bench.pool_rounds import Round, some_weights
 from devchain.chain.blocks import Receipt
 from linklearner.domain import replay
 from linklearner.domain.digest import model_digest
@@ -16,8 +18,6 @@ from linklearner.domain.replay import Replay
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Encoding, Update
-from tests.contracts.rounds import Round, some_weights
-from tests.pool import POOL, TERMS, PoolChain, account
 
 SPEC = ModelSpec("tiny", Mlp((5, 4, 3)), ("a", "b", "c"))  # 39 weights
 GROUPED = SPEC.shape(12, 8, 2, 3000)  # five pages, three groups; long updates are scaled down

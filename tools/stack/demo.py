@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from linklearner.cli.output import ll
 from linklearner.domain.errors import LinkLearnerError
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec
@@ -30,6 +29,7 @@ from linklearner.inference import InferenceClient
 from linklearner.keyfile import decrypted, read_password
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
+from linklearner.output import ll
 from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as gateway

@@ -7,7 +7,6 @@ import pytest
 from aiohttp import web
 from eth_account import Account
 from eth_hash.auto import keccak
-from quirky_node import QuirkyNode
 
 from bench.proxy import Proxy
 from devchain import Devchain
@@ -15,6 +14,7 @@ from linklearner.domain.errors import InvalidConfig, NotFound, Refused, Unavaila
 from services.chain_gateway.chain import BLOCK_GAS, LOG_RANGE, RAW_LIMIT, Call, Chain, NonceRefused, Taken
 from services.chain_gateway.deployment import POOL, TOKEN
 from tests.services.chain_gateway.conftest import STRICT, World, keystore_of
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 TARGET = bytes(19) + b"\x77"
 

@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from quirky_node import QuirkyNode
 from web3 import AsyncWeb3
 
 from devchain import Devchain
@@ -19,6 +18,7 @@ from services.chain_gateway.deploy import FIRST_TASK, Plan, TaskPlan, _loads, de
 from services.chain_gateway.deployment import POOL, TOKEN, Deployment
 from services.chain_gateway.keystore import Keystore
 from tests.services.chain_gateway.conftest import HURRY, STRICT, keystore_of, small_task
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 ROOT = Path(__file__).resolve().parents[3]
 

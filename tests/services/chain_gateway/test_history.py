@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-from quirky_node import QuirkyNode
 
 from bench.proxy import Proxy
 from devchain import Devchain
@@ -15,6 +14,7 @@ from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unava
 from linklearner.history import History
 from services.chain_gateway.deployment import POOL
 from tests.services.chain_gateway.conftest import World
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 
 async def two_rounds(world: World) -> None:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 from eth_account import Account
-from eth_account.messages import encode_defunct
 
-from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
+from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.keyfile import read_password
 from services.chain_gateway.keystore import SCRYPT_N_FOR_PEOPLE, SCRYPT_N_FOR_RANDOM, Keystore
 
@@ -126,24 +125,9 @@ def test_a_keystore_shows_addresses_only(folder: Path) -> None:
     assert key.hex() not in shown and str(int.from_bytes(key, "big")) not in shown
 
 
-def test_nothing_but_transactions_and_sign_in_texts_is_signed(folder: Path) -> None:
-    keystore = Keystore.unlock(folder, "secret") if create(folder) else None
-    assert keystore is not None
-    assert not {name for name in dir(keystore) if "sign" in name} - {"sign_transaction", "sign_challenge"}
-    [address] = keystore.addresses
-    account = Account.from_key(Account.decrypt(json.loads((folder / f"{address.hex()}.json").read_text()), "secret"))
-    text = f"example.org wants you to sign in with your Ethereum account:\n{account.address}\n\nhello\n"
-    signature = keystore.sign_challenge(address, text)
-    assert len(signature) == 65
-    assert Account.recover_message(encode_defunct(text=text), signature=signature) == account.address
-    for other in (
-        "hello",
-        text.replace(account.address, "0x" + "00" * 20),
-        text.replace("wants you", "begs you"),
-        account.address,
-    ):
-        with pytest.raises(InvalidInput):
-            keystore.sign_challenge(address, other)
+def test_nothing_but_transactions_is_signed(folder: Path) -> None:
+    create(folder)
+    assert {name for name in dir(Keystore.unlock(folder, "secret")) if "sign" in name} == {"sign_transaction"}
 
 
 def test_an_address_without_a_key_is_not_found(folder: Path) -> None:
@@ -154,7 +138,6 @@ def test_an_address_without_a_key_is_not_found(folder: Path) -> None:
     for ask in (
         lambda: keystore.require(stranger),
         lambda: keystore.sign_transaction(stranger, {}),
-        lambda: keystore.sign_challenge(stranger, ""),
     ):
         with pytest.raises(NotFound) as error:
             ask()

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quirky_node import QuirkyNode
 
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import (
@@ -25,6 +24,7 @@ from services.chain_gateway.deployment import POOL, TOKEN
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.ledger import Ledger
 from tests.services.chain_gateway.conftest import ROUND_SECONDS, World
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 
 async def submit(

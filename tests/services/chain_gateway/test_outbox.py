@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import rlp
-from quirky_node import QuirkyNode
 
 from devchain import Devchain
 from linklearner.domain.errors import (
@@ -22,6 +21,7 @@ from linklearner.domain.errors import (
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.outbox import TRANSITIONS, Outbox, Outcome, Patience, Prepare, Request, State, Step
 from tests.services.chain_gateway.conftest import HURRY, keystore_of
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef1")
 

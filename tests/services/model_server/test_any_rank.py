@@ -22,11 +22,11 @@ from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.onnx_graph import onnx_model
 from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
+from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from services.model_server.inference import Model
 from services.model_server.server import ModelServer
 from tests.services.model_server.conftest import QUICK, sessions_at
-from tests.services.model_server.in_memory_gateway import InMemoryGateway, weights_of
 
 SHAPE = DIGITS_CNN.shape(exponent=12, page_length=1024, group_pages=4, norm_bound=2**20)
 IMAGES = np.random.default_rng(5).integers(0, 17, (5, 1, 8, 8)).astype("<f4")
@@ -36,7 +36,7 @@ EXPECTED = DIGITS_CNN.forward(dequantise_weights(weights_of(3, DIGITS_CNN, SHAPE
 @pytest.fixture
 async def server() -> AsyncIterator[ModelServer]:
     """Of the CNN; any address is let in."""
-    chain = InMemoryGateway(spec=DIGITS_CNN, shape=SHAPE)
+    chain = FakeGateway(spec=DIGITS_CNN, shape=SHAPE)
     chain.publish(weights_of(3, DIGITS_CNN, SHAPE))
     async with (
         chain.served() as address,

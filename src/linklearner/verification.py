@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from linklearner.cli.output import Format, console
 from linklearner.domain import replay
 from linklearner.domain.errors import NotFound
 from linklearner.history import History
+from linklearner.output import Format, console
 
 
 @dataclass(frozen=True, kw_only=True)
