@@ -10,6 +10,7 @@ from linklearner.domain.digest import digest_of_pages, model_digest, page_digest
 from linklearner.domain.digits import DIGITS_CNN
 from linklearner.domain.errors import InvalidInput, InvalidModel
 from linklearner.domain.kinds import KINDS, Architecture
+from linklearner.domain.kinds.cnn import Cnn
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.shape import Shape, Tensor
@@ -127,6 +128,12 @@ def test_a_description_of_a_cnn_that_cannot_be_run_as_written_is_refused(change:
     ModelSpec.from_json(DIGITS_CNN.to_json())
     with pytest.raises(InvalidModel):
         ModelSpec.from_json(json.dumps(json.loads(DIGITS_CNN.to_json()) | change))
+
+
+def test_blocks_that_leave_nothing_of_an_image_are_refused_in_these_words() -> None:
+    assert Cnn((1, 4, 9), (1, 1), 3, 2).parameters()[-2].dimensions == (2, 2)
+    with pytest.raises(InvalidModel, match="2 blocks leave nothing of an image of 3 x 9"):
+        Cnn((1, 3, 9), (1, 1), 3, 2)
 
 
 @pytest.mark.parametrize("spec", [DIGITS, DIGITS_CNN], ids=["mlp", "cnn"])
