@@ -9,7 +9,7 @@ splits, from the same first weights and with the same batches in the same order,
 
 Accuracy is that of the weights as the chain would hold them, on the 359 held-out digits that no shard contains. Two controls that a
 claim about federated learning owes its reader: what one shard alone reaches with the same number of steps, and what all the data in
-one place would reach. (`protocol.md` §4 also asks for a model trained on the opened examples only: rule `mean` opens none.)
+one place would reach. (`docs/protocol.md` §4 also asks for a model trained on the opened examples only: rule `mean` opens none.)
 
 The recipe (learning rate, batch size, logit adjustment, exponent) was chosen on seeds 0 to 27; the seeds reported are fresh ones.
 """

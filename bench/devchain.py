@@ -34,14 +34,14 @@ from rich.table import Table
 from web3 import Web3
 
 from bench.anvil import AnvilUnavailable, anvil
+from bench.contracts import contract
+from bench.pool import GAS, POOL, PRE_CONTRACT_CALL, SYSTEM, PoolChain, account, address_of, selector
 from bench.process import DevchainProcess
 from devchain import Devchain
 from devchain.aspect.runtime import AspectRuntime
 from devchain.config import ChainConfig
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Encoding, Update
-from tests.differential.chains import contract
-from tests.pool import GAS, POOL, PRE_CONTRACT_CALL, SYSTEM, PoolChain, account, address_of, selector
 
 TRANSFERS, BATCH = 400, 50
 LEAST_RATIO = 0.3

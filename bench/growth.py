@@ -20,6 +20,7 @@ from eth_hash.auto import keccak
 from rich.console import Console
 from rich.table import Table
 
+from bench.contracts import contract
 from bench.process import DevchainProcess, ask
 from devchain.accounts import DEVELOPMENT_BALANCE, load_or_create
 from devchain.chain import rlp
@@ -27,7 +28,6 @@ from devchain.chain.chain import Chain
 from devchain.config import ARTELA_CHAIN_ID as CHAIN_ID
 from devchain.config import ChainConfig
 from devchain.rpc.methods import Methods
-from tests.differential.chains import contract
 
 BLOCKS = 10_000
 BATCHES, BATCH = 30, 20

@@ -29,12 +29,10 @@ from bench.process import DevchainProcess, ask
 from bench.proxy import Proxy
 from linklearner import log
 from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.update import Encoding
-from linklearner.rpc.channel import channel
-from linklearner.v1 import chain_gateway_pb2 as pb
-from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, deploy, digits
@@ -83,34 +81,31 @@ async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
                 rpc_url=proxy.url, deployment=folder / "deployment.json", keystore=folder / "keys",
                 password_file=folder / "keys" / "password", outbox=folder / "outbox.sqlite", listen="127.0.0.1:0",
             )  # fmt: skip
-            async with Gateway.start(config) as gateway, channel(gateway.address) as wire:
-                stub = pb_grpc.ChainGatewayServiceStub(wire)
-                found = [await one_round(stub, proxy, devchain.url, number) for number in range(rounds + 1)]
+            async with Gateway.start(config) as gateway, GatewayClient.connect(gateway.address) as client:
+                found = [await one_round(client, proxy, devchain.url, number) for number in range(rounds + 1)]
     return found[1:]
 
 
-async def one_round(stub: pb_grpc.ChainGatewayServiceStub, proxy: Proxy, url: str, seed: int) -> Round:
-    accounts = (await stub.ListAccounts(pb.ListAccountsRequest())).accounts
-    version = (await stub.GetTask(pb.GetTaskRequest(task=1))).task.version.version
+async def one_round(client: GatewayClient, proxy: Proxy, url: str, seed: int) -> Round:
+    accounts = await client.accounts()
+    version = (await client.task(1)).version
     first = int(str(ask(url, "eth_blockNumber")), 16)
     proxy.calls = Counter()
     begun = time.perf_counter()
-    await asyncio.gather(*(contribute(stub, account, seed, n) for n, account in enumerate(accounts)))
-    async for _ in stub.WatchVersions(pb.WatchVersionsRequest(task=1, after_version=version)):
-        break
+    await asyncio.gather(*(contribute(client, account, seed, n) for n, account in enumerate(accounts)))
+    await client.next_version(1, version)
     took = time.perf_counter() - begun
     blocks = int(str(ask(url, "eth_blockNumber")), 16) - first
     return Round(took, blocks, dict(proxy.calls))
 
 
-async def contribute(stub: pb_grpc.ChainGatewayServiceStub, account: bytes, seed: int, number: int) -> None:
+async def contribute(client: GatewayClient, account: bytes, seed: int, number: int) -> None:
     """What a trainer asks of its gateway in a round."""
-    task = (await stub.GetTask(pb.GetTaskRequest(task=1))).task
-    async for _ in stub.GetModel(pb.GetModelRequest(task=1, version=task.version.version)):
-        pass
+    task = await client.task(1)
+    version, _ = await client.weights(task, task.version)
     delta = np.random.default_rng([seed, number]).normal(0.0, 0.01, SHAPE.weight_count)
-    update = quantise_delta(delta, SHAPE, 1, task.version.version, Encoding.TWO_BITS).update.encode(SHAPE)
-    await stub.SubmitUpdate(pb.SubmitUpdateRequest(request_id=f"{seed}/{number}", account=account, update=update))
+    update = quantise_delta(delta, SHAPE, 1, version.version, Encoding.TWO_BITS).update
+    await client.submit(f"{seed}/{number}", account, update.encode(SHAPE), update.digest(SHAPE))
 
 
 def main(argv: list[str] | None = None) -> int:

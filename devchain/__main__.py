@@ -13,9 +13,9 @@ from pathlib import Path
 from devchain.accounts import key_file
 from devchain.chain.chain import MinedBlock
 from devchain.chain.store import StoreUnusable
-from devchain.config import ARTELA_CHAIN_ID, ChainConfig, ForkRules, InvalidConfig, NodeKind
+from devchain.config import ARTELA_CHAIN_ID, ChainConfig, ForkRules, InvalidChainConfig, NodeKind
 from devchain.console import lines
-from devchain.rpc.access import Access
+from devchain.rpc.access import HttpAccess
 from devchain.server import Devchain
 
 
@@ -30,7 +30,7 @@ def _share(text: str) -> Fraction:
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise InvalidConfig(f"min-gas-multiplier {text!r}: use a number from 0 to 1") from None
+        raise InvalidChainConfig(f"min_gas_multiplier must be between 0 and 1, got {text!r:.60}") from None
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -110,7 +110,7 @@ async def serve(options: argparse.Namespace) -> None:
         mining=options.mining,
         config=config,
         on_block=None if options.quiet else show,
-        access=Access.of(tuple(options.allow_host), tuple(options.allow_origin)),
+        access=HttpAccess.of(tuple(options.allow_host), tuple(options.allow_origin)),
     ) as devchain:
         print(f"devchain {options.chain_id} at {devchain.url}", flush=True)
         for account in devchain.accounts:
@@ -123,7 +123,7 @@ async def serve(options: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     try:
         asyncio.run(serve(arguments(argv)))
-    except (StoreUnusable, InvalidConfig) as error:
+    except (StoreUnusable, InvalidChainConfig) as error:
         print(f"devchain: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -12,7 +12,7 @@ import coincurve
 from eth_hash.auto import keccak
 
 from devchain import strictjson
-from devchain.config import InvalidConfig
+from devchain.config import InvalidChainConfig
 
 DEVELOPMENT_ACCOUNTS: Final = 10
 DEVELOPMENT_BALANCE: Final = 10_000 * 10**18
@@ -46,7 +46,7 @@ def key_file(state_file: Path) -> Path:
 def load_or_create(state_file: Path | None) -> tuple[DevelopmentAccount, ...]:
     """The accounts of a chain: read from its key file, made if there is none; in memory only without a state file.
 
-    Raises InvalidConfig for a file that holds no keys.
+    Raises InvalidChainConfig for a file that holds no keys.
     """
     if state_file is None:
         return tuple(DevelopmentAccount.create() for _ in range(DEVELOPMENT_ACCOUNTS))
@@ -60,11 +60,11 @@ def load_or_create(state_file: Path | None) -> tuple[DevelopmentAccount, ...]:
                 DevelopmentAccount.from_key(bytes.fromhex(key.removeprefix("0x"))) for key in keys.values()
             )
         except OSError as error:
-            raise InvalidConfig(f"{path} cannot be read: {error.strerror}") from None
+            raise InvalidChainConfig(f"{path} cannot be read: {error.strerror}") from None
         except (ValueError, TypeError, AttributeError) as error:
-            raise InvalidConfig(f"{path} is not a devchain's key file: {type(error).__name__}") from None
+            raise InvalidChainConfig(f"{path} is not a devchain's key file: {type(error).__name__}") from None
         if not accounts:
-            raise InvalidConfig(f"{path} is not a devchain's key file: it holds no key")
+            raise InvalidChainConfig(f"{path} is not a devchain's key file: it holds no key")
         return accounts
     accounts = tuple(DevelopmentAccount.create() for _ in range(DEVELOPMENT_ACCOUNTS))
     text = json.dumps({"0x" + a.address.hex(): "0x" + a.key.hex() for a in accounts}, indent=2)

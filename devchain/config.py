@@ -13,9 +13,13 @@ from eth_hash.auto import keccak
 
 ARTELA_CHAIN_ID: Final = 11820
 ETHER: Final = 10**18
+MIN_INTERVAL_S: Final = 0.01
+MAX_INTERVAL_S: Final = 3600.0
+"""Between two blocks that are made by the clock."""
+MAX_TRANSACTION_SECONDS: Final = 3600.0
 
 
-class InvalidConfig(ValueError):
+class InvalidChainConfig(ValueError):
     """A setting has no meaning; the message names it and says what would."""
 
 
@@ -28,7 +32,7 @@ class Mining:
 
     @classmethod
     def parse(cls, text: str) -> Mining:
-        """`instant`, `manual` or `interval:SECONDS`. Raises InvalidConfig."""
+        """`instant`, `manual` or `interval:SECONDS`. Raises InvalidChainConfig."""
         if text == "instant":
             return cls(None, True)
         if text == "manual":
@@ -38,8 +42,11 @@ class Mining:
             interval = float(seconds)
         except ValueError:
             interval = 0.0
-        if head != "interval" or not 0.01 <= interval <= 3600:
-            raise InvalidConfig(f"mining {text!r}: use instant, manual or interval:SECONDS with 0.01 to 3600 seconds")
+        if head != "interval" or not MIN_INTERVAL_S <= interval <= MAX_INTERVAL_S:
+            raise InvalidChainConfig(
+                f"mining must be instant, manual or interval:SECONDS with SECONDS between {MIN_INTERVAL_S:g} and {MAX_INTERVAL_S:g}, "
+                f"got {text!r:.60}"
+            )
         return cls(interval, False)
 
 
@@ -95,13 +102,17 @@ class ChainConfig:
     """Nonces at genesis, likewise: for a recording that begins with a used account."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.chain_id < 2**63:
-            raise InvalidConfig(f"chain id {self.chain_id}: must be positive and below 2**63")
-        if not 0 <= self.min_gas_multiplier <= 1:
-            raise InvalidConfig(f"min_gas_multiplier {self.min_gas_multiplier}: must be between 0 and 1")
-        if not 0 < self.transaction_seconds <= 3600:
-            raise InvalidConfig(f"transaction_seconds {self.transaction_seconds:g}: must be above 0 and at most 3600")
-        if self.block_gas_limit < 100_000:
-            raise InvalidConfig(f"block gas limit {self.block_gas_limit}: must be at least 100000")
+        for name, low, high in (
+            ("chain_id", 1, 2**63 - 1),
+            ("block_gas_limit", 100_000, 2**63 - 1),
+            ("min_gas_multiplier", 0, 1),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidChainConfig(f"{name} must be between {low} and {high}, got {value}")
+        if not 0 < self.transaction_seconds <= MAX_TRANSACTION_SECONDS:
+            raise InvalidChainConfig(
+                f"transaction_seconds must be above 0 and at most {MAX_TRANSACTION_SECONDS:g}, got {self.transaction_seconds:g}"
+            )
         if any(len(address) != 20 for address in self.alloc):
-            raise InvalidConfig("alloc: addresses are 20 bytes")
+            raise InvalidChainConfig("every address of alloc must have 20 bytes")

@@ -20,9 +20,9 @@ from devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, key_file,
 from devchain.chain.chain import BlockListener, Chain
 from devchain.chain.store import Store, StoreUnusable
 from devchain.config import ChainConfig, Mining
-from devchain.rpc.access import Access
+from devchain.rpc.access import HttpAccess
 from devchain.rpc.methods import APART, Methods
-from devchain.rpc.server import RpcServer
+from devchain.rpc.server import JsonRpcServer
 
 _STACK_BYTES: Final = 512 * 1024 * 1024
 """Of the chain's thread, virtual: 1,024 nested EVM frames and a wasm instance fit."""
@@ -91,14 +91,14 @@ class Devchain:
         accounts: Mapping[str, int] | None = None,
         config: ChainConfig | None = None,
         on_block: BlockListener | None = None,
-        access: Access | None = None,
+        access: HttpAccess | None = None,
     ) -> AsyncIterator[Devchain]:
         """Run a devchain for the length of the block.
 
         state: SQLite file, None keeps everything in memory. mining: `instant`, `manual`, `interval:SECONDS`.
         accounts: further balances in wei at genesis by hex address, beside the ten development accounts.
         on_block: told of every block, on the chain's thread. access: names and web pages that are served beside loopback.
-        Raises StoreUnusable, InvalidConfig, OSError if the port is taken.
+        Raises StoreUnusable, InvalidChainConfig, OSError if the port is taken.
         """
         mode = Mining.parse(mining)
         config = config or ChainConfig()
@@ -120,7 +120,7 @@ class Devchain:
                 async def dispatch(method: str, params: list[Any]) -> Any:
                     return await (asking if method in APART else thread).run(methods, method, params)
 
-                rpc = RpcServer(dispatch, strict=config.strict, access=access)
+                rpc = JsonRpcServer(dispatch, strict=config.strict, access=access)
                 loop = asyncio.get_running_loop()
                 chain.on_block(lambda mined: _from_chain(loop, rpc.block, mined.block))
                 if on_block is not None:

@@ -95,7 +95,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     owner = None if settings.key_file is None else read_account(settings.key_file, _password(settings.password_file))
     async with step("loading the EVM, web3, torch and onnxruntime"):
         # Not at the top of the file: this takes seconds, and whoever started us wants to see that something happens.
-        from devchain.config import InvalidConfig as InvalidChain
+        from devchain.config import InvalidChainConfig
         from devchain.server import Devchain
         from linklearner.chain.contracts import POOL, TOKEN
         from services.chain_gateway import config as gateway_config
@@ -114,7 +114,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         async with step("starting the embedded chain"):
             try:
                 devchain = await stack.enter_async_context(Devchain.start(state=home / "chain.sqlite"))
-            except InvalidChain as error:  # a damaged file, or one that another chain holds
+            except InvalidChainConfig as error:  # a damaged file, or one that another chain holds
                 raise InvalidConfig(str(error)) from error
         rpc_url, owner = devchain.url, Account.from_key(devchain.accounts[0].key)
     else:

@@ -60,6 +60,12 @@ def test_the_embedded_chain_knows_nothing_of_linklearner() -> None:
         assert not {"linklearner", "services"} & {name.partition(".")[0] for name in imports(path)}, path
 
 
+def test_two_modules_of_the_embedded_chain_know_py_evm() -> None:
+    """Its repository is archived. devchain/libraries.py loads it once, early and without its warnings."""
+    knowing = {path.name for path in sources("devchain") if "eth" in {name.partition(".")[0] for name in imports(path)}}
+    assert knowing == {"evm.py", "interpreter.py", "libraries.py"}
+
+
 def test_the_vocabulary_knows_no_service() -> None:
     for path in sources("src"):
         assert not {"services", "devchain"} & {name.partition(".")[0] for name in imports(path)}, path
@@ -88,3 +94,55 @@ def test_a_chain_s_logs_and_calls_are_decoded_in_one_place() -> None:
         if (ROOT / "src/linklearner/chain") not in path.parents:
             source = path.read_text()
             assert "decode_log(" not in source and "POOL.decode_call(" not in source, path
+
+
+@pytest.mark.parametrize("folder", ["src", "services", "devchain", "bench", "deploy", "tools"])
+def test_nothing_outside_of_tests_imports_tests(folder: str) -> None:
+    """The demo starts `services` and `bench.gas`: it runs in an installation without tests/."""
+    for path in sources(folder):
+        if "node_modules" not in path.parts:
+            assert "tests" not in {name.partition(".")[0] for name in imports(path)}, path
+
+
+def test_the_services_and_the_product_know_no_bench() -> None:
+    """bench/ measures the product from outside. The demo starts one of its programs, and imports none."""
+    for path in (*sources("src"), *sources("services"), *sources("devchain")):
+        assert "bench" not in {name.partition(".")[0] for name in imports(path)}, path
+
+
+def test_a_gateway_is_spoken_to_in_one_place() -> None:
+    """Its messages end at the rim: the client, the servicer, its double, and the module that converts."""
+    rim = {
+        "src/linklearner/client/gateway.py",
+        "src/linklearner/rpc/convert.py",
+        "src/linklearner/testing/gateway.py",
+        "services/chain_gateway/servicer.py",
+        "services/chain_gateway/gateway.py",
+    }
+    found = {
+        str(path.relative_to(ROOT))
+        for path in (*sources("src/linklearner"), *sources("services"))
+        if path.parent.name != "v1" and any("chain_gateway_pb2" in name for name in names_imported(path))
+    }
+    assert found == rim
+
+
+def test_no_message_lives_inside_the_trainer() -> None:
+    for path in sources("services/trainer"):
+        if path.name not in ("servicer.py", "trainer.py"):
+            assert not any(name.startswith(("linklearner.v1", "google.protobuf")) for name in imports(path)), path
+
+
+def test_doubles_are_for_tests() -> None:
+    for path in (*sources("src/linklearner"), *sources("services")):
+        if "testing" not in path.parts:
+            assert not any(name.startswith("linklearner.testing") for name in imports(path)), path
+
+
+def names_imported(path: Path) -> set[str]:
+    """Absolute names of modules and of what is taken from them."""
+    names = imports(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names

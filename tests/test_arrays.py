@@ -66,6 +66,16 @@ def test_inputs_are_read_from_every_format(tmp_path: Path, name: str, content: b
     np.testing.assert_array_equal(arrays.inputs(tmp_path / name), ROWS)
 
 
+def test_rows_may_be_images(tmp_path: Path) -> None:
+    images = np.arange(24, dtype=np.float32).reshape(2, 1, 3, 4)
+    (tmp_path / "x.npy").write_bytes(npy(images))
+    np.testing.assert_array_equal(arrays.inputs(tmp_path / "x.npy"), images)
+    images[1, 0, 2, 2] = np.nan
+    (tmp_path / "x.npy").write_bytes(npy(images))
+    with pytest.raises(NotFinite, match="row 1, counted from 0"):
+        arrays.inputs(tmp_path / "x.npy")
+
+
 def test_one_row_may_stand_alone(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(npy(ROWS[1]))
     (tmp_path / "x.csv").write_bytes(b"4,5,6,7")
@@ -189,7 +199,6 @@ def test_a_damaged_or_misnamed_gz_is_named_with_why(tmp_path: Path, content: byt
         ("x.csv", gzip.compress(TABLE)),
         ("x.npz", npz(x=ROWS)),
         ("x.npy", npy(np.float32(3))),
-        ("x.npy", npy(np.zeros((2, 2, 2)))),
         ("x.npy", npy(np.zeros((0, 5)))),
         ("x.npy", npy(np.zeros((5, 0)))),
         ("x.npy", npy(np.full((2, 2), "a"))),

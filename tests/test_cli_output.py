@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linklearner.cli.output import Format, ll, show
 from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.notation import UNIT_WEI, amount, stake_units
+from linklearner.output import Format, ll, show
 
 
 @given(st.integers(1, MAX_ELIGIBLE))
@@ -25,6 +25,6 @@ def test_what_programs_read_is_json_even_where_a_number_is_none(capsys: pytest.C
     assert document == [{"loss": None, "all": [None, [None, 1.5]], "in": {"x": None}, "n": 1, "t": "nan"}]
 
 
-@given(st.binary(min_size=32, max_size=32))
-def test_a_balance_survives_being_printed_and_typed_again(wei: bytes) -> None:
-    assert amount(ll(wei)) == int.from_bytes(wei, "big")
+@given(st.integers(0, 2**256 - 1))
+def test_a_balance_survives_being_printed_and_typed_again(wei: int) -> None:
+    assert amount(ll(wei)) == wei

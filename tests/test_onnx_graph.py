@@ -12,19 +12,12 @@ from hypothesis import strategies as st
 
 from linklearner.domain.errors import InvalidInput, InvalidModel
 from linklearner.domain.fixedpoint import dequantise_weights
-from linklearner.domain.model import ModelSpec
-from linklearner.onnx_graph import LOGITS, PROBABILITIES, onnx_model
+from linklearner.domain.kinds.mlp import Mlp
+from linklearner.domain.model import LOGITS, ModelSpec
+from linklearner.onnx_graph import PROBABILITIES, onnx_model
+from tests.any_model import specs
 
-DIGITS = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), "pixels", 1 / 16)
-
-
-@st.composite
-def models(draw: st.DrawFn) -> tuple[ModelSpec, int, np.random.Generator]:
-    layers = tuple(draw(st.lists(st.integers(1, 12), min_size=2, max_size=5)))
-    spec = ModelSpec(
-        "any", layers, tuple(map(str, range(layers[-1]))), "x", draw(st.sampled_from((1.0, 1 / 16, 1 / 255)))
-    )
-    return spec, draw(st.integers(8, 14)), np.random.default_rng(draw(st.integers(0, 2**32)))
+DIGITS = ModelSpec("digits", Mlp((64, 32, 10)), tuple("0123456789"), "pixels", 1 / 16)
 
 
 def session(model: bytes) -> onnxruntime.InferenceSession:
@@ -33,13 +26,13 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-@settings(max_examples=25, deadline=None)
-@given(models())
-def test_numpy_the_onnx_reference_and_onnxruntime_agree(case: tuple[ModelSpec, int, np.random.Generator]) -> None:
-    spec, exponent, generator = case
+@settings(max_examples=50, deadline=None)
+@given(specs(), st.integers(8, 14), st.integers(0, 2**32))
+def test_numpy_the_onnx_reference_and_onnxruntime_agree(spec: ModelSpec, exponent: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
     shape = spec.shape(exponent, 16, 4, 2**31)
     weights = generator.integers(-(2**exponent), 2**exponent, spec.weight_count).astype(np.int16)
-    inputs = generator.uniform(0, 1 / spec.input_scale, (3, spec.layers[0])).astype(np.float32)
+    inputs = generator.uniform(0, 1 / spec.input_scale, (3, *spec.input.dimensions)).astype(np.float32)
     model = onnx_model(spec, shape, weights)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
 
@@ -71,6 +64,7 @@ def test_the_same_weights_give_the_same_bytes_and_name_their_version() -> None:
     metadata = session(model).get_modelmeta().custom_metadata_map
     assert metadata["version"] == "3" and metadata["digest"] == "ab"
     assert json.loads(metadata["model"])["layers"] == [64, 32, 10]
+    assert metadata["graph"] == DIGITS.graph.digest.hex()
 
 
 def test_weights_of_another_length_are_refused() -> None:
@@ -78,8 +72,8 @@ def test_weights_of_another_length_are_refused() -> None:
         onnx_model(DIGITS, DIGITS.shape(12, 2048, 2, 2**31), np.zeros(2409, dtype=np.int16))
 
 
-@pytest.mark.parametrize("name", ["W1", "logits", "scaled", "relu1", "input_scale"])
+@pytest.mark.parametrize("name", ["W1", "logits", "scaled", "relu1", "input_scale", "probabilities"])
 def test_an_input_named_like_a_part_of_the_graph_is_refused(name: str) -> None:
-    spec = ModelSpec("digits", (64, 32, 10), tuple("0123456789"), name)
     with pytest.raises(InvalidModel, match="cannot be named"):
+        spec = ModelSpec("digits", Mlp((64, 32, 10)), tuple("0123456789"), name)
         onnx_model(spec, spec.shape(12, 2048, 2, 2**31), np.zeros(2410, dtype=np.int16))

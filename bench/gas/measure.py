@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bench.gas.predict import Prediction, Watched
+from bench.pool import PoolChain
+from bench.pool_rounds import Round
 from devchain.chain.blocks import Receipt
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.fixedpoint import quantise_weights
@@ -14,8 +16,6 @@ from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Encoding, Update
-from tests.contracts.rounds import Round
-from tests.pool import PoolChain
 
 TERMS = Terms(
     quorum=1, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * 10**18

@@ -37,16 +37,17 @@ from rich.table import Table
 from bench.serving import wire
 from bench.serving.load import H2LOAD, Metadata, Window, channels, h2load, python_load
 from linklearner import log
+from linklearner.client.gateway import GatewayClient
+from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.inference import InferenceClient
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.onnx_graph import onnx_model
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
+from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from services.model_server.admission.admission import Call
 from services.model_server.admission.sessions import Holding
 from services.model_server.admission.stake import Stake, StakeAdmission
 from services.model_server.stakes import StakeWatch
-from tests.services.model_server.in_memory_gateway import DIGITS, SHAPE, InMemoryGateway, weights_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MLSERVER = ("mlserver==1.7.1", "onnxruntime==1.32.0")
@@ -120,7 +121,7 @@ def in_process(repeats: int = 20000) -> float:
     return (time.process_time() - began) / repeats * 1e6
 
 
-async def swaps(server: Server, gateway: InMemoryGateway, seconds: float) -> dict[str, Any]:
+async def swaps(server: Server, gateway: FakeGateway, seconds: float) -> dict[str, Any]:
     """Sixteen callers on four connections, before and while twenty versions go live."""
     wires = channels(server.address, 4)
     calls = [
@@ -178,11 +179,11 @@ def median(values: list[float]) -> float:
 
 async def gate_alone(repeats: int = 20000) -> float:
     """Microseconds of one admission by stake, from metadata to settled grant, among 4,096 sessions, with a client's headers."""
-    stub = gateway_grpc.ChainGatewayServiceStub(channels("127.0.0.1:1", 1)[0])
+    gateway = GatewayClient(channels("127.0.0.1:1", 1)[0], "127.0.0.1:1")
     admission = StakeAdmission(
         Stake(max_calls_per_session=1_000_000),
         task=1,
-        stakes=StakeWatch(stub, 1, refresh_s=1, head_stale_s=0),
+        stakes=StakeWatch(gateway, 1, refresh_s=1, head_stale_s=0),
         terms=session.GetTermsResponse,
         registry=CollectorRegistry(),
     )
@@ -285,10 +286,10 @@ def goals(servers: list[Server], concurrency: list[int], gate_us: float, swapped
 async def main(arguments: argparse.Namespace) -> None:
     log.configure(service="bench", level="error")
     load = h2load if arguments.h2load else python_load
-    gateway = InMemoryGateway()
+    gateway = FakeGateway()
     gateway.publish(weights_of(0))
     account = Account.create()
-    gateway.lock(bytes.fromhex(account.address[2:]), 10**6)
+    gateway.set_stake(bytes.fromhex(account.address[2:]), 10**6)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         at = await stack.enter_async_context(gateway.served())

@@ -8,7 +8,7 @@ from devchain.aspect.environment import NodePanic, TransactionFacts
 from devchain.aspect.runtime import AspectRuntime
 from devchain.chain.blocks import GasPart
 from devchain.chain.evm import contract_address
-from devchain.chain.execution import BlockSoFar, ChainMessage, Outcome, execute
+from devchain.chain.execution import BlockSoFar, ChainMessage, ExecutionResult, execute
 from devchain.chain.state import World
 from devchain.chain.tracing import Tracer
 from devchain.chain.transactions import Transaction
@@ -28,7 +28,7 @@ def run_transaction(
     config: ChainConfig,
     watch: Watch,
     tracer: Tracer | None = None,
-) -> Outcome | None:
+) -> ExecutionResult | None:
     """None: it cannot even begin any more, and leaves no trace.
 
     Raises NodePanic with the fee paid and the nonce used, TimeUp with nothing done.
@@ -61,12 +61,14 @@ def run_transaction(
     return outcome
 
 
-def run_out_of_time(world: World, transaction: Transaction, block: BlockSoFar, config: ChainConfig) -> Outcome | None:
+def run_out_of_time(
+    world: World, transaction: Transaction, block: BlockSoFar, config: ChainConfig
+) -> ExecutionResult | None:
     """What becomes of a transaction that took too long: as if it had run out of gas. The fee of the whole limit is paid."""
     if not _begin(world, transaction, block):
         return None
     world.end_transaction()
-    return Outcome(
+    return ExecutionResult(
         gas_used=transaction.gas,
         gas_before_refund=transaction.gas,
         error=f"{OUT_OF_TIME}: over {config.transaction_seconds:g} s (a limit of the devchain; a node would go on)",

@@ -14,7 +14,7 @@ from devchain.chain import blocks
 from devchain.chain.apply import run_out_of_time, run_transaction
 from devchain.chain.blocks import Block, Header, Receipt
 from devchain.chain.evm import MAX_INIT_CODE_SIZE, Log
-from devchain.chain.execution import BlockSoFar, Outcome
+from devchain.chain.execution import BlockSoFar, ExecutionResult
 from devchain.chain.join_points import AspectRun
 from devchain.chain.mempool import Mempool
 from devchain.chain.questions import QUESTION_SECONDS, Question, Questions, block_context, block_facts
@@ -332,7 +332,7 @@ class Chain:
             listener(mined)
         return block
 
-    def _run(self, transaction: Transaction, block: BlockSoFar, index: int) -> Outcome | None:
+    def _run(self, transaction: Transaction, block: BlockSoFar, index: int) -> ExecutionResult | None:
         """Execute on the world. None: it cannot even begin any more, and leaves no trace. Raises NodePanic."""
         try:
             watch = until(time.monotonic() + self.config.transaction_seconds)
@@ -379,7 +379,7 @@ class Chain:
 
     # -- questions, on the thread that asks
 
-    def ask(self, question: Question, number: int) -> Outcome:
+    def ask(self, question: Question, number: int) -> ExecutionResult:
         """See `Questions.ask`."""
         return self.questions.ask(question, number)
 

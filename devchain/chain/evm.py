@@ -1,4 +1,4 @@
-"""py-evm, and nothing else of it than its instruction set: the one module that knows the library.
+"""py-evm, and nothing else of it than its instruction set: this module and the loop beside it (`interpreter`) know the library, no other.
 
 Frames, value transfer, code deposit and errors follow go-ethereum as Artela runs it: the Cancun jump table without blobs and
 without EIP-6780, no EIP-3860, no point evaluation precompile, London refunds. What an Artela EVM does besides (join points
@@ -155,21 +155,10 @@ class NamedError(VMError):
     """An EVM error whose text is exactly what the node prints."""
 
 
-class NoHooks:
-    """Plain Ethereum."""
-
-    def enter(self, frame: Frame | None) -> None: ...
-    def before_code(self, frame: Frame) -> HookFailure | None:
-        return None
-
-    def after_code(self, frame: Frame, ret: bytes, error: str | None) -> HookFailure | None:
-        return None
-
-    def context_get(self, scope: bytes, key: bytes) -> bytes:
-        return b""
-
-    def context_set(self, scope: bytes, key: bytes, value: bytes) -> None: ...
-
+MNEMONICS: Final[Mapping[int, str]] = MappingProxyType(
+    {op: getattr(code, "mnemonic", "") for op, code in CANCUN_OPCODES.items()} | {0x44: "DIFFICULTY"}
+)
+"""Names of instructions, as go-ethereum's traces write them."""
 
 _message: Any = Message  # py-evm marks addresses with a type of their own
 

@@ -50,7 +50,7 @@ class BlockSoFar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ExecutionResult:
     """What a message came to."""
 
     gas_used: int
@@ -86,7 +86,7 @@ def execute(
     config: ChainConfig,
     watch: Watch,
     tracer: Tracer | None = None,
-) -> Outcome:
+) -> ExecutionResult:
     """Run a message on the world. Raises IntrinsicGasTooLow, NodePanic, TimeUp.
 
     The caller has begun a transaction on the world and decides, by `error`, whether to roll it back.
@@ -172,7 +172,7 @@ def _warm_up(world: World, facts: TransactionFacts) -> None:
 
 def _settle(
     message: ChainMessage, intrinsic: int, done: _Done, aspects: TransactionAspects, min_gas_multiplier: Fraction
-) -> Outcome:
+) -> ExecutionResult:
     facts = message.facts
     used = message.gas - done.gas_left
     refund = min(done.refund, used // 5)
@@ -190,7 +190,7 @@ def _settle(
     if charged > spent:
         parts.append(GasPart(part="floor", gas=charged - spent))
     creates = facts.to is None or is_deploy(facts.to, facts.data)
-    return Outcome(
+    return ExecutionResult(
         gas_used=charged,
         gas_before_refund=used,
         error=done.error,

@@ -21,7 +21,7 @@ from devchain.chain import blocks, rlp
 from devchain.chain.apply import OUT_OF_TIME, run_out_of_time, run_transaction
 from devchain.chain.blocks import Header
 from devchain.chain.evm import PRECOMPILES, REVERTED, BlockContext, Log
-from devchain.chain.execution import BlockSoFar, ChainMessage, IntrinsicGasTooLow, Outcome, execute
+from devchain.chain.execution import BlockSoFar, ChainMessage, ExecutionResult, IntrinsicGasTooLow, execute
 from devchain.chain.state import World
 from devchain.chain.store import Store
 from devchain.chain.tracing import Tracer
@@ -165,7 +165,7 @@ class Questions:
         watch: Watch | None = None,
         tracer: Tracer | None = None,
         after: Callable[[World], None] | None = None,
-    ) -> Outcome:
+    ) -> ExecutionResult:
         """Run a question on the state after block `number`; nothing is kept. With `gas` it is one try of an estimate.
 
         after: sees the world before everything is undone.
@@ -300,7 +300,7 @@ class Questions:
         except TimeUp:
             raise TooLong(_TOO_LONG) from None
 
-    def trace(self, number: int, index: int, tracer: Tracer) -> Outcome:
+    def trace(self, number: int, index: int, tracer: Tracer) -> ExecutionResult:
         """Execute transaction `index` of a block again. Raises CannotTrace, TimeUp, TraceTooLarge.
 
         The ones before it run again too, on the state before the block: a block is executed in the same way each time, but for

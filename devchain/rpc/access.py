@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from devchain.config import InvalidConfig
+from devchain.config import InvalidChainConfig
 from devchain.rpc import codec
 from devchain.rpc.codec import RpcError
 
@@ -46,7 +46,7 @@ class NotServed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Requester:
     """What a request's headers say of who sent it. origin: of the page, None for a program."""
 
     origin: str | None = None
@@ -63,29 +63,29 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class HttpAccess:
     """Which hosts and origins are served. hosts: names beside the loopback's. origins: `scheme://host[:port]`, none by default."""
 
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, hosts: tuple[str, ...] = (), origins: tuple[str, ...] = ()) -> Access:
-        """Raises InvalidConfig."""
+    def of(cls, hosts: tuple[str, ...] = (), origins: tuple[str, ...] = ()) -> HttpAccess:
+        """Raises InvalidChainConfig."""
         for host in hosts:
             if not _NAME.fullmatch(host.lower()):
-                raise InvalidConfig(
+                raise InvalidChainConfig(
                     f"allow-host {host!r:.80}: use a host name without scheme and port, as devchain.chain"
                 )
         for origin in origins:
             if not _ORIGIN.fullmatch(origin.lower()):
-                raise InvalidConfig(
+                raise InvalidChainConfig(
                     f"allow-origin {origin!r:.80}: use scheme://host or scheme://host:port, as http://localhost:5173; "
                     "there is no wildcard"
                 )
         return cls(frozenset(host.lower() for host in hosts), frozenset(map(_canonical, origins)))
 
-    def caller(self, headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> Caller:
+    def caller(self, headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> Requester:
         """Raises NotServed for a host or an origin that is not on the list."""
         given = headers.getall("Host", [])
         if len(given) > 1 or (given and not self._serves(given[0])):
@@ -96,13 +96,13 @@ class Access:
         origins = headers.getall("Origin", [])
         if not origins:
             # a page's own GETs carry no Origin; browsers add this one to everything, programs (Node's fetch, too) do not
-            return Caller(None, "Sec-Fetch-Site" in headers)
+            return Requester(None, "Sec-Fetch-Site" in headers)
         if len(origins) > 1 or _canonical(origins[0]) not in self.origins:
             raise NotServed(
                 403,
                 f"origin {origins[0]!r:.80} is not allowed: start the devchain with --allow-origin to allow that page\n",
             )
-        return Caller(origins[0], True)
+        return Requester(origins[0], True)
 
     def _serves(self, host: str) -> bool:
         name = _without_port(host).lower().removesuffix(".")
@@ -123,7 +123,7 @@ def check_content_type(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> Non
         raise NotServed(415, "invalid content type, only application/json is supported\n")
 
 
-def cross_origin_headers(caller: Caller, asked: CIMultiDictProxy[str] | None = None) -> dict[str, str]:
+def cross_origin_headers(caller: Requester, asked: CIMultiDictProxy[str] | None = None) -> dict[str, str]:
     """What lets the page of an allowed origin read the answer; for programs nothing. asked: the headers of a preflight."""
     if caller.origin is None:
         return {"Vary": "Origin"}

@@ -15,7 +15,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from devchain import strictjson
 from devchain.chain.blocks import Block
 from devchain.rpc import bounds, codec
-from devchain.rpc.access import NO_ACCOUNTS, Access, Caller, NotServed, check_content_type, cross_origin_headers
+from devchain.rpc.access import NO_ACCOUNTS, HttpAccess, NotServed, Requester, check_content_type, cross_origin_headers
 from devchain.rpc.bounds import Held
 from devchain.rpc.codec import RpcError
 from devchain.rpc.subscriptions import Subscriptions
@@ -24,7 +24,7 @@ from devchain.strictjson import NotJson
 Dispatch = Callable[[str, list[Any]], Awaitable[Any]]
 """Runs one method on the chain's thread. Raises RpcError."""
 
-PROGRAM: Final = Caller()
+PROGRAM: Final = Requester()
 """Who has no headers: a test, this process itself."""
 
 _LOGGED: Final = 64
@@ -36,13 +36,13 @@ _RESPONSE_TOO_LARGE: Final = "response too large"
 log = structlog.get_logger("devchain.rpc")
 
 
-class RpcServer:
+class JsonRpcServer:
     """Answers JSON-RPC on `/`; a WebSocket there speaks the same and can subscribe."""
 
-    def __init__(self, dispatch: Dispatch, *, strict: bool, access: Access | None = None) -> None:
+    def __init__(self, dispatch: Dispatch, *, strict: bool, access: HttpAccess | None = None) -> None:
         self._dispatch = dispatch
         self._strict = strict
-        self._access = access or Access()
+        self._access = access or HttpAccess()
         self._held = Held()
         self._connections: set[_Connection] = set()
 
@@ -143,7 +143,7 @@ class RpcServer:
         return socket
 
     async def answer_text(
-        self, body: bytes | str, caller: Caller = PROGRAM, subscriptions: Subscriptions | None = None
+        self, body: bytes | str, caller: Requester = PROGRAM, subscriptions: Subscriptions | None = None
     ) -> bytes | None:
         """The answer to a request or a batch; None where nothing is due (notifications only)."""
         try:
@@ -177,7 +177,9 @@ class RpcServer:
                 length += len(encoded)
         return b"[" + b",".join(answers) + b"]" if answers else None
 
-    async def _answer(self, request: Any, caller: Caller, subscriptions: Subscriptions | None) -> dict[str, Any] | None:
+    async def _answer(
+        self, request: Any, caller: Requester, subscriptions: Subscriptions | None
+    ) -> dict[str, Any] | None:
         if not _is_request(request):
             return _failure(None, RpcError(codec.INVALID_REQUEST, "invalid request"))
         method, params, identifier = request["method"], request.get("params"), request.get("id")
@@ -197,7 +199,7 @@ class RpcServer:
             answer = {"jsonrpc": "2.0", "id": identifier, "result": result}
         return answer if "id" in request else None
 
-    async def _run(self, method: str, params: list[Any], caller: Caller, subscriptions: Subscriptions | None) -> Any:
+    async def _run(self, method: str, params: list[Any], caller: Requester, subscriptions: Subscriptions | None) -> Any:
         refused = caller.refusal(method)
         if refused is not None:
             if method in NO_ACCOUNTS:

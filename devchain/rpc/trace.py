@@ -8,25 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
-
-from eth.vm.forks.cancun.opcodes import CANCUN_OPCODES
+from typing import Any
 
 from devchain.aspect.environment import NodePanic
 from devchain.chain.chain import Chain
-from devchain.chain.evm import REVERTED, revert_reason
-from devchain.chain.execution import IntrinsicGasTooLow, Outcome
+from devchain.chain.evm import MNEMONICS, REVERTED, revert_reason
+from devchain.chain.execution import ExecutionResult, IntrinsicGasTooLow
 from devchain.chain.questions import QUESTION_GAS_CAP, CallFailed, CannotTrace, Question
 from devchain.chain.tracing import CallTracer, Step, StepTracer, Traced, TraceTooLarge
 from devchain.rpc import codec
 from devchain.rpc.codec import RpcError, data, quantity
 from devchain.watch import TimeUp
 
-_NAMES: Final = {op: getattr(code, "mnemonic", "") for op, code in CANCUN_OPCODES.items()} | {0x44: "DIFFICULTY"}
-
 
 def _op_name(op: int) -> str:
-    name = _NAMES.get(op, "")
+    name = MNEMONICS.get(op, "")
     if op == 0x20:
         return "KECCAK256"
     return name or ("INVALID" if op == 0xFE else f"opcode {op:#x} not defined")
@@ -96,7 +92,7 @@ def table(
     return {"debug_traceTransaction": transaction, "debug_traceCall": call}
 
 
-def _run(wanted: _Wanted, top: Traced, execute: Callable[[Any], Outcome]) -> Any:
+def _run(wanted: _Wanted, top: Traced, execute: Callable[[Any], ExecutionResult]) -> Any:
     calls = CallTracer()
     steps = StepTracer(_op_name, stack=wanted.stack, memory=wanted.memory, storage=wanted.storage, limit=wanted.limit)
     try:
@@ -120,7 +116,7 @@ def _run(wanted: _Wanted, top: Traced, execute: Callable[[Any], Outcome]) -> Any
     }
 
 
-def _call_tree(calls: CallTracer, asked: Traced, outcome: Outcome, *, only_top: bool) -> dict[str, Any]:
+def _call_tree(calls: CallTracer, asked: Traced, outcome: ExecutionResult, *, only_top: bool) -> dict[str, Any]:
     """asked: the transaction, whose gas limit stands for the gas of its call, as with go-ethereum."""
     if calls.root is None:
         # the system contract, or a join point before the call that failed: what ran are Aspects only

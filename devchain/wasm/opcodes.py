@@ -172,7 +172,7 @@ SWITCHED_OFF: Final = _switched_off()
 
 
 def _costs() -> tuple[int | None, ...]:
-    """WASM gas by opcode byte (artela.md §2.3); br_table costs 10 more for each target but the default. None: unknown."""
+    """WASM gas by opcode byte (docs/artela.md §2.3); br_table costs 10 more for each target but the default. None: unknown."""
     cost: list[int | None] = [None] * 256
 
     def put(value: int, *ops: int) -> None:

@@ -1,7 +1,7 @@
 """What a node says when it says no, in the words of the domain.
 
 Three layers may refuse, and the most specific one is heard first: the Aspect ("Name: sentence", as a revert string), a contract (a custom
-error with facts, or a plain revert string), the node itself (its own text; `artela.md` §6 lists them).
+error with facts, or a plain revert string), the node itself (its own text; `docs/artela.md` §6 lists them).
 """
 
 from __future__ import annotations

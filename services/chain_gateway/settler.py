@@ -24,9 +24,9 @@ from eth_hash.auto import keccak
 from linklearner.domain.errors import LinkLearnerError, Refused
 from linklearner.domain.events import UpdateAccepted
 from linklearner.domain.rounds import may_settle
+from linklearner.domain.tasks import Task
 from linklearner.log import of_round
 from services.chain_gateway.ledger import Ledger
-from services.chain_gateway.ledger.values import Task
 
 TURN_S: Final = 3.0
 """For each turn: several blocks of a node that makes one a second."""

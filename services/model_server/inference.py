@@ -18,23 +18,24 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from linklearner.domain.errors import InvalidInput, InvalidModel, NotFinite, NotFound, Unavailable
+from linklearner.domain.graph import Datatype, Signature
 from linklearner.domain.inputs import check_rows
-from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.domain.model import LOGITS, ModelSpec, ModelVersion
 from linklearner.oip import open_inference_grpc_pb2 as oip
 
 SERVER_NAME = "linklearner"
 PLATFORM = "onnx_onnxv1"
 PROVENANCE = "linklearner_provenance"
 """The extension that answers carry the parameters `digest`, `round` and `task`."""
-LOGITS, LABEL = "logits", "label"
-"""The outputs: FP32 [N, labels], and INT64 [N], the index of the greatest logit."""
+LABEL = "label"
+"""An output beside those of the graph: INT64 [N], the index of the greatest logit."""
 
 MAX_REQUEST_BYTES = 4 << 20
 """A batch of 1,024 rows of 1,000 numbers."""
 MAX_LAYER_BYTES = 64 << 20
 """Of the activations of one layer for one request."""
 
-_FETCHES = (LOGITS,)
+_CONTENTS = {Datatype.FP32: "fp32_contents", Datatype.INT64: "int64_contents"}
 _UNSUPPORTED = ("shared_memory_region", "classification")
 """Parameters of Triton's extensions that change what an answer means; ignoring them would give a wrong one."""
 
@@ -42,7 +43,7 @@ _UNSUPPORTED = ("shared_memory_region", "classification")
 class Model:
     """One version of a task's model, ready to answer.
 
-    graph: a serialised ONNX model with input `spec.input_name` FP32 [N, layers[0]] and output `logits`, as `onnx_graph` makes it.
+    graph: a serialised ONNX model with the inputs and outputs of `spec.graph`, as `onnx_graph` makes it.
     Building one compiles the graph and answers a first request, which takes milliseconds to seconds: do it off the event loop.
     Raises InvalidModel if the graph cannot run or does not give what the description says.
     """
@@ -50,8 +51,14 @@ class Model:
     def __init__(self, spec: ModelSpec, version: ModelVersion, graph: bytes) -> None:
         self.spec = spec
         self.version = version
-        self.input_shape = (-1, spec.layers[0])
-        self.outputs = {LOGITS: ("FP32", (-1, spec.layers[-1])), LABEL: ("INT64", (-1,))}
+        self.inputs = {signature.name: signature for signature in spec.graph.inputs}
+        self._row_bytes = {name: one.datatype.dtype.itemsize * one.length for name, one in self.inputs.items()}
+        in_message = (MAX_REQUEST_BYTES - 4096) // sum(self._row_bytes.values())
+        self._fitting_rows = max(min(MAX_LAYER_BYTES // (4 * spec.graph.widest), in_message), 1)
+        computed = {signature.name: signature for signature in spec.graph.outputs}
+        self._computed = tuple(computed)
+        self.outputs = computed | {LABEL: Signature(LABEL, Datatype.INT64, ())}
+        self._all_outputs = tuple(self.outputs)
         options = ort.SessionOptions()
         # One thread: a request costs microseconds, and threads that wake for it cost more. Spinning would burn a core between requests.
         options.intra_op_num_threads = 1
@@ -60,13 +67,17 @@ class Model:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-            logits = self.logits(np.zeros((2, spec.layers[0]), np.float32))
+            answers = self.run(
+                {name: np.zeros((2, *one.dimensions), one.datatype.dtype) for name, one in self.inputs.items()}
+            )
         except _RUNTIME_ERRORS as error:
             raise InvalidModel(f"onnxruntime cannot run version {version.version}: {error}") from error
-        if logits.shape != (2, spec.layers[-1]) or logits.dtype != np.float32:
-            raise InvalidModel(f"version {version.version} gives logits {logits.shape} {logits.dtype}")
-        if not np.isfinite(logits).all():
-            raise InvalidModel(f"version {version.version} answers a blank input with NaN or infinity")
+        for name, signature in computed.items():
+            answer = answers[name]
+            if answer.shape != (2, *signature.dimensions) or answer.dtype != signature.datatype.dtype:
+                raise InvalidModel(f"version {version.version} gives {name} {answer.shape} {answer.dtype}")
+            if not np.isfinite(answer).all():
+                raise InvalidModel(f"version {version.version} answers a blank input with NaN or infinity")
         self._heads: dict[tuple[str, ...], bytes] = {}
 
     @property
@@ -76,43 +87,43 @@ class Model:
 
     def rows_at_once(self, most: int) -> int:
         """Rows of one request, of those `most` that the operator allows: no layer of a wide model may outgrow the memory or the message."""
-        fitting = min(
-            MAX_LAYER_BYTES // (4 * max(self.spec.layers)), (MAX_REQUEST_BYTES - 4096) // (4 * self.spec.layers[0])
-        )
-        return max(min(most, fitting), 1)
+        return min(most, self._fitting_rows)
 
-    def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """inputs: (B, layers[0]) float32. Returns (B, layers[-1]) float32."""
-        answers: list[NDArray[np.float32]] = self._session.run(_FETCHES, {self.spec.input_name: inputs})
-        return answers[0]
+    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """inputs: (B, *dimensions) of each input. Returns the graph's outputs, (B, *dimensions) of each."""
+        return dict(zip(self._computed, self._session.run(self._computed, inputs), strict=True))
 
     def infer(self, request: oip.ModelInferRequest, max_rows: int) -> oip.ModelInferResponse:
         """The answer, raw tensors always. Raises InvalidInput for anything that does not fit the model's metadata."""
         inputs = self._read(request, self.rows_at_once(max_rows))
-        check_rows(
-            inputs,
-            name=self.spec.input_name,
-            input_range=self.spec.input_range,
-            allow_range="allow_range" in request.parameters and request.parameters["allow_range"].bool_param,
-        )
+        allow_range = "allow_range" in request.parameters and request.parameters["allow_range"].bool_param
+        for name, values in inputs.items():
+            check_rows(values, name=name, input_range=self.inputs[name].range, allow_range=allow_range)
         names = self._requested(request)
         response = oip.ModelInferResponse.FromString(self._heads.get(names) or self._head(names))
         response.id = request.id
-        logits = self.logits(inputs)
-        if not np.isfinite(logits).all():
-            row = int(np.argmin(np.isfinite(logits).all(axis=1)))
-            raise NotFinite(
-                f"row {row} of input '{self.spec.input_name}' leads model '{self.spec.name}' beyond what FP32 holds: it has an answer of "
-                f"infinity or NaN. Its inputs reach {np.abs(inputs[row]).max():.6g}",
-                facts={"row": row},
-            )
+        answers = self.run(inputs)
+        for answer in answers.values():
+            if not np.isfinite(answer).all():
+                raise self._beyond(inputs, answer)
+        if LABEL in names:
+            answers[LABEL] = answers[LOGITS].argmax(axis=1).astype("<i8", copy=False)
         raw = response.raw_output_contents
-        for tensor in response.outputs:
-            tensor.shape[0] = len(logits)
-            raw.append(
-                logits.tobytes() if tensor.name == LOGITS else logits.argmax(axis=1).astype("<i8", copy=False).tobytes()
-            )
+        for name, tensor in zip(names, response.outputs, strict=True):
+            answer = answers[name]
+            tensor.shape[0] = len(answer)
+            raw.append(answer.tobytes())
         return response
+
+    def _beyond(self, inputs: dict[str, NDArray[Any]], answer: NDArray[Any]) -> NotFinite:
+        row = int(np.argwhere(~np.isfinite(answer))[0, 0])
+        names = ", ".join(f"'{name}'" for name in inputs)
+        reach = max(float(np.abs(values[row]).max()) for values in inputs.values())
+        return NotFinite(
+            f"row {row} of input {names} leads model '{self.spec.name}' beyond what FP32 holds: it has an answer of infinity or NaN. "
+            f"Its inputs reach {reach:.6g}",
+            facts={"row": row},
+        )
 
     def _head(self, names: tuple[str, ...]) -> bytes:
         """What all answers with these outputs have in common, serialised; the number of rows is filled in later."""
@@ -121,13 +132,12 @@ class Model:
         head.parameters["round"].int64_param = self.version.round
         head.parameters["task"].int64_param = self.version.task
         for name in names:
-            datatype, shape = self.outputs[name]
-            head.outputs.add(name=name, datatype=datatype, shape=shape)
+            head.outputs.add(name=name, datatype=self.outputs[name].datatype, shape=self.outputs[name].shape)
         return self._heads.setdefault(names, head.SerializeToString())
 
     def _requested(self, request: oip.ModelInferRequest) -> tuple[str, ...]:
         if not request.outputs:
-            return (LOGITS, LABEL)
+            return self._all_outputs
         for output in request.outputs:
             if output.name not in self.outputs:
                 raise InvalidInput(f"unexpected inference output '{output.name}' for model '{self.spec.name}'")
@@ -135,64 +145,84 @@ class Model:
                 _refuse_extensions(output.parameters, output.name)
         return tuple(dict.fromkeys(output.name for output in request.outputs))
 
-    def _read(self, request: oip.ModelInferRequest, max_rows: int) -> NDArray[np.float32]:
-        """The request's one input, (B, layers[0]) float32."""
-        name, expected = self.spec.name, self.spec.input_name
-        if len(request.inputs) != 1:
-            given = ",".join(f"'{tensor.name}'" for tensor in request.inputs)
-            missing = f"'{expected}'" if all(tensor.name != expected for tensor in request.inputs) else ""
+    def _read(self, request: oip.ModelInferRequest, max_rows: int) -> dict[str, NDArray[Any]]:
+        """The request's inputs by name, (B, *dimensions) each."""
+        tensors = request.inputs
+        if len(tensors) != len(self.inputs):
+            raise self._wrong_inputs([tensor.name for tensor in tensors])
+        values: dict[str, NDArray[Any]] = {}
+        for place, tensor in enumerate(tensors):
+            name = tensor.name
+            signature = self.inputs.get(name)
+            if signature is None:
+                raise InvalidInput(f"unexpected inference input '{name}' for model '{self.spec.name}'")
+            if name in values:
+                raise InvalidInput(f"input '{name}' already exists in request for model '{self.spec.name}'")
+            values[name] = self._tensor(request, place, tensor, signature, max_rows)
+        if len(values) > 1 and len({len(one) for one in values.values()}) > 1:
             raise InvalidInput(
-                f"expected 1 inputs but got {len(request.inputs)} inputs for model '{name}'. Got input(s) [{given}], but missing "
-                f"required input(s) [{missing}]. Please provide all required input(s)."
+                f"the inputs of one request have the same number of rows each, for model '{self.spec.name}'"
             )
-        tensor = request.inputs[0]
-        if tensor.name != expected:
-            raise InvalidInput(f"unexpected inference input '{tensor.name}' for model '{name}'")
+        return values
+
+    def _wrong_inputs(self, names: list[str]) -> InvalidInput:
+        given = ",".join(f"'{name}'" for name in names)
+        missing = ",".join(f"'{name}'" for name in self.inputs if name not in names)
+        return InvalidInput(
+            f"expected {len(self.inputs)} inputs but got {len(names)} inputs for model '{self.spec.name}'. Got input(s) [{given}], but "
+            f"missing required input(s) [{missing}]. Please provide all required input(s)."
+        )
+
+    def _tensor(
+        self, request: oip.ModelInferRequest, place: int, tensor: Any, signature: Signature, max_rows: int
+    ) -> NDArray[Any]:
+        """The tensor at `place`: says of itself what the signature says, and holds as many bytes."""
+        model, name, datatype = self.spec.name, signature.name, signature.datatype
         if tensor.parameters:
-            _refuse_extensions(tensor.parameters, expected)
-        if tensor.datatype != "FP32":
+            _refuse_extensions(tensor.parameters, name)
+        if tensor.datatype != datatype:
             raise InvalidInput(
-                f"inference input '{expected}' data-type is '{tensor.datatype}', but model '{name}' expects 'FP32'"
+                f"inference input '{name}' data-type is '{tensor.datatype}', but model '{model}' expects '{datatype}'"
             )
         shape = tuple(tensor.shape)
-        width = self.spec.layers[0]
-        if len(shape) != 2 or shape[1] != width or shape[0] < 1:
+        if shape[1:] != signature.dimensions or not shape or shape[0] < 1:
             raise InvalidInput(
-                f"unexpected shape for input '{expected}' for model '{name}'. Expected [-1,{width}], got "
+                f"unexpected shape for input '{name}' for model '{model}'. Expected [{','.join(map(str, signature.shape))}], got "
                 f"[{','.join(map(str, shape))}]"
             )
         if shape[0] > max_rows:
-            raise InvalidInput(f"inference request batch-size must be <= {max_rows} for '{name}'")
+            raise InvalidInput(f"inference request batch-size must be <= {max_rows} for '{model}'")
+        expected = shape[0] * self._row_bytes[name]
         raw = request.raw_input_contents
         if raw:
-            if len(raw) != 1:
+            if len(raw) != len(request.inputs):
                 raise InvalidInput(
-                    f"the number of inputs (1) does not match the expected number of raw input contents ({len(raw)}) for "
-                    f"model '{name}'."
+                    f"the number of inputs ({len(request.inputs)}) does not match the expected number of raw input contents "
+                    f"({len(raw)}) for model '{model}'."
                 )
             if tensor.HasField("contents"):
                 raise InvalidInput(
-                    f"contents field must not be specified when using raw_input_contents for '{expected}' for model '{name}'"
+                    f"contents field must not be specified when using raw_input_contents for '{name}' for model '{model}'"
                 )
-            data = raw[0]
-            if len(data) != shape[0] * width * 4:
-                raise self._size_mismatch(shape[0] * width * 4, len(data))
-            return np.frombuffer(data, "<f4").reshape(shape)
+            data = raw[place]
+            if len(data) != expected:
+                raise self._size_mismatch(name, expected, len(data))
+            return np.frombuffer(data, datatype.dtype).reshape(shape)
+        wanted = _CONTENTS[datatype]
         for field, _ in tensor.contents.ListFields():
-            if field.name != "fp32_contents":
+            if field.name != wanted:
                 raise InvalidInput(
-                    f"unexpected explicit tensor data for input tensor '{expected}' for model '{name}' of type "
-                    f"'{field.name.removesuffix('_contents').upper()}', expected datatype 'FP32'"
+                    f"unexpected explicit tensor data for input tensor '{name}' for model '{model}' of type "
+                    f"'{field.name.removesuffix('_contents').upper()}', expected datatype '{datatype}'"
                 )
-        values = np.array(tensor.contents.fp32_contents, dtype=np.float32)
-        if values.size != shape[0] * width:
-            raise self._size_mismatch(shape[0] * width * 4, values.size * 4)
+        values = np.array(getattr(tensor.contents, wanted), dtype=datatype.dtype)
+        if values.nbytes != expected:
+            raise self._size_mismatch(name, expected, values.nbytes)
         return values.reshape(shape)
 
-    def _size_mismatch(self, expected: int, got: int) -> InvalidInput:
+    def _size_mismatch(self, name: str, expected: int, got: int) -> InvalidInput:
         return InvalidInput(
-            f"input byte size mismatch for input '{self.spec.input_name}' for model '{self.spec.name}'. "
-            f"Expected {expected}, got {got}"
+            f"input byte size mismatch for input '{name}' for model '{self.spec.name}'. Expected {expected}, got {got}"
         )
 
     def metadata(self, versions: list[str]) -> oip.ModelMetadataResponse:
@@ -202,10 +232,8 @@ class Model:
             name=self.spec.name,
             versions=versions,
             platform=PLATFORM,
-            inputs=[tensor(name=self.spec.input_name, datatype="FP32", shape=self.input_shape)],
-            outputs=[
-                tensor(name=name, datatype=datatype, shape=shape) for name, (datatype, shape) in self.outputs.items()
-            ],
+            inputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in self.inputs.values()],
+            outputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in self.outputs.values()],
         )
 
 

@@ -15,12 +15,11 @@ from typing import Self
 import grpc
 import structlog
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.access import Credential
-from linklearner.rpc.channel import channel
 from linklearner.rpc.entrance import Entrance, Places
 from linklearner.rpc.server import RpcServer
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import session_pb2 as session
 from services.model_server.config import Config
 from services.model_server.inference import MAX_REQUEST_BYTES, Inference, LoadedModels, Model
@@ -34,8 +33,6 @@ UNGATED_STREAMS = 64
 """Streams of gRPC's health and reflection services."""
 BODY_S = 30.0
 """Seconds in which the message of an admitted call must arrive."""
-GATEWAY_MESSAGE_BYTES = 8 << 20
-"""A gateway sends models in parts of a mebibyte, and everything else is smaller."""
 
 log = structlog.get_logger()
 
@@ -72,11 +69,10 @@ class ModelServer:
             keep_bytes=config.keep_previous_bytes,
         )
         credential = Credential.read(Path(config.credential)) if config.credential else None
-        async with channel(config.gateway, credential, receive_bytes=GATEWAY_MESSAGE_BYTES) as wire:
-            stub = gateway_grpc.ChainGatewayServiceStub(wire)
+        async with GatewayClient.connect(config.gateway, credential) as gateway:
             admission = config.admission.admission(
                 task=config.task,
-                gateway=stub,
+                gateway=gateway,
                 terms=lambda: terms_of(inference, config.task),
                 registry=metrics.registry,
             )
@@ -120,7 +116,7 @@ class ModelServer:
                     server._first.set()
 
                 follower = VersionFollower(
-                    stub,
+                    gateway,
                     config.task,
                     loaded,
                     poll_s=config.poll_s,
@@ -154,7 +150,7 @@ def terms_of(inference: Inference, task: int) -> session.GetTermsResponse:
         task=task,
         model=spec.name,
         input_name=spec.input_name,
-        input_count=spec.layers[0],
+        input_count=spec.input.length,
         input_min=low,
         input_max=high,
         labels=spec.labels,

@@ -8,13 +8,10 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import grpc
 import structlog
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import LinkLearnerError, Unavailable
-from linklearner.rpc.status import from_rpc_error
-from linklearner.v1 import chain_gateway_pb2 as gateway
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from services.model_server.admission.sessions import Holding
 from services.model_server.endurance import Endurance
 
@@ -32,7 +29,7 @@ class StakeWatch:
 
     def __init__(
         self,
-        stub: gateway_grpc.ChainGatewayServiceStub,
+        gateway: GatewayClient,
         task: int,
         *,
         refresh_s: float,
@@ -40,7 +37,7 @@ class StakeWatch:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._stub = stub
+        self._gateway = gateway
         self._task = task
         self._refresh_s = refresh_s
         self._head_stale_s = head_stale_s
@@ -126,12 +123,7 @@ class StakeWatch:
 
     async def _look(self, active: Callable[[float], list[Holding]]) -> None:
         began = self._monotonic()
-        try:
-            chain = await self._stub.GetChain(gateway.GetChainRequest(), timeout=READ_TIMEOUT_S)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
-        if chain.chain_id == 0:
-            raise Unavailable("the gateway does not say of which chain it speaks", reason="NoChain")
+        chain = await self._gateway.chain(timeout_s=READ_TIMEOUT_S)
         if self._chain_id is None:
             self._chain_id = chain.chain_id
         if chain.chain_id != self._chain_id:
@@ -145,9 +137,9 @@ class StakeWatch:
                 f"the newest block is {age:.0f} s old, more than the {self._head_stale_s:g} s allowed",
                 reason="HeadStale",
             )
-        if chain.head_block_number < self._head:
-            raise self._went_back(chain.head_block_number, self._head)
-        self._head = chain.head_block_number
+        if chain.head_block < self._head:
+            raise self._went_back(chain.head_block, self._head)
+        self._head = chain.head_block
         moved = []
         for holding in active(began):
             if holding.block == self._head:
@@ -167,18 +159,12 @@ class StakeWatch:
 
     async def _read(self, holding: Holding) -> None:
         began = self._monotonic()
-        try:
-            balance = await self._stub.GetBalance(
-                gateway.GetBalanceRequest(account=holding.address, task=self._task), timeout=READ_TIMEOUT_S
-            )
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
-        if balance.block_number < holding.block:
-            raise self._went_back(balance.block_number, holding.block)
-        if balance.stake.locked_units < holding.units:
-            log.info(
-                "stake_fell", address=f"0x{holding.address.hex()}", units=balance.stake.locked_units, was=holding.units
-            )
-        holding.units = balance.stake.locked_units
-        holding.block = balance.block_number
+        balance = await self._gateway.balance(holding.address, self._task, timeout_s=READ_TIMEOUT_S)
+        if balance.block < holding.block:
+            raise self._went_back(balance.block, holding.block)
+        locked = 0 if balance.stake is None else balance.stake.locked
+        if locked < holding.units:
+            log.info("stake_fell", address=f"0x{holding.address.hex()}", units=locked, was=holding.units)
+        holding.units = locked
+        holding.block = balance.block
         holding.confirmed = max(holding.confirmed, began)

@@ -11,11 +11,10 @@ from enum import Enum
 
 import numpy as np
 import structlog
-from google.protobuf.message import DecodeError
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import (
     BaseMoved,
-    DataLoss,
     Exhausted,
     InvalidInput,
     LinkLearnerError,
@@ -30,23 +29,22 @@ from linklearner.domain.errors import (
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.quantise import Quantised, quantise_delta
+from linklearner.domain.tasks import Submitted, Task
 from linklearner.domain.update import Encoding
 from linklearner.log import of_round
-from linklearner.v1.chain_gateway_pb2 import SubmitUpdateResponse
-from services.trainer import training
+from services.trainer import accounts, training
 from services.trainer.data import NOTHING_TO_LEARN, Samples
-from services.trainer.gateway import Gateway, TaskState
 from services.trainer.journal import Held, Journal, Outcome
 from services.trainer.recipe import Recipe
 
 MAX_REQUEST_ID = 128
 STALE_BASE = "StaleBase"
 ALREADY_SUBMITTED = "AlreadySubmitted"
-NEVER_SENT = (Refused, BaseMoved, InvalidInput, NotFound)
+FINAL_REFUSALS = (Refused, BaseMoved, InvalidInput, NotFound)
 """A gateway that answers one of these has not landed the update and never will under this submission id. Who may not ask is another
 matter: the update may have landed when he still might."""
-UNTOLD = (Unavailable, TimedOut, Exhausted, Unauthenticated, PermissionDenied)
-"""Answers that say nothing about what was asked for; every other error about a round is one about other people's data in it."""
+UNANSWERED = (Unavailable, TimedOut, Exhausted, Unauthenticated, PermissionDenied)
+"""Errors that say nothing about what was asked for; every other error about a round is one about other people's data in it."""
 MAX_ROUNDS_SEARCHED = 10_000
 """Dropped rounds in a row through which a held update is looked for in one go; a gateway may describe as many as it likes."""
 
@@ -88,30 +86,23 @@ class Prepared:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The chain has accepted the update."""
-
-    response: SubmitUpdateResponse
-
-
 Event = Pulled | Progress | Prepared | Submitted
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
-    """Where this trainer contributes."""
+class Identity:
+    """Where this trainer contributes, and as whom."""
 
     account: bytes
-    book: str
-    """Chain, pool, task and account: what a journal's memory is good for."""
+    scope: str
+    """Chain, pool, task and account: what an entry of the journal holds for."""
 
 
-class Fate(Enum):
+class UpdateStatus(Enum):
     """What the chain's record says of an update that is held."""
 
     MERGED = "in a settled round"
-    WAITING = "accepted in the open round"
+    ACCEPTED = "accepted in the open round"
     LOST = "refused, too late, or in a round that was dropped"
     UNSENT = "not on the chain, and its round is still open"
 
@@ -125,7 +116,7 @@ class Contributor:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: GatewayClient,
         journal: Journal,
         samples: Samples,
         *,
@@ -151,7 +142,7 @@ class Contributor:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training")
 
     def close(self) -> None:
-        """Waits for the worker thread; a training that nobody waits for has been told to end."""
+        """Waits for the worker thread; a training that nobody waits for ends at its next report."""
         self._worker.shutdown(wait=True)
 
     @property
@@ -159,17 +150,18 @@ class Contributor:
         """A round is being trained right now."""
         return self._turn.locked()
 
-    async def home(self) -> Home:
+    async def identity(self) -> Identity:
         """Asks the gateway where and as whom. Raises InvalidConfig if it does not hold the account."""
         chain = await self._gateway.chain()
         if self._account is None:
-            self._account = await self._gateway.account(self._wanted)
-        return Home(self._account, f"{chain.chain_id}/{chain.pool.hex()}/{self._task}/{self._account.hex()}")
+            held = await self._gateway.accounts()
+            self._account = accounts.chosen(held, self._wanted, self._gateway.address)
+        return Identity(self._account, f"{chain.chain_id}/{chain.pool.hex()}/{self._task}/{self._account.hex()}")
 
     async def contribute(
         self, request_id: str, encoding: Encoding | None, step_count: int, allow_range: bool = False
     ) -> AsyncGenerator[Event, None]:
-        """One update, told step by step; the last event is Submitted. Nothing is on the chain before Prepared.
+        """One update, streamed step by step; the last event is Submitted. Nothing is on the chain before Prepared.
 
         encoding None, step_count 0 and allow_range False: the trainer's own settings. The same request_id again answers the recorded
         outcome, or takes up an update that was prepared before a crash; a new request_id takes up such an update too, instead of
@@ -182,22 +174,23 @@ class Contributor:
         contents = f"encoding={encoding or 0:d} steps={step_count}"
         recipe = replace(self._recipe, step_count=step_count) if step_count else self._recipe
         async with self._one_at_a_time(request_id):
-            home = await self.home()
+            identity = await self.identity()
             state = await self._gateway.task(self._task)
-            finished = await self._take_up(home, state, request_id, contents)
+            newest, spec = state.newest, state.spec
+            finished = await self._resume(identity, state, request_id, contents)
             if finished is not None:
-                yield Submitted(finished)
+                yield finished
                 return
 
             # Before a byte of weights is asked for: what does not fit this model cannot be trained on, however large the model says it is.
-            self._samples.check(state.spec.layers[0], state.spec.layers[-1])
+            self._samples.inputs_of(spec)
             self._samples.check_learnable()
             if not (allow_range or self._allow_range):
-                self._samples.check_range(state.spec)
-            version, weights = await self._gateway.weights(self._task, state.version.version, state.shape)
+                self._samples.check_range(spec)
+            version, weights = await self._gateway.weights(state, newest.version)
             yield Pulled(version)
             base = dequantise_weights(weights, state.shape)
-            carried = self._journal.residual(home.book, state.shape.weight_count)
+            carried = self._journal.residual(identity.scope, state.shape.weight_count)
             events: asyncio.Queue[Progress | None] = asyncio.Queue()
             stop = threading.Event()
             loop = asyncio.get_running_loop()
@@ -208,7 +201,7 @@ class Contributor:
                 loop.call_soon_threadsafe(events.put_nowait, Progress(step, recipe.step_count, loss))
 
             def learn() -> tuple[Quantised, float]:
-                delta = training.train(state.spec, base, self._samples, recipe, (self._seed, version.version), progress)
+                delta = training.train(spec, base, self._samples, recipe, (self._seed, version.version), progress)
                 wanted = delta + carried
                 quantised = quantise_delta(wanted, state.shape, self._task, version.version, encoding or self._encoding)
                 length = float(np.linalg.norm(wanted))
@@ -236,13 +229,13 @@ class Contributor:
                 request_id=request_id,
                 contents=contents,
                 submission_id=secrets.token_hex(16),
-                round=state.round,
+                round=state.round.round,
                 base_version=version.version,
                 payload=payload,
                 digest=digest,
                 residual=quantised.residual,
             )
-            await asyncio.to_thread(self._journal.hold, home.book, held)
+            await asyncio.to_thread(self._journal.hold, identity.scope, held)
             yield Prepared(
                 encoding=quantised.update.encoding,
                 update_bytes=len(payload),
@@ -251,7 +244,7 @@ class Contributor:
                 residual_ratio=residual_ratio,
                 digest=digest,
             )
-            yield Submitted(await self._send(home, held))
+            yield await self._send(identity, held)
 
     async def follow(self, rounds: int | None) -> None:
         """Contributes to every round by itself; None: without end, otherwise returns after contributions to that many rounds.
@@ -265,21 +258,25 @@ class Contributor:
                 state = await self._gateway.task(self._task)
                 patience: float | None = None
                 try:
-                    with of_round(self._task, state.round):
-                        async with aclosing(self.contribute(f"auto-{state.round}", None, 0)) as events:
+                    with of_round(self._task, state.round.round):
+                        async with aclosing(self.contribute(f"auto-{state.round.round}", None, 0)) as events:
                             async for event in events:
-                                _tell(event)
-                    if (
-                        state.round != last
-                    ):  # the same round again, after an error in waiting for the next, is no other one
-                        contributed, last = contributed + 1, state.round
+                                _log_event(event)
+                    # the same round again, after an error in waiting for the next, is no other one
+                    if state.round.round != last:
+                        contributed, last = contributed + 1, state.round.round
                 except Refused as refusal:
                     log.warning(
-                        "contribution_refused", round=state.round, reason=refusal.reason, detail=refusal.message
+                        "contribution_refused",
+                        round=state.round.round,
+                        reason=refusal.reason,
+                        detail=refusal.message,
                     )
                     patience = REFUSED_AGAIN_S
                 except InvalidInput as error:  # this data and this task: the next round may bring other weights
-                    log.warning("contribution_impossible", round=state.round, reason=error.reason, detail=error.message)
+                    log.warning(
+                        "contribution_impossible", round=state.round.round, reason=error.reason, detail=error.message
+                    )
                     patience = REFUSED_AGAIN_S
                 pause = RETRY_S
                 if rounds is None or contributed < rounds:
@@ -291,15 +288,15 @@ class Contributor:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY_S)
 
-    async def _round_after(self, state: TaskState) -> None:
+    async def _round_after(self, state: Task) -> None:
         """Waits until a later round than the one seen in `state` is open."""
         settle = (
             RETRY_S / 10
         )  # an announcement may be ahead of the gateway's view of the task, and a bad gateway's for good
-        while (await self._gateway.task(self._task)).round <= state.round:
+        while (await self._gateway.task(self._task)).round.round <= state.round.round:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN_S):
-                    await self._gateway.next_version(self._task, state.version.version)
+                    await self._gateway.next_version(self._task, state.version)
             await asyncio.sleep(settle)
             settle = min(2 * settle, LOOK_AGAIN_S)
 
@@ -311,97 +308,90 @@ class Contributor:
             self._request_id = request_id
             yield
 
-    async def _take_up(
-        self, home: Home, state: TaskState, request_id: str, contents: str
-    ) -> SubmitUpdateResponse | None:
+    async def _resume(self, identity: Identity, state: Task, request_id: str, contents: str) -> Submitted | None:
         """Decides over the update that is held, from the chain's record; the answer to this request if it has one without training."""
-        known = self._journal.outcome(home.book, request_id)
-        held = self._journal.held(home.book, state.shape.weight_count)
+        known = self._journal.outcome(identity.scope, request_id)
+        held = self._journal.held(identity.scope, state.shape.weight_count)
         first = known.contents if known else held.contents if held and held.request_id == request_id else contents
         if first != contents:
             raise RequestIdReused(
                 f"request_id {request_id!r} stands for a request with {first}, not {contents}: choose a new one"
             )
         if known is not None:
-            try:
-                return SubmitUpdateResponse.FromString(known.response)
-            except DecodeError as error:
-                raise DataLoss(
-                    "the journal's answer to this request is damaged: call again with a new request_id",
-                    reason="JournalDamaged",
-                ) from error
+            return known.submitted
         if held is None:
             return None
-        fate, response = await self._fate(home, held, state.round)
-        log.info("held_update", fate=fate.name, round=held.round, digest=held.digest.hex())
-        if fate is Fate.UNSENT:
+        status, submitted = await self._status(identity, held, state.round.round)
+        log.info("held_update", status=status.name, round=held.round, digest=held.digest.hex())
+        if status is UpdateStatus.UNSENT:
             try:
-                response = await self._send(home, held)
+                submitted = await self._send(identity, held)
             except (Refused, BaseMoved) as refusal:
                 log.info("held_update_refused", reason=refusal.reason, detail=refusal.message)
                 return None
             if held.request_id != request_id:
-                self._journal.accept(home.book, request_id, Outcome(contents, response.SerializeToString()))
-            return response
-        if response is not None:
-            self._journal.accept(home.book, held.request_id, Outcome(held.contents, response.SerializeToString()))
-        if fate is Fate.MERGED:
-            await asyncio.to_thread(self._journal.promote, home.book)
-        elif fate is Fate.LOST:
-            self._journal.discard(home.book)
+                self._journal.accept(identity.scope, request_id, Outcome(contents, submitted))
+            return submitted
+        if submitted is not None:
+            self._journal.accept(identity.scope, held.request_id, Outcome(held.contents, submitted))
+        if status is UpdateStatus.MERGED:
+            await asyncio.to_thread(self._journal.promote, identity.scope)
+        elif status is UpdateStatus.LOST:
+            self._journal.discard(identity.scope)
         if held.request_id == request_id:
-            return response
-        if fate is Fate.WAITING:
+            return submitted
+        if status is UpdateStatus.ACCEPTED:
             raise Refused(
-                f"round {state.round} holds an update of this account already: the next one can follow when it is settled",
+                f"round {state.round.round} holds an update of this account already: the next one can follow when it is settled",
                 reason=ALREADY_SUBMITTED,
-                facts={"round": state.round},
+                facts={"round": state.round.round},
             )
         return None
 
-    async def _fate(self, home: Home, held: Held, newest: int) -> tuple[Fate, SubmitUpdateResponse | None]:
+    async def _status(self, identity: Identity, held: Held, newest: int) -> tuple[UpdateStatus, Submitted | None]:
         """Looks through the rounds that started from the held update's base: a dropped round is followed by another from the same.
 
-        newest: the open round. The response, rebuilt from the chain's record, if the update was accepted and its round was not dropped.
+        newest: the open round. The outcome, read from the chain's record, if the update was accepted and its round was not dropped.
         Raises Unavailable while the gateway cannot say: another's update in the round that it cannot read decides nothing about ours.
         """
         for round in range(held.round, min(newest, held.round + MAX_ROUNDS_SEARCHED) + 1):
             try:
                 record = await self._gateway.round(self._task, round)
-            except UNTOLD:
+            except UNANSWERED:
                 raise
             except LinkLearnerError as error:
                 raise Unavailable(
                     f"what became of this trainer's update in round {round} is unknown, because the gateway cannot tell the round "
                     f"({error.reason}: {error.message}): ask again later, or another gateway",
-                    reason="FateUnknown",
+                    reason="StatusUnknown",
                     facts={"round": round},
                 ) from error
-            response = record.accepted.get((home.account, held.digest))
+            submitted = record.accepted(identity.account, held.digest)
+            settled = record.version is not None
             if record.base_version > held.base_version:
-                return Fate.LOST, None
+                return UpdateStatus.LOST, None
             if record.base_version == held.base_version:
-                if record.settled:
-                    return (Fate.LOST if response is None else Fate.MERGED), response
-                if record.dropped and response is not None:
-                    return Fate.LOST, None
+                if settled:
+                    return (UpdateStatus.LOST if submitted is None else UpdateStatus.MERGED), submitted
+                if record.dropped and submitted is not None:
+                    return UpdateStatus.LOST, None
                 if not record.dropped:
-                    return (Fate.UNSENT if response is None else Fate.WAITING), response
-            elif not record.settled and not record.dropped:
+                    return (UpdateStatus.UNSENT if submitted is None else UpdateStatus.ACCEPTED), submitted
+            elif not settled and not record.dropped:
                 break
         raise Unavailable(
             f"the gateway is behind: it shows no round from {held.round} on that decides over this trainer's update of version "
             f"{held.base_version}; ask again later. If the chain was begun anew, start the trainer with another state folder "
             "(LINKLEARNER_TRAINER_STATE_DIR)",
-            reason="FateUnknown",
+            reason="StatusUnknown",
         )
 
-    async def _send(self, home: Home, held: Held) -> SubmitUpdateResponse:
+    async def _send(self, identity: Identity, held: Held) -> Submitted:
         """Submits the held update and records the outcome; what can never land is forgotten, what might have is not."""
         try:
-            response = await self._gateway.submit(held.submission_id, home.account, held.payload, held.digest)
-        except NEVER_SENT as refusal:
-            self._journal.discard(home.book)
+            submitted = await self._gateway.submit(held.submission_id, identity.account, held.payload, held.digest)
+        except FINAL_REFUSALS as refusal:
+            self._journal.discard(identity.scope)
             if refusal.reason == STALE_BASE:
                 raise BaseMoved(
                     f"the weights moved on from version {held.base_version} before the update was accepted: call again",
@@ -409,21 +399,21 @@ class Contributor:
                     facts=refusal.facts,
                 ) from refusal
             raise
-        self._journal.accept(home.book, held.request_id, Outcome(held.contents, response.SerializeToString()))
-        return response
+        self._journal.accept(identity.scope, held.request_id, Outcome(held.contents, submitted))
+        return submitted
 
 
-def _tell(event: Event) -> None:
+def _log_event(event: Event) -> None:
     match event:
         case Progress(step=step, step_count=step_count, loss=loss) if step == step_count:
             log.info("trained", steps=step, loss=round(loss, 4))
         case Prepared(update_bytes=update_bytes, residual_ratio=residual_ratio):
             log.info("update_prepared", bytes=update_bytes, residual_ratio=round(residual_ratio, 3))
-        case Submitted(response=response):
+        case Submitted() as submitted:
             log.info(
                 "update_accepted",
-                round=response.round,
-                weight_units=response.weight_units,
-                gas=response.receipt.gas_used,
-                transaction=response.receipt.transaction_hash.hex(),
+                round=submitted.round,
+                weight_units=submitted.weight,
+                gas=submitted.mined.gas_used,
+                transaction=submitted.mined.transaction.hex(),
             )

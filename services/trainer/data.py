@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFinite
+from linklearner.domain.inputs import arranged, check_training_data
 from linklearner.domain.model import ModelSpec
 
 HELD_OUT_SHARE = 0.2
@@ -31,23 +32,20 @@ MAX_VALUES = 2**28
 """Numbers in a data set: 1 GiB as float32, however densely the file packs them. MNIST has 47 million."""
 
 NOTHING_TO_LEARN = "NothingToLearn"
-WIDEST_OFFSET, NARROWEST_SPAN = 1 / 2, 1 / 4
-"""In widths of the range that a task expects: how far outside it a sample may lie, and how much of it the samples must span at least.
-Pixels 0..255 where 0..16 is expected are 15 widths off, pixels 0..1 span a sixteenth; a sensor that runs over a little is neither."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """x: (n, in) float32 as measured (the model scales them), y: (n,) int64 indices of labels. Never written to a log."""
+    """x: (n, …) float32 as measured (the model scales them), y: (n,) int64 indices of labels. Never written to a log."""
 
     x: NDArray[np.float32]
     y: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if self.x.ndim != 2 or self.y.shape != (self.x.shape[0],):
-            raise InvalidInput(f"samples are x (n, in) with one y each, not x {self.x.shape} with y {self.y.shape}")
+        if self.x.ndim < 2 or self.y.shape != (self.x.shape[0],):
+            raise InvalidInput(f"samples are x (n, …) with one y each, not x {self.x.shape} with y {self.y.shape}")
         if not np.isfinite(self.x).all():
-            rows = int((~np.isfinite(self.x).all(axis=1)).sum())
+            rows = int((~np.isfinite(self.x).all(axis=tuple(range(1, self.x.ndim)))).sum())
             raise NotFinite(f"{rows} of {len(self)} samples hold NaN or infinity: clean the data first")
         if self.y.size and self.y.min() < 0:
             raise InvalidInput(f"labels count from 0; the smallest here is {self.y.min()}")
@@ -58,7 +56,7 @@ class Samples:
         return len(self.y)
 
     def __repr__(self) -> str:
-        return f"Samples(n={len(self)}, inputs={self.x.shape[1]})"
+        return f"Samples(n={len(self)}, inputs={'x'.join(map(str, self.x.shape[1:]))})"
 
     def __getitem__(self, rows: NDArray[np.int64]) -> "Samples":
         return Samples(self.x[rows], self.y[rows])
@@ -67,12 +65,12 @@ class Samples:
         """(label_count,) int64: samples of each label."""
         return np.bincount(self.y, minlength=label_count)
 
-    def check(self, input_count: int, label_count: int) -> None:
-        """Raises InvalidInput unless a model with these many inputs and labels can learn from the samples."""
-        if self.x.shape[1] != input_count:
-            raise InvalidInput(f"the task's model takes {input_count} inputs, the samples have {self.x.shape[1]}")
-        if self.y.size and self.y.max() >= label_count:
-            raise InvalidInput(f"the task has labels 0..{label_count - 1}, the samples go up to {self.y.max()}")
+    def inputs_of(self, spec: ModelSpec) -> NDArray[np.float32]:
+        """(n, *input.dimensions) float32: x as the model takes it. Raises InvalidInput unless the model can learn from the samples."""
+        x = arranged(self.x, spec.input.dimensions, "the task's model")
+        if self.y.size and self.y.max() >= len(spec.labels):
+            raise InvalidInput(f"the task has labels 0..{len(spec.labels) - 1}, the samples go up to {self.y.max()}")
+        return x
 
     def check_learnable(self) -> None:
         """Raises InvalidInput, reason NothingToLearn, for samples that tell no label from another: none, one label, or all x alike."""
@@ -92,18 +90,11 @@ class Samples:
 
     def check_range(self, spec: ModelSpec) -> None:
         """Raises InvalidInput, reason RangeMismatch, for samples far from the range that the task's model expects, if it says one."""
-        if spec.input_range is None or not self.x.size:
-            return
-        low, high = spec.input_range
-        least, most, width = float(self.x.min()), float(self.x.max()), high - low
-        near = low - WIDEST_OFFSET * width <= least and most <= high + WIDEST_OFFSET * width
-        if near and most - least >= NARROWEST_SPAN * width:
-            return
-        raise InvalidInput(
-            f"the samples lie between {least:g} and {most:g}, model {spec.name} expects {low:g} to {high:g}: scale them to that, "
-            "or, if they are meant so, set LINKLEARNER_TRAINER_ALLOW_RANGE=true (`linklearner train --allow-range` for one round)",
-            reason="RangeMismatch",
-            facts={"least": least, "most": most, "low": low, "high": high},
+        check_training_data(
+            self.x,
+            model=spec.name,
+            input_range=spec.input.range,
+            remedy="set LINKLEARNER_TRAINER_ALLOW_RANGE=true (`linklearner train --allow-range` for one round)",
         )
 
 
@@ -173,7 +164,7 @@ def digits() -> Samples:
 
 
 def mnist(folder: Path) -> tuple[Samples, Samples]:
-    """The train and t10k files of MNIST or of a data set in its format (Fashion-MNIST, KMNIST …): pixels 0..255, flat.
+    """The train and t10k files of MNIST or of a data set in its format (Fashion-MNIST, KMNIST …): pixels 0..255.
 
     EMNIST has other file names, and its images lie on their side: see `emnist`.
     """
@@ -184,7 +175,7 @@ def mnist(folder: Path) -> tuple[Samples, Samples]:
 
 
 def emnist(folder: Path) -> tuple[Samples, Samples]:
-    """The train and test files of the one split of EMNIST in `folder`: pixels 0..255, upright and flat, labels from 0.
+    """The train and test files of the one split of EMNIST in `folder`: pixels 0..255, upright, labels from 0.
 
     The files hold each image with rows and columns exchanged, and `letters` counts its labels from 1 (both are so in the original).
     Raises InvalidInput if the folder has no split or several: give each its own folder.
@@ -212,7 +203,7 @@ def emnist(folder: Path) -> tuple[Samples, Samples]:
 
 
 def npz(path: Path) -> tuple[Samples, Samples]:
-    """x: (n, …) numbers, flattened to (n, in); y: (n,) integers. x_test, y_test: the held-out samples; otherwise a fifth is held out."""
+    """x: (n, …) numbers; y: (n,) integers. x_test, y_test: the held-out samples; otherwise a fifth is held out."""
     found, names = arrays.npz(path, ("x", "y", "x_test", "y_test"))
     if {"x", "y"} - found.keys() or ("x_test" in found) != ("y_test" in found):
         raise InvalidConfig(f"{path} must hold x and y (and x_test with y_test, if any), not {names!s:.200}")
@@ -272,15 +263,14 @@ def _samples(x: NDArray[np.generic], y: NDArray[np.generic], path: Path) -> Samp
     if y.dtype.kind == "u" and y.max() > np.uint64(MAX_LABEL):  # as int64 it might be negative, or another label
         raise InvalidConfig(f"{path}: labels count from 0 to {MAX_LABEL} at most; the largest here is {y.max()}")
     with np.errstate(over="ignore"):  # becomes infinite, which Samples refuses
-        return Samples(x.reshape(len(x), x.size // len(x)).astype(np.float32), y.astype(np.int64))
+        return Samples(x.astype(np.float32), y.astype(np.int64))
 
 
 def _pictures(images: NDArray[np.uint8], labels: NDArray[np.uint8] | NDArray[np.int64]) -> Samples:
     """images: (n, rows, columns), labels: (n,)."""
     if images.size > MAX_VALUES:
         raise InvalidConfig(f"the images have {images.size} pixels, more than {MAX_VALUES}: leave some out")
-    flat = images.reshape(len(images), images.shape[1] * images.shape[2])
-    return Samples(flat.astype(np.float32), labels.astype(np.int64))
+    return Samples(images.astype(np.float32, order="C"), labels.astype(np.int64))
 
 
 def _idx(folder: Path, stem: str, dimensions: int) -> NDArray[np.uint8]:

@@ -8,14 +8,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import DataLoss
 from linklearner.domain.fixedpoint import dequantise_weights
-from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.domain.model import LOGITS, ModelSpec, ModelVersion
 from linklearner.domain.shape import Shape
-from linklearner.onnx_graph import LOGITS, onnx_model
+from linklearner.onnx_graph import onnx_model
 from services.trainer import training
 from services.trainer.data import Samples
-from services.trainer.gateway import Gateway
 
 PARITY_SAMPLES = 256
 PARITY_TOLERANCE = 1e-4
@@ -34,7 +34,7 @@ class Export:
 class Examiner:
     """One task's versions against one set of held-out samples."""
 
-    def __init__(self, gateway: Gateway, task: int, held_out: Samples) -> None:
+    def __init__(self, gateway: GatewayClient, task: int, held_out: Samples) -> None:
         self._gateway = gateway
         self._task = task
         self._held_out = held_out
@@ -42,8 +42,8 @@ class Examiner:
     async def evaluate(self, version: int) -> tuple[ModelVersion, training.Score]:
         """version 0: the newest. Raises NotFound, DataLoss, InvalidInput if the samples do not fit the model."""
         state = await self._gateway.task(self._task)
-        self._held_out.check(state.spec.layers[0], state.spec.layers[-1])
-        found, weights = await self._gateway.weights(self._task, version, state.shape)
+        self._held_out.inputs_of(state.spec)  # before a byte of weights is asked for
+        found, weights = await self._gateway.weights(state, version)
         score = await asyncio.to_thread(
             training.evaluate, state.spec, dequantise_weights(weights, state.shape), self._held_out
         )
@@ -52,25 +52,23 @@ class Examiner:
     async def export(self, version: int) -> Export:
         """version 0: the newest. Raises NotFound, DataLoss also if ONNX and torch disagree."""
         state = await self._gateway.task(self._task)
-        self._held_out.check(state.spec.layers[0], state.spec.layers[-1])
-        found, weights = await self._gateway.weights(self._task, version, state.shape)
+        inputs = self._held_out.inputs_of(state.spec)[:PARITY_SAMPLES]
+        found, weights = await self._gateway.weights(state, version)
         metadata = {"task": str(self._task), "version": str(found.version), "digest": found.digest.hex()}
-        if state.spec.input_range is not None:
-            metadata["input_range"] = "{:g} {:g}".format(*state.spec.input_range)
+        if state.spec.input.range is not None:
+            metadata["input_range"] = "{:g} {:g}".format(*state.spec.input.range)
         model = onnx_model(state.spec, state.shape, weights, metadata)
-        difference = await asyncio.to_thread(
-            parity, state.spec, state.shape, weights, model, self._held_out.x[:PARITY_SAMPLES]
-        )
+        difference = await asyncio.to_thread(parity, state.spec, state.shape, weights, model, inputs)
         return Export(found, model, difference)
 
 
 def parity(spec: ModelSpec, shape: Shape, weights: NDArray[np.int16], model: bytes, x: NDArray[np.float32]) -> float:
-    """The greatest difference between torch's logits and those of ONNX's reference implementation. x: (B, in) float32, unscaled.
+    """The greatest difference between torch's logits and those of ONNX's reference implementation.
 
-    Raises DataLoss beyond 1e-4 of the largest logit (of 1, if that is larger).
+    x: (B, *input.dimensions) float32, unscaled. Raises DataLoss beyond 1e-4 of the largest logit (of 1, if that is larger).
     """
     ours = training.logits(spec, dequantise_weights(weights, shape), x)
-    theirs = ReferenceEvaluator(onnx.load_from_string(model)).run([LOGITS], {spec.input_name: x})[0]
+    theirs = ReferenceEvaluator(onnx.load_from_string(model)).run([LOGITS], {spec.input.name: x})[0]
     difference = float(np.abs(ours - theirs).max(initial=0.0))
     bound = PARITY_TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0)))
     if not difference <= bound:

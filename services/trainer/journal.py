@@ -30,24 +30,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
+from linklearner.domain.tasks import Mined, Submitted
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
-CREATE TABLE residual (book TEXT PRIMARY KEY, residual BLOB NOT NULL);
+CREATE TABLE residual (scope TEXT PRIMARY KEY, residual BLOB NOT NULL);
 CREATE TABLE held (
-  book TEXT PRIMARY KEY, request_id TEXT NOT NULL, contents TEXT NOT NULL, submission_id TEXT NOT NULL, round INTEGER NOT NULL,
+  scope TEXT PRIMARY KEY, request_id TEXT NOT NULL, contents TEXT NOT NULL, submission_id TEXT NOT NULL, round INTEGER NOT NULL,
   base_version INTEGER NOT NULL, payload BLOB NOT NULL, digest BLOB NOT NULL, residual BLOB NOT NULL
 );
+"""
+_OUTCOME = """
 CREATE TABLE outcome (
-  book TEXT NOT NULL, request_id TEXT NOT NULL, contents TEXT NOT NULL, response BLOB NOT NULL, PRIMARY KEY (book, request_id)
+  scope TEXT NOT NULL, request_id TEXT NOT NULL, contents TEXT NOT NULL, round INTEGER NOT NULL, digest BLOB NOT NULL,
+  weight INTEGER NOT NULL, effective INTEGER NOT NULL, transaction_hash BLOB NOT NULL, block INTEGER NOT NULL,
+  gas_used INTEGER NOT NULL, transaction_bytes INTEGER NOT NULL, PRIMARY KEY (scope, request_id)
 );
 """
+_RENAMED = "".join(f"ALTER TABLE {table} RENAME COLUMN book TO scope;" for table in ("residual", "held"))
+_STEPS = {0: _SCHEMA + _OUTCOME, 1: "DROP TABLE outcome;" + _RENAMED + _OUTCOME}
+"""What makes the present format of an older one. Format 1 kept outcomes as messages of the wire: they are forgotten, residuals are not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An update whose fate the chain has not decided yet, as far as this trainer knows."""
+    """An update on its way: whether it becomes part of the weights is open, as far as this trainer knows."""
 
     request_id: str
     contents: str
@@ -67,14 +75,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a request ended: the gateway's serialised SubmitUpdateResponse."""
+    """How a request ended."""
 
     contents: str
-    response: bytes
+    submitted: Submitted
 
 
 class Journal:
-    """One SQLite file, for one trainer at a time. `book` names whose memory it is: one account in one task of one chain."""
+    """One SQLite file, for one trainer at a time. `scope` names whose memory it is: one account in one task of one chain."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -95,8 +103,8 @@ class Journal:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN EXCLUSIVE")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _SCHEMA.split(";")[:-1]:
+            if version in _STEPS:
+                for statement in _STEPS[version].split(";")[:-1]:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
@@ -115,7 +123,7 @@ class Journal:
             raise InvalidConfig(
                 f"{path} is damaged ({error}); without it only what rounding left over is lost: move it away"
             ) from error
-        if version not in (0, SCHEMA_VERSION):
+        if version not in (*_STEPS, SCHEMA_VERSION):
             connection.close()
             raise InvalidConfig(f"{path} was written by another version of the trainer (format {version})")
         return cls(connection, path)
@@ -128,19 +136,19 @@ class Journal:
     ) -> None:
         self._connection.close()
 
-    def residual(self, book: str, weight_count: int) -> NDArray[np.float64]:
+    def residual(self, scope: str, weight_count: int) -> NDArray[np.float64]:
         """(N,) float64 in real units: what to add to the next delta; zeros at first."""
         with self._file():
-            row = self._connection.execute("SELECT residual FROM residual WHERE book = ?", (book,)).fetchone()
+            row = self._connection.execute("SELECT residual FROM residual WHERE scope = ?", (scope,)).fetchone()
             return np.zeros(weight_count) if row is None else self._array(row[0], weight_count)
 
-    def held(self, book: str, weight_count: int) -> Held | None:
-        """The update whose fate is open, if there is one."""
+    def held(self, scope: str, weight_count: int) -> Held | None:
+        """The update on its way, if there is one."""
         with self._file():
             row = self._connection.execute(
                 "SELECT request_id, contents, submission_id, round, base_version, payload, digest, residual FROM held "
-                "WHERE book = ?",
-                (book,),
+                "WHERE scope = ?",
+                (scope,),
             ).fetchone()
             if row is None:
                 return None
@@ -149,13 +157,13 @@ class Journal:
             kept = self._array(residual, weight_count)
             return Held(request_id, contents, submission_id, round, base_version, payload, digest, kept)
 
-    def hold(self, book: str, held: Held) -> None:
-        """Remembers an update before it is sent. One at a time: the fate of the last one must have been decided."""
+    def hold(self, scope: str, held: Held) -> None:
+        """Remembers an update before it is sent. One at a time: what became of the last one must be known."""
         with self._file():
             self._connection.execute(
                 "INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    book,
+                    scope,
                     held.request_id,
                     held.contents,
                     held.submission_id,
@@ -167,38 +175,58 @@ class Journal:
                 ),
             )
 
-    def accept(self, book: str, request_id: str, outcome: Outcome) -> None:
+    def accept(self, scope: str, request_id: str, outcome: Outcome) -> None:
         """Records how a request ended. Repeating it is harmless."""
+        submitted = outcome.submitted
         with self._file():
             self._connection.execute(
-                "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)",
-                (book, request_id, outcome.contents, outcome.response),
+                "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    scope,
+                    request_id,
+                    outcome.contents,
+                    submitted.round,
+                    submitted.digest,
+                    submitted.weight,
+                    submitted.effective,
+                    submitted.mined.transaction,
+                    submitted.mined.block,
+                    submitted.mined.gas_used,
+                    submitted.mined.length,
+                ),
             )
 
-    def outcome(self, book: str, request_id: str) -> Outcome | None:
-        """How a request ended, if it has."""
+    def outcome(self, scope: str, request_id: str) -> Outcome | None:
+        """How a request ended, if it has. Raises DataLoss (JournalDamaged) for what was never written."""
         with self._file():
             row = self._connection.execute(
-                "SELECT contents, response FROM outcome WHERE book = ? AND request_id = ?", (book, request_id)
+                "SELECT contents, round, digest, weight, effective, transaction_hash, block, gas_used, transaction_bytes "
+                "FROM outcome WHERE scope = ? AND request_id = ?",
+                (scope, request_id),
             ).fetchone()
             if row is None:
                 return None
-            self._kinds(row, (str, bytes))
-            return Outcome(*row)
+            if tuple(map(type, row)) != (str, int, bytes, int, int, bytes, int, int, int):
+                raise DataLoss(
+                    "the journal's answer to this request is damaged: call again with a new request_id",
+                    reason="JournalDamaged",
+                )
+            contents, round, digest, weight, effective, *mined = row
+            return Outcome(contents, Submitted(Mined(*mined), digest, round, weight, effective))
 
-    def promote(self, book: str) -> None:
+    def promote(self, scope: str) -> None:
         """The held update was merged: carry what it left over. Without a held update nothing happens, so it cannot count twice."""
         with self._file(), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute(
-                "INSERT OR REPLACE INTO residual SELECT book, residual FROM held WHERE book = ?", (book,)
+                "INSERT OR REPLACE INTO residual SELECT scope, residual FROM held WHERE scope = ?", (scope,)
             )
-            self._connection.execute("DELETE FROM held WHERE book = ?", (book,))
+            self._connection.execute("DELETE FROM held WHERE scope = ?", (scope,))
 
-    def discard(self, book: str) -> None:
+    def discard(self, scope: str) -> None:
         """The held update will never be merged: forget it, keep the residual from before it."""
         with self._file():
-            self._connection.execute("DELETE FROM held WHERE book = ?", (book,))
+            self._connection.execute("DELETE FROM held WHERE scope = ?", (scope,))
 
     @contextmanager
     def _file(self) -> Iterator[None]:

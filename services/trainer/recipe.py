@@ -12,7 +12,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's own, as published."""
 
 MIN_STEPS, MAX_STEPS = 10, 1_000_000
-"""A delta of very few steps is nearly a gradient, from which samples can be reconstructed; hence a lower bound (`protocol.md` §9)."""
+"""A delta of very few steps is nearly a gradient, from which samples can be reconstructed; hence a lower bound (`docs/protocol.md` §9)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

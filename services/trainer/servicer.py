@@ -7,12 +7,13 @@ from typing import Any
 import grpc
 
 from linklearner.domain.errors import InvalidInput
-from linklearner.domain.model import ModelVersion
+from linklearner.domain.tasks import Submitted
 from linklearner.domain.update import Encoding
+from linklearner.rpc import convert
 from linklearner.rpc.access import Role
 from linklearner.v1 import model_pb2, trainer_pb2_grpc
 from linklearner.v1 import trainer_pb2 as pb
-from services.trainer.contributor import Contributor, Event, Prepared, Progress, Pulled, Submitted
+from services.trainer.contributor import Contributor, Event, Prepared, Progress, Pulled
 from services.trainer.data import Samples
 from services.trainer.examiner import Examiner
 
@@ -40,10 +41,10 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
     async def GetTrainer(  # noqa: N802
         self, request: pb.GetTrainerRequest, context: Context
     ) -> pb.GetTrainerResponse:
-        home = await self._contributor.home()
+        identity = await self._contributor.identity()
         label_count = 1 + max(int(part.y.max(initial=0)) for part in (self._samples, self._held_out))
         return pb.GetTrainerResponse(
-            account=home.account,
+            account=identity.account,
             task=self._task,
             sample_count=len(self._samples),
             held_out_count=len(self._held_out),
@@ -65,7 +66,10 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
     ) -> pb.EvaluateResponse:
         version, score = await self._examiner.evaluate(request.version)
         return pb.EvaluateResponse(
-            version=_version(version), sample_count=len(self._held_out), accuracy=score.accuracy, loss=score.loss
+            version=convert.version_message(version),
+            sample_count=len(self._held_out),
+            accuracy=score.accuracy,
+            loss=score.loss,
         )
 
     async def ExportModel(  # noqa: N802
@@ -73,7 +77,9 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
     ) -> pb.ExportModelResponse:
         export = await self._examiner.export(request.version)
         return pb.ExportModelResponse(
-            version=_version(export.version), onnx=export.onnx, max_abs_difference=export.max_abs_difference
+            version=convert.version_message(export.version),
+            onnx=export.onnx,
+            max_abs_difference=export.max_abs_difference,
         )
 
 
@@ -88,7 +94,7 @@ def _encoding(number: int) -> Encoding | None:
 def _message(event: Event) -> pb.TrainRoundResponse:
     match event:
         case Pulled():
-            return pb.TrainRoundResponse(pulled=pb.ModelPulled(version=_version(event.version)))
+            return pb.TrainRoundResponse(pulled=pb.ModelPulled(version=convert.version_message(event.version)))
         case Progress():
             return pb.TrainRoundResponse(
                 progress=pb.TrainingProgress(step=event.step, step_count=event.step_count, loss=event.loss)
@@ -105,16 +111,4 @@ def _message(event: Event) -> pb.TrainRoundResponse:
                 )
             )
         case Submitted():
-            return pb.TrainRoundResponse(submitted=event.response)
-
-
-def _version(version: ModelVersion) -> model_pb2.ModelVersion:
-    return model_pb2.ModelVersion(
-        task=version.task,
-        version=version.version,
-        digest=version.digest,
-        round=version.round,
-        accepted_count=version.accepted_count,
-        saturated_count=version.saturated_count,
-        block_number=version.block_number,
-    )
+            return pb.TrainRoundResponse(submitted=convert.submitted_message(event))

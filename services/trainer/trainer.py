@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.rpc.access import Access, CallerEntrance, Credential, Role, entrances
-from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import trainer_pb2_grpc
 from services.trainer import data
 from services.trainer.config import ENDLESS, Config
-from services.trainer.gateway import Gateway
 from services.trainer.journal import Journal
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 
 ASK_AGAIN_S, LONGEST_ASK_AGAIN_S = 1.0, 15.0
 """First and longest pause between two questions to a gateway that is there and does not say where it is; each is twice the last."""
+CONNECT_S = 3.0
+"""Longer than the longest pause before a channel connects anew, so that a gateway that is back is found."""
+REMEDY = "start one there (python -m services.chain_gateway) or set LINKLEARNER_TRAINER_GATEWAY to where it listens, then call again"
 QUIET = ("/linklearner.v1.TrainerService/GetTrainer",)
 
 log = structlog.get_logger()
@@ -80,8 +82,9 @@ class Trainer:
 
         async with AsyncExitStack() as stack:
             journal = stack.enter_context(Journal.open(config.state_dir))
-            wire = await stack.enter_async_context(channel(config.gateway, credential))
-            gateway = Gateway(wire, config.gateway)
+            gateway = await stack.enter_async_context(
+                GatewayClient.connect(config.gateway, credential, connect_s=CONNECT_S, remedy=REMEDY)
+            )
             contributor = Contributor(
                 gateway,
                 journal,
@@ -109,7 +112,7 @@ class Trainer:
             )
             await server.set_ready(False)
             trainer = cls(server.address)
-            trainer._work.append(asyncio.create_task(trainer._mind(gateway, contributor, server)))
+            trainer._work.append(asyncio.create_task(trainer._keep_health(gateway, contributor, server)))
             if config.rounds:
                 rounds = None if config.rounds == ENDLESS else config.rounds
                 trainer._work.append(asyncio.create_task(contributor.follow(rounds)))
@@ -120,7 +123,7 @@ class Trainer:
                     task.cancel()
                 await asyncio.gather(*trainer._work, return_exceptions=True)
 
-    async def _mind(self, gateway: Gateway, contributor: "Contributor", server: RpcServer) -> None:
+    async def _keep_health(self, gateway: GatewayClient, contributor: "Contributor", server: RpcServer) -> None:
         """Keeps health up to date: SERVING while the gateway is connected, from its first answer on.
 
         Ends, and so the process, only if that gateway does not hold the account: nothing but another setting helps.
@@ -129,7 +132,7 @@ class Trainer:
         async for connected in gateway.connection():
             while connected and not self._first.is_set():
                 try:
-                    home = await contributor.home()
+                    identity = await contributor.identity()
                 except InvalidConfig:
                     raise
                 except LinkLearnerError as error:
@@ -137,7 +140,7 @@ class Trainer:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_ASK_AGAIN_S)
                 else:
-                    log.info("trainer_ready", account="0x" + home.account.hex(), address=self.address)
+                    log.info("trainer_ready", account="0x" + identity.account.hex(), address=self.address)
                     self._first.set()
             await server.set_ready(connected)
 

@@ -1,6 +1,6 @@
-"""Local training: a task's MLP in torch, trained for some Adam steps on private samples.
+"""Local training: a task's model in torch, trained for some Adam steps on private samples.
 
-The model is one flat vector, as it is everywhere in LinkLearner: the layers are views of it, autograd gives one flat gradient, and
+The model is one flat vector, as it is everywhere in LinkLearner: the tensors are views of it, autograd gives one flat gradient, and
 Adam is six lines on flat vectors. (torch.optim.Adam gives the same numbers, and costs 1.5 s and 100 MB at its first step for imports
 that nothing here needs; a test holds the two together.)
 """
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from linklearner.domain.errors import InvalidInput, NotFinite
-from linklearner.domain.model import ModelSpec
+from linklearner.domain.model import LOGITS, ModelSpec
 from services.trainer.data import Samples
+from services.trainer.network import Network
 from services.trainer.recipe import BETA1, BETA2, EPSILON, Recipe
 
 REPORTS, LONGEST_SILENCE = 10, 500
@@ -25,19 +26,6 @@ REPORTS, LONGEST_SILENCE = 10, 500
 def bound_threads(count: int) -> None:
     """Lets torch use `count` threads in each thread that calls it; for the whole process."""
     torch.set_num_threads(count)
-
-
-def forward(spec: ModelSpec, flat: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """flat: (N,), x: (B, in) unscaled. Returns (B, out) logits."""
-    x = x * spec.input_scale
-    start = 0
-    tensors = []
-    for tensor in spec.tensors():
-        tensors.append(flat[start : start + tensor.length].view(tensor.dimensions))
-        start += tensor.length
-    for weight, bias in zip(tensors[:-2:2], tensors[1:-2:2], strict=True):
-        x = functional.relu(functional.linear(x, weight, bias))  # (B, in) -> (B, out)
-    return functional.linear(x, tensors[-2], tensors[-1])
 
 
 def train(
@@ -50,30 +38,31 @@ def train(
 ) -> NDArray[np.float64]:
     """The delta, (N,) float64 in real units, of `recipe.step_count` Adam steps from `base` on `samples`.
 
-    base: (N,) float32. seed: any integers >= 0; the same ones give the same delta on the same machine. progress: told (step, mean
-    cross-entropy in nats since it was last told); what it raises ends the training. Raises NotFinite if the loss leaves the finite
-    numbers (the delta is checked where it is quantised), InvalidInput for samples that do not fit the model.
+    base: (N,) float32. seed: any integers >= 0; the same ones give the same delta on the same machine. progress: called
+    with (step, mean cross-entropy in nats since the last call); what it raises ends the training. Raises NotFinite if the loss leaves the
+    finite numbers (the delta is checked where it is quantised), InvalidInput for samples that do not fit the model.
     """
-    samples.check(spec.layers[0], spec.layers[-1])
+    measured = samples.inputs_of(spec)
     if not len(samples):
         raise InvalidInput("there is nothing to train on: the data set is empty")
     if base.shape != (spec.weight_count,):
         raise InvalidInput(f"model {spec.name} has {spec.weight_count} weights, not {base.shape}")
-    x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.y)  # (n, in), (n,)
-    offset = torch.zeros(spec.layers[-1])  # (out,)
+    network, name = Network(spec.graph), spec.input.name
+    x, y = torch.from_numpy(measured), torch.from_numpy(samples.y)  # (n, …), (n,)
+    offset = torch.zeros(len(spec.labels))
     if recipe.logit_adjustment:
-        offset = torch.from_numpy(_log_shares(samples, spec.layers[-1]))
+        offset = torch.from_numpy(_log_shares(samples, len(spec.labels)))
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
     flat = torch.tensor(base, requires_grad=True)
     mean, square = torch.zeros_like(flat), torch.zeros_like(flat)
     batch_size = min(recipe.batch_size, len(samples))
     order, used = torch.empty(0, dtype=torch.int64), 0
-    every, told, total = min(max(1, recipe.step_count // REPORTS), LONGEST_SILENCE), 0, 0.0
+    every, reported, total = min(max(1, recipe.step_count // REPORTS), LONGEST_SILENCE), 0, 0.0
     for step in range(1, recipe.step_count + 1):
         if used + batch_size > len(order):  # a new epoch; what does not fill a batch is left for the next shuffle
             order, used = torch.randperm(len(samples), generator=generator), 0
         rows, used = order[used : used + batch_size], used + batch_size
-        loss = functional.cross_entropy(forward(spec, flat, x[rows]) + offset, y[rows])
+        loss = functional.cross_entropy(network(flat, {name: x[rows]})[LOGITS] + offset, y[rows])
         (gradient,) = torch.autograd.grad(loss, flat)
         with torch.no_grad():  # Adam (Kingma & Ba 2015), as torch.optim.Adam computes it
             mean.lerp_(gradient, 1 - BETA1)
@@ -84,15 +73,16 @@ def train(
         if step % every == 0 or step == recipe.step_count:
             if not np.isfinite(total):
                 raise NotFinite(f"the loss is {total} at step {step}: lower the learning rate or scale the inputs")
-            progress(step, total / (step - told))
-            told, total = step, 0.0
+            progress(step, total / (step - reported))
+            reported, total = step, 0.0
     return flat.detach().numpy().astype(np.float64) - base.astype(np.float64)
 
 
 def logits(spec: ModelSpec, weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """weights: (N,) float32, x: (B, in) float32 unscaled. Returns (B, out) float32."""
+    """weights: (N,) float32, x: (B, *input.dimensions) float32 unscaled. Returns (B, labels) float32."""
     with torch.inference_mode():
-        answer: NDArray[np.float32] = forward(spec, torch.from_numpy(weights), torch.from_numpy(x)).numpy()
+        outputs = Network(spec.graph)(torch.from_numpy(weights), {spec.input.name: torch.from_numpy(x)})
+        answer: NDArray[np.float32] = outputs[LOGITS].numpy()
     return answer
 
 
@@ -106,10 +96,10 @@ class Score:
 
 def evaluate(spec: ModelSpec, weights: NDArray[np.float32], samples: Samples) -> Score:
     """weights: (N,) float32. Raises InvalidInput for samples that do not fit the model or are none."""
-    samples.check(spec.layers[0], spec.layers[-1])
+    measured = samples.inputs_of(spec)
     if not len(samples):
         raise InvalidInput("there is nothing to measure on: no samples are held out")
-    scores, y = torch.from_numpy(logits(spec, weights, samples.x)), torch.from_numpy(samples.y)
+    scores, y = torch.from_numpy(logits(spec, weights, measured)), torch.from_numpy(samples.y)
     return Score(
         accuracy=(scores.argmax(dim=1) == y).double().mean().item(),
         loss=functional.cross_entropy(scores.double(), y).item(),
@@ -117,7 +107,7 @@ def evaluate(spec: ModelSpec, weights: NDArray[np.float32], samples: Samples) ->
 
 
 def _log_shares(samples: Samples, label_count: int) -> NDArray[np.float32]:
-    """ln(local share of each label), (out,) float32; -inf for a label without samples, which takes it out of the softmax.
+    """ln(local share of each label), (labels,) float32; -inf for a label without samples, which takes it out of the softmax.
 
     Measured under strong skew (`bench/accuracy`): -inf gains 11 points where half a sample instead of none loses 3.
     """

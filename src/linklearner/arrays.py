@@ -161,7 +161,7 @@ def table(path: Path) -> NDArray[np.float64]:
 
 
 def inputs(path: Path) -> NDArray[np.float32]:
-    """(B, n) float32 to ask a model about, out of .npy or a table of text, plain or .gz; `-`: a table on standard input.
+    """(B, …) float32 to ask a model about, out of .npy or a table of text, plain or .gz; `-`: a table on standard input.
 
     One row may stand alone. Raises InvalidInput for what is no such file, NotFinite with the first row that is no number (as float32).
     """
@@ -173,12 +173,12 @@ def inputs(path: Path) -> NDArray[np.float32]:
     values = npy(read(path), path) if name.endswith(".npy") else table(path)
     if values.ndim == 1:
         values = values[None, :]
-    if values.ndim != 2 or values.dtype.char not in _PLAIN_KINDS or not values.size:
+    if values.ndim < 2 or values.dtype.char not in _PLAIN_KINDS or not values.size:
         shape = str(values.shape)[:60]
         raise InvalidInput(f"cannot read {path}: it holds {values.dtype} of shape {shape}; rows of numbers are needed")
     with np.errstate(over="ignore"):
         rows = values.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))
     if len(bad):
         raise NotFinite(
             f"cannot read {path}: row {bad[0]}, counted from 0, holds NaN, infinity or a number beyond float32"

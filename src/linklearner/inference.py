@@ -1,7 +1,7 @@
 """A caller of gated inference: prove an address once, then ask.
 
     async with InferenceClient("127.0.0.1:9000", account, chain_id=11820) as client:
-        answer = await client.infer("digits", pixels)        # (B, inputs) float32
+        answer = await client.infer("digits", pixels)        # (B, …) float32
 
 Off-the-shelf Open Inference Protocol clients do the same with the header `authorization: Bearer <client.token>`.
 
@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from linklearner.domain import sign_in
 from linklearner.domain.errors import DataLoss, LinkLearnerError, Unauthenticated
-from linklearner.domain.inputs import check_rows
+from linklearner.domain.inputs import arranged, check_rows
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
-from linklearner.rpc.status import from_rpc_error
+from linklearner.rpc.status import rpc_errors
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 
@@ -138,8 +138,9 @@ class InferenceClient:
     async def infer(
         self, model: str, inputs: NDArray[np.float32], *, input_name: str | None = None, allow_range: bool = False
     ) -> Answer:
-        """inputs: (B, n) float32, unscaled; more rows than the server takes at once go in several calls, answered by one version.
+        """inputs: (B, …) float32, unscaled; more rows than the server takes at once go in several calls, answered by one version.
 
+        Without an input_name the server is asked for the name and dimensions of its input, and the rows are arranged in these.
         allow_range: ask even for inputs far outside of the range that the task was made for. Raises NotFinite and OutOfRange, which name
         the row, before anything is sent, and DataLoss for an answer that does not fit.
         """
@@ -155,8 +156,13 @@ class InferenceClient:
                 described = await _call(self._inference.ModelMetadata, oip.ModelMetadataRequest(name=model))
                 if len(described.inputs) != 1:
                     raise DataLoss(f"model '{model:.100}' has {len(described.inputs)} inputs; one was expected")
-                input_name = str(described.inputs[0].name)
-        if values.ndim == 2:
+                input_name, shape = str(described.inputs[0].name), tuple(described.inputs[0].shape)
+                if len(shape) < 2 or min(shape[1:]) < 1:
+                    raise DataLoss(
+                        f"model '{model:.100}' has an input of the shape {list(shape)!s:.100}: rows have dimensions"
+                    )
+                values = arranged(values, shape[1:], f"model '{model:.100}'")
+        if values.ndim >= 2:
             check_rows(values, name=input_name, input_range=input_range, allow_range=allow_range)
         parts: list[Answer] = []
         for start in range(0, max(len(values), 1), rows):
@@ -204,10 +210,8 @@ class InferenceClient:
 
 
 async def _call(method: Callable[..., Awaitable[Any]], request: Any, **options: Any) -> Any:
-    try:
+    with rpc_errors():
         return await method(request, timeout=CALL_S, **options)
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
 
 
 def _answer(response: Any, rows: int) -> Answer:

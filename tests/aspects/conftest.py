@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.pool import PoolChain
+from bench.pool import PoolChain
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.pool import POOL, TERMS, CallFailed, PoolChain, Reverted, account, terms_tuple
+from bench.pool_rounds import FLAT, SMALL, Round, expected_verdict, opened, some_update, some_weights
 from linklearner.domain import digits
 from linklearner.domain.digest import model_digest, page_digests, weight_bytes
 from linklearner.domain.errors import InvalidUpdate, OutOfRange
@@ -15,9 +17,7 @@ from linklearner.domain.merge import effective_weight, influence, merge
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Encoding, Update
-from tests.contracts.rounds import FLAT, SMALL, Round, expected_verdict, opened, some_update, some_weights
 from tests.domain.strategies import shapes, updates
-from tests.pool import POOL, TERMS, CallFailed, PoolChain, Reverted, account, terms_tuple
 
 
 def refused(name: str, action: Callable[[], object]) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from eth_hash.auto import keccak
 
+from bench.pool import POOL
 from devchain.wasm.validate import validate_aspect
 from linklearner import artifacts
 from linklearner.domain import merge, shape, update
-from tests.pool import POOL
 
 SOURCES = Path(__file__).parents[2] / "aspects/aggregator"
 LAYOUT = artifacts.contract("TrainingPool").storage_layout

@@ -9,13 +9,13 @@ import pytest
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
+from bench.pool import POOL, SYSTEM, TERMS, PoolChain, Reverted, account, address_of, selector, terms_tuple
+from bench.pool_rounds import FLAT, SMALL, Round, opened, some_weights
 from linklearner import artifacts
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import update_digest
 from tests.contracts.evm import everybodys, relay
-from tests.contracts.rounds import FLAT, SMALL, Round, opened, some_weights
-from tests.pool import POOL, SYSTEM, TERMS, PoolChain, Reverted, account, address_of, selector, terms_tuple
 
 
 def reason_of(action: Callable[[], object]) -> str:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.pool import POOL, TOKEN, PoolChain, account, address_of
+from bench.pool_rounds import SMALL, Round, opened, some_update
 from linklearner.domain import gas
 from linklearner.domain.errors import Refused
 from linklearner.domain.merge import merge
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Encoding
-from tests.contracts.rounds import SMALL, Round, opened, some_update
-from tests.pool import POOL, TOKEN, PoolChain, account, address_of
 
 TERMS = Terms(
     quorum=1, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * 10**18

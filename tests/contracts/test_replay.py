@@ -6,21 +6,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.pool import TERMS, PoolChain, account
+from bench.pool_rounds import Round, some_weights
 from devchain.chain.blocks import Receipt
 from linklearner.chain.answers import Log
 from linklearner.chain.contracts import COMPLETED, completed, decode_event
 from linklearner.domain import events as happened
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import Divergence
+from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.replay import Replay
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Encoding, Update
-from tests.contracts.rounds import Round, some_weights
-from tests.pool import TERMS, PoolChain, account
 
-SPEC = ModelSpec("tiny", (5, 4, 3), ("a", "b", "c"))  # 39 weights
+SPEC = ModelSpec("tiny", Mlp((5, 4, 3)), ("a", "b", "c"))  # 39 weights
 GROUPED = SPEC.shape(12, 8, 2, 3000)  # five pages, three groups; long updates are scaled down
 FLAT = SPEC.shape(12, 40, 1, 2**20)
 

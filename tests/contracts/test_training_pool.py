@@ -11,13 +11,13 @@ from eth_hash.auto import keccak
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.pool import POOL, SYSTEM, TERMS, TOKEN, UNIT, PoolChain, Reverted, account, address_of, selector, terms_tuple
+from bench.pool_rounds import FLAT, SMALL, opened, some_update, some_weights
 from linklearner import artifacts
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.merge import MAX_ELIGIBLE, merge
 from linklearner.domain.rounds import running_next, running_seed
 from linklearner.domain.update import Encoding, Update
-from tests.contracts.rounds import FLAT, SMALL, opened, some_update, some_weights
-from tests.pool import POOL, SYSTEM, TERMS, TOKEN, UNIT, PoolChain, Reverted, account, address_of, selector, terms_tuple
 
 
 def refused(name: str, action: Callable[[], object]) -> Reverted:

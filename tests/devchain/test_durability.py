@@ -25,7 +25,7 @@ from devchain.accounts import key_file
 from devchain.chain.blocks import Header
 from devchain.chain.chain import Chain
 from devchain.chain.store import StoreUnusable
-from devchain.config import ChainConfig, InvalidConfig
+from devchain.config import ChainConfig, InvalidChainConfig
 from tests.devchain.wallet import COUNTER, Wallet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,10 +135,10 @@ def test_a_port_in_use_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
     ("options", "sentence"),
     [
         (["--port", "99999"], "99999 is not between 0 and 65535"),
-        (["--min-gas-multiplier", "1/0"], "use a number from 0 to 1"),
-        (["--min-gas-multiplier", "1.01"], "must be between 0 and 1"),
-        (["--mining", "often"], "use instant, manual or interval:SECONDS"),
-        (["--chain-id", "0"], "chain id 0: must be positive"),
+        (["--min-gas-multiplier", "1/0"], "min_gas_multiplier must be between 0 and 1, got '1/0'"),
+        (["--min-gas-multiplier", "1.01"], "min_gas_multiplier must be between 0 and 1, got 101/100"),
+        (["--mining", "often"], "must be instant, manual or interval:SECONDS"),
+        (["--chain-id", "0"], "chain_id must be between 1 and 9223372036854775807, got 0"),
         (["--state", "no/such/directory/chain"], "there is no directory no/such/directory"),
         (["--state", __file__], "is not a devchain's state file"),
         (["--state", str(ROOT)], "is a folder"),
@@ -236,7 +236,7 @@ def test_a_second_process_on_the_same_state_is_a_sentence(tmp_path: Path, capsys
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_linklearner_devchain_ends_the_chain_too(tmp_path: Path, number: signal.Signals) -> None:
     state = tmp_path / "chain.db"
-    command = "from linklearner.cli.commands import app; app()"
+    command = "from linklearner.cli import app; app()"
     running = subprocess.Popen(
         [sys.executable, "-c", command, "devchain", "--port", "0", "--state", str(state)],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
@@ -264,7 +264,7 @@ def test_a_chain_whose_keys_are_gone_is_not_given_new_ones(tmp_path: Path) -> No
         pass
     assert not keys.exists()
     keys.write_text("{}]")
-    with pytest.raises(InvalidConfig, match="is not a devchain's key file"), Devchain.running(state=state):
+    with pytest.raises(InvalidChainConfig, match="is not a devchain's key file"), Devchain.running(state=state):
         pass
     keys.write_text(kept)
     with Devchain.running(state=state) as devchain:

@@ -5,8 +5,8 @@ Calldata of the pool's functions is made, broken in ways that know its structure
 - the real pool with the real Aspect on a devchain. It accepts exactly what `decode_call(canonical=True)` decodes and the rules, computed in
   Python from the decoded values, allow; its events then tell the same values. Where only the encoding is at fault it says so.
 - for functions whose calldata nobody reads again (lock, unlock, withdraw), the pool alone: it accepts what the plain `decode_call` decodes.
-- `contracts/Arguments.sol`, which is solc's decoder and nothing else: `decode_call` gives the very values that solc sees, or refuses as it
-  does. (Only where tails overlap so much that decoding multiplies them may Python refuse more.)
+- `bench/contracts/Arguments.sol`, which is solc's decoder and nothing else: `decode_call` gives the very values that solc sees, or
+  refuses as it does. (Only where tails overlap so much that decoding multiplies them may Python refuse more.)
 
 Every question is an eth_call on one state, so nothing has to be mined.
 """
@@ -26,6 +26,9 @@ from typing import Any, Final
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
+from bench.contracts import built
+from bench.pool import POOL, TERMS, PoolChain, account, address_of, terms_tuple
+from bench.pool_rounds import SMALL, opened, some_update, some_weights
 from devchain.chain.chain import Question
 from linklearner import artifacts
 from linklearner.chain.abi import Decoded, error_string
@@ -33,9 +36,6 @@ from linklearner.domain.errors import InvalidInput, InvalidShape, InvalidUpdate
 from linklearner.domain.merge import MAX_SQUARED_NORM, effective_weight, influence
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Encoding, Update, join, update_digest
-from tests.contracts.rounds import SMALL, opened, some_update, some_weights
-from tests.differential.chains import built
-from tests.pool import POOL, TERMS, PoolChain, account, address_of, terms_tuple
 
 JUDGED: Final = ("submit", "settle", "openTask", "loadPages")
 """Functions whose calldata the Aspect reads, and readers after it."""

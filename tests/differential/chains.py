@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
-from web3.contract import Contract
 
 from linklearner import artifacts
 
@@ -22,25 +19,12 @@ CHAIN_ID: Final = 11820
 BLOCK_GAS_LIMIT: Final = 20_000_000
 WEALTH: Final = 1000 * 10**18
 PRICE: Final = 10**9
-_FOLDER = Path(__file__).parent / "contracts"
 
 
 @cache
 def keys() -> tuple[LocalAccount, ...]:
     """Three accounts; keys of play money, the same on every run so that addresses are too."""
     return tuple(Account.from_key(bytes([number]) * 32) for number in (1, 2, 3))
-
-
-@cache
-def built() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((_FOLDER / "contracts.json").read_text())
-    return loaded
-
-
-def contract(name: str, address: str | None = None) -> Contract:
-    """A contract of this folder, for encoding calls and decoding answers; no connection."""
-    fields = built()["contracts"][name]
-    return Web3().eth.contract(address=address, abi=fields["abi"], bytecode=fields["bytecode"])  # type: ignore[call-overload]
 
 
 @cache

@@ -10,7 +10,6 @@ is not looked at: hashes and fees of blocks (base fees move apart; transactions 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,8 +17,9 @@ import pytest
 from eth_account import Account
 from web3 import Web3
 
+from bench.contracts import FOLDER, built, contract
 from linklearner import artifacts
-from tests.differential.chains import CHAIN_ID, Pair, RpcFailed, built, contract, keys, token_init_bytes
+from tests.differential.chains import CHAIN_ID, Pair, RpcFailed, keys, token_init_bytes
 
 SUPPLY = 10**24
 ZERO = "0x" + "00" * 20
@@ -41,8 +41,8 @@ def coin(pair: Pair) -> str:
 
 def test_the_committed_contracts_are_built_from_the_committed_sources() -> None:
     for name, digest in built()["sources"].items():
-        source = Path(__file__).parent / "contracts" / name
-        assert hashlib.sha256(source.read_bytes()).hexdigest() == digest, f"{name}: run contracts/build.mjs"
+        source = FOLDER / name
+        assert hashlib.sha256(source.read_bytes()).hexdigest() == digest, f"{name}: run bench/contracts/build.mjs"
 
 
 def permit(coin: str, owner: Any, spender: str, value: int, nonce: int, deadline: int) -> tuple[int, bytes, bytes]:

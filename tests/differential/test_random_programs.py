@@ -81,7 +81,7 @@ def test_random_programs_come_to_the_same_as_on_revm(thread: ChainThread, spec: 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """One thing that Artela does and revm's Cancun does not, as recorded on a real node (shared recordings, artela.md §6)."""
+    """One thing that Artela does and revm's Cancun does not, as recorded on a real node (tests/data/conformance, docs/artela.md §6)."""
 
     what: str
     code: str

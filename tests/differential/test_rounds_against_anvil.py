@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.pool import POOL, SYSTEM, TOKEN, PoolChain, account, address_of
 from devchain.chain.blocks import Block
 from devchain.chain.chain import Chain
 from devchain.chain.join_points import TransactionAspects
@@ -25,7 +26,6 @@ from linklearner.domain.errors import InvalidInput
 from linklearner.domain.update import Encoding, Update
 from tests.differential.chains import Chain as Rpc
 from tests.differential.chains import token_init_bytes
-from tests.pool import POOL, SYSTEM, TOKEN, PoolChain, account, address_of
 
 CONTEXT = "0x" + "00" * 19 + "64"
 PEOPLE = 4

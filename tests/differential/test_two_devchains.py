@@ -14,6 +14,8 @@ from pathlib import Path
 
 from eth_abi.abi import encode
 
+from bench.contracts import contract
+from bench.pool import PRE_CONTRACT_CALL, SYSTEM, PoolChain, account, address_of, selector
 from devchain import Devchain
 from devchain.aspect.engine import Prepared
 from devchain.aspect.runtime import AspectRuntime
@@ -22,8 +24,6 @@ from devchain.chain.mempool import Mempool
 from devchain.chain.state import World
 from devchain.chain.store import Store
 from devchain.config import ChainConfig
-from tests.differential.chains import contract
-from tests.pool import PRE_CONTRACT_CALL, SYSTEM, PoolChain, account, address_of, selector
 
 EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "aspect"
 FINNEY = 10**15

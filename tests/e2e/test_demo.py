@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,10 +84,21 @@ def test_the_audit_recomputes_every_version(played: tuple[int, list[dict[str, An
     assert (audit["versions"], audit["updates"]) == (6, 25)
 
 
-def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
-    code, _, seen = demo(tmp_path, "--rounds", "1")
-    assert code == 0, seen
-    assert list(tmp_path.iterdir()) == []
+def test_the_demo_needs_no_tests_folder_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """In a copy of the checkout that holds what an installation holds: the packages, and no tests/."""
+    checkout, home = tmp_path / "checkout", tmp_path / "home"
+    for folder in ("src", "services", "devchain", "bench"):
+        shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    done = subprocess.run(
+        [sys.executable, "-c", "from linklearner.cli import app; app()", "demo", "--format", "json", "--rounds", "1"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(checkout / "src"), "LINKLEARNER_HOME": str(home)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["event"] == "done"
+    assert any(event.get("event") == "gas" for event in events)
+    assert list(home.iterdir()) == []
 
 
 def test_the_demo_runs_on_a_chain_as_narrow_as_an_artela_node(tmp_path: Path) -> None:

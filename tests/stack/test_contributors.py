@@ -41,7 +41,7 @@ def test_the_bounds_themselves_are_allowed(contributors: int) -> None:
 
 @pytest.mark.parametrize("contributors", [0, LIMIT + 1])
 def test_numbers_beyond_the_bounds_are_refused(contributors: int) -> None:
-    with pytest.raises(ValueError, match="CONTRIBUTORS lies between 1 and 20"):
+    with pytest.raises(ValueError, match="CONTRIBUTORS must be between 1 and 20, got"):
         written_out(COMPOSE, contributors)
 
 

@@ -16,6 +16,8 @@ from eth_hash.auto import keccak
 from linklearner.artifacts import contract
 from linklearner.chain.abi import Interface
 from linklearner.domain.digest import model_digest, weight_bytes
+from linklearner.domain.kinds.cnn import Cnn
+from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.merge import MAX_SQUARED_NORM, Contribution, effective_weight, merge
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.shape import Shape, Tensor
@@ -155,10 +157,18 @@ def forward_vectors() -> list[dict[str, Any]]:
     """Small integers, so that float32 is exact and every language gives the same."""
     generator = np.random.default_rng(3)
     vectors = []
-    for layers in ((3, 2), (4, 5, 3), (2, 3, 4, 2)):
-        spec = ModelSpec("vector", layers, tuple(str(n) for n in range(layers[-1])), "x", 0.5)
+    for architecture in (
+        Mlp((3, 2)),
+        Mlp((4, 5, 3)),
+        Mlp((2, 3, 4, 2)),
+        Cnn((1, 4, 4), (2,), 3, 2),
+        Cnn((2, 5, 7), (3, 2), 3, 3),
+        Cnn((3, 2, 3), (2,), 1, 2),
+    ):
+        (outputs,) = architecture.output_dimensions
+        spec = ModelSpec("vector", architecture, tuple(map(str, range(outputs))), "x", 0.5)
         weights = generator.integers(-4, 5, spec.weight_count).astype(np.float32)
-        inputs = (2 * generator.integers(-3, 4, (3, layers[0]))).astype(np.float32)
+        inputs = (2 * generator.integers(-3, 4, (3, *spec.input.dimensions))).astype(np.float32)
         vectors.append(
             {
                 "model": spec.to_json(),

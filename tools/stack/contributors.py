@@ -19,7 +19,7 @@ class Malformed(ValueError):
 def written_out(compose: str, contributors: int) -> str:
     """The file for so many contributors; for three it is the file itself. Raises Malformed, ValueError outside 1 to LIMIT."""
     if not 1 <= contributors <= LIMIT:
-        raise ValueError(f"CONTRIBUTORS lies between 1 and {LIMIT}, not at {contributors}")
+        raise ValueError(f"CONTRIBUTORS must be between 1 and {LIMIT}, got {contributors}")
     result: list[str] = []
     parts: list[list[str]] | None = None  # the marked lines of each contributor, while within a marked region
     for number, line in enumerate(compose.splitlines(keepends=True), 1):

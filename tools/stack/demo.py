@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from linklearner.cli.output import ll
 from linklearner.domain.errors import LinkLearnerError
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec
@@ -30,6 +29,7 @@ from linklearner.inference import InferenceClient
 from linklearner.keyfile import decrypted, read_password
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
+from linklearner.output import ll
 from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as gateway
@@ -163,15 +163,8 @@ async def _weights(stub: gateway_grpc.ChainGatewayServiceStub, version: int, sha
 
 
 def forward(spec: ModelSpec, weights: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Labels (B,) that an MLP gives to (B, inputs): a few lines of numpy, apart from torch and onnxruntime."""
-    values, at = pixels * np.float32(spec.input_scale), 0
-    for inputs, outputs in zip(spec.layers, spec.layers[1:], strict=False):
-        matrix = weights[at : at + inputs * outputs].reshape(outputs, inputs)
-        bias = weights[at + inputs * outputs : at + inputs * outputs + outputs]
-        at += inputs * outputs + outputs
-        values = values @ matrix.T + bias
-        values = np.maximum(values, 0) if at < len(weights) else values
-    return values.argmax(axis=1)
+    """Labels (B,) that the model gives to (B, …) pixels: by the domain's NumPy, apart from torch and onnxruntime."""
+    return spec.forward(weights, pixels.reshape(-1, *spec.input.dimensions)).argmax(axis=1)
 
 
 def held_out_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""What a stack is told: .env, over it the environment; and the files that only this machine has."""
+"""The settings of a stack: .env, over it the environment; and the files that only this machine has."""
 
 import configparser
 import errno
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from linklearner.domain.errors import InvalidInput
+from linklearner.domain.notation import whole
 from linklearner.rpc.access import Credential, Role
 from tools.stack.contributors import LIMIT
 
@@ -56,18 +58,14 @@ class Settings:
         given = {**_dotenv(root / ".env"), **{name: value for name, value in environment.items() if value}}
 
         def number(name: str, low: int, high: int) -> int:
-            text = given.get(name, "")
             try:
-                value = int(text)
-            except ValueError:
-                raise Trouble(f"{name} is a number, not {text!r}") from None
-            if not low <= value <= high:
-                raise Trouble(f"{name} lies between {low} and {high}, not at {value}")
-            return value
+                return whole(given.get(name, ""), name, low, high)
+            except InvalidInput as error:
+                raise Trouble(error.message) from None
 
         profile = given.get("COMPOSE_PROFILES", "devchain")
         if profile not in ("devchain", "artela"):
-            raise Trouble(f"COMPOSE_PROFILES is devchain or artela, not {profile!r}")
+            raise Trouble(f"COMPOSE_PROFILES must be devchain or artela, got {profile!r}")
         rpc_url, key_file = given.get("RPC_URL", ""), given.get("KEY_FILE", "")
         if profile == "artela" and not (rpc_url and key_file):
             raise Trouble(
@@ -138,8 +136,8 @@ class Settings:
         }
 
     def make_secrets(self) -> None:
-        """What is not there yet, mode 0600 and readable by the services: for each contributor a password and the credentials of his
-        gateway's callers, one for the model server; for artela a copy of the key."""
+        """What is not there yet, mode 0600 and readable by the services: for each contributor a password and the credentials of
+        those who call its gateway, one for the model server; for artela a copy of the key."""
         folder = self.home / "secrets"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for index in range(1, self.contributors + 1):

@@ -6,9 +6,9 @@ import asyncio
 
 from linklearner.domain.errors import NotFound
 from linklearner.domain.events import ContributionPaid, GroupMerged, RoundDropped, SettlerPaid
+from linklearner.domain.tasks import Contribution, Round
 from services.chain_gateway.ledger.submissions import Submissions
 from services.chain_gateway.ledger.tasks import Tasks
-from services.chain_gateway.ledger.values import AcceptedUpdate, Round
 
 
 class Queries:
@@ -42,7 +42,7 @@ class Queries:
         paid = {event.contributor: event.amount for event in events.find(ContributionPaid, task, second=number)}
         fee = next(iter(events.find(SettlerPaid, task, second=number)), None)
         contributions = tuple(
-            AcceptedUpdate(
+            Contribution(
                 event.contributor,
                 event.digest,
                 event.weight,

@@ -17,12 +17,13 @@ from linklearner.domain import gas
 from linklearner.domain.errors import InvalidUpdate, LinkLearnerError, Refused, Unavailable
 from linklearner.domain.events import ContributionPaid, Settlement
 from linklearner.domain.merge import Contribution, merge
+from linklearner.domain.tasks import Mined, Settled
 from linklearner.domain.update import Update, join
 from services.chain_gateway.chain import Call
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.submissions import Submissions
 from services.chain_gateway.ledger.tasks import Tasks
-from services.chain_gateway.ledger.values import Mined, Settled
+from services.chain_gateway.ledger.values import mined as mined_by
 from services.chain_gateway.outbox import Outcome, Prepare, Request, State
 
 STANDSTILL_S: Final = 2.0
@@ -66,7 +67,7 @@ class Settlements:
                 if merged is not None and merged <= group:
                     raise
                 continue  # somebody else was faster
-            mined.append(Mined.of(outcome))
+            mined.append(mined_by(outcome))
             self._submissions.remember(mined[-1])
         await self._tasks.events.sync(max((part.block for part in mined), default=0))
         made = self._tasks.made_by(task, number)
@@ -185,7 +186,7 @@ class Settlements:
         request = Request(request_id=request_id, account=account, kind="drop", contents=_contents(task, number))
         outcome = await self._send_when_due(request, prepare)
         self._tasks.events.poke()
-        return Mined.of(outcome)
+        return mined_by(outcome)
 
 
 def _contents(task: int, number: int) -> bytes:

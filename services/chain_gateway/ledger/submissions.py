@@ -13,12 +13,14 @@ from linklearner.domain import gas
 from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, Unavailable
 from linklearner.domain.events import UpdateAccepted
 from linklearner.domain.shape import Shape
+from linklearner.domain.tasks import Mined, Submitted
 from linklearner.domain.update import Update, update_digest
 from services.chain_gateway.chain import Call
 from services.chain_gateway.ledger.kept import Kept
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.tasks import Tasks
-from services.chain_gateway.ledger.values import Mined, Submission, Submitted
+from services.chain_gateway.ledger.values import Submission
+from services.chain_gateway.ledger.values import mined as mined_by
 from services.chain_gateway.outbox import Outcome, Request
 
 CALLDATA_BYTES: Final = 256 << 20
@@ -45,7 +47,7 @@ class Submissions:
         decoded, shape = await self._decoded(update)
         request = Request(request_id=request_id, account=account, kind="submit", contents=update)
         outcome = await self._sending.send(request, self._call(decoded, shape))
-        accepted, mined = _accepted(outcome), Mined.of(outcome)
+        accepted, mined = _accepted(outcome), mined_by(outcome)
         # what we have sent ourselves need not be read from the chain
         self._calldata.put(mined.transaction, Submission(decoded.header(shape), decoded.groups(shape), mined))
         self.remember(mined)

@@ -12,10 +12,10 @@ from linklearner.domain.errors import DataLoss, InvalidInput, NotFound
 from linklearner.domain.events import ModelUpdated, TaskOpened
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.shape import Shape
+from linklearner.domain.tasks import Task
 from services.chain_gateway.aspect import read_weights
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.ledger.kept import Kept
-from services.chain_gateway.ledger.values import Task
 from services.chain_gateway.ledger.views import Views
 
 WEIGHT_BYTES: Final = 256 << 20

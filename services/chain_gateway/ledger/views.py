@@ -9,10 +9,10 @@ from typing import Any
 from linklearner.chain.abi import Interface
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import DataLoss, InvalidInput, NotFound, Refused, Unavailable
+from linklearner.domain.tasks import RoundStatus, StakeStatus
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.heads import Head
-from services.chain_gateway.ledger.values import RoundStatus, StakeStatus
 
 
 class Views:

@@ -8,10 +8,11 @@ from typing import Final
 
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain import gas
+from linklearner.domain.tasks import Balance, Mined, StakeStatus
 from services.chain_gateway.chain import Call
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.tasks import Tasks
-from services.chain_gateway.ledger.values import Balance, Mined, StakeStatus
+from services.chain_gateway.ledger.values import mined as mined_by
 from services.chain_gateway.outbox import Request
 
 STAKE_GAS: Final[Mapping[str, int]] = {"lock": gas.LOCK, "unlock": gas.UNLOCK, "withdraw": gas.WITHDRAW}
@@ -68,4 +69,4 @@ class Wallets:
 
     async def _send(self, request_id: str, account: bytes, kind: str, contents: bytes, call: Call) -> Mined:
         request = Request(request_id=request_id, account=account, kind=kind, contents=contents)
-        return Mined.of(await self._sending.send(request, call))
+        return mined_by(await self._sending.send(request, call))

@@ -20,10 +20,10 @@ from typing import ClassVar, Self
 import grpc
 from prometheus_client import CollectorRegistry
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.notation import Endpoint
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.settings import Settings
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import session_pb2 as session
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -145,7 +145,7 @@ class AdmissionSettings(Settings):
         self,
         *,
         task: int,
-        gateway: gateway_grpc.ChainGatewayServiceStub,
+        gateway: GatewayClient,
         terms: Callable[[], session.GetTermsResponse],
         registry: CollectorRegistry,
     ) -> Admission:

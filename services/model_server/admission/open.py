@@ -12,10 +12,10 @@ from typing import NoReturn
 import grpc
 from prometheus_client import CollectorRegistry
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import InvalidConfig, Refused
 from linklearner.domain.notation import Endpoint
 from linklearner.rpc.entrance import Context
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.admission.admission import Admission, AdmissionSettings, Metadata
@@ -39,7 +39,7 @@ class Open(AdmissionSettings):
         self,
         *,
         task: int,
-        gateway: gateway_grpc.ChainGatewayServiceStub,
+        gateway: GatewayClient,
         terms: Callable[[], session.GetTermsResponse],
         registry: CollectorRegistry,
     ) -> "OpenAdmission":

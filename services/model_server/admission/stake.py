@@ -14,13 +14,13 @@ import grpc
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import Exhausted, InvalidConfig, LinkLearnerError, PermissionDenied, Unauthenticated
 from linklearner.domain.notation import UINT64, UNIT_WEI, amount_text
 from linklearner.domain.sign_in import SignIn, statement_of, uri_of
 from linklearner.rpc.entrance import Context
 from linklearner.rpc.status import code_of
 from linklearner.settings import Between
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.admission.admission import Admission, AdmissionSettings, Metadata
@@ -70,7 +70,7 @@ class Stake(AdmissionSettings):
         self,
         *,
         task: int,
-        gateway: gateway_grpc.ChainGatewayServiceStub,
+        gateway: GatewayClient,
         terms: Callable[[], session.GetTermsResponse],
         registry: CollectorRegistry,
     ) -> "StakeAdmission":

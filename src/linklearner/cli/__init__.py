@@ -1,5 +1,9 @@
-"""`linklearner …`: a gRPC and JSON-RPC client for people, and nothing more."""
+"""`linklearner …`: what people type.
 
-from linklearner.cli.commands import app
+Most commands are a few gRPC or JSON-RPC calls; `up`, `demo` and `devchain` start programs of the checkout. The commands are grouped by
+noun, a module each; what they share is in `calls`, what is typed after them in `arguments`.
+"""
+
+from linklearner.cli.app import app
 
 __all__ = ["app"]

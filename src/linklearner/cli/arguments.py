@@ -1,5 +1,6 @@
-"""What is typed after a command: each value has one notation (`linklearner.domain.notation`), and what is not in it is told in one
-sentence, as people or as programs asked for (`--format json`), with exit status 2."""
+"""What is typed after a command: each value has one notation (`linklearner.domain.notation`). What is not in it gives one sentence, for
+people or for programs (`--format json`), and exit status 2.
+"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -9,8 +10,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from linklearner.cli.output import Format, told
 from linklearner.domain import notation
+from linklearner.domain.errors import InvalidInput
+from linklearner.output import Format, reporting
+from linklearner.v1 import model_pb2 as model
 
 
 class Commands(TyperGroup):
@@ -20,7 +23,7 @@ class Commands(TyperGroup):
         typed = list(sys.argv[1:] if args is None else args)
         wants_json = "--format=json" in typed or ("--format", "json") in pairwise(typed)
         try:
-            with told(Format.JSON if wants_json else Format.TEXT):
+            with reporting(Format.JSON if wants_json else Format.TEXT):
                 return super().main(args, *rest, **options)
         except typer.Exit as ended:
             sys.exit(ended.exit_code)
@@ -64,3 +67,11 @@ def account_address(typed: str | bytes) -> bytes:
 def stake_amount(typed: str | int) -> int:
     """$LL in units of stake."""
     return typed if isinstance(typed, int) else notation.stake_units(typed)
+
+
+def encoding_named(name: str) -> model.Encoding:
+    """Of an update. Raises InvalidInput."""
+    try:
+        return {"two-bits": model.ENCODING_TWO_BITS, "int8": model.ENCODING_INT8}[name]
+    except KeyError:
+        raise InvalidInput(f"{notation.shown(name)} is not an encoding: two-bits or int8") from None

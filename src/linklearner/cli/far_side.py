@@ -26,12 +26,12 @@ async def wrong_service(where: str, wanted: str) -> AsyncIterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise await _told(where, wanted, error.code().name, error.details() or "") or error from None
+        raise await _explained(where, wanted, error.code().name, error.details() or "") or error from None
     except LinkLearnerError as error:
-        raise await _told(where, wanted, error.reason, error.message) or error from error.__cause__
+        raise await _explained(where, wanted, error.reason, error.message) or error from error.__cause__
 
 
-async def _told(where: str, wanted: str, code: str, details: str) -> InvalidInput | None:
+async def _explained(where: str, wanted: str, code: str, details: str) -> InvalidInput | None:
     if code == grpc.StatusCode.UNIMPLEMENTED.name:
         return InvalidInput(f"{where} is {await _kind(where)}, not {wanted}: name the right address")
     if code == grpc.StatusCode.UNAVAILABLE.name and any(words in details for words in NO_HTTP2):

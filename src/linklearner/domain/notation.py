@@ -24,6 +24,7 @@ WEI: Final = 10**DECIMALS
 UNIT_WEI: Final = 10**15
 """Wei of $LL in one unit of stake."""
 MAX_WEI: Final = 2**256 - 1
+UINT32: Final = 2**32 - 1
 UINT64: Final = 2**64 - 1
 
 _AMOUNT: Final = re.compile(rf"[0-9]{{1,78}}(?:\.[0-9]{{1,{DECIMALS}}})?", re.ASCII)

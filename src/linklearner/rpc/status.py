@@ -1,5 +1,7 @@
 """One table from the error tree to gRPC status codes, and its way back on the client's side."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -66,6 +68,15 @@ def from_rpc_error(error: Any) -> errors.LinkLearnerError:
             if info is not None:
                 return branch(message, reason=info.reason, facts=dict(info.metadata))
     return branch(message, reason=code.name)
+
+
+@contextmanager
+def rpc_errors() -> Iterator[None]:
+    """What a stub raises inside, as the domain error that it stands for."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
 
 
 def _info(details: Any) -> error_details_pb2.ErrorInfo | None:

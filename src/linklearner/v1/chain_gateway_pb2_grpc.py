@@ -188,7 +188,7 @@ class ChainGatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LockStake(self, request, context):
-        """LockStake approves and locks $LL for a task; it counts from the next round on.
+        """LockStake locks $LL for a task (the pool needs no approval); it counts from the next round on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -33,14 +33,6 @@ class ModelVersion(_message.Message):
     block_number: int
     def __init__(self, task: _Optional[int] = ..., version: _Optional[int] = ..., digest: _Optional[bytes] = ..., round: _Optional[int] = ..., accepted_count: _Optional[int] = ..., saturated_count: _Optional[int] = ..., block_number: _Optional[int] = ...) -> None: ...
 
-class Model(_message.Message):
-    __slots__ = ("version", "weights")
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
-    version: ModelVersion
-    weights: bytes
-    def __init__(self, version: _Optional[_Union[ModelVersion, _Mapping]] = ..., weights: _Optional[bytes] = ...) -> None: ...
-
 class Task(_message.Message):
     __slots__ = ("task", "model", "shape", "terms", "version", "round")
     TASK_FIELD_NUMBER: _ClassVar[int]

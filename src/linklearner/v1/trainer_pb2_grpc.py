@@ -69,9 +69,10 @@ class TrainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TrainRound(self, request, context):
-        """TrainRound pulls the newest weights, trains, quantises and submits one update, telling each step as it happens. The stream ends
+        """TrainRound pulls the newest weights, trains, quantises and submits one update, and reports each step as it happens. The stream ends
         after `submitted`. Repeating a request_id whose update was submitted answers its outcome again without training anew.
-        FAILED_PRECONDITION with the chain's reason if the update is refused; what quantising left over is then kept for the next round.
+        FAILED_PRECONDITION with the chain's reason if the update is refused: it is forgotten, and what quantising the last accepted update
+        left over stays for the next one.
         ABORTED if the base version moved while training: call again. INVALID_ARGUMENT for settings out of range.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

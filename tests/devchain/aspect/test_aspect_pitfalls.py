@@ -1,4 +1,4 @@
-"""The pitfalls of a naive emulator that lie in the runtime (artela.md §5.2): one test each."""
+"""The pitfalls of a naive emulator that lie in the runtime (docs/artela.md §5.2): one test each."""
 
 import pytest
 from eth_hash.auto import keccak

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from devchain import Devchain
-from devchain.config import InvalidConfig
-from devchain.rpc.access import Access, Caller
+from devchain.config import InvalidChainConfig
+from devchain.rpc.access import HttpAccess, Requester
 from tests.devchain.wallet import Wallet
 
 PAGE = "http://localhost:5173"
@@ -22,7 +22,9 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def chain() -> Iterator[Devchain]:
-    with Devchain.running(access=Access.of(("devchain.chain", "Node_1"), (PAGE, "https://app.example:443"))) as running:
+    with Devchain.running(
+        access=HttpAccess.of(("devchain.chain", "Node_1"), (PAGE, "https://app.example:443"))
+    ) as running:
         yield running
 
 
@@ -137,7 +139,7 @@ def test_a_page_sees_no_accounts_and_a_program_does(chain: Devchain) -> None:
 @pytest.mark.parametrize("method", ["eth_call", "eth_sendRawTransaction", "eth_getLogs", "net_version", "web3_sha3",
                                     "txpool_status", "debug_traceTransaction", "linklearner_gasParts", "eth_subscribe"])  # fmt: skip
 def test_what_only_reads_or_is_signed_is_open_to_pages_on_the_list(method: str) -> None:
-    assert Caller(PAGE, True).refusal(method) is None
+    assert Requester(PAGE, True).refusal(method) is None
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_a_page_whose_name_points_here_is_refused(chain: Devchain, host: str, se
 
 
 async def test_sockets_are_asked_for_host_and_origin_too() -> None:
-    access = Access.of((), (PAGE,))
+    access = HttpAccess.of((), (PAGE,))
     async with Devchain.start(access=access) as devchain, aiohttp.ClientSession() as session:
         for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -178,7 +180,7 @@ async def test_sockets_are_asked_for_host_and_origin_too() -> None:
 
 
 async def test_two_hosts_or_two_origins_are_none() -> None:
-    async with Devchain.start(access=Access.of((), (PAGE,))) as devchain:
+    async with Devchain.start(access=HttpAccess.of((), (PAGE,))) as devchain:
         for extra in (
             f"Host: evil.example\r\nHost: 127.0.0.1:{devchain.port}\r\n",
             f"Host: localhost\r\nOrigin: {PAGE}\r\nOrigin: x://y\r\n",
@@ -196,14 +198,14 @@ async def test_two_hosts_or_two_origins_are_none() -> None:
     "origin", ["*", "null", "localhost:5173", "http://", "http://*.example", "https://a.example/path"]
 )
 def test_an_origin_that_means_nothing_is_a_sentence(origin: str) -> None:
-    with pytest.raises(InvalidConfig, match="use scheme://host"):
-        Access.of((), (origin,))
+    with pytest.raises(InvalidChainConfig, match="use scheme://host"):
+        HttpAccess.of((), (origin,))
 
 
 @pytest.mark.parametrize("host", ["*", "http://a.example", "a.example:80", "", "a/b", "-a"])
 def test_a_host_that_means_nothing_is_a_sentence(host: str) -> None:
-    with pytest.raises(InvalidConfig, match="use a host name without scheme and port"):
-        Access.of((host,))
+    with pytest.raises(InvalidChainConfig, match="use a host name without scheme and port"):
+        HttpAccess.of((host,))
 
 
 def test_a_compressed_request_is_refused_before_it_is_opened(devchain: Devchain) -> None:

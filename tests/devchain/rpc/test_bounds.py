@@ -25,7 +25,7 @@ from devchain.config import ChainConfig
 from devchain.rpc import bounds
 from devchain.rpc.codec import RpcError
 from devchain.rpc.methods import Methods
-from devchain.rpc.server import RpcServer
+from devchain.rpc.server import JsonRpcServer
 from devchain.rpc.subscriptions import Subscriptions
 from tests.devchain.wallet import Wallet
 
@@ -166,10 +166,10 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def _server_of(devchain: Devchain) -> RpcServer:
+def _server_of(devchain: Devchain) -> JsonRpcServer:
     import gc
 
-    found = [one for one in gc.get_objects() if type(one) is RpcServer and one._dispatch.__closure__ is not None
+    found = [one for one in gc.get_objects() if type(one) is JsonRpcServer and one._dispatch.__closure__ is not None
              and any(cell.cell_contents is devchain.thread for cell in one._dispatch.__closure__)]  # fmt: skip
     return found[0]
 
@@ -256,7 +256,7 @@ async def test_a_bug_is_logged_in_a_few_lines(capsys: pytest.CaptureFixture[str]
     async def broken(method: str, params: list[Any]) -> Any:
         raise RuntimeError("x" * 1_000_000)
 
-    server = RpcServer(broken, strict=False)
+    server = JsonRpcServer(broken, strict=False)
     for _ in range(3):
         answer = await server.answer_text(json.dumps({"id": 1, "method": "eth_call", "params": ["y" * 4_000_000]}))
         assert answer is not None and b"internal error" in answer
@@ -305,7 +305,7 @@ def test_whatever_is_asked_the_answer_is_json_rpc(body: str | bytes) -> None:
         return methods(method, params)
 
     async def asked() -> bytes | None:
-        return await RpcServer(dispatch, strict=False).answer_text(
+        return await JsonRpcServer(dispatch, strict=False).answer_text(
             body, subscriptions=Subscriptions(plain_numbers=False)
         )
 

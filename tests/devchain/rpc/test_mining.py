@@ -10,7 +10,7 @@ import pytest
 from eth_account import Account
 
 from devchain import Devchain
-from devchain.config import InvalidConfig
+from devchain.config import InvalidChainConfig
 from devchain.rpc import bounds
 from tests.devchain.wallet import COUNTER, Wallet
 
@@ -90,7 +90,10 @@ def stuck(wallet: Wallet) -> bool:
 
 @pytest.mark.parametrize("mode", ["", "never", "interval", "interval:0", "interval:x", "interval:1e9", "interval:nan"])
 def test_a_mining_mode_that_means_nothing_is_refused(mode: str) -> None:
-    with pytest.raises(InvalidConfig, match="use instant, manual or interval:SECONDS"), Devchain.running(mining=mode):
+    with (
+        pytest.raises(InvalidChainConfig, match="use instant, manual or interval:SECONDS"),
+        Devchain.running(mining=mode),
+    ):
         pass
 
 

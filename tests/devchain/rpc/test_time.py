@@ -13,7 +13,7 @@ from web3 import Web3
 from devchain import Devchain
 from devchain.chain import chain as module
 from devchain.chain import questions
-from devchain.config import ChainConfig, InvalidConfig
+from devchain.config import ChainConfig, InvalidChainConfig
 from devchain.watch import TimeUp
 from tests.devchain.wallet import COUNTER, Wallet, initcode
 
@@ -132,5 +132,5 @@ def test_rounds_beyond_any_gas_are_not_run_and_rounds_within_it_are_fast_enough_
 
 @pytest.mark.parametrize("seconds", [0, -1, 3601, float("nan")])
 def test_the_limit_is_a_sensible_number(seconds: float) -> None:
-    with pytest.raises(InvalidConfig, match="transaction_seconds"):
+    with pytest.raises(InvalidChainConfig, match="transaction_seconds"):
         ChainConfig(transaction_seconds=seconds)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from eth_account import Account
-from quirky_node import QuirkyNode
 
 from devchain import Devchain
 from devchain.config import ChainConfig
@@ -26,6 +25,7 @@ from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.outbox import Outbox, Patience
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 HURRY = Patience(
     receipt_s=8.0,

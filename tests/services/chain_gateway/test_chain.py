@@ -7,7 +7,6 @@ import pytest
 from aiohttp import web
 from eth_account import Account
 from eth_hash.auto import keccak
-from quirky_node import QuirkyNode
 
 from bench.proxy import Proxy
 from devchain import Devchain
@@ -16,6 +15,7 @@ from linklearner.chain.profile import ARTELA, ETHEREUM
 from linklearner.domain.errors import InvalidConfig, NotFound, Refused, Unavailable
 from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
 from tests.services.chain_gateway.conftest import STRICT, World, keystore_of
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 TARGET = bytes(19) + b"\x77"
 

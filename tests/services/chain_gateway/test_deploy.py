@@ -7,18 +7,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from quirky_node import QuirkyNode
 from web3 import AsyncWeb3
 
 from devchain import Devchain
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import InvalidConfig, Refused, RequestIdReused
+from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deploy import FIRST_TASK, Plan, TaskPlan, _loads, deploy, digits
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.keystore import Keystore
 from tests.services.chain_gateway.conftest import HURRY, STRICT, keystore_of, small_task
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -150,7 +151,7 @@ def test_settings_of_a_task_that_cannot_be_read_are_refused(text: str) -> None:
 
 
 def test_weights_are_loaded_in_whole_pages_of_about_80_kb() -> None:
-    model = ModelSpec("big", (1000, 300, 10), tuple("0123456789"))
+    model = ModelSpec("big", Mlp((1000, 300, 10)), tuple("0123456789"))
     shape = TaskPlan(model=model, page_length=16384, terms=digits().terms).shape
     loads = _loads(shape)
     assert [place.start for _, place in loads] == [first * 16384 for first, _ in loads]

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from quirky_node import QuirkyNode
 
 from bench.proxy import Proxy
 from devchain import Devchain
@@ -18,6 +17,7 @@ from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unava
 from linklearner.domain.events import Event, StakeLocked
 from linklearner.domain.replay import Replay
 from tests.services.chain_gateway.conftest import World
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 
 async def two_rounds(world: World) -> None:

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 import rlp
-from quirky_node import QuirkyNode
 
 from devchain import Devchain
 from linklearner.chain.profile import ARTELA
@@ -12,6 +11,7 @@ from linklearner.domain.errors import Refused
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.outbox import Outbox, Request, always
 from tests.services.chain_gateway.conftest import World
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef3")
 # Runtime code that writes a slot (PUSH1 1, CALLVALUE, SSTORE) whenever coin comes, behind the code that makes it.

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quirky_node import QuirkyNode
 
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.digest import model_digest
@@ -28,6 +27,7 @@ from services.chain_gateway.events import EventIndex
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.ledger import Ledger
 from tests.services.chain_gateway.conftest import ROUND_SECONDS, World
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 
 async def submit(

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import rlp
-from quirky_node import QuirkyNode
 
 from devchain import Devchain
 from linklearner.domain.errors import (
@@ -23,6 +22,7 @@ from linklearner.domain.errors import (
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, State, always
 from tests.services.chain_gateway.conftest import HURRY, keystore_of
+from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef1")
 

@@ -11,13 +11,13 @@ import pytest
 from devchain import Devchain
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import DataLoss, Refused
+from linklearner.domain.tasks import Task
 from services.chain_gateway import settler as settler_module
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
-from services.chain_gateway.ledger.values import Task
 from services.chain_gateway.settler import AutoSettler
 from tests.services.chain_gateway.conftest import HURRY, ROUND_SECONDS, World, keystore_of, small_task
 

@@ -12,12 +12,12 @@ from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 
 from linklearner.rpc.channel import channel
+from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.admission.stake import Stake
 from services.model_server.config import Config
 from services.model_server.server import ModelServer
-from tests.services.model_server.in_memory_gateway import InMemoryGateway, weights_of
 
 QUICK_STAKE = Stake(required_units=1000, stake_refresh_s=0.05, stake_stale_s=0.6)
 QUICK = Config(
@@ -31,8 +31,8 @@ QUICK = Config(
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[InMemoryGateway]:
-    chain = InMemoryGateway()
+async def gateway() -> AsyncIterator[FakeGateway]:
+    chain = FakeGateway()
     chain.publish(weights_of(0))
     async with chain.served() as address:
         chain.address = address  # type: ignore[attr-defined]
@@ -62,10 +62,10 @@ async def server(start: Callable[..., Any]) -> ModelServer:
 
 
 @pytest.fixture
-def caller(gateway: InMemoryGateway) -> LocalAccount:
+def caller(gateway: FakeGateway) -> LocalAccount:
     """An account with exactly enough locked."""
     account: LocalAccount = Account.create()
-    gateway.lock(address_of(account), 1000)
+    gateway.set_stake(address_of(account), 1000)
     return account
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from prometheus_client import CollectorRegistry, Counter
 
+from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import Exhausted, InvalidInput, Unauthenticated
 from linklearner.settings import Between
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import session_pb2 as session
 from services.model_server.admission.admission import Admission, AdmissionSettings, Call, Grant, Metadata
 
@@ -24,7 +24,7 @@ class Prepaid(AdmissionSettings):
         self,
         *,
         task: int,
-        gateway: gateway_grpc.ChainGatewayServiceStub,
+        gateway: GatewayClient,
         terms: Callable[[], session.GetTermsResponse],
         registry: CollectorRegistry,
     ) -> "PrepaidAdmission":

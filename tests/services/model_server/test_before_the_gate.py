@@ -13,10 +13,10 @@ from eth_account.signers.local import LocalAccount
 
 from linklearner.domain.errors import InvalidInput
 from linklearner.oip import open_inference_grpc_pb2 as oip
+from linklearner.testing.gateway import FakeGateway
 from services.model_server import wire
 from services.model_server.config import Config
 from tests.services.model_server.conftest import token_for
-from tests.services.model_server.in_memory_gateway import InMemoryGateway
 
 ROOT = Path(__file__).resolve().parents[3]
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -75,7 +75,7 @@ async def call(address: str, method: str, body: bytes, token: str | None = None)
     return grpc.StatusCode.OK
 
 
-async def test_sixteen_long_messages_without_a_token_take_hardly_any_memory(gateway: InMemoryGateway) -> None:
+async def test_sixteen_long_messages_without_a_token_take_hardly_any_memory(gateway: FakeGateway) -> None:
     async with process(gateway.address) as (address, pid):  # type: ignore[attr-defined]
         await call(address, INFER, b"")
         before = peak_mib(pid)
@@ -95,7 +95,7 @@ async def test_sixteen_long_messages_without_a_token_take_hardly_any_memory(gate
         "/grpc.health.v1.Health/Watch",
     ],
 )
-async def test_calls_that_need_no_session_take_short_messages_only(gateway: InMemoryGateway, method: str) -> None:
+async def test_calls_that_need_no_session_take_short_messages_only(gateway: FakeGateway, method: str) -> None:
     async with process(gateway.address) as (address, pid):  # type: ignore[attr-defined]
         await call(address, method, b"\xff")
         before = peak_mib(pid)
@@ -107,7 +107,7 @@ async def test_calls_that_need_no_session_take_short_messages_only(gateway: InMe
 
 
 async def test_a_session_cannot_make_objects_of_a_long_message_either(
-    gateway: InMemoryGateway, caller: LocalAccount
+    gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     async with process(gateway.address) as (address, pid):  # type: ignore[attr-defined]
         token = await token_for(caller, address)

@@ -11,11 +11,12 @@ import grpc
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from linklearner.domain.digits import DIGITS
 from linklearner.domain.errors import DataLoss, Unavailable
+from linklearner.testing.gateway import FakeGateway, weights_of
 from services.model_server.config import Config
 from services.model_server.endurance import CONTRADICTED_S, MAX_BUGS, Endurance
 from tests.services.model_server.conftest import eventually, token_for
-from tests.services.model_server.in_memory_gateway import DIGITS, InMemoryGateway, weights_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -52,7 +53,7 @@ def test_a_bug_that_shows_every_time_ends_the_work() -> None:
         work.failed(KeyError("x"))
 
 
-GARBAGE: list[Callable[[InMemoryGateway], Any]] = [
+GARBAGE: list[Callable[[FakeGateway], Any]] = [
     lambda gateway: setattr(gateway, "model", DIGITS.to_json().replace("0.0625", "1" + 400 * "0")),
     lambda gateway: setattr(gateway, "model", DIGITS.to_json().replace("digits", "\\ud800")),
     lambda gateway: setattr(gateway, "model", "[" * 16000),
@@ -63,7 +64,7 @@ GARBAGE: list[Callable[[InMemoryGateway], Any]] = [
 
 @pytest.mark.parametrize("spoil", GARBAGE)
 async def test_garbage_from_the_gateway_is_survived(
-    start: Callable[..., Any], gateway: InMemoryGateway, spoil: Callable[[InMemoryGateway], Any]
+    start: Callable[..., Any], gateway: FakeGateway, spoil: Callable[[FakeGateway], Any]
 ) -> None:
     model, chain_id = gateway.model, gateway.chain_id
     spoil(gateway)
@@ -74,7 +75,7 @@ async def test_garbage_from_the_gateway_is_survived(
 
 
 async def test_a_bug_in_loading_is_survived_and_counted(
-    start: Callable[..., Any], gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Any], gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await start()
     failures = []
@@ -91,18 +92,17 @@ async def test_a_bug_in_loading_is_survived_and_counted(
 
 
 async def test_a_bug_in_reading_stakes_is_survived(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await start()
     failures = []
 
-    def failing(error: Any) -> Any:
-        failures.append(error)
+    async def failing(*_: Any, **options: Any) -> Any:
+        failures.append(options)
         raise KeyError("x")
 
     with monkeypatch.context() as patch:
-        patch.setattr("services.model_server.stakes.from_rpc_error", failing)
-        patch.setattr("services.model_server.stakes.READ_TIMEOUT_S", 0.0)
+        patch.setattr("linklearner.client.gateway.GatewayClient.chain", failing)
         await eventually(lambda: failures)
     async with asyncio.timeout(10):
         while True:
@@ -113,7 +113,7 @@ async def test_a_bug_in_reading_stakes_is_survived(
                 await asyncio.sleep(0.05)
 
 
-async def test_a_process_that_cannot_go_on_ends_with_a_sentence(gateway: InMemoryGateway) -> None:
+async def test_a_process_that_cannot_go_on_ends_with_a_sentence(gateway: FakeGateway) -> None:
     program = (
         "import runpy, services.model_server.endurance as e; e.CONTRADICTED_S = 0.2; "
         "runpy.run_module('services.model_server', run_name='__main__')"

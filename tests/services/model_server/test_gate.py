@@ -18,15 +18,16 @@ from linklearner.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.sign_in import SignIn
 from linklearner.inference import InferenceClient
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
+from linklearner.testing.gateway import CHAIN_ID, STAKE, FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.server import ModelServer
 from tests.services.model_server.conftest import QUICK_STAKE, address_of, eventually, sessions_at, sign, token_for
-from tests.services.model_server.in_memory_gateway import CHAIN_ID, InMemoryGateway, weights_of
 
 PIXELS = np.zeros((1, 64), np.float32)
 
@@ -162,12 +163,12 @@ async def test_a_malformed_address_or_signature_says_what_is_expected(
         assert (type(error), error.reason) == (Unauthenticated, "MalformedSignature")
 
 
-@pytest.mark.parametrize(("units", "enough"), [(0, False), (999, False), (1000, True), (2**63, True)])
+@pytest.mark.parametrize(("units", "enough"), [(0, False), (999, False), (1000, True), (MAX_ELIGIBLE - STAKE, True)])
 async def test_exactly_the_required_stake_is_enough(
-    server: ModelServer, gateway: InMemoryGateway, units: int, enough: bool
+    server: ModelServer, gateway: FakeGateway, units: int, enough: bool
 ) -> None:
     account: LocalAccount = Account.create()
-    gateway.lock(address_of(account), units)
+    gateway.set_stake(address_of(account), units)
     if enough:
         assert await ask(server, await token_for(account, server.address)) == 1
         return
@@ -182,12 +183,12 @@ async def test_with_nothing_required_any_address_is_served(start: Callable[..., 
 
 
 async def test_an_unlock_stops_service_within_the_refresh_time_and_a_lock_resumes_it(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     server = await start(stake_stale_s=10)  # so it is the refresh that stops it
     token = await token_for(caller, server.address)
     assert await ask(server, token) == 1
-    gateway.lock(address_of(caller), 999)
+    gateway.set_stake(address_of(caller), 999)
     unlocked = time.monotonic()
     async with asyncio.timeout(5), Asking(server.address, token) as client:
         with pytest.raises(PermissionDenied) as caught:
@@ -195,7 +196,7 @@ async def test_an_unlock_stops_service_within_the_refresh_time_and_a_lock_resume
                 await client.infer("digits", PIXELS, input_name="pixels")
     assert time.monotonic() - unlocked < QUICK_STAKE.stake_refresh_s + 2  # a round trip on a busy machine
     assert caught.value.facts == {"locked_units": "999", "required_units": "1000", "task": "1"}
-    gateway.lock(address_of(caller), 1000)
+    gateway.set_stake(address_of(caller), 1000)
     await asyncio.sleep(4 * QUICK_STAKE.stake_refresh_s)
     async with asyncio.timeout(5):
         while isinstance(await _outcome(server, token), PermissionDenied):
@@ -211,7 +212,7 @@ async def _outcome(server: ModelServer, token: str) -> LinkLearnerError | int:
 
 
 async def test_stakes_are_read_again_only_when_the_chain_moves(
-    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+    server: ModelServer, gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     token = await token_for(caller, server.address)
     before = gateway.balance_reads
@@ -220,18 +221,18 @@ async def test_stakes_are_read_again_only_when_the_chain_moves(
         while time.monotonic() < until:
             await client.infer("digits", PIXELS, input_name="pixels")
     assert gateway.balance_reads == before
-    gateway.lock(bytes(20), 1)
+    gateway.set_stake(bytes(20), 1)
     await ask(server, token)
     await eventually(lambda: gateway.balance_reads == before + 1, 2)
 
 
 async def test_an_idle_session_costs_nothing_and_is_read_again_when_it_asks(
-    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+    server: ModelServer, gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     token = await token_for(caller, server.address)
     await asyncio.sleep(1.5 * QUICK_STAKE.stake_stale_s)
     before = gateway.balance_reads
-    gateway.lock(address_of(caller), 999)
+    gateway.set_stake(address_of(caller), 999)
     await asyncio.sleep(QUICK_STAKE.stake_stale_s)
     assert gateway.balance_reads == before
     assert isinstance(await refusal(ask(server, token)), PermissionDenied)
@@ -239,7 +240,7 @@ async def test_an_idle_session_costs_nothing_and_is_read_again_when_it_asks(
 
 
 async def test_many_calls_of_an_idle_session_share_one_read(
-    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+    server: ModelServer, gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     token = await token_for(caller, server.address)
     await asyncio.sleep(2.5 * QUICK_STAKE.stake_stale_s)
@@ -253,10 +254,10 @@ async def test_many_calls_of_an_idle_session_share_one_read(
 async def test_without_the_gateway_the_gate_closes_within_its_time_and_says_why(
     start: Callable[..., Any], how: str
 ) -> None:
-    chain = InMemoryGateway()
+    chain = FakeGateway()
     chain.publish(weights_of(0))
     account: LocalAccount = Account.create()
-    chain.lock(address_of(account), 1000)
+    chain.set_stake(address_of(account), 1000)
     async with chain.served() as address:
         server = await start(gateway=address)
         token = await token_for(account, server.address)
@@ -289,7 +290,7 @@ async def _opens(server: ModelServer, token: str) -> None:
 
 
 async def test_a_chain_that_stands_still_closes_the_gate_if_that_is_asked_for(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     strict, patient = await start(head_stale_s=30), await start()
     tokens = [await token_for(caller, server.address) for server in (strict, patient)]
@@ -305,7 +306,7 @@ async def test_a_chain_that_stands_still_closes_the_gate_if_that_is_asked_for(
 
 
 async def test_a_gateway_that_goes_back_in_time_is_not_believed(
-    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+    server: ModelServer, gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     gateway.block = 100
     token = await token_for(caller, server.address)
@@ -321,7 +322,7 @@ async def test_a_gateway_that_goes_back_in_time_is_not_believed(
 
 
 async def test_a_gateway_of_another_chain_is_not_believed(
-    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount
+    server: ModelServer, gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     token = await token_for(caller, server.address)
     gateway.chain_id = 1
@@ -331,11 +332,11 @@ async def test_a_gateway_of_another_chain_is_not_believed(
 
 
 async def test_the_ninth_session_of_an_address_ends_its_idlest_and_no_other(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     server = await start(max_sessions_per_address=2)
     other: LocalAccount = Account.create()
-    gateway.lock(address_of(other), 1000)
+    gateway.set_stake(address_of(other), 1000)
     elsewhere = await token_for(other, server.address)
     first, second = await token_for(caller, server.address), await token_for(caller, server.address)
     assert await ask(server, first) == 1  # so the second has been idle longer
@@ -345,11 +346,11 @@ async def test_the_ninth_session_of_an_address_ends_its_idlest_and_no_other(
 
 
 async def test_a_full_server_lets_a_newcomer_in_at_the_cost_of_whoever_has_the_most(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     server = await start(max_sessions=4)
     hoarder: LocalAccount = Account.create()
-    gateway.lock(address_of(hoarder), 1000)
+    gateway.set_stake(address_of(hoarder), 1000)
     hoard = [await token_for(hoarder, server.address) for _ in range(4)]
     mine = await token_for(caller, server.address)
     assert (await refusal(ask(server, hoard[0]))).reason == "UnknownToken"

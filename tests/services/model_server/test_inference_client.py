@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from linklearner.domain.digits import SHAPE
 from linklearner.domain.errors import (
     DataLoss,
     InvalidInput,
@@ -23,11 +24,11 @@ from linklearner.inference import InferenceClient
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.server import RpcServer
+from linklearner.testing.gateway import CHAIN_ID, FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.server import ModelServer
 from tests.services.model_server.conftest import sessions_at, token_for
-from tests.services.model_server.in_memory_gateway import CHAIN_ID, SHAPE, InMemoryGateway, weights_of
 from tests.services.model_server.test_inference_protocol import pixels, torch_logits
 
 
@@ -51,7 +52,7 @@ async def test_thirty_sessions_in_a_row_are_no_trouble_because_each_is_closed(
 
 
 async def test_a_batch_above_the_servers_bound_goes_in_parts_of_one_version(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     server = await start(max_rows=8)
     values = pixels(21)
@@ -92,7 +93,7 @@ async def test_a_bad_row_is_named_by_its_place_in_the_whole_batch(
 
 
 async def test_a_row_that_leads_beyond_float32_is_refused_by_its_place_in_the_whole_batch(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     gateway.publish(np.full(SHAPE.weight_count, 32767, np.int16))
     server = await start(max_rows=8)

@@ -13,17 +13,18 @@ from google.protobuf.json_format import MessageToDict
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from linklearner.domain.digest import model_digest
+from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
+from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2
 from services.model_server.admission.open import OpenServicer
 from services.model_server.admission.stake import SessionServicer
 from services.model_server.server import ModelServer
 from services.model_server.servicer import InferenceServicer
 from tests.services.model_server.conftest import token_for
-from tests.services.model_server.in_memory_gateway import DIGITS, SHAPE, InMemoryGateway, weights_of
 
 TENSOR = oip.ModelInferRequest.InferInputTensor
 OUTPUT = oip.ModelInferRequest.InferRequestedOutputTensor
@@ -97,7 +98,7 @@ async def test_typed_contents_get_the_same_answer_as_raw_ones(wire: Wire) -> Non
     assert raw == typed
 
 
-async def test_an_answer_says_who_gave_it(wire: Wire, gateway: InMemoryGateway) -> None:
+async def test_an_answer_says_who_gave_it(wire: Wire, gateway: FakeGateway) -> None:
     response = await wire.infer(raw_request(pixels(2), id="question 7"))
     digest = model_digest(weights_of(0), SHAPE)
     assert (response.model_name, response.model_version, response.id) == ("digits", "1", "question 7")
@@ -322,7 +323,7 @@ async def test_numbers_a_little_outside_of_the_range_are_served(wire: Wire) -> N
 
 
 async def test_an_answer_beyond_float32_is_refused_by_its_row(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     gateway.publish(np.full(SHAPE.weight_count, 32767, np.int16))
     server = await start()
@@ -355,7 +356,7 @@ async def test_a_message_beyond_four_mebibytes_is_not_read(wire: Wire) -> None:
 
 
 async def test_before_the_first_version_the_server_lives_and_is_not_ready(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     gateway.versions.clear()
     server = await start(ready=False)

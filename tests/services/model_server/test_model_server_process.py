@@ -19,10 +19,10 @@ from eth_account.signers.local import LocalAccount
 
 from linklearner.domain.errors import InvalidConfig, Unauthenticated, Unavailable
 from linklearner.inference import InferenceClient
+from linklearner.testing.gateway import FakeGateway, weights_of
 from services.model_server.admission.stake import Stake
 from services.model_server.config import Config
 from services.model_server.server import ModelServer
-from tests.services.model_server.in_memory_gateway import InMemoryGateway, weights_of
 
 ROOT = Path(__file__).resolve().parents[3]
 PIXELS = np.zeros((1, 64), np.float32)
@@ -86,7 +86,7 @@ async def ask(address: str, account: LocalAccount | None) -> int:
 
 
 async def test_after_kill_9_a_restarted_server_serves_the_newest_version_and_old_tokens_are_gone(
-    gateway: InMemoryGateway, caller: LocalAccount
+    gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     address = gateway.address  # type: ignore[attr-defined]
     async with process(gateway=address) as (running, first, _):
@@ -110,7 +110,7 @@ async def test_after_kill_9_a_restarted_server_serves_the_newest_version_and_old
             assert "linklearner_model_version 2.0" in (await http.get(metrics)).text
 
 
-async def test_sigterm_ends_the_server_at_once_and_well(gateway: InMemoryGateway) -> None:
+async def test_sigterm_ends_the_server_at_once_and_well(gateway: FakeGateway) -> None:
     async with process(gateway=gateway.address) as (running, _, _):  # type: ignore[attr-defined]
         began = time.monotonic()
         running.terminate()
@@ -139,7 +139,7 @@ async def test_a_wrong_setting_is_told_before_anything_starts() -> None:
 
 
 async def test_an_open_gate_is_one_setting_at_a_loopback_address_and_refused_at_any_other(
-    gateway: InMemoryGateway,
+    gateway: FakeGateway,
 ) -> None:
     status, words = await ended(admission="open", listen="0.0.0.0:0")
     assert status == 2 and "so listen must be a loopback address" in words and "Traceback" not in words
@@ -148,7 +148,7 @@ async def test_an_open_gate_is_one_setting_at_a_loopback_address_and_refused_at_
 
 
 async def test_a_server_waits_for_a_gateway_that_is_not_there_yet(
-    start: Callable[..., Any], caller: LocalAccount, gateway: InMemoryGateway
+    start: Callable[..., Any], caller: LocalAccount, gateway: FakeGateway
 ) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

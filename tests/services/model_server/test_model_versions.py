@@ -5,6 +5,7 @@ import gc
 import itertools
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,15 +13,18 @@ import numpy as np
 import pytest
 
 from linklearner.domain.digest import model_digest, weight_bytes
-from linklearner.domain.errors import DataLoss, InvalidModel, NotFound
+from linklearner.domain.digits import DIGITS, SHAPE
+from linklearner.domain.errors import InvalidModel, NotFound
+from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.oip import open_inference_grpc_pb2 as oip
-from linklearner.v1 import chain_gateway_pb2, model_pb2
+from linklearner.rpc import convert
+from linklearner.testing.gateway import FakeGateway, weights_of
+from linklearner.v1 import chain_gateway_pb2
 from services.model_server.inference import LoadedModels, Model
 from services.model_server.server import ModelServer
 from services.model_server.versions import load
 from tests.services.model_server.conftest import QUICK, eventually
-from tests.services.model_server.in_memory_gateway import DIGITS, SHAPE, InMemoryGateway, weights_of
 
 
 def version_of(number: int, seed: int, **changes: Any) -> ModelVersion:
@@ -35,7 +39,7 @@ def version_of(number: int, seed: int, **changes: Any) -> ModelVersion:
 
 
 def model_of(number: int, seed: int) -> Model:
-    return load(DIGITS, SHAPE, version_of(number, seed), weight_bytes(weights_of(seed)))
+    return load(DIGITS, SHAPE, version_of(number, seed), weights_of(seed))
 
 
 def live(server: ModelServer) -> int:
@@ -51,14 +55,14 @@ async def metric(server: ModelServer, name: str) -> float:
     return 0.0
 
 
-async def test_a_new_version_goes_live_at_its_announcement(start: Callable[..., Any], gateway: InMemoryGateway) -> None:
+async def test_a_new_version_goes_live_at_its_announcement(start: Callable[..., Any], gateway: FakeGateway) -> None:
     server = await start(poll_s=60)  # only the announcement can be that quick
     await asyncio.sleep(0.2)
     gateway.publish(weights_of(1))
     await eventually(lambda: live(server) == 2, 5)
 
 
-async def test_a_version_that_nobody_announced_is_found(start: Callable[..., Any], gateway: InMemoryGateway) -> None:
+async def test_a_version_that_nobody_announced_is_found(start: Callable[..., Any], gateway: FakeGateway) -> None:
     gateway.announcing = False
     server = await start()
     gateway.publish(weights_of(1))
@@ -66,7 +70,7 @@ async def test_a_version_that_nobody_announced_is_found(start: Callable[..., Any
 
 
 async def test_a_server_that_starts_late_takes_the_newest_version(
-    start: Callable[..., Any], gateway: InMemoryGateway
+    start: Callable[..., Any], gateway: FakeGateway
 ) -> None:
     for seed in (1, 2, 3):
         gateway.publish(weights_of(seed))
@@ -109,7 +113,7 @@ def nothing(seed: int) -> bytes:
 )
 async def test_weights_that_are_not_the_announced_ones_never_go_live(
     server: ModelServer,
-    gateway: InMemoryGateway,
+    gateway: FakeGateway,
     spoil: Callable[[int], bytes],
     reason: str,
     capsys: pytest.CaptureFixture[str],
@@ -128,10 +132,8 @@ async def test_weights_that_are_not_the_announced_ones_never_go_live(
     await eventually(lambda: live(server) == 2)
 
 
-async def test_a_version_announced_with_two_digests_never_goes_live(
-    server: ModelServer, gateway: InMemoryGateway
-) -> None:
-    gateway.versions[0].digest = bytes(32)
+async def test_a_version_announced_with_two_digests_never_goes_live(server: ModelServer, gateway: FakeGateway) -> None:
+    gateway.versions[0] = replace(gateway.versions[0], digest=bytes(32))
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="TwoDigests"}'):
             await asyncio.sleep(0.05)
@@ -139,9 +141,9 @@ async def test_a_version_announced_with_two_digests_never_goes_live(
 
 
 async def test_a_task_that_changes_is_another_chain_and_is_not_followed(
-    server: ModelServer, gateway: InMemoryGateway
+    server: ModelServer, gateway: FakeGateway
 ) -> None:
-    gateway.model = ModelSpec("letters", DIGITS.layers, DIGITS.labels, "pixels").to_json()
+    gateway.model = ModelSpec("letters", DIGITS.architecture, DIGITS.labels, "pixels").to_json()
     gateway.publish(weights_of(1))
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="OtherTask"}'):
@@ -150,9 +152,9 @@ async def test_a_task_that_changes_is_another_chain_and_is_not_followed(
 
 
 async def test_a_model_that_its_shape_does_not_fit_is_never_served(
-    start: Callable[..., Any], gateway: InMemoryGateway
+    start: Callable[..., Any], gateway: FakeGateway
 ) -> None:
-    gateway.model = ModelSpec("digits", (64, 33, 10), DIGITS.labels, "pixels").to_json()
+    gateway.model = ModelSpec("digits", Mlp((64, 33, 10)), DIGITS.labels, "pixels").to_json()
     server = await start(ready=False)
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="WrongShape"}'):
@@ -160,9 +162,7 @@ async def test_a_model_that_its_shape_does_not_fit_is_never_served(
     assert server.loaded.live is None
 
 
-async def test_an_unreadable_description_is_refused_and_said(
-    start: Callable[..., Any], gateway: InMemoryGateway
-) -> None:
+async def test_an_unreadable_description_is_refused_and_said(start: Callable[..., Any], gateway: FakeGateway) -> None:
     gateway.model = "{}"
     server = await start(ready=False)
     async with asyncio.timeout(5):
@@ -172,12 +172,12 @@ async def test_an_unreadable_description_is_refused_and_said(
 
 
 def test_a_model_that_answers_a_blank_input_with_infinity_is_refused() -> None:
-    spec = ModelSpec("deep", (1,) * 9, ("a",), "x")
+    spec = ModelSpec("deep", Mlp((1,) * 9), ("a",), "x")
     shape = spec.shape(exponent=-8, page_length=1024, group_pages=4, norm_bound=1)
     weights = np.full(shape.weight_count, 32767, "<i2")  # 2**23 each: eight layers of them leave float32
     version = version_of(1, 0, digest=model_digest(weights, shape))
     with pytest.raises(InvalidModel, match="NaN or infinity"):
-        load(spec, shape, version, weights.tobytes())
+        load(spec, shape, version, weights)
 
 
 def test_a_graph_that_does_not_run_is_an_invalid_model() -> None:
@@ -185,18 +185,8 @@ def test_a_graph_that_does_not_run_is_an_invalid_model() -> None:
         Model(DIGITS, version_of(1, 0), b"not a graph")
 
 
-def test_loading_checks_length_and_digest() -> None:
-    body = weight_bytes(weights_of(0))
-    load(DIGITS, SHAPE, version_of(1, 0), body)
-    for bad in (body[:-1], body + b"\0", body[:-1] + b"\x55"):
-        with pytest.raises(DataLoss):
-            load(DIGITS, SHAPE, version_of(1, 0), bad)
-    with pytest.raises(DataLoss):
-        load(DIGITS, SHAPE, version_of(1, 0, digest=bytes(32)), body)
-
-
 async def test_a_gateway_that_restarts_is_followed_on(start: Callable[..., Any]) -> None:
-    chain = InMemoryGateway()
+    chain = FakeGateway()
     chain.publish(weights_of(0))
     async with chain.served() as address:
         server = await start(gateway=address)
@@ -210,7 +200,7 @@ async def test_a_gateway_that_restarts_is_followed_on(start: Callable[..., Any])
 
 
 async def test_a_gateway_that_hangs_is_followed_on(
-    start: Callable[..., Any], gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Any], gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.model_server.versions.CALL_TIMEOUT_S", 0.3)
     server = await start()
@@ -223,9 +213,9 @@ async def test_a_gateway_that_hangs_is_followed_on(
 
 
 async def test_a_download_that_stalls_is_given_up_and_tried_again(
-    start: Callable[..., Any], gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Any], gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.model_server.versions.STALL_S", 0.2)
+    monkeypatch.setattr("linklearner.client.gateway.STALL_S", 0.2)
     server = await start()
     original = gateway.GetModel
     tries = []
@@ -245,10 +235,10 @@ async def test_a_download_that_stalls_is_given_up_and_tried_again(
     assert live(server) == 1
 
 
-class Lying(InMemoryGateway):
+class Lying(FakeGateway):
     """Announces its newest version and sends something else."""
 
-    def __init__(self, parts: Callable[[InMemoryGateway], Iterator[chain_gateway_pb2.GetModelResponse]]) -> None:
+    def __init__(self, parts: Callable[[FakeGateway], Iterator[chain_gateway_pb2.GetModelResponse]]) -> None:
         super().__init__()
         self._parts = parts
         self.sent = 0
@@ -259,9 +249,8 @@ class Lying(InMemoryGateway):
             yield part
 
 
-def first(gateway: InMemoryGateway, **changes: Any) -> chain_gateway_pb2.GetModelResponse:
-    version = model_pb2.ModelVersion()
-    version.CopyFrom(gateway.versions[-1])
+def first(gateway: FakeGateway, **changes: Any) -> chain_gateway_pb2.GetModelResponse:
+    version = convert.version_message(gateway.versions[-1])
     for name, value in changes.items():
         setattr(version, name, value)
     return chain_gateway_pb2.GetModelResponse(version=version)
@@ -271,12 +260,12 @@ def body(seed: int = 1) -> chain_gateway_pb2.GetModelResponse:
     return chain_gateway_pb2.GetModelResponse(weights=weight_bytes(weights_of(seed)))
 
 
-def without_end(gateway: InMemoryGateway) -> Iterator[chain_gateway_pb2.GetModelResponse]:
+def without_end(gateway: FakeGateway) -> Iterator[chain_gateway_pb2.GetModelResponse]:
     yield first(gateway)
     yield from itertools.repeat(chain_gateway_pb2.GetModelResponse(weights=bytes(1000)))
 
 
-def empty_parts(gateway: InMemoryGateway) -> Iterator[chain_gateway_pb2.GetModelResponse]:
+def empty_parts(gateway: FakeGateway) -> Iterator[chain_gateway_pb2.GetModelResponse]:
     yield first(gateway)
     yield from itertools.repeat(chain_gateway_pb2.GetModelResponse())
 
@@ -295,7 +284,7 @@ def empty_parts(gateway: InMemoryGateway) -> Iterator[chain_gateway_pb2.GetModel
     ids=["without end", "empty parts", "no version", "older version", "other task", "other digest", "short digest"],
 )
 async def test_a_gateway_that_sends_something_else_is_not_believed(
-    start: Callable[..., Any], parts: Callable[[InMemoryGateway], Iterator[Any]], reason: str
+    start: Callable[..., Any], parts: Callable[[FakeGateway], Iterator[Any]], reason: str
 ) -> None:
     chain = Lying(parts)
     for seed in (0, 1):
@@ -322,7 +311,7 @@ def test_replaced_versions_are_bounded_in_number_and_bytes_however_young() -> No
 
 
 async def test_a_task_beyond_the_servers_bound_is_not_downloaded(
-    start: Callable[..., Any], gateway: InMemoryGateway
+    start: Callable[..., Any], gateway: FakeGateway
 ) -> None:
     asked: list[Any] = []
 
@@ -340,9 +329,9 @@ async def test_a_task_beyond_the_servers_bound_is_not_downloaded(
 
 
 async def test_a_download_that_drips_is_given_up(
-    start: Callable[..., Any], gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    start: Callable[..., Any], gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr("services.model_server.versions.STALL_S", 0.3)
+    monkeypatch.setattr("linklearner.client.gateway.STALL_S", 0.3)
 
     async def dripping(request: Any, context: Any) -> Any:
         yield first(gateway)
@@ -395,7 +384,7 @@ def resident_bytes() -> int:
         return int(statm.read().split()[1]) * 4096
 
 
-async def test_twenty_swaps_leave_nothing_behind(start: Callable[..., Any], gateway: InMemoryGateway) -> None:
+async def test_twenty_swaps_leave_nothing_behind(start: Callable[..., Any], gateway: FakeGateway) -> None:
     server = await start(keep_previous_s=0)
     for seed in range(1, 6):  # onnxruntime and the allocator settle
         gateway.publish(weights_of(seed))

@@ -10,15 +10,15 @@ from eth_account.signers.local import LocalAccount
 
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
+from linklearner.testing.gateway import FakeGateway, weights_of
 from tests.services.model_server.conftest import eventually, token_for
-from tests.services.model_server.in_memory_gateway import InMemoryGateway, weights_of
 from tests.services.model_server.test_model_versions import model_of
 
 CALLERS, CONNECTIONS, SWAPS = 16, 4, 20
 
 
 async def test_swaps_under_load_cost_no_caller_anything(
-    start: Callable[..., Any], gateway: InMemoryGateway, caller: LocalAccount
+    start: Callable[..., Any], gateway: FakeGateway, caller: LocalAccount
 ) -> None:
     server = await start()
     rng = np.random.default_rng(1)
@@ -33,7 +33,7 @@ async def test_swaps_under_load_cost_no_caller_anything(
     ]
     models = {number: model_of(number, number - 1) for number in range(1, SWAPS + 2)}
     right = {
-        (number, index): models[number].logits(question).tobytes()
+        (number, index): models[number].run({"pixels": question})["logits"].tobytes()
         for number in models
         for index, question in enumerate(questions)
     }

@@ -11,10 +11,11 @@ import pytest
 from eth_account.signers.local import LocalAccount
 
 from linklearner.domain.digest import model_digest
+from linklearner.domain.digits import SHAPE
+from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from services.model_server.server import ModelServer
 from tests.services.model_server.conftest import QUICK_STAKE, address_of, sessions_at, token_for
-from tests.services.model_server.in_memory_gateway import SHAPE, InMemoryGateway, weights_of
 from tests.services.model_server.test_model_versions import model_of
 
 PROGRAM = Path(__file__).with_name("tritonclient_call.py")
@@ -35,7 +36,7 @@ async def tritonclient(server: ModelServer, token: str) -> dict[str, Any]:
 async def test_tritonclient_with_a_session_gets_the_models_answers(server: ModelServer, caller: LocalAccount) -> None:
     answer = await tritonclient(server, await token_for(caller, server.address))
     model = model_of(1, 0)
-    expected = model.logits(PIXELS)
+    expected = model.run({"pixels": PIXELS})["logits"]
     assert answer["status"] == "OK", answer
     assert np.array_equal(np.array(answer["logits"], np.float32), expected)
     assert answer["label"] == answer["label_alone"] == expected.argmax(axis=1).tolist()
@@ -49,14 +50,14 @@ async def test_tritonclient_with_a_session_gets_the_models_answers(server: Model
 
 @pytest.mark.parametrize("case", ["none", "unknown", "closed", "unlocked"])
 async def test_tritonclient_without_access_gets_the_right_status(
-    server: ModelServer, gateway: InMemoryGateway, caller: LocalAccount, case: str
+    server: ModelServer, gateway: FakeGateway, caller: LocalAccount, case: str
 ) -> None:
     token = {"none": "-", "unknown": "A" * 43}.get(case) or await token_for(caller, server.address)
     if case == "closed":
         async with sessions_at(server.address) as stub:
             await stub.CloseSession(session.CloseSessionRequest(token=token))
     if case == "unlocked":
-        gateway.lock(address_of(caller), 1)
+        gateway.set_stake(address_of(caller), 1)
         await asyncio.sleep(
             1.5 * QUICK_STAKE.stake_stale_s
         )  # no stake that old opens the gate, however busy the machine

@@ -1,7 +1,7 @@
 """What an off-the-shelf client does, as a program of its own: tritonclient registers the protocol's messages itself, and one process
 cannot hold two copies of them.
 
-    python tritonclient_call.py host:port TOKEN|- < pixels as little-endian float32, rows of 64
+    python tritonclient_call.py host:port TOKEN|- [MODEL] < pixels as little-endian float32, row after row
 
 Prints one JSON object.
 """
@@ -14,25 +14,30 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 
-def main(address: str, token: str) -> dict[str, object]:
-    pixels = np.frombuffer(sys.stdin.buffer.read(), "<f4").reshape(-1, 64)
+def main(address: str, token: str, model: str = "digits") -> dict[str, object]:
     headers = {} if token == "-" else {"authorization": f"Bearer {token}"}
     client = triton.InferenceServerClient(address)
-    metadata = client.get_model_metadata("digits", as_json=True)
+    metadata = client.get_model_metadata(model, as_json=True)
+    shape = [int(length) for length in metadata["inputs"][0]["shape"]]
+    pixels = np.frombuffer(sys.stdin.buffer.read(), "<f4").reshape(shape)
     tensor = triton.InferInput(metadata["inputs"][0]["name"], pixels.shape, metadata["inputs"][0]["datatype"])
     tensor.set_data_from_numpy(pixels)
     described = {
         "live": client.is_server_live(),
         "ready": client.is_server_ready(),
-        "model_ready": client.is_model_ready("digits"),
+        "model_ready": client.is_model_ready(model),
         "other_ready": client.is_model_ready("letters"),
         "server": client.get_server_metadata(as_json=True),
         "metadata": metadata,
     }
     try:
-        result = client.infer("digits", [tensor], request_id="7", headers=headers)
+        result = client.infer(model, [tensor], request_id="7", headers=headers)
         one = client.infer(
-            "digits", [tensor], outputs=[triton.InferRequestedOutput("label")], model_version="1", headers=headers
+            model,
+            [tensor],
+            outputs=[triton.InferRequestedOutput("label")],
+            model_version=result.get_response().model_version,
+            headers=headers,
         )
     except InferenceServerException as error:
         return {**described, "status": error.status(), "message": error.message()}
@@ -51,4 +56,4 @@ def main(address: str, token: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2])))
+    print(json.dumps(main(*sys.argv[1:])))

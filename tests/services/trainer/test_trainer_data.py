@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain.digits import DIGITS, DIGITS_CNN
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, NotFinite
+from linklearner.domain.kinds.mlp import Mlp
+from linklearner.domain.model import ModelSpec
 from services.trainer import data
 from services.trainer.data import Samples, Shard
 
@@ -87,7 +90,7 @@ def mnist(tmp_path: Path) -> Path:
 
 def test_mnist_files_are_read_plain_and_zipped(mnist: Path) -> None:
     learn, held_out = data.load(f"mnist:{mnist}", ALL)
-    assert learn.x.shape == (50, 12) and held_out.x.shape == (20, 12)
+    assert learn.x.shape == (50, 4, 3) and held_out.x.shape == (20, 4, 3)
     assert learn.x.dtype == np.float32 and learn.x.max() > 200
     np.testing.assert_array_equal(held_out.y, np.arange(20) % 10)
     shard, same = data.load(f"mnist:{mnist}", Shard(1, 2))
@@ -121,10 +124,10 @@ def test_a_missing_or_truncated_mnist_file_is_named(mnist: Path) -> None:
         data.load(f"mnist:{mnist}", ALL)
 
 
-def test_an_npz_is_flattened_and_a_fifth_held_out(tmp_path: Path) -> None:
+def test_an_npz_keeps_its_dimensions_and_a_fifth_is_held_out(tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", x=np.ones((100, 2, 3)), y=np.arange(100) % 2)
     learn, held_out = data.load(f"npz:{tmp_path / 'mine.npz'}", ALL)
-    assert learn.x.shape == (80, 6) and held_out.x.shape == (20, 6) and held_out.x.dtype == np.float32
+    assert learn.x.shape == (80, 2, 3) and held_out.x.shape == (20, 2, 3) and held_out.x.dtype == np.float32
 
 
 def test_an_npz_may_bring_its_own_test_set(tmp_path: Path) -> None:
@@ -188,11 +191,26 @@ def test_alpha_is_positive(alpha: float) -> None:
 
 def test_samples_fit_a_model_or_are_refused() -> None:
     samples = Samples(np.ones((3, 4), dtype=np.float32), np.array([0, 1, 2]))
-    samples.check(4, 3)
-    with pytest.raises(InvalidInput, match="takes 5 inputs, the samples have 4"):
-        samples.check(5, 3)
+
+    def model(*layers: int) -> ModelSpec:
+        return ModelSpec("m", Mlp(layers), tuple(map(str, range(layers[-1]))))
+
+    assert samples.inputs_of(model(4, 3)).shape == (3, 4)
+    with pytest.raises(InvalidInput, match="task's model takes rows of 5 numbers, not of 4 numbers"):
+        samples.inputs_of(model(5, 3))
     with pytest.raises(InvalidInput, match=r"labels 0..1, the samples go up to 2"):
-        samples.check(4, 2)
+        samples.inputs_of(model(4, 2))
+
+
+def test_images_and_rows_are_arranged_as_the_model_takes_them() -> None:
+    learn, _ = data.load("digits", Shard(0, 5))
+    assert learn.inputs_of(DIGITS).shape[1:] == (64,)
+    images = learn.inputs_of(DIGITS_CNN)
+    assert images.shape[1:] == (1, 8, 8)
+    np.testing.assert_array_equal(images.reshape(-1, 64), learn.x)
+    again = Samples(images, learn.y)
+    np.testing.assert_array_equal(again.inputs_of(DIGITS), learn.x)
+    assert repr(again) == f"Samples(n={len(learn)}, inputs=1x8x8)"
 
 
 def test_samples_do_not_show_themselves() -> None:
@@ -209,7 +227,7 @@ def test_emnist_stands_upright_and_counts_labels_from_0(tmp_path: Path, split: s
         (tmp_path / f"emnist-{split}-{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(50) % 10 + first))
     learn, held_out = data.load(f"emnist:{tmp_path}", ALL)
     for samples in (learn, held_out):
-        np.testing.assert_array_equal(samples.x, images.reshape(50, 12))
+        np.testing.assert_array_equal(samples.x, images)
         np.testing.assert_array_equal(samples.y, np.arange(50) % 10)
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from in_memory_chain import InMemoryChain
 
 from linklearner.domain.errors import InvalidConfig
 from linklearner.domain.update import Encoding
 from linklearner.rpc.channel import channel
+from linklearner.testing.gateway import FakeGateway
 from linklearner.v1 import trainer_pb2
 from services.trainer import contributor
 from services.trainer.config import Config
@@ -54,7 +54,7 @@ async def test_a_trainer_serves_as_soon_as_its_gateway_answers(tmp_path: Path, u
     gateway = f"127.0.0.1:{unused_port}"
     async with Trainer.start(settings(tmp_path, gateway)) as trainer:
         assert await health(trainer.address) == health_pb2.HealthCheckResponse.NOT_SERVING
-        async with InMemoryChain().server(gateway):
+        async with FakeGateway(seed=1).served(gateway):
             async with asyncio.timeout(30):
                 await trainer.ready()
                 while await health(trainer.address) != health_pb2.HealthCheckResponse.SERVING:
@@ -67,8 +67,8 @@ async def test_a_trainer_serves_as_soon_as_its_gateway_answers(tmp_path: Path, u
 async def test_an_account_that_the_gateway_does_not_hold_ends_the_trainer(tmp_path: Path) -> None:
     account = "0x" + "77" * 20
     async with (
-        InMemoryChain().server() as gateway,
-        Trainer.start(settings(tmp_path, gateway.address, account=account)) as trainer,
+        FakeGateway(seed=1).served() as gateway,
+        Trainer.start(settings(tmp_path, gateway, account=account)) as trainer,
     ):
         with pytest.raises(InvalidConfig, match="does not hold the key of 0x77"):
             await trainer.ready()
@@ -78,8 +78,8 @@ async def test_an_account_that_the_gateway_does_not_hold_ends_the_trainer(tmp_pa
 
 async def test_an_account_must_be_chosen_where_there_are_several(tmp_path: Path) -> None:
     async with (
-        InMemoryChain(accounts=2).server() as gateway,
-        Trainer.start(settings(tmp_path, gateway.address)) as trainer,
+        FakeGateway(seed=1, accounts=2).served() as gateway,
+        Trainer.start(settings(tmp_path, gateway)) as trainer,
     ):
         with pytest.raises(InvalidConfig, match="choose one of: 0x0101"):
             await trainer.ready()
@@ -107,8 +107,8 @@ async def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_trainer_contributes_to_as_many_rounds_as_it_was_told(tmp_path: Path) -> None:
-    chain = InMemoryChain()
-    async with chain.server() as gateway, Trainer.start(settings(tmp_path, gateway.address, rounds=3)) as trainer:
+    chain = FakeGateway(seed=1)
+    async with chain.served() as gateway, Trainer.start(settings(tmp_path, gateway, rounds=3)) as trainer:
         await until(lambda: len(chain.versions) == 4)
         await asyncio.sleep(0.5)
         assert len(chain.versions) == 4 and chain.submissions == 3
@@ -121,17 +121,17 @@ async def test_a_trainer_goes_on_for_ever_over_refusals_lost_calls_and_drops(
     monkeypatch.setattr(contributor, "RETRY_S", 0.02)
     monkeypatch.setattr(contributor, "LOOK_AGAIN_S", 0.1)
     monkeypatch.setattr(contributor, "REFUSED_AGAIN_S", 0.1)
-    chain = InMemoryChain()
+    chain = FakeGateway(seed=1)
     address = f"127.0.0.1:{unused_port}"
     async with Trainer.start(settings(tmp_path, address, rounds=-1)):
         await asyncio.sleep(0.3)  # no gateway yet
         chain.refuse, chain.lose = "NoStake", "request"
-        async with chain.server(address):
+        async with chain.served(address):
             await until(lambda: len(chain.versions) >= 3)
             chain.auto_settle = False
             await until(lambda: len(chain.rounds[-1].contributions) == 1)
             dropped = len(chain.rounds)
-            await chain.drop()
+            chain.drop()
             chain.auto_settle = True
             await until(lambda: len(chain.rounds) > dropped + 1)
     assert all(len(one.contributions) == 1 for one in chain.rounds[:-1])
@@ -218,26 +218,26 @@ async def process(folder: Path, gateway: str, rounds: int) -> AsyncIterator[asyn
 
 
 async def test_after_kill_9_with_an_update_on_its_way_the_process_goes_on_where_it_was(tmp_path: Path) -> None:
-    chain = InMemoryChain()
+    chain = FakeGateway(seed=1)
     chain.auto_settle = False
     chain.lose = "caller"
-    async with chain.server() as gateway:
-        async with process(tmp_path, gateway.address, rounds=1) as first:
+    async with chain.served() as gateway:
+        async with process(tmp_path, gateway, rounds=1) as first:
             await until(lambda: len(chain.rounds[-1].contributions) == 1)
             first.kill()
             await first.wait()
-        await chain.settle()
+        chain.settle()
         chain.auto_settle = True
-        async with process(tmp_path, gateway.address, rounds=1) as second:
+        async with process(tmp_path, gateway, rounds=1) as second:
             await until(lambda: len(chain.versions) == 3)
             second.send_signal(signal.SIGTERM)
             async with asyncio.timeout(20):
                 assert await second.wait() == 0
     assert [len(one.contributions) for one in chain.rounds] == [1, 1, 0]
     with Journal.open(tmp_path) as journal:
-        book = f"{chain.chain_id}/{'aa' * 20}/1/{chain.accounts[0].hex()}"
-        carried = journal.residual(book, chain.shape.weight_count)
-        held = journal.held(book, chain.shape.weight_count)
+        scope = f"{chain.chain_id}/{'aa' * 20}/1/{chain.accounts[0].hex()}"
+        carried = journal.residual(scope, chain.shape.weight_count)
+        held = journal.held(scope, chain.shape.weight_count)
     assert carried.any()  # what the first update left over counts, although its answer never came
     assert held is not None and held.base_version == 2
 

@@ -135,11 +135,11 @@ async def test_rounds_on_the_chain_carry_their_residuals_and_are_refused_in_its_
             assert (await train(one, f"round-{round}"))[-1].submitted == events[-1].submitted
         last = await one.Evaluate(pb.EvaluateRequest())
         assert last.version.version == 4 and last.loss < first.loss / 2
-        await train(one, "one more, to learn the fate of the last")
+        await train(one, "one more, to learn the status of the last")
     with Journal.open(town.folder / "trainer-0") as journal:
         deployment = Deployment.load(town.folder / "deployment.json")
-        book = f"{deployment.chain_id}/{deployment.pool.hex()}/1/{town.accounts[0].hex()}"
-        kept = journal.residual(book, SHAPE.weight_count)
+        scope = f"{deployment.chain_id}/{deployment.pool.hex()}/1/{town.accounts[0].hex()}"
+        kept = journal.residual(scope, SHAPE.weight_count)
     assert kept.any()
     np.testing.assert_array_equal(kept, quantised[4].residual)  # of the first trainer's third update
 

@@ -8,14 +8,15 @@ import grpc
 import numpy as np
 import onnxruntime
 import pytest
-from in_memory_chain import InMemoryChain
 from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest
+from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.update import Encoding
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.rpc.channel import channel
+from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import model_pb2
 from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
@@ -25,7 +26,7 @@ from services.trainer.journal import Journal
 from services.trainer.trainer import Trainer
 from tests.services.trainer.conftest import Connect, refused, train
 
-BOOK = f"1337/{'aa' * 20}/1/{'01' * 20}"
+BOOK = f"11820/{'aa' * 20}/1/{'01' * 20}"
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def residual(folder: Path) -> NDArray[np.float64]:
         return journal.residual(BOOK, 2410)
 
 
-async def test_a_round_tells_each_step_and_ends_with_the_chains_answer(chain: InMemoryChain, connect: Connect) -> None:
+async def test_a_round_tells_each_step_and_ends_with_the_chains_answer(chain: FakeGateway, connect: Connect) -> None:
     async with connect() as stub:
         events = await train(stub, "one")
     kinds = [event.WhichOneof("event") for event in events]
@@ -65,14 +66,14 @@ async def test_a_round_tells_each_step_and_ends_with_the_chains_answer(chain: In
 
 
 async def test_five_trainers_in_one_process_learn_the_digits(tmp_path: Path) -> None:
-    chain = InMemoryChain(accounts=5)
-    async with chain.server() as server, AsyncExitStack() as stack:
+    chain = FakeGateway(seed=1, accounts=5)
+    async with chain.served() as address, AsyncExitStack() as stack:
         stubs = []
         operator = Credential.kept(tmp_path / "access" / OPERATOR, Role.SPEND)
         for i, account in enumerate(chain.accounts):
             config = Config(
                 listen="127.0.0.1:0",
-                gateway=server.address,
+                gateway=address,
                 credential="",
                 access=tmp_path / "access",
                 account="0x" + account.hex(),
@@ -93,7 +94,7 @@ async def test_five_trainers_in_one_process_learn_the_digits(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("encoding", Encoding)
 async def test_the_request_chooses_the_encoding_and_the_number_of_steps(
-    chain: InMemoryChain, connect: Connect, encoding: Encoding
+    chain: FakeGateway, connect: Connect, encoding: Encoding
 ) -> None:
     async with connect() as stub:
         events = await train(stub, "one", encoding=encoding.value, step_count=10)
@@ -103,7 +104,7 @@ async def test_the_request_chooses_the_encoding_and_the_number_of_steps(
 
 
 async def test_what_quantising_left_over_is_added_to_the_next_update(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]], tmp_path: Path
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]], tmp_path: Path
 ) -> None:
     async with connect() as stub:
         for round in range(4):
@@ -112,7 +113,7 @@ async def test_what_quantising_left_over_is_added_to_the_next_update(
         with refused(grpc.StatusCode.FAILED_PRECONDITION, "NoStake"):
             await train(stub, "refused")
         await train(stub, "last")
-        await train(stub, "one more to learn the fate of the last")
+        await train(stub, "one more to learn the status of the last")
     del deltas[4]  # the refused one: never merged, so not part of the sum
     sent = [np.ldexp(chain.updates(round)[0].delta(chain.shape), -12) for round in range(1, 7)]
     kept = residual(tmp_path)
@@ -122,7 +123,7 @@ async def test_what_quantising_left_over_is_added_to_the_next_update(
 
 
 async def test_the_same_request_is_trained_and_submitted_once(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]]
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]]
 ) -> None:
     async with connect() as stub:
         first = await train(stub, "one")
@@ -134,7 +135,7 @@ async def test_the_same_request_is_trained_and_submitted_once(
 
 
 async def test_the_same_request_at_the_same_time_waits_for_the_first(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]]
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]]
 ) -> None:
     async with connect() as stub:
         first, second = await asyncio.gather(train(stub, "one"), train(stub, "one"))
@@ -149,7 +150,7 @@ async def test_a_request_id_with_other_settings_is_refused(connect: Connect) -> 
             await train(stub, "one", encoding=model_pb2.ENCODING_INT8)
 
 
-async def test_one_round_at_a_time(chain: InMemoryChain, connect: Connect) -> None:
+async def test_one_round_at_a_time(chain: FakeGateway, connect: Connect) -> None:
     chain.hold.clear()
     async with connect() as stub:
         first = asyncio.create_task(train(stub, "one"))
@@ -165,7 +166,7 @@ async def test_one_round_at_a_time(chain: InMemoryChain, connect: Connect) -> No
 
 
 async def test_a_second_update_in_one_round_is_refused_before_training(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]]
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]]
 ) -> None:
     chain.auto_settle = False
     async with connect() as stub:
@@ -173,19 +174,19 @@ async def test_a_second_update_in_one_round_is_refused_before_training(
         with refused(grpc.StatusCode.FAILED_PRECONDITION, "AlreadySubmitted") as why:
             await train(stub, "two")
         assert "settled" in why[0].message
-        await chain.settle()
+        chain.settle()
         await train(stub, "two")
     assert len(deltas) == 2 and len(chain.updates(2)) == 1
 
 
 async def test_weights_that_move_while_training_mean_call_again(
-    chain: InMemoryChain, connect: Connect, tmp_path: Path
+    chain: FakeGateway, connect: Connect, tmp_path: Path
 ) -> None:
     chain.auto_settle = False
     async with connect() as stub:
         call = stub.TrainRound(pb.TrainRoundRequest(request_id="one"))
         assert (await call.read()).pulled.version.version == 1
-        await chain.settle()
+        chain.publish(weights_of(2))
         with refused(grpc.StatusCode.ABORTED, "StaleBase"):
             async for _ in call:
                 pass
@@ -195,7 +196,7 @@ async def test_weights_that_move_while_training_mean_call_again(
     assert not residual(tmp_path).any()  # nothing is merged for sure yet
 
 
-async def test_a_refused_request_may_be_repeated_in_the_same_round(chain: InMemoryChain, connect: Connect) -> None:
+async def test_a_refused_request_may_be_repeated_in_the_same_round(chain: FakeGateway, connect: Connect) -> None:
     chain.refuse = "NoStake"
     async with connect() as stub:
         with refused(grpc.StatusCode.FAILED_PRECONDITION, "NoStake"):
@@ -205,7 +206,7 @@ async def test_a_refused_request_may_be_repeated_in_the_same_round(chain: InMemo
 
 @pytest.mark.parametrize("lost", ["request", "answer"])
 async def test_an_update_whose_answer_is_missing_lands_once(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]], lost: str
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]], lost: str
 ) -> None:
     chain.lose = lost
     async with connect() as stub:
@@ -219,7 +220,7 @@ async def test_an_update_whose_answer_is_missing_lands_once(
 
 
 async def test_a_new_request_takes_up_what_a_crash_left_behind(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]]
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]]
 ) -> None:
     chain.lose = "request"
     async with connect() as stub:
@@ -232,7 +233,7 @@ async def test_a_new_request_takes_up_what_a_crash_left_behind(
 
 
 async def test_after_a_lost_answer_the_residual_counts_exactly_once(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]], tmp_path: Path
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]], tmp_path: Path
 ) -> None:
     chain.lose = "answer"
     async with connect() as stub:
@@ -246,14 +247,14 @@ async def test_after_a_lost_answer_the_residual_counts_exactly_once(
 
 
 async def test_a_dropped_round_leaves_the_residual_as_it_was(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]], tmp_path: Path
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]], tmp_path: Path
 ) -> None:
     async with connect() as stub:
         await train(stub, "one")  # merged into version 2
         chain.auto_settle = False
         await train(stub, "two")
         before = await asyncio.to_thread(lambda: np.ldexp(chain.updates(1)[0].delta(chain.shape), -12))
-        await chain.drop()
+        chain.drop()
         chain.auto_settle = True
         await train(stub, "three")
         assert chain.rounds[2].base_version == 2 and len(chain.updates(3)) == 1
@@ -261,13 +262,13 @@ async def test_a_dropped_round_leaves_the_residual_as_it_was(
 
 
 async def test_an_update_on_its_way_over_a_drop_is_found_in_the_later_round(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]], tmp_path: Path
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]], tmp_path: Path
 ) -> None:
     chain.lose = "request"
     async with connect() as stub:
         with refused(grpc.StatusCode.UNAVAILABLE, "ChainAway"):
             await train(stub, "one")
-        await chain.drop()
+        chain.drop()
         (event,) = await train(stub, "one")
         assert event.submitted.round == 2
         await train(stub, "two")
@@ -276,7 +277,7 @@ async def test_an_update_on_its_way_over_a_drop_is_found_in_the_later_round(
 
 
 async def test_nothing_is_carried_over_to_another_chain(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]]
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]]
 ) -> None:
     async with connect() as stub:
         await train(stub, "one")
@@ -285,9 +286,7 @@ async def test_nothing_is_carried_over_to_another_chain(
     assert len(events) > 1 and len(deltas) == 2
 
 
-async def test_a_caller_who_leaves_stops_the_training_and_changes_nothing(
-    chain: InMemoryChain, connect: Connect
-) -> None:
+async def test_a_caller_who_leaves_stops_the_training_and_changes_nothing(chain: FakeGateway, connect: Connect) -> None:
     async with connect(steps=100_000) as stub:
         call = stub.TrainRound(pb.TrainRoundRequest(request_id="one"))
         await call.read()
@@ -301,19 +300,19 @@ async def test_a_caller_who_leaves_stops_the_training_and_changes_nothing(
 
 
 async def test_weights_that_do_not_give_their_digest_are_not_trained_on(
-    chain: InMemoryChain, connect: Connect, deltas: list[NDArray[np.float64]]
+    chain: FakeGateway, connect: Connect, deltas: list[NDArray[np.float64]]
 ) -> None:
-    chain.tamper = True
+    chain.bodies[1] = b"?" + chain.bodies[1][1:]
     async with connect() as stub:
-        with refused(grpc.StatusCode.DATA_LOSS, "DataLoss"):
+        with refused(grpc.StatusCode.DATA_LOSS, "WrongDigest"):
             await train(stub, "one")
-        with refused(grpc.StatusCode.DATA_LOSS, "DataLoss"):
+        with refused(grpc.StatusCode.DATA_LOSS, "WrongDigest"):
             await stub.Evaluate(pb.EvaluateRequest())
     assert not deltas and not chain.submissions
 
 
 async def test_a_nan_in_a_delta_goes_nowhere(
-    chain: InMemoryChain, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    chain: FakeGateway, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(training, "train", lambda *arguments: np.full(2410, np.nan))
     async with connect() as stub:
@@ -346,12 +345,12 @@ async def test_samples_that_do_not_fit_the_task_are_refused(connect: Connect, tm
     async with connect(data=f"npz:{tmp_path / 'mine.npz'}", shard="0/1") as stub:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "InvalidInput") as why:
             await train(stub, "one")
-    assert "64 inputs, the samples have 63" in why[0].message
+    assert "takes rows of 64 numbers, not of 63" in why[0].message
 
 
 async def test_a_task_that_does_not_exist_is_not_found(connect: Connect) -> None:
     async with connect(task=2) as stub:
-        with refused(grpc.StatusCode.NOT_FOUND, "NotFound"):
+        with refused(grpc.StatusCode.NOT_FOUND, "UnknownTask"):
             await train(stub, "one")
 
 
@@ -362,7 +361,7 @@ async def test_without_a_gateway_the_trainer_says_what_to_do(connect: Connect) -
     assert "services.chain_gateway" in why[0].message and "LINKLEARNER_TRAINER_GATEWAY" in why[0].message
 
 
-async def test_the_trainer_says_what_it_is(chain: InMemoryChain, connect: Connect) -> None:
+async def test_the_trainer_says_what_it_is(chain: FakeGateway, connect: Connect) -> None:
     async with connect() as stub:
         answer = await stub.GetTrainer(pb.GetTrainerRequest())
     assert answer.account == chain.accounts[0] and answer.task == 1
@@ -370,22 +369,22 @@ async def test_the_trainer_says_what_it_is(chain: InMemoryChain, connect: Connec
     assert answer.held_out_count == 359 and not answer.busy
 
 
-async def test_any_version_can_be_measured(chain: InMemoryChain, connect: Connect) -> None:
+async def test_any_version_can_be_measured(chain: FakeGateway, connect: Connect) -> None:
     async with connect(steps=100) as stub:
         await train(stub, "one")
         first = await stub.Evaluate(pb.EvaluateRequest(version=1))
         newest = await stub.Evaluate(pb.EvaluateRequest())
-        with refused(grpc.StatusCode.NOT_FOUND, "NotFound"):
+        with refused(grpc.StatusCode.NOT_FOUND, "UnknownVersion"):
             await stub.Evaluate(pb.EvaluateRequest(version=3))
     assert (first.version.version, newest.version.version) == (1, 2)
     assert newest.accuracy > first.accuracy + 0.3 and newest.loss < first.loss
 
 
-async def test_an_export_is_onnx_and_agrees_with_torch(chain: InMemoryChain, connect: Connect) -> None:
+async def test_an_export_is_onnx_and_agrees_with_torch(chain: FakeGateway, connect: Connect) -> None:
     async with connect() as stub:
         await train(stub, "one")
         export = await stub.ExportModel(pb.ExportModelRequest(version=2))
-    assert export.version.digest == model_digest(chain.versions[1], chain.shape)
+    assert export.version.digest == model_digest(chain.weights[1], chain.shape)
     assert export.max_abs_difference < 1e-4
     session = onnxruntime.InferenceSession(export.onnx, providers=["CPUExecutionProvider"])
     assert session.get_modelmeta().custom_metadata_map["digest"] == export.version.digest.hex()
@@ -396,9 +395,9 @@ async def test_a_task_of_another_shape_works_with_a_users_own_samples(tmp_path: 
     generator = np.random.default_rng(0)
     x = generator.normal(size=(300, 2, 2))
     np.savez(tmp_path / "mine.npz", x=x, y=(x.sum(axis=(1, 2)) > 0).astype(np.int64))
-    chain = InMemoryChain(spec=ModelSpec("signs", (4, 8, 2), ("no", "yes")))
+    chain = FakeGateway(seed=1, spec=ModelSpec("signs", Mlp((4, 8, 2)), ("no", "yes")))
     source = f"npz:{tmp_path / 'mine.npz'}"
-    async with chain.server() as server, connect(data=source, shard="0/1", gateway=server.address, steps=100) as stub:
+    async with chain.served() as address, connect(data=source, shard="0/1", gateway=address, steps=100) as stub:
         await train(stub, "one")
         score = await stub.Evaluate(pb.EvaluateRequest())
     assert score.sample_count == 60 and score.accuracy > 0.8

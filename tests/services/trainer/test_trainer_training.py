@@ -8,15 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linklearner.domain.digits import DIGITS
+from linklearner.domain import operators
+from linklearner.domain.digits import DIGITS, DIGITS_CNN
 from linklearner.domain.errors import InvalidInput, NotFinite, OutOfRange
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec
 from linklearner.onnx_graph import onnx_model
-from services.trainer import data, training
+from services.trainer import data, network, training
 from services.trainer.data import Samples
 from services.trainer.examiner import parity
 from services.trainer.recipe import Recipe
+from tests.any_model import specs
 
 SHORT = Recipe(step_count=20)
 
@@ -31,17 +33,18 @@ def quiet(step: int, loss: float) -> None:
     """A progress callback for those who do not look."""
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    layers=st.lists(st.integers(1, 12), min_size=2, max_size=5), seed=st.integers(0, 2**32), exponent=st.integers(8, 14)
-)
-def test_torch_numpy_and_onnx_compute_the_same_logits(layers: list[int], seed: int, exponent: int) -> None:
-    spec = ModelSpec("any", tuple(layers), tuple(map(str, range(layers[-1]))), "x", 1 / 16)
+def test_torch_has_every_operator_of_the_domain() -> None:
+    assert network.OPERATORS.keys() == operators.OPERATORS.keys()
+
+
+@settings(max_examples=50, deadline=None)
+@given(specs(), st.integers(0, 2**32), st.integers(8, 14))
+def test_torch_numpy_and_onnx_compute_the_same_logits(spec: ModelSpec, seed: int, exponent: int) -> None:
     shape = spec.shape(exponent, 16, 4, 2**31)
     generator = np.random.default_rng(seed)
     weights = generator.integers(-(2**exponent), 2**exponent, spec.weight_count).astype(np.int16)
     real = dequantise_weights(weights, shape)
-    x = generator.uniform(0, 16, (5, layers[0])).astype(np.float32)
+    x = generator.uniform(0, 16, (5, *spec.input.dimensions)).astype(np.float32)
     expected = spec.forward(real, x)
     tolerance = 1e-5 * max(1.0, float(np.abs(expected).max()))
     np.testing.assert_allclose(training.logits(spec, real, x), expected, rtol=0, atol=tolerance)
@@ -59,12 +62,33 @@ def test_an_export_of_other_weights_is_noticed(shard: Samples) -> None:
         parity(DIGITS, shape, weights, onnx_model(DIGITS, shape, other), shard.x)
 
 
-def test_training_lowers_the_loss_on_its_own_samples(shard: Samples) -> None:
-    base = DIGITS.initial(0)
+@settings(max_examples=25, deadline=None)
+@given(specs(), st.integers(0, 2**32))
+def test_gradients_are_those_of_finite_differences(spec: ModelSpec, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    x = torch.from_numpy(generator.uniform(-1, 1, (2, *spec.input.dimensions))) / spec.input_scale
+    flat = torch.from_numpy(generator.normal(0, 1, spec.weight_count)).requires_grad_()
+    run = network.Network(spec.graph)
+
+    def loss(weights: torch.Tensor) -> torch.Tensor:
+        return run(weights, {"x": x})["logits"].square().sum()
+
+    (gradient,) = torch.autograd.grad(loss(flat), flat)
+    direction = torch.from_numpy(generator.normal(0, 1, spec.weight_count))
+    with torch.no_grad():
+        step = 1e-6  # small enough that hardly any ReLU or maximum changes sides
+        slope = (loss(flat + step * direction) - loss(flat - step * direction)) / (2 * step)
+    scale = float(gradient.norm() * direction.norm()) + 1
+    assert abs(float(slope) - float(gradient @ direction)) < 1e-3 * scale
+
+
+@pytest.mark.parametrize("spec", [DIGITS, DIGITS_CNN], ids=["mlp", "cnn"])
+def test_training_lowers_the_loss_on_its_own_samples(spec: ModelSpec, shard: Samples) -> None:
+    base = spec.initial(0)
     losses: list[float] = []
-    delta = training.train(DIGITS, base, shard, Recipe(), (0,), lambda step, loss: losses.append(loss))
+    delta = training.train(spec, base, shard, Recipe(), (0,), lambda step, loss: losses.append(loss))
     assert losses[-1] < losses[0] / 4
-    before, after = (training.evaluate(DIGITS, weights, shard) for weights in (base, (base + delta).astype(np.float32)))
+    before, after = (training.evaluate(spec, weights, shard) for weights in (base, (base + delta).astype(np.float32)))
     assert after.loss < before.loss / 4 and after.accuracy > 0.95
 
 
@@ -78,7 +102,7 @@ def test_our_adam_is_that_of_torch(shard: Samples) -> None:
     optimiser = torch.optim.Adam([flat], lr=recipe.learning_rate)
     for _ in range(50):
         optimiser.zero_grad()
-        scores = training.forward(DIGITS, flat, torch.from_numpy(batch.x))
+        scores = network.Network(DIGITS.graph)(flat, {"pixels": torch.from_numpy(batch.x)})["logits"]
         torch.nn.functional.cross_entropy(scores, torch.from_numpy(batch.y)).backward()
         optimiser.step()
     expected = flat.detach().numpy() - DIGITS.initial(3)

@@ -1,5 +1,5 @@
 // Compiles the contracts of this folder into contracts.json, with the digest of each source. The compiler and OpenZeppelin are tools/'s:
-// (cd tools && npm ci) && node tests/differential/contracts/build.mjs
+// (cd tools && npm ci) && node bench/contracts/build.mjs
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const modules = join(here, "../../../tools/node_modules");
+const modules = join(here, "../../tools/node_modules");
 const solc = createRequire(join(modules, "solc/package.json"))("solc");
 const sources = ["Arguments.sol", "Coin.sol", "Slots.sol"];
 

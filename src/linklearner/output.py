@@ -81,9 +81,9 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def ll(wei: int | bytes) -> str:
+def ll(wei: int) -> str:
     """$LL as it is typed, too: exactly, no separators, no trailing zeros."""
-    return amount_text(int.from_bytes(wei, "big") if isinstance(wei, bytes) else wei)
+    return amount_text(wei)
 
 
 def address(raw: bytes) -> str:
@@ -92,7 +92,7 @@ def address(raw: bytes) -> str:
 
 
 @contextmanager
-def told(format: Format) -> Iterator[None]:
+def reporting(format: Format) -> Iterator[None]:
     """Turns the error tree into one sentence and exit status 2 (the caller's input) or 1 (everything else)."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""The demo's cheat, a program of its own that opens keys, and so a child process here."""
+"""The demo's cheat, a program that opens keys, and so a child process here."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ from linklearner.suite import Suite
 LOG_TAIL_LINES = 20
 
 
-class Cheat:
-    """A program of the gateway's (it opens keys) that plays the cheat: told when, it tries everything and says what the chain answered."""
+class CheatProcess:
+    """A program of the gateway's (it opens keys) that plays the cheat: on a word it tries everything and says what the chain answered."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self._process = process

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from eth_hash.auto import keccak
 
+from bench.pool import POOL, TERMS, PoolChain, account, address_of
 from devchain.chain.blocks import Receipt
 from linklearner.domain.merge import Contribution, effective_weight, influence
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Encoding, Update
-from tests.pool import POOL, TERMS, PoolChain, account, address_of
 
 # 37 weights in five pages of 8 (the last has 5), three groups (2, 2, 1); tensors meet inside pages, and not at multiples of four.
 SMALL = Shape((Tensor(10, 12), Tensor(7, 8), Tensor(20, 12)), 8, 2, 2**20)

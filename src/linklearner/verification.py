@@ -6,10 +6,10 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from linklearner.chain.history import History
-from linklearner.cli.output import Format, console
 from linklearner.domain import events
 from linklearner.domain.errors import NotFound
 from linklearner.domain.replay import Replay
+from linklearner.output import Format, console
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,42 @@
+"""`verify`: the chain's history, replayed here."""
+
+from typing import Annotated
+
+import typer
+
+from linklearner.cli.arguments import account_address, number, url
+from linklearner.cli.calls import FormatOption, TaskOption, run
+from linklearner.domain.notation import UINT64, address
+from linklearner.output import Format, reporting, show
+from linklearner.suite import Suite, home
+from linklearner.verification import HistoryOf, verified
+
+
+def verify(
+    format: FormatOption = Format.TEXT,
+    rpc: Annotated[
+        str | None, typer.Option("--rpc", parser=url("--rpc"), help="JSON-RPC URL of a chain", envvar="LINKLEARNER_RPC")
+    ] = None,
+    pool: Annotated[bytes | None, typer.Option(parser=account_address, help="address of the TrainingPool")] = None,
+    from_block: Annotated[
+        int | None, typer.Option(parser=number("--from-block", 0, UINT64), help="block of the pool's deployment")
+    ] = None,
+    task: TaskOption = None,
+) -> None:
+    """Replay the chain's history in Python: every verdict, weight, digest and payment, byte for byte."""
+    show(format, run(verified(_history_of(rpc, pool, from_block, task, format), format), format))
+
+
+def _history_of(
+    rpc: str | None, pool: bytes | None, from_block: int | None, task: int | None, format: Format
+) -> HistoryOf:
+    with reporting(format):
+        if rpc and pool:
+            return HistoryOf(rpc_url=rpc, pool=pool, from_block=from_block or 0, task=task or 1)
+        suite = Suite.read(home())
+        return HistoryOf(
+            rpc_url=rpc or suite.rpc_url,
+            pool=pool or address(suite.pool),
+            from_block=suite.deployed_block if from_block is None else from_block,
+            task=suite.task if task is None else task,
+        )

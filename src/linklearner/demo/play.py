@@ -1,0 +1,87 @@
+"""The whole play: start, rounds, an answer behind the token, an audit."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from linklearner.demo.cheat import CheatProcess
+from linklearner.demo.gas import gas_measured, show_gas
+from linklearner.demo.inference import ask_the_server
+from linklearner.demo.report import NEXT_STEPS, farewell, introduce
+from linklearner.demo.rounds import Stage, play_round
+from linklearner.demo.screen import Screen
+from linklearner.demo.start import Plan, start_suite, stop_suite
+from linklearner.domain.notation import address
+from linklearner.output import Format
+from linklearner.suite import Suite, home
+from linklearner.v1 import trainer_pb2 as trainer
+from linklearner.verification import HistoryOf, verified
+
+CHEATING_ROUND = 3
+
+
+async def play(plan: Plan, format: Format) -> None:
+    """Plays the demo; returns only if all of it really happened. Raises the error tree otherwise."""
+    screen = Screen(format)
+    started = time.monotonic()
+    root = home().absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=root))
+    process = None
+    try:
+        process = await start_suite(plan, folder, screen)
+        suite = Suite.read(folder)
+        await _acts(plan, suite, folder, screen, started)
+        if plan.keep:
+            suite.write(root)
+            farewell(suite, root, screen)
+            process = None
+    finally:
+        if process is not None:
+            await stop_suite(process)
+        if not plan.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _acts(plan: Plan, suite: Suite, folder: Path, screen: Screen, started: float) -> None:
+    stage = Stage(suite)
+    try:
+        people = await asyncio.gather(*(one.GetTrainer(trainer.GetTrainerRequest()) for one in stage.trainers))
+        task = await stage.gateway.task(suite.task)
+        first = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=0))
+        introduce(suite, task, people, first, screen)
+        refusals = 0
+        async with CheatProcess.waiting(suite, plan.root, folder) as cheat, gas_measured(plan.root) as gas:
+            for number in range(1, plan.rounds + 1):
+                cheats = cheat if number == min(CHEATING_ROUND, plan.rounds) else None
+                refusals += await play_round(plan, stage, people, task.shape, number, cheats, screen)
+            await show_gas(gas, screen)
+        await ask_the_server(suite, folder, screen)
+        await audit(suite, screen)
+        seconds = time.monotonic() - started
+        screen.event("done", seconds=round(seconds, 2), refused=refusals)
+        screen.say(
+            f"\n[bold green]Done[/bold green] in {seconds:.1f} s: {plan.rounds} rounds, {refusals} attempts to cheat refused."
+        )
+        if not plan.keep:
+            screen.say(NEXT_STEPS)
+    finally:
+        await stage.close()
+
+
+async def audit(suite: Suite, screen: Screen) -> None:
+    """The last act: the chain's history, replayed in Python."""
+    with screen.console.status("replaying the chain's history"):
+        found = await verified(
+            HistoryOf(
+                rpc_url=suite.rpc_url, pool=address(suite.pool), from_block=suite.deployed_block, task=suite.task
+            ),
+            screen.format,
+        )
+    screen.event("verified", **found)
+    screen.say(
+        f"\n[bold]Audit[/bold]  {found['versions']} versions, {found['updates']} updates, {found['payments']} payments recomputed from "
+        f"the chain's history: every digest equal, byte for byte"
+    )

@@ -1,0 +1,55 @@
+"""What is said before the first round and after the last one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from linklearner.demo.screen import Screen
+from linklearner.domain.notation import shown_urls
+from linklearner.domain.tasks import Task
+from linklearner.output import ll
+from linklearner.suite import Suite
+from linklearner.v1 import trainer_pb2 as trainer
+
+NEXT_STEPS = """
+Next:  make demo KEEP=1                    leave it running, then
+       .venv/bin/linklearner task show     what the chain knows
+       .venv/bin/linklearner balance       who earned what
+       .venv/bin/linklearner train         one more round of yours
+       .venv/bin/linklearner verify        the audit again"""
+
+
+def introduce(
+    suite: Suite,
+    task: Task,
+    people: Sequence[trainer.GetTrainerResponse],
+    first: trainer.EvaluateResponse,
+    screen: Screen,
+) -> None:
+    spec, shape = task.spec, task.shape
+    screen.event(
+        "introduced", task=task.task, weights=shape.weight_count, accuracy=first.accuracy, chain_id=suite.chain_id, pool=suite.pool,
+        token=suite.token, aspect=suite.aspect, samples=[person.sample_count for person in people],
+    )  # fmt: skip
+    screen.say(
+        f"\n  chain {suite.chain_id} at {shown_urls(suite.rpc_url)}\n"
+        f"  pool   {suite.pool}\n  $LL    {suite.token}\n  Aspect {suite.aspect}\n"
+        f"  task {task.task}: {spec.name}, {spec.architecture}, {shape.weight_count:,} int16 weights in "
+        f"{shape.page_count} pages, rule mean, {ll(task.terms.reward)} $LL a round\n"
+        f"  before training: accuracy {first.accuracy:.3f} on {first.sample_count} held-out digits"
+    )
+
+
+def farewell(suite: Suite, root: Path, screen: Screen) -> None:
+    screen.event(
+        "kept",
+        **{name: getattr(suite, name) for name in ("rpc_url", "gateway", "trainers", "model_server", "metrics", "pid")},
+    )
+    screen.say(
+        f"\nStill running (process {suite.pid}):\n"
+        f"  chain         {shown_urls(suite.rpc_url)}   (chain id {suite.chain_id})\n"
+        f"  gateway       {suite.gateway}\n"
+        f"  trainers      {', '.join(suite.trainers)}\n"
+        f"  model server  {suite.model_server}   (Open Inference Protocol)\n"
+        f"  metrics       http://{suite.metrics}/metrics\n"
+        f"\nTry:   .venv/bin/linklearner task show | balance | train | verify\nStop:  .venv/bin/linklearner down"
+    )

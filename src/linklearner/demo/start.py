@@ -1,0 +1,96 @@
+"""The first act: the suite starts, in a process of its own, and says each step."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.markup import escape
+
+from linklearner.demo.cheat import tail
+from linklearner.demo.screen import Screen
+from linklearner.domain.errors import TimedOut, Unavailable
+from linklearner.v1 import model_pb2 as model
+
+NAMES = ("alice", "bob", "carol", "dave", "mallory")
+"""The last one cheats."""
+START_TIMEOUT_S = 300.0
+"""Deploying takes a minute on a node with slow blocks; every step is shown as it happens."""
+STOP_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to show.
+
+    root: the checkout. chain: arguments of `services` for a chain that is already there, none for the embedded one.
+    """
+
+    root: Path
+    chain: Sequence[str]
+    rounds: int
+    encoding: model.Encoding
+    seed: int
+    keep: bool
+
+
+async def start_suite(plan: Plan, folder: Path, screen: Screen) -> asyncio.subprocess.Process:
+    """Starts the suite in a process of its own and shows its steps until it is ready.
+
+    Raises what the suite says went wrong, or Unavailable with the end of its log.
+    """
+    screen.say("[bold]LinkLearner[/bold]  five people train one model; nobody's samples leave home\n")
+    arguments = [
+        "--home",
+        str(folder),
+        "--seed",
+        str(plan.seed),
+        "--contributors",
+        str(len(NAMES)),
+        "--settle-on-request",
+        *plan.chain,
+    ]
+    log_path = folder / "suite.log"
+    with log_path.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services", *arguments,
+            cwd=plan.root, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            with screen.console.status("starting") as status:
+                async for raw in process.stdout:
+                    step = json.loads(raw)
+                    screen.event(step.pop("event"), **step)  # the rest of a step is its facts
+                    if "error" in step:
+                        raise Unavailable(step["message"], reason=step["error"])
+                    if step.get("ready"):
+                        return process
+                    if "text" in step:
+                        status.update(step["text"] + " ...")
+                        if step.get("done"):
+                            screen.say(f"  [green]✓[/green] {escape(step['text'])}  [dim]{step['seconds']:.1f} s[/dim]")
+    except TimeoutError:
+        await stop_suite(process)
+        raise TimedOut(f"the suite was not ready after {START_TIMEOUT_S:.0f} s:\n{tail(log_path)}") from None
+    except BaseException:
+        await stop_suite(process)
+        raise
+    await process.wait()
+    raise Unavailable(f"the suite ended with exit status {process.returncode}:\n{tail(log_path)}")
+
+
+async def stop_suite(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

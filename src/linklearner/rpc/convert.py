@@ -1,0 +1,346 @@
+"""Between messages and values, one pair of functions a type: `x_message` writes what `x_of` reads.
+
+Servicers and clients both go through here, so no message travels further in than its rim. A reader takes nothing on trust: lengths of
+addresses, digests and hashes, and numbers beyond what SQLite holds are InvalidInput, of which a server makes the caller's fault and
+`linklearner.client` the server's.
+"""
+
+from typing import Final
+
+from linklearner.domain.errors import InvalidInput
+from linklearner.domain.model import ModelVersion
+from linklearner.domain.rounds import Terms
+from linklearner.domain.shape import Shape
+from linklearner.domain.tasks import (
+    Balance,
+    ChainStatus,
+    Contribution,
+    Mined,
+    Round,
+    RoundStatus,
+    Settled,
+    StakeStatus,
+    Submitted,
+    Task,
+)
+from linklearner.v1 import chain_gateway_pb2 as pb
+from linklearner.v1 import model_pb2
+
+MAX_NUMBER: Final = 2**63 - 1
+"""Of whatever is counted: what SQLite holds; the wire has uint64."""
+MAX_TEXT: Final = 4096
+"""Characters of a URL."""
+
+# --- plain values
+
+
+def address_of(value: bytes, name: str) -> bytes:
+    """An address of 20 bytes. Raises InvalidInput, which names the field."""
+    if len(value) != 20:
+        raise InvalidInput(f"{name} is an address of 20 bytes, not {len(value)}", facts={"field": name})
+    return value
+
+
+def digest_of(value: bytes, name: str) -> bytes:
+    """Raises InvalidInput (WrongDigest)."""
+    if len(value) != 32:
+        raise InvalidInput(f"{name} has 32 bytes, not {len(value)}", reason="WrongDigest")
+    return value
+
+
+def number_of(value: int, name: str, least: int = 0) -> int:
+    """Raises InvalidInput for a number below `least` or above 2**63 - 1."""
+    if not least <= value <= MAX_NUMBER:
+        raise InvalidInput(f"{name} is a number from {least} to {MAX_NUMBER}, not {value}")
+    return value
+
+
+def wei_message(amount: int) -> bytes:
+    """Big-endian, as short as it gets, but never empty: empty means that there is no amount."""
+    return amount.to_bytes(max(1, (amount.bit_length() + 7) // 8), "big")
+
+
+def wei_of(value: bytes) -> int:
+    """Raises InvalidInput for more than 32 bytes."""
+    if len(value) > 32:
+        raise InvalidInput(f"an amount has at most 32 bytes, not {len(value)}")
+    return int.from_bytes(value, "big")
+
+
+# --- models
+
+
+def version_message(version: ModelVersion) -> model_pb2.ModelVersion:
+    return model_pb2.ModelVersion(
+        task=version.task,
+        version=version.version,
+        digest=version.digest,
+        round=version.round,
+        accepted_count=version.accepted_count,
+        saturated_count=version.saturated_count,
+        block_number=version.block_number,
+    )
+
+
+def version_of(message: model_pb2.ModelVersion) -> ModelVersion:
+    return ModelVersion(
+        task=number_of(message.task, "a task"),
+        version=number_of(message.version, "a version", 1),
+        digest=digest_of(message.digest, f"the digest of version {message.version}"),
+        round=number_of(message.round, "a version's round"),
+        block_number=number_of(message.block_number, "a version's block"),
+        accepted_count=message.accepted_count,
+        saturated_count=number_of(message.saturated_count, "saturated weights"),
+    )
+
+
+# --- tasks
+
+
+def terms_message(terms: Terms) -> model_pb2.Terms:
+    return model_pb2.Terms(
+        rule=terms.rule,
+        quorum=terms.quorum,
+        max_updates=terms.max_updates,
+        round_seconds=terms.round_seconds,
+        drop_seconds=terms.drop_seconds,
+        min_stake_units=terms.min_stake,
+        settler_bps=terms.settler_bps,
+        reward_wei=wei_message(terms.reward),
+    )
+
+
+def terms_of(message: model_pb2.Terms) -> Terms:
+    return Terms(
+        rule=message.rule,
+        quorum=message.quorum,
+        max_updates=message.max_updates,
+        round_seconds=message.round_seconds,
+        drop_seconds=message.drop_seconds,
+        min_stake=number_of(message.min_stake_units, "the least stake"),
+        settler_bps=message.settler_bps,
+        reward=wei_of(message.reward_wei),
+    )
+
+
+def round_status_message(status: RoundStatus) -> model_pb2.RoundStatus:
+    return model_pb2.RoundStatus(
+        round=status.round,
+        accepted_count=status.accepted,
+        present_units=status.present,
+        eligible_units=status.eligible,
+        merged_group_count=status.merged_groups,
+        first_update_s=status.first_update_s,
+    )
+
+
+def round_status_of(message: model_pb2.RoundStatus) -> RoundStatus:
+    return RoundStatus(
+        round=number_of(message.round, "the open round"),
+        accepted=message.accepted_count,
+        present=number_of(message.present_units, "a round's stake"),
+        eligible=number_of(message.eligible_units, "a round's stake"),
+        merged_groups=message.merged_group_count,
+        first_update_s=number_of(message.first_update_s, "the time of the first update"),
+    )
+
+
+def task_message(task: Task) -> model_pb2.Task:
+    return model_pb2.Task(
+        task=task.task,
+        model=task.model,
+        shape=task.shape.encode(),
+        terms=terms_message(task.terms),
+        version=model_pb2.ModelVersion(task=task.task) if task.announced is None else version_message(task.announced),
+        round=round_status_message(task.round),
+    )
+
+
+def task_of(message: model_pb2.Task) -> Task:
+    """Raises InvalidInput also for a version of another task, or one without a round after it."""
+    announced = version_of(message.version) if message.version.version else None
+    if message.version.task != message.task:
+        raise InvalidInput(f"task {message.task} is described with a version of task {message.version.task}")
+    round = round_status_of(message.round)
+    if announced is not None and not round.round:
+        raise InvalidInput(f"task {message.task} has version {announced.version} and no open round")
+    return Task(
+        task=number_of(message.task, "a task"),
+        model=message.model,
+        shape=Shape.decode(message.shape),
+        terms=terms_of(message.terms),
+        version=message.version.version,
+        announced=announced,
+        round=round,
+    )
+
+
+# --- the gateway
+
+
+def chain_message(status: ChainStatus) -> pb.GetChainResponse:
+    return pb.GetChainResponse(
+        chain_id=status.chain_id,
+        head_block_number=status.head_block,
+        head_time_s=status.head_time_s,
+        pool=status.pool,
+        token=status.token,
+        aspect=status.aspect,
+        deployed_block_number=status.deployed_block,
+        rpc_url=status.rpc_url,
+    )
+
+
+def chain_of(message: pb.GetChainResponse) -> ChainStatus:
+    if len(message.rpc_url) > MAX_TEXT:
+        raise InvalidInput(f"a URL has at most {MAX_TEXT} characters, not {len(message.rpc_url)}")
+    return ChainStatus(
+        chain_id=number_of(message.chain_id, "a chain id", 1),
+        head_block=number_of(message.head_block_number, "the newest block"),
+        head_time_s=number_of(message.head_time_s, "the newest block's time"),
+        pool=address_of(message.pool, "the pool's address"),
+        token=address_of(message.token, "the token's address"),
+        aspect=address_of(message.aspect, "the Aspect's address"),
+        deployed_block=number_of(message.deployed_block_number, "the block of the deployment"),
+        rpc_url=message.rpc_url,
+    )
+
+
+def receipt_message(mined: Mined) -> pb.Receipt:
+    return pb.Receipt(
+        transaction_hash=mined.transaction,
+        block_number=mined.block,
+        gas_used=mined.gas_used,
+        transaction_bytes=mined.length,
+    )
+
+
+def receipt_of(message: pb.Receipt) -> Mined:
+    if len(message.transaction_hash) != 32:
+        raise InvalidInput(f"a transaction's hash has 32 bytes, not {len(message.transaction_hash)}")
+    return Mined(
+        transaction=message.transaction_hash,
+        block=number_of(message.block_number, "a receipt's block"),
+        gas_used=number_of(message.gas_used, "gas"),
+        length=number_of(message.transaction_bytes, "a transaction's length"),
+    )
+
+
+def stake_message(stake: StakeStatus) -> pb.StakeStatus:
+    return pb.StakeStatus(
+        eligible_units=stake.eligible,
+        locked_units=stake.locked,
+        unlocking_units=stake.unlocking,
+        unlocking_round=stake.unlocking_round,
+    )
+
+
+def stake_of(message: pb.StakeStatus) -> StakeStatus:
+    return StakeStatus(
+        eligible=number_of(message.eligible_units, "stake"),
+        locked=number_of(message.locked_units, "stake"),
+        unlocking=number_of(message.unlocking_units, "stake"),
+        unlocking_round=number_of(message.unlocking_round, "the round of an unlock"),
+    )
+
+
+def balance_message(balance: Balance) -> pb.GetBalanceResponse:
+    return pb.GetBalanceResponse(
+        token_wei=wei_message(balance.token),
+        coin_wei=wei_message(balance.coin),
+        stake=None if balance.stake is None else stake_message(balance.stake),
+        block_number=balance.block,
+    )
+
+
+def balance_of(message: pb.GetBalanceResponse) -> Balance:
+    return Balance(
+        token=wei_of(message.token_wei),
+        coin=wei_of(message.coin_wei),
+        stake=stake_of(message.stake) if message.HasField("stake") else None,
+        block=number_of(message.block_number, "a balance's block"),
+    )
+
+
+def submitted_message(submitted: Submitted) -> pb.SubmitUpdateResponse:
+    return pb.SubmitUpdateResponse(
+        receipt=receipt_message(submitted.mined),
+        digest=submitted.digest,
+        round=submitted.round,
+        weight_units=submitted.weight,
+        effective_units=submitted.effective,
+    )
+
+
+def submitted_of(message: pb.SubmitUpdateResponse) -> Submitted:
+    return Submitted(
+        mined=receipt_of(message.receipt),
+        digest=digest_of(message.digest, "an update's digest"),
+        round=number_of(message.round, "an update's round", 1),
+        weight=number_of(message.weight_units, "an update's influence"),
+        effective=number_of(message.effective_units, "an update's influence"),
+    )
+
+
+def settled_message(settled: Settled) -> pb.SettleRoundResponse:
+    return pb.SettleRoundResponse(
+        receipts=map(receipt_message, settled.mined), version=version_message(settled.version)
+    )
+
+
+def settled_of(message: pb.SettleRoundResponse) -> Settled:
+    return Settled(tuple(map(receipt_of, message.receipts)), version_of(message.version))
+
+
+def contribution_message(one: Contribution) -> pb.Contribution:
+    return pb.Contribution(
+        contributor=one.contributor,
+        digest=one.digest,
+        weight_units=one.weight,
+        effective_units=one.effective,
+        receipt=receipt_message(one.mined),
+        update_bytes=one.update_bytes,
+        paid_wei=b"" if one.paid is None else wei_message(one.paid),
+    )
+
+
+def contribution_of(message: pb.Contribution) -> Contribution:
+    return Contribution(
+        contributor=address_of(message.contributor, "a contributor"),
+        digest=digest_of(message.digest, "an update's digest"),
+        weight=number_of(message.weight_units, "an update's influence"),
+        effective=number_of(message.effective_units, "an update's influence"),
+        mined=receipt_of(message.receipt),
+        update_bytes=number_of(message.update_bytes, "an update's length"),
+        paid=wei_of(message.paid_wei) if message.paid_wei else None,
+    )
+
+
+def round_message(found: Round) -> pb.GetRoundResponse:
+    return pb.GetRoundResponse(
+        round=found.round,
+        base_version=found.base_version,
+        contributions=map(contribution_message, found.contributions),
+        version=None if found.version is None else version_message(found.version),
+        settlements=map(receipt_message, found.settlements),
+        settler=found.settler,
+        settler_paid_wei=wei_message(found.settler_paid) if found.version is not None else b"",
+        dropped=found.dropped,
+    )
+
+
+def round_of(message: pb.GetRoundResponse) -> Round:
+    """Raises InvalidInput also for a round that is both settled and dropped, or settled by nobody."""
+    settled = message.HasField("version")
+    if settled and message.dropped:
+        raise InvalidInput(f"round {message.round} is said to be both settled and dropped")
+    return Round(
+        round=number_of(message.round, "a round", 1),
+        base_version=number_of(message.base_version, "the round's base version", 1),
+        contributions=tuple(map(contribution_of, message.contributions)),
+        version=version_of(message.version) if settled else None,
+        settlements=tuple(map(receipt_of, message.settlements)),
+        settler=address_of(message.settler, "the settler") if settled else message.settler,
+        settler_paid=wei_of(message.settler_paid_wei),
+        dropped=message.dropped,
+    )

@@ -1,0 +1,126 @@
+"""What is written as a message is read as it was; what no gateway may say is not read."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linklearner.domain.digits import DIGITS, SHAPE
+from linklearner.domain.errors import InvalidInput
+from linklearner.domain.model import ModelVersion
+from linklearner.domain.rounds import Terms
+from linklearner.domain.tasks import (
+    Balance,
+    ChainStatus,
+    Contribution,
+    Mined,
+    Round,
+    RoundStatus,
+    Settled,
+    StakeStatus,
+    Submitted,
+    Task,
+)
+from linklearner.rpc import convert
+
+UINT32, MOST = 2**32 - 1, convert.MAX_NUMBER
+ADDRESS, DIGEST = st.binary(min_size=20, max_size=20), st.binary(min_size=32, max_size=32)
+NUMBER, SMALL, FROM_1 = st.integers(0, MOST), st.integers(0, UINT32), st.integers(1, MOST)
+WEI = st.integers(0, 2**256 - 1)
+
+MINED = st.builds(Mined, DIGEST, NUMBER, NUMBER, NUMBER)
+STAKE = st.builds(StakeStatus, NUMBER, NUMBER, NUMBER, NUMBER)
+VERSION = st.builds(ModelVersion, NUMBER, FROM_1, DIGEST, NUMBER, NUMBER, SMALL, NUMBER)
+TERMS = st.builds(
+    Terms,
+    rule=SMALL,
+    quorum=SMALL,
+    max_updates=SMALL,
+    round_seconds=SMALL,
+    drop_seconds=SMALL,
+    min_stake=NUMBER,
+    settler_bps=SMALL,
+    reward=WEI,
+)
+STATUS = st.builds(RoundStatus, NUMBER, SMALL, NUMBER, NUMBER, SMALL, NUMBER)
+CONTRIBUTION = st.builds(Contribution, ADDRESS, DIGEST, NUMBER, NUMBER, MINED, NUMBER, st.none() | WEI)
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> Task:
+    version, status, terms = draw(st.none() | VERSION), draw(STATUS), draw(TERMS)
+    if version is None:
+        return Task(draw(NUMBER), DIGITS.to_json(), SHAPE, terms, 0, None, status)
+    status = RoundStatus(max(1, status.round), 1, 2, 3, 4, 5)
+    return Task(version.task, DIGITS.to_json(), SHAPE, terms, version.version, version, status)
+
+
+@st.composite
+def rounds(draw: st.DrawFn) -> Round:
+    version = draw(st.none() | VERSION)
+    contributions, settlements = (tuple(draw(st.lists(one, max_size=2))) for one in (CONTRIBUTION, MINED))
+    settler, fee = (b"", 0) if version is None else (draw(ADDRESS), draw(WEI))
+    dropped = version is None and draw(st.booleans())
+    return Round(draw(FROM_1), draw(FROM_1), contributions, version, settlements, settler, fee, dropped)
+
+
+PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
+    (MINED, convert.receipt_message, convert.receipt_of),
+    (STAKE, convert.stake_message, convert.stake_of),
+    (VERSION, convert.version_message, convert.version_of),
+    (TERMS, convert.terms_message, convert.terms_of),
+    (STATUS, convert.round_status_message, convert.round_status_of),
+    (tasks(), convert.task_message, convert.task_of),
+    (CONTRIBUTION, convert.contribution_message, convert.contribution_of),
+    (rounds(), convert.round_message, convert.round_of),
+    (WEI, convert.wei_message, convert.wei_of),
+    (
+        st.builds(Submitted, MINED, DIGEST, FROM_1, NUMBER, NUMBER),
+        convert.submitted_message,
+        convert.submitted_of,
+    ),
+    (
+        st.builds(Settled, st.lists(MINED, max_size=2).map(tuple), VERSION),
+        convert.settled_message,
+        convert.settled_of,
+    ),
+    (
+        st.builds(Balance, WEI, WEI, st.none() | STAKE, NUMBER),
+        convert.balance_message,
+        convert.balance_of,
+    ),
+    (
+        st.builds(ChainStatus, FROM_1, NUMBER, NUMBER, ADDRESS, ADDRESS, ADDRESS, NUMBER, st.text(max_size=50)),
+        convert.chain_message,
+        convert.chain_of,
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "write", "read"), PAIRS)
+@given(data=st.data())
+def test_reading_inverts_writing(values: st.SearchStrategy[Any], write: Any, read: Any, data: st.DataObject) -> None:
+    value = data.draw(values)
+    message = write(value)
+    if not isinstance(message, bytes):  # over the wire, not only through memory
+        message = type(message).FromString(message.SerializeToString())
+    assert read(message) == value
+
+
+def test_every_pair_of_the_module_is_held() -> None:
+    names = {name for name in vars(convert) if name.endswith("_message")}
+    assert names == {write.__name__ for _, write, _ in PAIRS}
+
+
+def test_no_amount_is_not_an_amount_of_none() -> None:
+    assert convert.wei_message(0) == b"\0"
+    with pytest.raises(InvalidInput):
+        convert.wei_of(bytes(33))
+
+
+@pytest.mark.parametrize("length", [0, 19, 21, 31, 33])
+def test_addresses_and_digests_of_another_length_are_not_read(length: int) -> None:
+    for read in (convert.address_of, convert.digest_of):
+        with pytest.raises(InvalidInput, match=f"not {length}"):
+            read(bytes(length), "it")

@@ -1,0 +1,202 @@
+"""A model whose input is an image is served by its signature: the Open Inference Protocol with four dimensions, and several inputs."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from eth_account import Account
+from onnx import TensorProto, helper
+
+from linklearner.domain.digits import DIGITS_CNN
+from linklearner.domain.errors import DataLoss, InvalidInput, OutOfRange
+from linklearner.domain.fixedpoint import dequantise_weights
+from linklearner.domain.graph import Datatype, Signature
+from linklearner.domain.model import ModelVersion
+from linklearner.inference import InferenceClient
+from linklearner.oip import open_inference_grpc_pb2 as oip
+from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
+from linklearner.onnx_graph import onnx_model
+from linklearner.rpc.channel import channel
+from linklearner.rpc.server import RpcServer
+from linklearner.testing.gateway import FakeGateway, weights_of
+from linklearner.v1 import session_pb2 as session
+from services.model_server.inference import Model
+from services.model_server.server import ModelServer
+from tests.services.model_server.conftest import QUICK, sessions_at
+
+SHAPE = DIGITS_CNN.shape(exponent=12, page_length=1024, group_pages=4, norm_bound=2**20)
+IMAGES = np.random.default_rng(5).integers(0, 17, (5, 1, 8, 8)).astype("<f4")
+EXPECTED = DIGITS_CNN.forward(dequantise_weights(weights_of(3, DIGITS_CNN, SHAPE), SHAPE), IMAGES)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ModelServer]:
+    """Of the CNN; any address is let in."""
+    chain = FakeGateway(spec=DIGITS_CNN, shape=SHAPE)
+    chain.publish(weights_of(3, DIGITS_CNN, SHAPE))
+    async with (
+        chain.served() as address,
+        ModelServer.start(replace(QUICK, gateway=address, required_units=0)) as server,
+    ):
+        await server.ready()
+        yield server
+
+
+async def test_metadata_and_terms_are_those_of_the_signature(server: ModelServer) -> None:
+    async with channel(server.address) as wire:
+        found = await oip_grpc.GRPCInferenceServiceStub(wire).ModelMetadata(oip.ModelMetadataRequest(name="digits-cnn"))
+    described = [(one.name, one.datatype, list(one.shape)) for one in (*found.inputs, *found.outputs)]
+    assert described == [
+        ("pixels", "FP32", [-1, 1, 8, 8]),
+        ("logits", "FP32", [-1, 10]),
+        ("label", "INT64", [-1]),
+    ]
+    async with sessions_at(server.address) as stub:
+        assert (await stub.GetTerms(session.GetTermsRequest())).input_count == 64
+
+
+def model() -> Model:
+    weights = weights_of(3, DIGITS_CNN, SHAPE)
+    return Model(DIGITS_CNN, ModelVersion(1, 1, bytes(32), 0, 1), onnx_model(DIGITS_CNN, SHAPE, weights))
+
+
+def request(shape: tuple[int, ...] = IMAGES.shape) -> oip.ModelInferRequest:
+    tensor = oip.ModelInferRequest.InferInputTensor(name="pixels", datatype="FP32", shape=shape)
+    return oip.ModelInferRequest(model_name="digits-cnn", inputs=[tensor], raw_input_contents=[IMAGES.tobytes()])
+
+
+def test_an_image_is_answered_as_numpy_answers_it() -> None:
+    answer = model().infer(request(), 1024)
+    assert [list(tensor.shape) for tensor in answer.outputs] == [[5, 10], [5]]
+    logits = np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(5, 10)
+    np.testing.assert_allclose(logits, EXPECTED, rtol=0, atol=1e-5 * np.abs(EXPECTED).max())
+    typed = request()
+    typed.raw_input_contents.clear()
+    typed.inputs[0].contents.fp32_contents.extend(IMAGES.ravel().tolist())
+    assert model().infer(typed, 1024) == answer
+
+
+@pytest.mark.parametrize("shape", [(5, 64), (5, 8, 8), (5, 8, 8, 1), (5, 1, 4, 16), (1, 5, 8, 8), (320,), ()])
+def test_the_same_bytes_in_other_dimensions_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInput, match=r"Expected \[-1,1,8,8\], got"):
+        model().infer(request(shape), 1024)
+
+
+def test_rows_are_bounded_by_the_widest_value_of_the_graph() -> None:
+    assert model().rows_at_once(2**20) == ((4 << 20) - 4096) // 256
+    wide = replace(DIGITS_CNN, architecture=replace(DIGITS_CNN.architecture, channels=(4096, 1)))
+    shape = wide.shape(12, 1024, 4, 1)
+    graph = onnx_model(wide, shape, np.zeros(shape.weight_count, np.int16))
+    assert Model(wide, ModelVersion(1, 1, bytes(32), 0, 1), graph).rows_at_once(2**20) == (64 << 20) // (4 * 4096 * 64)
+
+
+async def test_the_client_arranges_rows_in_the_servers_dimensions(server: ModelServer) -> None:
+    async with InferenceClient(server.address, Account.create()) as client:
+        for values in (IMAGES, IMAGES.reshape(5, 64), IMAGES.reshape(5, 8, 8), IMAGES.reshape(5, 8, 8, 1)):
+            answer = await client.infer("digits-cnn", values)
+            np.testing.assert_allclose(answer.logits, EXPECTED, rtol=0, atol=1e-5 * np.abs(EXPECTED).max())
+        with pytest.raises(InvalidInput, match="takes rows of 1x8x8 numbers, not of 4x16 numbers: the same numbers"):
+            await client.infer("digits-cnn", IMAGES.reshape(5, 4, 16))
+        bright = IMAGES.copy()
+        bright[3, 0, 7, 1] = 255
+        with pytest.raises(OutOfRange, match="row 3 of 'pixels' has 255 at 0,7,1"):
+            await client.infer("digits-cnn", bright)
+
+
+class Describing(oip_grpc.GRPCInferenceServiceServicer):
+    """Describes an input of whatever shape."""
+
+    def __init__(self, shape: list[int]) -> None:
+        self._shape = shape
+
+    async def ModelMetadata(self, request: Any, context: Any) -> oip.ModelMetadataResponse:  # noqa: N802
+        answer = oip.ModelMetadataResponse(name="digits")
+        answer.inputs.add(name="x", datatype="FP32", shape=self._shape)
+        return answer
+
+
+@pytest.mark.parametrize("shape", [[], [-1], [-1, -64], [-1, -8, -8], [-1, 0], [-1, 64, 0]])
+async def test_a_server_that_describes_no_row_is_not_asked(shape: list[int]) -> None:
+    servicer = Describing(shape)
+    async with (
+        RpcServer(
+            "127.0.0.1:0", lambda s: oip_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, s), ()
+        ) as server,
+        InferenceClient(server.address, None) as client,
+    ):
+        client._terms = session.GetTermsResponse()
+        with pytest.raises(DataLoss, match="rows have dimensions"):
+            await client.infer("digits", IMAGES)
+
+
+def two_inputs() -> Model:
+    """logits = values + row, the second an INT64 of one number: no kind of model has two inputs yet, signatures may."""
+    graph = SimpleNamespace(
+        inputs=(Signature("values", Datatype.FP32, (2,), (0.0, 1.0)), Signature("row", Datatype.INT64, (1,))),
+        outputs=(Signature("logits", Datatype.FP32, (2,)),),
+        widest=2,
+    )
+    spec: Any = SimpleNamespace(name="two", labels=("a", "b"), graph=graph)
+    batch = [("values", TensorProto.FLOAT, 2), ("row", TensorProto.INT64, 1)]
+    computed = helper.make_graph(
+        [
+            helper.make_node("Cast", ["row"], ["number"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["values", "number"], ["logits"]),
+        ],
+        "two",
+        [helper.make_tensor_value_info(name, kind, ["batch", length]) for name, kind, length in batch],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+    )
+    built = helper.make_model(computed, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(built)
+    return Model(spec, ModelVersion(1, 1, bytes(32), 0, 1), built.SerializeToString())
+
+
+def asked(*inputs: tuple[str, str, list[int], bytes]) -> oip.ModelInferRequest:
+    tensor = oip.ModelInferRequest.InferInputTensor
+    return oip.ModelInferRequest(
+        model_name="two",
+        inputs=[tensor(name=name, datatype=datatype, shape=shape) for name, datatype, shape, _ in inputs],
+        raw_input_contents=[raw for _, _, _, raw in inputs],
+    )
+
+
+VALUES = ("values", "FP32", [2, 2], np.array([[0, 1], [1, 0.5]], "<f4").tobytes())
+ROW = ("row", "INT64", [2, 1], np.array([[10], [20]], "<i8").tobytes())
+
+
+@pytest.mark.parametrize("order", [(VALUES, ROW), (ROW, VALUES)])
+def test_several_inputs_of_several_data_types_are_read_by_their_names(order: Any) -> None:
+    answer = two_inputs().infer(asked(*order), 8)
+    assert np.frombuffer(answer.raw_output_contents[0], "<f4").tolist() == [10, 11, 21, 20.5]
+    described = two_inputs().metadata(["1"])
+    assert [(one.name, one.datatype, list(one.shape)) for one in described.inputs] == [
+        ("values", "FP32", [-1, 2]),
+        ("row", "INT64", [-1, 1]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "why"),
+    [
+        ((VALUES,), r"expected 2 inputs but got 1 inputs.*\['values'\].*\['row'\]"),
+        ((VALUES, VALUES), "already exists"),
+        ((VALUES, ("row", "FP32", [2, 1], bytes(8))), "expects 'INT64'"),
+        ((VALUES, ("row", "INT64", [2, 1], bytes(8))), "Expected 16, got 8"),
+        ((VALUES, ("row", "INT64", [1, 1], bytes(8))), "the same number of rows"),
+        ((VALUES, ("row", "INT64", [3, 1], bytes(24))), "the same number of rows"),
+    ],
+)
+def test_several_inputs_that_do_not_fit_are_refused(inputs: Any, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why):
+        two_inputs().infer(asked(*inputs), 8)
+
+
+async def test_a_request_of_other_dimensions_is_refused_over_the_wire(server: ModelServer) -> None:
+    async with InferenceClient(server.address, Account.create()) as client:
+        with pytest.raises(InvalidInput, match=r"Expected \[-1,1,8,8\], got \[5,64\]"):
+            await client.infer("digits-cnn", IMAGES.reshape(5, 64), input_name="pixels")

@@ -1,0 +1,102 @@
+"""What documents and comments point to is there, and is in the repository."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP = "aspects|bench|contracts|deploy|devchain|docs|examples|protos|services|src|tests|tools"
+PLACE = re.compile(rf"(?<![\w./-])(?:\.ci/run|(?:{TOP})/[A-Za-z0-9_./-]*[A-Za-z0-9_/])")
+CODE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+SECTION = re.compile(r"([\w/]*\b(?:artela|protocol|architecture)\.md)`?\s*§\s*(\d+(?:\.\d+)?)")
+GENERATED = ("src/linklearner/v1/", "src/linklearner/oip/", "src/linklearner/artifacts/")
+WRITTEN = (
+    ".py",
+    ".ts",
+    ".mjs",
+    ".sol",
+    ".proto",
+    ".yml",
+    ".toml",
+    ".md",
+    ".svg",
+    "Makefile",
+    "Dockerfile",
+    "run",
+    ".sh",
+)
+
+
+NODE = ROOT / "docs" / "artela.md"
+"""Names files of other repositories: the node's."""
+
+
+def files() -> list[Path]:
+    """What git tracks or would track, without generated code and data."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()  # fmt: skip
+    names = [name for name in listed if name.endswith(WRITTEN) and not name.startswith((*GENERATED, "tests/data/"))]
+    return sorted(ROOT / name for name in names if (ROOT / name).is_file())
+
+
+def is_there(place: str) -> bool:
+    """A file, a folder, or a module without its .py."""
+    path = ROOT / place
+    return path.exists() or path.with_name(path.name + ".py").exists()
+
+
+DOCUMENTS = [path for path in files() if path.suffix == ".md"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_a_document_names_is_there(document: Path) -> None:
+    text = document.read_text()
+    places = PLACE.findall(" ".join(CODE.findall(text)))
+    missing = [place for place in places if not is_there(place) and document != NODE]
+    links = [link for link in LINK.findall(text) if "://" not in link]
+    missing += [link for link in links if not (document.parent / link).exists()]
+    assert not missing
+    assert all((document.parent / link).resolve().is_relative_to(ROOT) for link in links)
+
+
+def test_every_file_that_a_comment_names_is_there() -> None:
+    missing = {
+        f"{path.relative_to(ROOT)}: {place}"
+        for path in files()
+        if path.suffix in (".py", ".ts", ".mjs", ".sol", ".proto")
+        for place in re.findall(
+            rf"(?<![\w./\"'-])(?:{TOP})/[\w./-]*\w\.(?:py|md|ts|mjs|sol|proto|json|svg)\b", path.read_text()
+        )
+        if not is_there(place)
+    }
+    assert not missing
+
+
+def test_every_section_that_is_cited_is_there() -> None:
+    headings = {
+        f"docs/{path.name}": set(re.findall(r"^#{2,3} (\d+(?:\.\d+)?)\b", path.read_text(), re.MULTILINE))
+        for path in (ROOT / "docs").glob("*.md")
+    }
+    cited = [(path, *found) for path in files() for found in SECTION.findall(path.read_text())]
+    assert cited
+    wrong = [
+        f"{path.relative_to(ROOT)}: {document} §{section}"
+        for path, document, section in cited
+        if section not in headings.get(document, ())
+    ]
+    assert not wrong
+
+
+def test_nothing_points_outside_of_the_repository() -> None:
+    outside = re.compile(r"(?<![\w.-])(?:shared/|/work/|/home/\w|/Users/)|\b(?:serving|style|peers|page)\.md\b")
+    found = {
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in files()
+        if path != Path(__file__)
+        for match in outside.finditer(path.read_text())
+    }
+    assert not found
