@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.gas.interpreter import Instance, Module, Trap, decode
 from devchain.aspect.environment import HostEnvironment, JoinPoint
-from devchain.aspect.runtime import AspectOutcome, AspectRuntime
+from devchain.aspect.runtime import WASM_GAS_PER_EVM_GAS, AspectOutcome, AspectRuntime
 from devchain.watch import Watch, no_watch
 
 _STRING, _BYTES = 10, 11
@@ -41,7 +41,7 @@ class Prediction:
     @property
     def predicted(self) -> int:
         """EVM gas: the chain rounds what is left down, so what is charged is rounded up."""
-        return -(-(self.wasm + self.state_writes + self.host) // 1000)
+        return -(-(self.wasm + self.state_writes + self.host) // WASM_GAS_PER_EVM_GAS)
 
 
 class _Refused(Exception):

@@ -158,7 +158,7 @@ class TransactionAspects:
         )
 
     def after_transaction(self, gas: int, make_receipt: Callable[[], ReceiptFacts]) -> JoinPointResult:
-        """make_receipt: the receipt as it stands now; made only if somebody is bound."""
+        """make_receipt: the receipt as it stands now; made only if an Aspect is bound."""
         transaction = self.transaction
         assert transaction.to is not None
         to = transaction.to

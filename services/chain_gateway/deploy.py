@@ -27,6 +27,7 @@ from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.notation import LL_WEI, UNIT_WEI
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from services.chain_gateway.aspect import PRE_CONTRACT_CALL, SYSTEM, SYSTEM_CONTRACT
@@ -44,11 +45,7 @@ from services.chain_gateway.outbox import (
     check_price,
 )
 
-LL: Final = 10**18
-"""Wei of one $LL."""
-UNIT: Final = 10**15
-"""Wei of $LL in a unit of stake."""
-GENESIS: Final = 1_000_000 * LL
+GENESIS: Final = 1_000_000 * LL_WEI
 FIRST_TASK: Final = 1
 """A pool counts its tasks from 1."""
 LOAD_BYTES: Final = 80_000
@@ -108,7 +105,7 @@ DIGITS_TERMS: Final[Mapping[str, int]] = {
     "drop_seconds": 3600,
     "min_stake": 100,
     "settler_bps": 500,
-    "reward": 100 * LL,
+    "reward": 100 * LL_WEI,
 }
 
 
@@ -258,7 +255,9 @@ async def _fund(chain: Chain, steps: _Steps, plan: Plan, pool: bytes, token: byt
             for who in plan.contributors
         ),
         *(
-            steps.send(f"stake/{who.hex()}", Call(token, TOKEN.encode_call("transfer", who, plan.stake_units * UNIT)))
+            steps.send(
+                f"stake/{who.hex()}", Call(token, TOKEN.encode_call("transfer", who, plan.stake_units * UNIT_WEI))
+            )
             for who in plan.contributors
         ),
     )

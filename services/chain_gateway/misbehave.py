@@ -99,7 +99,7 @@ class Cheat:
         bound, messenger = await self._contract("bound"), await self._contract("messenger")
         binding = Call(SYSTEM_CONTRACT, SYSTEM.encode_call("bind", self._ledger.deployment.aspect, 1, bound, 0))
         await self._send(binding)
-        yield await self._try("an update to a contract of his, bound to our Aspect", replace(second, to=bound))
+        yield await self._try("an update to mallory's own contract, bound to our Aspect", replace(second, to=bound))
         yield await self._try("an update through a contract that calls the pool", replace(second, to=messenger))
 
     async def settlements(self) -> AsyncIterator[Attempt]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from linklearner.domain.errors import PermissionDenied, Unauthenticated
+from linklearner.domain.notation import UNIT_WEI, amount_text
 from linklearner.domain.sign_in import SignIn, statement_of, uri_of
 from services.model_server.sessions import Challenges, Holding, Session, Sessions, recover
 from services.model_server.stakes import StakeWatch
@@ -154,8 +155,8 @@ class Gate:
     def _check_stake(self, holding: Holding) -> None:
         if holding.units < self._required_units:
             raise PermissionDenied(
-                f"0x{holding.address.hex()} has {holding.units / 1000:g} $LL locked in task {self._task}, and access takes "
-                f"{self._required_units / 1000:g}: lock more with `linklearner stake lock`",
+                f"0x{holding.address.hex()} has {amount_text(holding.units * UNIT_WEI)} $LL locked in task {self._task}, and access takes "
+                f"{amount_text(self._required_units * UNIT_WEI)}: lock more with `linklearner stake lock`",
                 reason="NotEnoughLocked",
                 facts={
                     "locked_units": holding.units,

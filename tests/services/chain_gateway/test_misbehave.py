@@ -54,7 +54,7 @@ async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World
                             "a second update in one round": "AlreadySubmitted",
                             "the same signed transaction again": "AlreadyKnown",
                             "the calldata of an update of round 1 again": "StaleBase",
-                            "an update to a contract of his, bound to our Aspect": "NotThePool",
+                            "an update to mallory's own contract, bound to our Aspect": "NotThePool",
                             "an update through a contract that calls the pool": "NotDirect",
                         },
                     )
