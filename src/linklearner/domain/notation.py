@@ -145,7 +145,7 @@ def node_urls(text: str, name: str = "the URL") -> tuple[str, ...]:
 
     Raises InvalidInput unless each is http:// or https:// with a host. What is wrong is shown without what may be a secret in it.
     """
-    urls = tuple(part.strip() for part in text.split(","))
+    urls = tuple(part.strip(" ") for part in text.split(","))
     for url in urls:
         try:
             parts = urlsplit(url)
