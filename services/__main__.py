@@ -230,7 +230,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
 
 
 def _enough_samples(settings: Settings) -> None:
-    """Raises InvalidConfig if the digits cannot be dealt to so many: a trainer refuses a shard so small that updates give its samples away."""
+    """Raises InvalidConfig if the digits cannot be dealt to so many: a shard so small that updates give its samples away is refused."""
     from services.trainer import data
     from services.trainer.config import Config
 
