@@ -8,10 +8,10 @@ from typing import Final
 import pyrevm
 from eth_hash.auto import keccak
 
-from devchain.chain.evm import BlockContext, Evm, NoHooks, contract_address
+from devchain.chain.evm import BlockContext, Evm, contract_address
 from devchain.chain.state import EMPTY_CODE_HASH, World
 from devchain.chain.transactions import intrinsic_gas
-from tests.devchain.empty_store import EmptyStore
+from tests.devchain.plain_evm import EmptyStore, NoHooks
 from tests.differential.programs import BYSTANDER, CONTRACTS, NOBODY, SENDER, Program
 
 PRICE: Final = 7

@@ -10,32 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devchain.chain import evm, interpreter
-from devchain.chain.evm import BlockContext, Evm, Frame, HookFailure
+from devchain.chain.evm import BlockContext, Evm
 from devchain.chain.state import World
 from devchain.config import ForkRules
-from tests.devchain.empty_store import EmptyStore
+from tests.devchain.plain_evm import EmptyStore, NoHooks
 
 SENDER, CONTRACT, OTHER = (bytes([n]) * 20 for n in (1, 2, 3))
 BLOCK = BlockContext(
     number=7, timestamp=1_700_000_000, coinbase=bytes([9]) * 20, gas_limit=20_000_000, base_fee=7, chain_id=11820,
     ancestor_hash=lambda number: number.to_bytes(32, "big"),
 )  # fmt: skip
-
-
-class NoHooks:
-    """Plain Ethereum."""
-
-    def enter(self, frame: Frame | None) -> None: ...
-    def before_code(self, frame: Frame) -> HookFailure | None:
-        return None
-
-    def after_code(self, frame: Frame, ret: bytes, error: str | None) -> HookFailure | None:
-        return None
-
-    def context_get(self, scope: bytes, key: bytes) -> bytes:
-        return b""
-
-    def context_set(self, scope: bytes, key: bytes, value: bytes) -> None: ...
 
 
 class PyEvmLoop(evm.ArtelaComputation):
