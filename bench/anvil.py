@@ -49,7 +49,7 @@ def _install(folder: Path) -> None:
             shutil.copy(_PINNED / name, beside)
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(command, cwd=beside, check=True, capture_output=True, text=True, timeout=300)
-        with contextlib.suppress(OSError):  # somebody else was quicker
+        with contextlib.suppress(OSError):  # another process was quicker
             beside.rename(folder)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         lines = str(getattr(error, "stderr", None) or error).strip().splitlines()

@@ -24,18 +24,18 @@ from linklearner import artifacts
 from linklearner.chain.abi import Decoded, error_string
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.digest import weight_bytes
+from linklearner.domain.notation import LL_WEI
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Update
 
 SYSTEM = bytes.fromhex("0000000000000000000000000000000000a27e14")
 PRE_CONTRACT_CALL = 4
-UNIT = 10**15
 GAS = 19_000_000
 BASE_FEE = 7
 
 TERMS = Terms(
-    quorum=2, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * 10**18
+    quorum=2, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * LL_WEI
 )
 
 
@@ -91,14 +91,14 @@ class PoolChain:
         world = cls.begin(accounts)
         owner = account(0)
         pool = artifacts.contract("TrainingPool")
-        arguments = POOL.encode_constructor(owner.address, owner.address, 10**9 * 10**18)
+        arguments = POOL.encode_constructor(owner.address, owner.address, 10**9 * LL_WEI)
         world.pool = world.create(owner, pool.bytecode + arguments)
         (world.token,) = world.read("token").values()
         world.aspect = world.deploy_aspect(owner, world.pool, aspect)
         world.transact(owner, "setAspect", world.aspect)
         world.bind(owner, world.pool)
         for index in range(1, accounts):
-            world.send(owner, world.token, TOKEN.encode_call("transfer", account(index).address, 10_000 * 10**18))
+            world.send(owner, world.token, TOKEN.encode_call("transfer", account(index).address, 10_000 * LL_WEI))
         return world
 
     # -- transactions
@@ -277,7 +277,6 @@ __all__ = [
     "SYSTEM",
     "TERMS",
     "TOKEN",
-    "UNIT",
     "CallFailed",
     "PoolChain",
     "Reverted",

@@ -60,7 +60,7 @@ class DeepThreads:
 
 
 class ChainThread(DeepThreads):
-    """The one thread that may touch the chain; everybody else sends it work."""
+    """The one thread that may touch the chain; all others send it work."""
 
     def __init__(self) -> None:
         super().__init__(1, "chain")
@@ -97,7 +97,7 @@ class Devchain:
 
         state: SQLite file, None keeps everything in memory. mining: `instant`, `manual`, `interval:SECONDS`.
         accounts: further balances in wei at genesis by hex address, beside the ten development accounts.
-        on_block: told of every block, on the chain's thread. access: names and web pages that are served beside loopback.
+        on_block: called with every block, on the chain's thread. access: names and web pages that are served beside loopback.
         Raises StoreUnusable, InvalidChainConfig, OSError if the port is taken.
         """
         mode = Mining.parse(mining)

@@ -45,7 +45,7 @@ class Precedence:
 
     @contextmanager
     def first(self) -> Iterator[None]:
-        """While somebody is in here, the watches given out by `second` hold their threads back."""
+        """While a block is being made in here, the watches given out by `second` hold their threads back."""
         self._free.clear()
         try:
             yield
@@ -53,7 +53,7 @@ class Precedence:
             self._free.set()
 
     def second(self, deadline: float) -> Watch:
-        """Like `until`, and gives way at each look; not for ever, or a long block would leave nothing but late answers."""
+        """Like `until`, and gives way at each look; not without end, or a long block would leave nothing but late answers."""
 
         def look() -> None:
             if time.monotonic() > deadline:

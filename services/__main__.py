@@ -1,4 +1,4 @@
-"""`python -m services`: a chain, a gateway with everybody's keys, a trainer each and a model server, in one process.
+"""`python -m services`: a chain, a gateway with all their keys, a trainer each and a model server, in one process.
 
 They talk gRPC and JSON-RPC over loopback exactly as they do in containers of their own. Everything that must survive lies in the home
 folder; started again there, the suite goes on where it was. Standard output says each step, to a program as one JSON document a line; the
@@ -231,7 +231,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
 
 
 def _enough_samples(settings: Settings) -> None:
-    """Raises InvalidConfig if the digits cannot be dealt to so many: a trainer refuses a shard from whose updates samples could be told."""
+    """Raises InvalidConfig if the digits cannot be dealt to so many: a shard so small that updates give its samples away is refused."""
     from services.trainer import data
     from services.trainer.config import Config
 
@@ -245,7 +245,7 @@ def _enough_samples(settings: Settings) -> None:
         return
     works = next(count for count in range(settings.contributors - 1, 0, -1) if smallest(count) >= least)
     raise InvalidConfig(
-        f"{len(learn)} digits dealt to {settings.contributors} contributors by seed {settings.seed} leave somebody fewer than {least}, the "
+        f"{len(learn)} digits dealt to {settings.contributors} contributors by seed {settings.seed} leave someone fewer than {least}, the "
         f"least that a trainer takes: {works} contributors work with this seed, or try another seed",
         facts={"contributors": settings.contributors, "works": works},
     )
@@ -322,7 +322,7 @@ if __name__ == "__main__":
     parser.add_argument("--rpc", default=None, help="JSON-RPC URL of a chain that is already there")
     parser.add_argument("--key-file", type=Path, default=None, help="a funded key on that chain")
     parser.add_argument("--password-file", type=Path, default=None, help="its password, if it is encrypted")
-    parser.add_argument("--settle-on-request", action="store_true", help="no round is settled unless somebody asks")
+    parser.add_argument("--settle-on-request", action="store_true", help="no round is settled unless someone asks")
     options = parser.parse_args()
     log.configure(service="suite")
     try:

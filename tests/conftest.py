@@ -1,10 +1,16 @@
 """What holds for every test."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+
+if TYPE_CHECKING:
+    from bench.pool import PoolChain
 
 # onnxruntime reads this at its first import: nothing that runs here tells its maker so.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -16,3 +22,20 @@ def logging_as_at_the_start() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture(scope="session")
+def deployed_pool() -> Iterator[PoolChain]:
+    from bench.pool import PoolChain  # here, because most tests need no chain
+
+    world = PoolChain.deployed()
+    yield world
+    world.chain.close()
+
+
+@pytest.fixture
+def world(deployed_pool: PoolChain) -> Iterator[PoolChain]:
+    """A pool with its Aspect bound, 23 contributors with 10,000 LL each; what a test does is undone."""
+    head = deployed_pool.chain.head.number
+    yield deployed_pool
+    deployed_pool.chain.rewind(head)

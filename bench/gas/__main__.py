@@ -28,7 +28,7 @@ def main() -> int:
         print(json.dumps(_quick(bench)))
         return 0
     console = Console(width=110)
-    bench.round(20, None)  # everybody's balance exists from here on
+    bench.round(20, None)  # every account's balance exists from here on
     empty = {updates: bench.round(updates, None) for updates in ROUNDS}
     dense = {(encoding, updates): bench.round(updates, encoding) for encoding in Encoding for updates in ROUNDS}
     missed = _fixed_part(console, empty) + _weights(console, dense, empty)

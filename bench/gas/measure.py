@@ -9,16 +9,18 @@ import numpy as np
 from bench.gas.predict import Prediction, Watched
 from bench.pool import PoolChain
 from bench.pool_rounds import Round
+from devchain.aspect.runtime import WASM_GAS_PER_EVM_GAS
 from devchain.chain.blocks import Receipt
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.fixedpoint import quantise_weights
+from linklearner.domain.notation import LL_WEI
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Encoding, Update
 
 TERMS = Terms(
-    quorum=1, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * 10**18
+    quorum=1, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * LL_WEI
 )
 
 
@@ -104,9 +106,9 @@ class GasBench:
         parts = Parts(
             intrinsic=gas["intrinsic"],
             evm=gas["evm"] + gas.get("refund", 0),
-            host=call.host / 1000,
-            wasm=call.measured - (call.host + call.state_writes) / 1000,
-            state=call.state_writes / 1000,
+            host=call.host / WASM_GAS_PER_EVM_GAS,
+            wasm=call.measured - (call.host + call.state_writes) / WASM_GAS_PER_EVM_GAS,
+            state=call.state_writes / WASM_GAS_PER_EVM_GAS,
         )
         if round(parts.total) != receipt.gas_used:
             raise AssertionError(f"the parts sum to {parts.total}, the receipt says {receipt.gas_used}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from bench.gas.interpreter import Instance, Module, Trap, decode
 from devchain.aspect.environment import HostEnvironment, JoinPoint
-from devchain.aspect.runtime import AspectOutcome, AspectRuntime
-from devchain.watch import Watch, no_watch
+from devchain.aspect.runtime import WASM_GAS_PER_EVM_GAS, AspectOutcome, AspectRuntime
+from devchain.watch import Watch
 
 _STRING, _BYTES = 10, 11
 
@@ -41,7 +41,7 @@ class Prediction:
     @property
     def predicted(self) -> int:
         """EVM gas: the chain rounds what is left down, so what is charged is rounded up."""
-        return -(-(self.wasm + self.state_writes + self.host) // 1000)
+        return -(-(self.wasm + self.state_writes + self.host) // WASM_GAS_PER_EVM_GAS)
 
 
 class _Refused(Exception):
@@ -121,21 +121,14 @@ class Watched:
         self.runtime.validate(code)
 
     def call(
-        self,
-        code_hash: bytes,
-        code: bytes,
-        argument: bytes,
-        gas: int,
-        env: HostEnvironment,
-        *,
-        watch: Watch = no_watch,
+        self, code_hash: bytes, code: bytes, argument: bytes, gas: int, env: HostEnvironment, **options: Watch
     ) -> AspectOutcome:
         prediction = None
         if env.join_point is JoinPoint.PRE_CONTRACT_CALL:
             if code_hash not in self._modules:
                 self._modules[code_hash] = decode(code)
             prediction = predict(self._modules[code_hash], argument, env)
-        outcome = self.runtime.call(code_hash, code, argument, gas, env, watch=watch)
+        outcome = self.runtime.call(code_hash, code, argument, gas, env, **options)
         if prediction is not None and outcome.failure is None:
             prediction.measured = gas - outcome.gas_left
             self.calls.append(prediction)

@@ -1,4 +1,4 @@
-"""The one request that everybody sends, and what an answer to it looks like."""
+"""The one request that all callers send, and what an answer to it looks like."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What the chain tells an Aspect, and what the Aspect may ask of it: the border between the two.
+"""What the chain says to an Aspect, and what the Aspect may ask of it: the border between the two.
 
 The chain makes one `HostEnvironment` per Aspect call. It hands over facts only; which of them an Aspect may read at which join
 point, how they are encoded and what a question costs is decided in this package (`context`, `hostapi`).

@@ -27,7 +27,7 @@ from devchain.watch import Precedence, TimeUp, until
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockPreset:
-    """Facts of the next block that somebody else decides (a recording, `evm_mine`). None: the chain's own rule."""
+    """Facts of the next block that the caller decides (a recording, `evm_mine`). None: the chain's own rule."""
 
     number: int | None = None
     timestamp: int | None = None

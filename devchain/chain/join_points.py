@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from devchain.aspect import inputs
 from devchain.aspect.environment import (
@@ -99,19 +99,23 @@ class TransactionAspects:
             JoinPoint.PRE_CONTRACT_CALL,
             frame.to,
             frame.gas,
-            lambda: inputs.pre_contract_call_input(
-                sender=frame.sender,
-                to=frame.to,
-                index=frame.index,
-                data=bytes(frame.data),
-                value=frame.value,
-                gas=frame.gas,
-                block_number=self.block.number,
-            ),
+            lambda: inputs.pre_contract_call_input(**self._call_facts(frame)),
             message=self._message(frame),
         )
         frame.gas = result.gas
         return result.failure
+
+    def _call_facts(self, frame: Frame) -> dict[str, Any]:
+        """Of a call, for either join point's input."""
+        return {
+            "sender": frame.sender,
+            "to": frame.to,
+            "index": frame.index,
+            "data": bytes(frame.data),
+            "value": frame.value,
+            "gas": frame.gas,
+            "block_number": self.block.number,
+        }
 
     def after_code(self, frame: Frame, ret: bytes, error: str | None) -> HookFailure | None:
         if self._closed:
@@ -120,17 +124,7 @@ class TransactionAspects:
             JoinPoint.POST_CONTRACT_CALL,
             frame.to,
             frame.gas,
-            lambda: inputs.post_contract_call_input(
-                sender=frame.sender,
-                to=frame.to,
-                index=frame.index,
-                data=bytes(frame.data),
-                value=frame.value,
-                gas=frame.gas,
-                ret=ret or None,
-                error=error or "",
-                block_number=self.block.number,
-            ),
+            lambda: inputs.post_contract_call_input(**self._call_facts(frame), ret=ret or None, error=error or ""),
             message=self._message(frame, error),
         )
         frame.gas = result.gas
@@ -158,7 +152,7 @@ class TransactionAspects:
         )
 
     def after_transaction(self, gas: int, make_receipt: Callable[[], ReceiptFacts]) -> JoinPointResult:
-        """make_receipt: the receipt as it stands now; made only if somebody is bound."""
+        """make_receipt: the receipt as it stands now; made only if an Aspect is bound."""
         transaction = self.transaction
         assert transaction.to is not None
         to = transaction.to

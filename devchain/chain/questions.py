@@ -175,7 +175,7 @@ class Questions:
         """
         header = self._store.header(number)
         if header is None:
-            raise CallFailed("header not found")  # reverted away since somebody looked
+            raise CallFailed("header not found")  # reverted away since the caller looked
         context = block_context(
             self._config, self._store, header.number, header.timestamp, header.base_fee, header.parent_hash
         )

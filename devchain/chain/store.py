@@ -131,7 +131,7 @@ class Store:
         self._check_head(path)
 
     def _check_head(self, path: Path | None) -> None:
-        """Raises StoreUnusable for a newest block that none of ours could be: the file was whole, but somebody wrote into it."""
+        """Raises StoreUnusable for a newest block that none of ours could be: the file was whole, but another program wrote into it."""
         try:
             head = self.head()
             if head is not None:

@@ -297,7 +297,7 @@ class SystemContract:
         join_points = record.version_meta(version).join_points
         self._check_bindable(join_points, is_contract)
         accounts.remove(aspect_id)
-        # only the account's list is told; the Aspect's own list keeps the old version, as on the node
+        # only the account's list is changed; the Aspect's own list keeps the old version, as on the node
         accounts.add(Binding(aspect_id, version, bound.priority, join_points), is_contract=is_contract)
         return SystemCallResult(b"", meter.gas)
 

@@ -10,7 +10,7 @@ from devchain.aspect.environment import JoinPoint
 
 
 class Tracer(Protocol):
-    """Told of everything in the order in which it happens; begins and ends nest."""
+    """Hears of everything in the order in which it happens; begins and ends nest."""
 
     steps: bool
     """Whether `step` and `stepped` are wanted: execution is several times slower with them."""

@@ -2,7 +2,7 @@
 
 Three kinds of stranger reach a port on loopback. A web page, by a cross-origin request: it carries an `Origin`, and a body that it can send
 without asking first is text/plain or a form. A web page whose own name points to this machine (DNS rebinding): the `Host` is its name. A
-program on this machine: nothing tells it from the user's own, so it may do what the user may.
+program on this machine: nothing distinguishes it from the user's own, so it may do what the user may.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OPEN_TO_PAGES: Final = ("eth_", "net_", "web3_", "txpool_", "linklearner_", "deb
 UNLOCKED: Final = re.compile(
     r"eth_(?:accounts|requestAccounts|sign.*|sendTransaction.*|sendUnsigned.*|fillTransaction|resend)"
 )
-"""Methods of an open prefix that act for, or tell of, the accounts whose keys the chain holds."""
+"""Methods of an open prefix that act for, or list, the accounts whose keys the chain holds."""
 NO_ACCOUNTS: Final = frozenset({"eth_accounts", "eth_requestAccounts"})
 """Of these, what answers an empty list: wallets ask it at every start."""
 

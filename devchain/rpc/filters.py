@@ -21,7 +21,7 @@ class _Filter:
     """logs, blocks or transactions."""
     wanted: LogFilter | None
     next_block: int
-    """The first that its owner was not told of."""
+    """The first that its owner has not seen."""
     asked_at: float
     hashes: list[bytes]
     """Of transactions that arrived since."""
@@ -57,7 +57,7 @@ class Filters:
                     kept.hashes.append(transaction_hash)
 
     def rewound(self) -> None:
-        """The chain went back: blocks that take the place of those that are gone are new to everybody."""
+        """The chain went back: blocks that take the place of those that are gone are new to every filter."""
         following = self._chain.head.number + 1
         for kept in self._filters.values():
             kept.next_block = min(kept.next_block, following)

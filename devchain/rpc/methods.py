@@ -215,7 +215,7 @@ class Methods:
         )
 
     def _refuse_overrides(self, params: Params) -> None:
-        # the node takes and ignores them; somebody who sends them wants something else
+        # the node takes and ignores them; whoever sends them wants something else
         if not self._chain.config.strict and any(params[2:]):
             raise codec.invalid(2, "state and block overrides are not supported (an Artela node ignores them)")
 

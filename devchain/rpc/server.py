@@ -59,10 +59,10 @@ class JsonRpcServer:
             if connection.socket.prepared:
                 await connection.socket.close(code=WSCloseCode.GOING_AWAY, message=b"devchain stops")
 
-    # -- what the chain tells
+    # -- news from the chain
 
     def block(self, block: Block) -> None:
-        """Tell the subscribers. On the server's loop."""
+        """Inform the subscribers. On the server's loop."""
         for connection in self._connections:
             for notification in connection.subscriptions.block(block):
                 connection.send(_encode(notification))

@@ -1,4 +1,4 @@
-"""What WebSocket clients are told of by themselves: new heads, logs, arriving transactions."""
+"""What WebSocket clients hear of without asking: new heads, logs, arriving transactions."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def _metered_blocks(instructions: list[_Instruction]) -> dict[int, int]:
                 break
             stack[-1][0] = min(stack[-1][0], closed[0])
             if closed[0] < len(stack):
-                finalize(position)  # somebody may have branched out of here
+                finalize(position)  # a branch may leave from here
         else:
             targets = instruction.targets
             if opcode == op.BR_TABLE:

@@ -29,7 +29,7 @@ from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
-from linklearner.domain.notation import UNIT_WEI, WEI
+from linklearner.domain.notation import LL_WEI, UNIT_WEI
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from services.chain_gateway.aspect import PRE_CONTRACT_CALL, SYSTEM, SYSTEM_CONTRACT
@@ -39,7 +39,7 @@ from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, always
 from services.chain_gateway.outbox.fees import MAX_GAS_PRICE, check_price
 
-GENESIS: Final = 1_000_000 * WEI
+GENESIS: Final = 1_000_000 * LL_WEI
 """$LL that the owner has at the start, wei."""
 FIRST_TASK: Final = 1
 """A pool counts its tasks from 1."""
@@ -100,7 +100,7 @@ DIGITS_TERMS: Final[Mapping[str, int]] = {
     "drop_seconds": 3600,
     "min_stake": 100,
     "settler_bps": 500,
-    "reward": 100 * WEI,
+    "reward": 100 * LL_WEI,
 }
 
 

@@ -1,4 +1,4 @@
-"""Arrays out of files that somebody else made: .npy, .npz, IDX, tables of text, each plain or .gz.
+"""Arrays out of files that others made: .npy, .npz, IDX, tables of text, each plain or .gz.
 
 Who reaches this: whoever gives a trainer its data set or `linklearner infer` its inputs, often by way of a download. He would gain a
 crash, a filled memory or, by a pickle, the account. So there is one boundary, `parsing`: whatever a parser of such bytes raises (numpy,

@@ -96,7 +96,7 @@ def _small(value: Any, depth: int) -> Any:
 
 
 class _LossyFactory:
-    """Loggers that lose lines rather than stop the work that they tell of, when the disk is full or nobody reads any more."""
+    """Loggers that lose lines rather than stop the work that they report, when the disk is full or nobody reads any more."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -115,7 +115,7 @@ class _LossyLogger(structlog.WriteLogger):
 
 
 def of_round(task: int, round: int) -> AbstractContextManager[None]:
-    """Lines within, and calls to other services, carry the request id that everybody gives to work on this round by itself.
+    """Lines within, and calls to other services, carry the request id that every service gives to work on this round by itself.
 
     So one id leads from a trainer through the gateways and the blocks to the model servers, which never meet.
     """

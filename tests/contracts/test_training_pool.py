@@ -11,11 +11,12 @@ from eth_hash.auto import keccak
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.pool import POOL, SYSTEM, TERMS, TOKEN, UNIT, PoolChain, Reverted, account, address_of, selector, terms_tuple
+from bench.pool import POOL, SYSTEM, TERMS, TOKEN, PoolChain, Reverted, account, address_of, selector, terms_tuple
 from bench.pool_rounds import FLAT, SMALL, opened, some_update, some_weights
 from linklearner import artifacts
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.merge import MAX_ELIGIBLE, merge
+from linklearner.domain.notation import UNIT_WEI
 from linklearner.domain.rounds import running_next, running_seed
 from linklearner.domain.update import Encoding, Update
 
@@ -147,7 +148,7 @@ def test_unlocked_stake_stops_counting_at_once_and_leaves_after_the_round(world:
     round_.submit(3)
     round_.settle(settler=4)
     world.transact(account(1), "withdraw", round_.task)
-    assert world.balance(address_of(account(1))) == before + 100 * UNIT
+    assert world.balance(address_of(account(1))) == before + 100 * UNIT_WEI
     assert world.status(round_.task)["eligible"] == 200
     refused("ZeroUnits", lambda: world.transact(account(1), "withdraw", round_.task))
 
@@ -168,7 +169,7 @@ def test_a_second_unlock_pays_out_what_the_first_made_ready(world: PoolChain) ->
     before = world.balance(address_of(account(1)))
     receipt = world.transact(account(1), "unlock", round_.task, 20)
     assert [event.name for event in world.events(receipt)] == ["StakeWithdrawn", "StakeUnlocked"]
-    assert world.balance(address_of(account(1))) == before + 30 * UNIT
+    assert world.balance(address_of(account(1))) == before + 30 * UNIT_WEI
     assert world.read("unlockingOf", round_.task, account(1).address) == {"units": 20, "round": 2}
 
 
@@ -179,7 +180,7 @@ def test_before_the_weights_are_loaded_stake_may_leave_at_once(world: PoolChain)
     world.transact(account(1), "lock", task, 100)
     world.transact(account(1), "unlock", task, 60)
     world.transact(account(1), "withdraw", task)
-    assert world.balance(address_of(account(1))) == before - 40 * UNIT
+    assert world.balance(address_of(account(1))) == before - 40 * UNIT_WEI
     world.transact(account(0), "loadPages", task, 0, weight_bytes(some_weights(FLAT)))
     assert world.status(task)["eligible"] == 40
 

@@ -8,9 +8,10 @@ from typing import Final
 import pyrevm
 from eth_hash.auto import keccak
 
-from devchain.chain.evm import BlockContext, Evm, NoHooks, contract_address
-from devchain.chain.state import EMPTY_CODE_HASH, NOTHING, Account, World
+from devchain.chain.evm import BlockContext, Evm, contract_address
+from devchain.chain.state import EMPTY_CODE_HASH, World
 from devchain.chain.transactions import intrinsic_gas
+from tests.devchain.plain_evm import EmptyStore, NoHooks
 from tests.differential.programs import BYSTANDER, CONTRACTS, NOBODY, SENDER, Program
 
 PRICE: Final = 7
@@ -50,22 +51,6 @@ class NotEvenBegun(Exception):
     """The gas limit is below the intrinsic gas."""
 
 
-class _Empty:
-    """A store in which nothing is."""
-
-    def account(self, address: bytes) -> Account:
-        return NOTHING
-
-    def slot(self, address: bytes, generation: int, slot: int) -> int:
-        return 0
-
-    def code(self, code_hash: bytes) -> bytes:
-        return b""
-
-    def value(self, key: bytes) -> bytes:
-        return b""
-
-
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where to look afterwards: what our run touched. The other machine is asked about the same places."""
@@ -77,7 +62,7 @@ class Places:
 
 def on_devchain(program: Program, block: BlockContext = BLOCK) -> tuple[Seen, Places]:
     """Raises NotEvenBegun; NodePanic where an Artela node would crash."""
-    world = World(_Empty())
+    world = World(EmptyStore())
     world.set_balance(SENDER, RICH)
     world.set_balance(BYSTANDER, 1)
     for address, code, balance in zip(CONTRACTS, program.codes, program.balances, strict=True):

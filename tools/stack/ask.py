@@ -3,7 +3,7 @@ cannot hold two copies of them.
 
     python -m tools.stack.ask host:port < pixels as little-endian float32, rows of 64
 
-LINKLEARNER_TOKEN in the environment: the session to ask with; arguments would show it to everybody on the machine. Prints one JSON object.
+LINKLEARNER_TOKEN in the environment: the session to ask with; arguments would show it to every user of the machine. Prints one JSON object.
 """
 
 import json

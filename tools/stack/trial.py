@@ -294,7 +294,7 @@ def _one_request_id(recording: Recording, held: Say) -> None:
     """From the trainer's line through the gateway's transaction and its block to the model server's swap."""
     live = [line for line in recording.lines("model_server") if line["event"] == "version_live" and line["round"]]
     if not live:
-        raise Trouble("the model server tells of no version")
+        raise Trouble("the model server names no version")
     request = live[-1]["request"]
 
     def of(service: str, event: str) -> list[dict[str, Any]]:
@@ -304,10 +304,10 @@ def _one_request_id(recording: Recording, held: Say) -> None:
     mined = {one["transaction"].removeprefix("0x"): one["block"] for one in of("gateway", "transaction_mined")}
     settled = of("gateway", "round_settled")
     if len(accepted) != 3 or not settled:
-        raise Trouble(f"request {request}: {len(accepted)} trainers and {len(settled)} settlers tell of it")
+        raise Trouble(f"request {request}: {len(accepted)} trainers and {len(settled)} settlers report it")
     for one in accepted:
         if one["transaction"].removeprefix("0x") not in mined:
-            raise Trouble(f"request {request}: no gateway tells of the block of {one['transaction']}")
+            raise Trouble(f"request {request}: no gateway names the block of {one['transaction']}")
     if settled[0]["version"] != live[-1]["version"] or live[-1]["block"] not in mined.values():
         raise Trouble(f"request {request}: the model server's version is not the one that was settled")
     blocks = ", ".join(str(block) for block in sorted(mined.values()))
@@ -351,7 +351,7 @@ def _killed_in_a_round(stack: Stack, say: Say, held: Say) -> dict[str, Any]:
         raise Trouble(f"round {number} was settled with {len(struck[2])} updates, {len(trainers)} were handed in")
     held(
         f"a gateway, the chain and the model server killed in the middle of round {number}: it ended with all three updates, and in "
-        f"{len(after['rounds'])} rounds everybody was paid once for each update"
+        f"{len(after['rounds'])} rounds everyone was paid once for each update"
     )
     return after
 

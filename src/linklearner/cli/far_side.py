@@ -1,4 +1,4 @@
-"""Who answers where somebody else was expected: a model server behind --gateway, a web server behind --trainer."""
+"""Who answers where another was expected: a model server behind --gateway, a web server behind --trainer."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -30,7 +30,7 @@ def infer(
     inputs: Annotated[
         Path,
         typer.Argument(
-            help="one row a question, as measured (digits: 64 pixels from 0 to 16; `task show` tells the range): .npy of (B, n) numbers, "
+            help="one row a question, as measured (digits: 64 pixels from 0 to 16; `task show` states the range): .npy of (B, n) numbers, "
             "or .csv; either also as .gz; - reads csv"
         ),
     ],
@@ -61,7 +61,7 @@ def infer(
     """Ask the model server; each answer names the weights that gave it.
 
     Inputs are unscaled, in the range that the task was made for: 0 to 16 for the pixels of the digits, and for every task as
-    `linklearner task show` and the server (SessionService.GetTerms) tell it. A row that lies further outside than the range is wide is
+    `linklearner task show` and the server (SessionService.GetTerms) state it. A row that lies further outside than the range is wide is
     refused, since its label would mean nothing.
     """
 

@@ -26,9 +26,7 @@ RpcOption = Annotated[
     str | None,
     typer.Option("--rpc", parser=url("--rpc"), help="a chain that is already there; left out: the embedded one"),
 ]
-FundedKeyOption = Annotated[
-    Path | None, typer.Option("--key-file", help="a funded key on that chain; pays for everybody")
-]
+FundedKeyOption = Annotated[Path | None, typer.Option("--key-file", help="a funded key on that chain; pays all gas")]
 FundedPasswordOption = Annotated[Path | None, typer.Option("--password-file", help="its password, if it is encrypted")]
 SeedOption = Annotated[
     int,

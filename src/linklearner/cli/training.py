@@ -32,7 +32,7 @@ def train(
         typer.Option(parser=number("--steps", 0, UINT32), help="local optimiser steps; 0: the trainer's own setting"),
     ] = 0,
     allow_range: Annotated[
-        bool, typer.Option("--allow-range", help="train also on data far from the range that `task show` tells")
+        bool, typer.Option("--allow-range", help="train also on data far from the range that `task show` states")
     ] = False,
 ) -> None:
     """Train one round on a trainer's private data and submit the update."""

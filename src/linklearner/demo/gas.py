@@ -13,7 +13,7 @@ from linklearner.domain.errors import Unavailable
 
 @asynccontextmanager
 async def gas_measured(root: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`bench.gas` beside the demo: what an update costs above the fixed part takes rounds of empty updates to tell."""
+    """`bench.gas` beside the demo: to know what an update costs above the fixed part takes rounds of empty updates."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.gas", "--quick",
         cwd=root, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The second act: rounds, in which everybody trains, one cheats and somebody settles."""
+"""The second act: rounds, all train, one cheats, one settles."""
 
 import asyncio
 import secrets
@@ -48,7 +48,7 @@ async def play_round(
     cheat: CheatProcess | None,
     screen: Screen,
 ) -> int:
-    """One round: everybody trains, the cheat cheats, somebody settles. Returns how many attempts were refused."""
+    """One round: all train, the cheat cheats, one of them settles. Returns how many attempts were refused."""
     began = time.monotonic()
     lines = [Line(name, person.sample_count) for name, person in zip(NAMES, people, strict=True)]
     attempts: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
 """Numbers, amounts, addresses and endpoints as people type them: one notation each, and nothing is guessed.
 
-`1,5` is one and a half in half of the world and fifteen to a parser that drops commas; a digit too few in an address is somebody else's.
+`1,5` is one and a half in half of the world and fifteen to a parser that drops commas; a wrong digit in an address makes it another's.
 So every text either is exactly the notation, in ASCII, or raises InvalidInput with a sentence that shows the right one. What the
 formatting functions write, the parsing ones read back to the same value.
 """
@@ -19,7 +19,7 @@ from linklearner.domain.errors import InvalidInput, OutOfRange
 from linklearner.domain.merge import MAX_ELIGIBLE
 
 DECIMALS: Final = 18
-WEI: Final = 10**DECIMALS
+LL_WEI: Final = 10**DECIMALS
 """Wei of one $LL."""
 UNIT_WEI: Final = 10**15
 """Wei of $LL in one unit of stake."""
@@ -46,7 +46,7 @@ def amount(text: str) -> int:
             f"{shown(text)} is not an amount of $LL: write 12 or 12.345, digits with one point and no commas (at most {DECIMALS} decimals)"
         )
     whole, _, rest = text.partition(".")
-    wei = int(whole) * WEI + int(rest.ljust(DECIMALS, "0"))
+    wei = int(whole) * LL_WEI + int(rest.ljust(DECIMALS, "0"))
     if wei > MAX_WEI:
         raise OutOfRange(f"{shown(text)} $LL is more than a token can count (2^256 - 1 wei)")
     return wei
@@ -54,7 +54,7 @@ def amount(text: str) -> int:
 
 def amount_text(wei: int) -> str:
     """Wei as `amount` reads it: exact, without trailing zeros. wei: 0 to 2^256 - 1."""
-    whole, rest = divmod(wei, WEI)
+    whole, rest = divmod(wei, LL_WEI)
     return f"{whole}" + (f".{rest:0{DECIMALS}d}".rstrip("0") if rest else "")
 
 
@@ -145,7 +145,7 @@ def node_urls(text: str, name: str = "the URL") -> tuple[str, ...]:
 
     Raises InvalidInput unless each is http:// or https:// with a host. What is wrong is shown without what may be a secret in it.
     """
-    urls = tuple(part.strip() for part in text.split(","))
+    urls = tuple(part.strip(" ") for part in text.split(","))
     for url in urls:
         try:
             parts = urlsplit(url)

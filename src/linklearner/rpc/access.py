@@ -6,7 +6,7 @@ A credential is a small JSON file of mode 0600 that the caller and the server bo
 
 The server reads a folder of them once, at its start. The check looks at the call's metadata alone, before a byte of the message is
 read: without a known token the answer is UNAUTHENTICATED, with a role that is too small PERMISSION_DENIED. A method that the service's
-table does not name needs the greatest role, so a new method is closed until somebody decides. Health and reflection stay open.
+table does not name needs the greatest role, so a new method is closed until someone decides. Health and reflection stay open.
 
 The token travels in clear text: over loopback or a private network only, until channels have TLS. `account`, where given, is the only
 account that the caller may act for.
@@ -57,7 +57,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Somebody whose token is known. account: 20 bytes, the only one this caller may act for; None: any that the service holds."""
+    """One whose token is known. account: 20 bytes, the only one this caller may act for; None: any that the service holds."""
 
     name: str
     role: Role
@@ -162,7 +162,7 @@ class Credential:
         Raises InvalidConfig if the file is there and stands for something else.
         """
         if not path.exists():
-            with contextlib.suppress(FileExistsError):  # somebody else, who starts at the same time, was faster
+            with contextlib.suppress(FileExistsError):  # another process, started at the same time, was faster
                 cls.new(path.stem, role, account).write(path)
         credential = cls.read(path)
         if (credential.caller.role, credential.caller.account) != (role, account):

@@ -82,7 +82,7 @@ class _Place:
 
 
 class Entrance:
-    """How the calls of a method come in; this one lets everybody in, by the network they call from.
+    """How the calls of a method come in; this one lets everyone in, by the network they call from.
 
     bodies: places for messages that are being received; None: no bound. streams: places for answers that stream. max_bytes: of a message.
     """

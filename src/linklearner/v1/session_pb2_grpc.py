@@ -64,7 +64,7 @@ class SessionServiceServicer:
     """
 
     def GetTerms(self, request, context):
-        """GetTerms answers what an inference here takes: who may ask, how much at once, which numbers. Open to everybody.
+        """GetTerms answers what an inference here takes: who may ask, how much at once, which numbers. Open to everyone.
         UNAVAILABLE while no version is live.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -28,7 +28,7 @@ ENVELOPE_GAS = 150_000
 
 
 def with_nonces(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each step with the sender's nonce at that point: one for every transaction of his that was taken."""
+    """Each step with the sender's nonce at that point: one for every transaction of the sender's that was taken."""
     nonce, out = 0, []
     for step in steps:
         out.append({**step, "nonce": nonce})

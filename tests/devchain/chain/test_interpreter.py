@@ -10,47 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devchain.chain import evm, interpreter
-from devchain.chain.evm import BlockContext, Evm, Frame, HookFailure
-from devchain.chain.state import NOTHING, Account, World
+from devchain.chain.evm import BlockContext, Evm
+from devchain.chain.state import World
 from devchain.config import ForkRules
+from tests.devchain.plain_evm import EmptyStore, NoHooks
 
 SENDER, CONTRACT, OTHER = (bytes([n]) * 20 for n in (1, 2, 3))
 BLOCK = BlockContext(
     number=7, timestamp=1_700_000_000, coinbase=bytes([9]) * 20, gas_limit=20_000_000, base_fee=7, chain_id=11820,
     ancestor_hash=lambda number: number.to_bytes(32, "big"),
 )  # fmt: skip
-
-
-class NoHooks:
-    """Plain Ethereum."""
-
-    def enter(self, frame: Frame | None) -> None: ...
-    def before_code(self, frame: Frame) -> HookFailure | None:
-        return None
-
-    def after_code(self, frame: Frame, ret: bytes, error: str | None) -> HookFailure | None:
-        return None
-
-    def context_get(self, scope: bytes, key: bytes) -> bytes:
-        return b""
-
-    def context_set(self, scope: bytes, key: bytes, value: bytes) -> None: ...
-
-
-class Nothing:
-    """A world in which nothing was ever stored."""
-
-    def account(self, address: bytes) -> Account:
-        return NOTHING
-
-    def slot(self, address: bytes, generation: int, slot: int) -> int:
-        return 0
-
-    def code(self, code_hash: bytes) -> bytes:
-        return b""
-
-    def value(self, key: bytes) -> bytes:
-        return b""
 
 
 class PyEvmLoop(evm.ArtelaComputation):
@@ -60,7 +29,7 @@ class PyEvmLoop(evm.ArtelaComputation):
 
 
 def outcome(code: bytes, gas: int, data: bytes) -> Any:
-    world = World(Nothing())
+    world = World(EmptyStore())
     world.set_balance(SENDER, 10**18)
     world.set_code(CONTRACT, code)
     world.set_code(OTHER, bytes.fromhex("60003560005260206000f3"))
@@ -146,7 +115,7 @@ def test_random_programs_end_alike_on_both_loops(code: bytes, gas: int, data: by
     ],
 )
 def test_errors_have_the_words_of_go_ethereum(code: str, text: str | None) -> None:
-    world = World(Nothing())
+    world = World(EmptyStore())
     world.set_code(CONTRACT, bytes.fromhex(code))
     machine = Evm(world, BLOCK, NoHooks(), origin=SENDER, gas_price=1)
     assert machine.call(sender=SENDER, to=CONTRACT, value=0, data=b"", gas=100_000).error == text
@@ -157,7 +126,7 @@ def test_a_call_to_itself_goes_1024_frames_deep_and_no_further() -> None:
 
     # each frame stores its depth and calls itself with all gas; the frame that cannot go deeper ends quietly
     code = bytes.fromhex("60016000540160005560006000600060006000305af100")
-    world = World(Nothing())
+    world = World(EmptyStore())
     world.set_code(CONTRACT, code)
     machine = Evm(world, BLOCK, NoHooks(), origin=SENDER, gas_price=1)
     thread = ChainThread()

@@ -91,7 +91,7 @@ def stuck(wallet: Wallet) -> bool:
 @pytest.mark.parametrize("mode", ["", "never", "interval", "interval:0", "interval:x", "interval:1e9", "interval:nan"])
 def test_a_mining_mode_that_means_nothing_is_refused(mode: str) -> None:
     with (
-        pytest.raises(InvalidChainConfig, match="use instant, manual or interval:SECONDS"),
+        pytest.raises(InvalidChainConfig, match="mining must be instant, manual or interval:SECONDS"),
         Devchain.running(mining=mode),
     ):
         pass
