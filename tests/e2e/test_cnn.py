@@ -34,6 +34,7 @@ from services.chain_gateway.chain import Chain
 from services.chain_gateway.deploy import Plan, TaskPlan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
+from services.model_server.admission.stake import Stake
 from services.model_server.config import Config as ServerConfig
 from services.model_server.server import ModelServer
 from services.trainer import data
@@ -67,11 +68,11 @@ class Suite:
             listen="127.0.0.1:0",
             gateway=self.gateway,
             credential=self.credential(CONTRIBUTOR),
-            access=str(self.folder / "access"),
+            access=self.folder / "access",
             account="0x" + self.accounts[index].hex(),
             shard=f"{index}/{CONTRIBUTORS}",
             steps=60,
-            state_dir=str(self.folder / f"trainer-{index}"),
+            state_dir=self.folder / f"trainer-{index}",
         )
         async with Trainer.start(config) as trainer, self.wire(trainer.address) as wire:
             await trainer.ready()
@@ -163,7 +164,7 @@ async def test_a_cnn_is_trained_over_the_chain_served_and_asked(suite: Suite) ->
         credential=suite.credential(READER),
         listen="127.0.0.1:0",
         metrics_listen="127.0.0.1:0",
-        required_units=0,
+        admission=Stake(required_units=0),
     )
     async with ModelServer.start(config) as server, asyncio.timeout(120):
         await server.ready()

@@ -26,7 +26,7 @@ from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from services.model_server.inference import Model
 from services.model_server.server import ModelServer
-from tests.services.model_server.conftest import QUICK, sessions_at
+from tests.services.model_server.conftest import QUICK, QUICK_STAKE, sessions_at
 
 SHAPE = DIGITS_CNN.shape(exponent=12, page_length=1024, group_pages=4, norm_bound=2**20)
 IMAGES = np.random.default_rng(5).integers(0, 17, (5, 1, 8, 8)).astype("<f4")
@@ -40,7 +40,7 @@ async def server() -> AsyncIterator[ModelServer]:
     chain.publish(weights_of(3, DIGITS_CNN, SHAPE))
     async with (
         chain.served() as address,
-        ModelServer.start(replace(QUICK, gateway=address, required_units=0)) as server,
+        ModelServer.start(replace(QUICK, gateway=address, admission=replace(QUICK_STAKE, required_units=0))) as server,
     ):
         await server.ready()
         yield server
