@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import aiohttp
 import rlp  # type: ignore[import-untyped]
@@ -53,6 +54,10 @@ ANSWER_VALUES: Final = 1_000_000
 _NOBODY = bytes.fromhex("000000000000000000000000000000000000dead")
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+_MISREAD: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
+"""What web3's formatters and our own readers raise, between them, for an answer of another shape than was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,8 @@ class _Provider(AsyncHTTPProvider):
                 return Reply(response.status, bytes(answer), response.headers.get("Retry-After", ""))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Lost(type(error).__name__) from error
+        except ValueError as error:  # the environment's proxy is no URL
+            raise Lost(f"its URL or the proxy's is none: {error!s:.100}") from error
 
     @staticmethod
     def decode_rpc_response(raw_response: bytes) -> RPCResponse:
@@ -179,6 +186,23 @@ class _Provider(AsyncHTTPProvider):
         if not isinstance(response, dict):  # web3 itself trips over it
             raise BadResponseFormat(f"the answer to {method} is no JSON object")
         return response
+
+
+def _sensible(
+    ask: Callable[Concatenate[Chain, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Chain, P], Coroutine[Any, Any, T]]:
+    """The boundary around what a node tells: an answer of another shape than was asked for is Unavailable, whatever reading it raises."""
+
+    @functools.wraps(ask)
+    async def asked(self: Chain, /, *args: P.args, **options: P.kwargs) -> T:
+        try:
+            return await ask(self, *args, **options)
+        except _MISREAD as error:
+            raise Unavailable(
+                f"{self.shown_url} does not answer as a JSON-RPC node does: {type(error).__name__} {error!s:.200}"
+            ) from error
+
+    return asked
 
 
 class Chain:
@@ -250,12 +274,13 @@ class Chain:
         """The newest block, as `heads` knows it."""
         return await self.heads.look()
 
+    @_sensible
     async def _newest(self) -> Head:
         block = await self._asked(self._w3.eth.get_block("latest"))
         return Head(
-            block["number"],
-            block["timestamp"],
-            block.get("baseFeePerGas") or 0,
+            _whole(block["number"], 63),
+            _whole(block["timestamp"], 63),
+            _whole(block.get("baseFeePerGas") or 0),
             bytes(block["hash"]),
             not block.get("transactions"),
         )
@@ -263,20 +288,24 @@ class Chain:
     async def head_number(self) -> int:
         return (await self.heads.look()).number
 
+    @_sensible
     async def block_hash(self, number: int) -> bytes:
         """Raises NotFound for a block that is not there (yet)."""
         return bytes((await self._asked(self._w3.eth.get_block(number)))["hash"])
 
+    @_sensible
     async def nonce(self, account: bytes, *, pending: bool = False) -> int:
         """The number of transactions of `account` in blocks; `pending`: and in the node's mempool."""
         return int(
             await self._asked(self._w3.eth.get_transaction_count(_address(account), "pending" if pending else "latest"))
         )
 
+    @_sensible
     async def balance(self, account: bytes, block: int | None = None) -> int:
         """The chain's coin, wei."""
         return int(await self._asked(self._w3.eth.get_balance(_address(account), "latest" if block is None else block)))
 
+    @_sensible
     async def code(self, account: bytes) -> bytes:
         return bytes(await self._asked(self._w3.eth.get_code(_address(account))))
 
@@ -291,6 +320,7 @@ class Chain:
             self._price = head.hash, asked
         return await asyncio.shield(asked)
 
+    @_sensible
     async def _price_now(self) -> int:
         return int(await self._asked(self._w3.eth.gas_price))
 
@@ -304,6 +334,7 @@ class Chain:
         """eth_call at a block, the newest by default. Raises what `refusal` makes of a revert, NotFound for a block without state."""
         return await self.ask(sender, Call(to, data), block=block)
 
+    @_sensible
     async def ask(self, sender: bytes, call: Call, *, block: int | None = None, gas: int | None = None) -> bytes:
         """What `call` would give as a transaction of `sender`, at a block, the newest by default. Raises as `call` does."""
         question = _question(sender, call) | ({} if gas is None else {"gas": hex(gas)})
@@ -389,22 +420,26 @@ class Chain:
             raise NonceRefused(message, _expected(message))
         raise refusal(message, _data(error), self._interfaces)
 
+    @_sensible
     async def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """None while there is none."""
         try:
             found: Any = await self._asked(self._w3.eth.get_transaction_receipt(_hash32(transaction_hash)))
         except NotFound:
             return None
-        self.heads.reached(found["blockNumber"])
-        return Receipt(
+        block = _whole(found["blockNumber"], 63)
+        receipt = Receipt(
             transaction_hash=bytes(found["transactionHash"]),
-            block_number=found["blockNumber"],
-            succeeded=found["status"] == 1,
-            gas_used=found["gasUsed"],
+            block_number=block,
+            succeeded=_whole(found["status"]) == 1,
+            gas_used=_whole(found["gasUsed"]),
             contract=None if found.get("contractAddress") is None else _bytes20(found["contractAddress"]),
             logs=tuple(map(_log, found["logs"])),
         )
+        self.heads.reached(block)
+        return receipt
 
+    @_sensible
     async def landed(self, transaction_hash: bytes) -> Landed:
         """Raises NotFound for a transaction that is in no block."""
         found: Any = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)))
@@ -414,11 +449,12 @@ class Chain:
         return Landed(
             sender=_bytes20(found["from"]),
             call=Call(to, bytes(found["input"]), int(found["value"])),
-            nonce=found["nonce"],
-            block_number=found["blockNumber"],
+            nonce=_whole(found["nonce"], 64),
+            block_number=_whole(found["blockNumber"], 63),
             length=len(_raw_of(found)),
         )
 
+    @_sensible
     async def transaction_at(self, account: bytes, nonce: int, first: int, last: int) -> bytes | None:
         """The hash of the transaction of `account` with this nonce, if a block of first…last is seen to hold it; None proves nothing.
 
@@ -440,6 +476,7 @@ class Chain:
                 return bytes(found["hash"])
         return None
 
+    @_sensible
     async def raw_transaction(self, transaction_hash: bytes) -> bytes:
         """The signed bytes, made again from what the node tells. Raises NotFound, DataLoss if they do not give the hash."""
         found: Any = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)))
@@ -461,6 +498,10 @@ class Chain:
                 raise
             middle = (first + last) // 2  # a node tells of 10,000 events at once
             return [*await self.logs(address, first, middle), *await self.logs(address, middle + 1, last)]
+        return await self._in_order(found)
+
+    @_sensible
+    async def _in_order(self, found: Any) -> list[Log]:
         return sorted((_log(entry) for entry in found), key=lambda entry: (entry.block_number, entry.index))
 
     async def why_failed(self, receipt: Receipt, sender: bytes, call: Call) -> LinkLearnerError:
@@ -507,7 +548,7 @@ class Chain:
         except Web3RPCError as error:
             response: Any = error.rpc_response or {}
             raise refusal(_message(response.get("error") or str(error)), b"", self._interfaces) from error
-        except (BadResponseFormat, ValueError) as error:
+        except (BadResponseFormat, *_MISREAD) as error:
             raise Unavailable(f"{self.shown_url} does not answer as a JSON-RPC node does: {error!s:.200}") from error
 
 
@@ -515,6 +556,13 @@ def _address(account: bytes) -> Any:
     if len(account) != 20:
         raise ValueError(f"an address has 20 bytes, not {len(account)}")
     return AsyncWeb3.to_checksum_address(account)
+
+
+def _whole(value: Any, bits: int = 256) -> int:
+    """A quantity as web3 gives it. Raises ValueError for everything else."""
+    if type(value) is not int or not 0 <= value < 1 << bits:
+        raise ValueError(f"{value!r:.40} is no quantity of {bits} bits")
+    return value
 
 
 def _bytes20(address: str) -> bytes:
@@ -539,14 +587,15 @@ def _log(entry: Any) -> Log:
         address=_bytes20(entry["address"]),
         topics=tuple(bytes(topic) for topic in entry["topics"]),
         data=bytes(entry["data"]),
-        block_number=entry["blockNumber"],
-        index=entry["logIndex"],
+        block_number=_whole(entry["blockNumber"], 63),
+        index=_whole(entry["logIndex"], 63),
         transaction_hash=bytes(entry["transactionHash"]),
     )
 
 
 def _message(error: Any) -> str:
-    return str(error.get("message", error)) if isinstance(error, dict) else str(error)
+    """At most 2,000 characters: what a node says goes into logs, the outbox's file and errors."""
+    return (str(error.get("message", error)) if isinstance(error, dict) else str(error))[:2000]
 
 
 def _data(error: Any) -> bytes:
@@ -564,7 +613,7 @@ def _data(error: Any) -> bytes:
 
 def _expected(message: str) -> int | None:
     digits = message.partition("expected ")[2].partition(":")[0].strip()
-    return int(digits) if digits.isdigit() else None
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 20 else None
 
 
 def _raw_of(found: Any) -> bytes:

@@ -115,6 +115,8 @@ def npz(path: Path, names: Collection[str]) -> tuple[dict[str, NDArray[Any]], li
             if len(members) > MAX_MEMBERS:
                 raise ValueError(f"it has {len(members)} members, more than {MAX_MEMBERS}")
             found = {member.filename.removesuffix(".npy"): member for member in members}
+            if len(found) != len(members):
+                raise ValueError("two of its arrays have one name")
             wanted = {name: found[name] for name in names if name in found}
             total = sum(member.file_size for member in wanted.values())
             if total > MAX_BYTES:
@@ -152,12 +154,23 @@ def table(path: Path) -> NDArray[np.float64]:
             if data.startswith(magic):
                 raise ValueError(f"it is {kind}: give it the name of one")
         text = data.decode("utf-8-sig")
-        if not text.strip():
-            raise ValueError("it is empty")
-        values: NDArray[np.float64] = np.loadtxt(io.StringIO(text), delimiter=",", ndmin=2, dtype=np.float64)
+        file = io.StringIO(text)
+        values: NDArray[np.float64] = np.empty((0, 0))
+        if _without_remarks(file).strip():
+            # comments=None: otherwise a row that begins with Excel's `#N/A` would be left out, and every answer after it be another row's
+            values = np.loadtxt(file, delimiter=",", ndmin=2, dtype=np.float64, comments=None)
         if not values.size:
             raise ValueError("it has no rows")
         return values
+
+
+def _without_remarks(file: io.StringIO) -> str:
+    """Moves to the first row, past lines of `# ` at the top, as `numpy.savetxt` writes a header. Returns the first line after them."""
+    place, line = file.tell(), file.readline()
+    while line and (line.startswith("# ") or not line.strip()):
+        place, line = file.tell(), file.readline()
+    file.seek(place)
+    return line
 
 
 def inputs(path: Path) -> NDArray[np.float32]:

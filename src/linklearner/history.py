@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -33,8 +34,11 @@ ANSWER_BYTES: Final = 128 << 20
 """Of one answer: a batch of transactions has 35 MB, ten thousand events 20."""
 ANSWER_VALUES: Final = 1_000_000
 """Numbers, texts, objects in one answer: ten thousand events have a fifth of that."""
-QUANTITY_DIGITS: Final = 64
-"""Hexadecimal ones, of a 256-bit number."""
+MAX_BLOCK: Final = 2**32
+"""Numbers of blocks from here on are no chain's: a node that tells one would have us ask about empty blocks without end."""
+_QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
+"""Of 256 bits."""
+_DATA: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 
 POOL: Final = Interface(artifacts.contract("TrainingPool").abi)
 
@@ -58,7 +62,19 @@ class History:
 
     async def __aenter__(self) -> Self:
         # proxies as http_proxy and no_proxy say, but never to this very machine
-        self._direct, self._proxied = httpx.AsyncClient(trust_env=False), httpx.AsyncClient()
+        self._direct = self._proxied = httpx.AsyncClient(trust_env=False)
+        if not all(is_loopback_url(url) for url in self._endpoints.urls):
+            try:
+                self._proxied = httpx.AsyncClient()
+            except (
+                ImportError,
+                ValueError,
+                httpx.InvalidURL,
+            ) as error:  # SOCKS without its package, a scheme or port that is none
+                await self._close()
+                raise InvalidConfig(
+                    f"a proxy that the environment names (http_proxy, https_proxy, all_proxy) cannot be used: {error!s:.200}"
+                ) from error
         try:
             await self._endpoints.check()
         except BaseException:
@@ -79,7 +95,7 @@ class History:
 
     async def events(self, progress: Progress = lambda block, last: None) -> AsyncIterator[replay.Event]:
         """Every event of the pool in the order of the chain, up to the head as it is now."""
-        last = _number(await self._ask("eth_blockNumber"), "block number")
+        last = _block_number(await self._ask("eth_blockNumber"))
         for first in range(self._from_block, last + 1, LOG_RANGE):
             until = min(first + LOG_RANGE - 1, last)
             progress(first, last)
@@ -87,7 +103,7 @@ class History:
             for part in _batched(logs, BATCH):
                 calls = await self._calls([_hash(entry) for entry in part if _needs_call(entry)])
                 for entry in part:
-                    progress(_number(entry["blockNumber"], "block number"), last)
+                    progress(_block_number(entry["blockNumber"]), last)
                     event = _event(entry, calls)
                     if event is not None:
                         yield event
@@ -103,7 +119,7 @@ class History:
                 raise
             middle = (first + last) // 2
             return [*await self._logs(first, middle), *await self._logs(middle + 1, last)]
-        return logs
+        return _checked_logs(logs)
 
     async def _calls(self, hashes: Sequence[bytes]) -> dict[bytes, Decoded]:
         """The decoded calldata of transactions, all asked for at once."""
@@ -142,7 +158,7 @@ class History:
             for question, (method, _) in zip(asked, questions, strict=True):
                 if "error" in answers[question["id"]]:
                     refusal = answers[question["id"]]["error"]
-                    raise Unavailable(f"the node refuses {method}: {refusal.get('message', refusal)}")
+                    raise Unavailable(f"the node refuses {method}: {refusal.get('message', refusal)!s:.500}")
             return [answers[question["id"]]["result"] for question in asked]
         except (NotJson, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"what answers at {self._endpoints.shown} does not speak JSON-RPC: {error}") from error
@@ -161,7 +177,7 @@ class History:
                     answer += part
                     if len(answer) > ANSWER_BYTES:
                         raise Lost(f"an answer of more than {ANSWER_BYTES} bytes")
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise Lost(str(error) or type(error).__name__) from error
         return Reply(response.status_code, bytes(answer), response.headers.get("Retry-After", ""))
 
@@ -175,6 +191,18 @@ def _batched(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
+def _checked_logs(logs: Any) -> list[Any]:
+    """The answer to eth_getLogs, whose entries have what is read below. Raises DataLoss for any other."""
+    for entry in logs if isinstance(logs, list) else (logs,):
+        if not isinstance(entry, dict) or not isinstance(entry.get("topics"), list):
+            raise DataLoss(f"the node's list of events holds {entry!r:.60}, which is none")
+        for text in (entry.get("transactionHash"), entry.get("data"), *entry["topics"]):
+            if not isinstance(text, str) or not _DATA.fullmatch(text):
+                raise DataLoss(f"the node tells of an event with {text!r:.60} where bytes in hexadecimal should be")
+        _block_number(entry.get("blockNumber"))
+    return list(logs)
+
+
 def _needs_call(entry: Mapping[str, Any]) -> bool:
     return bool(entry["topics"]) and bytes.fromhex(entry["topics"][0][2:]) in _WITH_CALL
 
@@ -184,12 +212,16 @@ def _hash(entry: Mapping[str, Any]) -> bytes:
 
 
 def _number(text: Any, what: str) -> int:
-    try:
-        if len(text) > QUANTITY_DIGITS + 2:
-            raise ValueError("no 256-bit number")
-        return int(text, 16)
-    except (TypeError, ValueError) as error:
-        raise DataLoss(f"the node's {what} is {text!r:.60}, not a hexadecimal number") from error
+    if not isinstance(text, str) or not _QUANTITY.fullmatch(text):
+        raise DataLoss(f"the node's {what} is {text!r:.60}, not a hexadecimal number")
+    return int(text, 16)
+
+
+def _block_number(text: Any) -> int:
+    number = _number(text, "block number")
+    if number >= MAX_BLOCK:
+        raise DataLoss(f"the node's block number is {text!r:.60}, which no chain has reached")
+    return number
 
 
 def _event(entry: Mapping[str, Any], calls: Mapping[bytes, Decoded]) -> replay.Event | None:
@@ -209,7 +241,7 @@ def _event(entry: Mapping[str, Any], calls: Mapping[bytes, Decoded]) -> replay.E
         return None
     values = decoded.values
     where: dict[str, Any] = {
-        "block": _number(entry["blockNumber"], "block number"),
+        "block": _block_number(entry["blockNumber"]),
         "transaction": _hash(entry),
         "task": values["task"],
     }
