@@ -7,6 +7,7 @@ log goes to standard error.
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -341,3 +342,8 @@ if __name__ == "__main__":
     except LinkLearnerError as error:
         say("failed", error=error.reason, message=error.message)
         sys.exit(2 if isinstance(error, InvalidInput) else 1)
+    except OSError as error:  # a full disk, a folder that became read-only
+        message = f"the system refuses{f' {error.filename}' if error.filename else ''}: {error.strerror or error}"
+        with contextlib.suppress(OSError):  # standard output may be what is full
+            say("failed", error=type(error).__name__, message=message)
+        sys.exit(1)

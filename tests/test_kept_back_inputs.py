@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from devchain import strictjson as devchain_json
 from linklearner import arrays, suite
 from linklearner.cli import app
-from linklearner.cli.output import Format, told, write_json
+from linklearner.cli.output import Format, ll, told, write_json
 from linklearner.domain import strictjson
-from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.history import History
 from services.trainer import data
 
@@ -107,3 +107,8 @@ def test_an_error_that_standard_output_does_not_take_is_said_on_the_other_one(
         write_json({"a": 1})
     assert ended.value.exit_code == 2
     assert "No space left" in capsys.readouterr().err
+
+
+def test_an_amount_of_thousands_of_digits_is_no_traceback() -> None:
+    with pytest.raises(DataLoss, match="3000 bytes"):
+        ll(b"\xff" * 3000)

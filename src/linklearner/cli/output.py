@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.domain.notation import address_text, amount_text
 from linklearner.rpc.status import from_rpc_error
 
@@ -82,8 +82,12 @@ def _text(value: Any) -> str:
 
 
 def ll(wei: int | bytes) -> str:
-    """$LL as it is typed, too: exactly, no separators, no trailing zeros."""
-    return amount_text(int.from_bytes(wei, "big") if isinstance(wei, bytes) else wei)
+    """$LL as it is typed, too: exactly, no separators, no trailing zeros. Raises DataLoss for more than 32 bytes."""
+    if isinstance(wei, bytes):
+        if len(wei) > 32:  # Python writes no number of thousands of digits
+            raise DataLoss(f"the gateway tells of an amount of {len(wei)} bytes; one has 32 at most")
+        wei = int.from_bytes(wei, "big")
+    return amount_text(wei)
 
 
 def address(raw: bytes) -> str:
