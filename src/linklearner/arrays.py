@@ -8,6 +8,7 @@ bytes that are really there before anything of that size is allocated, and nothi
 
 import gzip
 import io
+import re
 import sys
 import zipfile
 from collections.abc import Collection, Iterator
@@ -33,6 +34,8 @@ STDIN = "-"
 _NPY, _ZIP, _GZIP = b"\x93NUMPY", b"PK", b"\x1f\x8b"
 _KINDS = {_NPY: "an .npy array", _ZIP: "an .npz (zip) archive", _GZIP: "a gzip file"}
 _IDX_UNSIGNED_BYTE = 0x08
+_REMARK = re.compile(r"^# .*", re.MULTILINE)
+"""A line of a table that is none of its rows, as `numpy.savetxt` writes a header."""
 _PLAIN_KINDS = "?bhilqpBHILQPefdg"  # dtype.char of booleans, integers and floats
 
 
@@ -154,23 +157,16 @@ def table(path: Path) -> NDArray[np.float64]:
             if data.startswith(magic):
                 raise ValueError(f"it is {kind}: give it the name of one")
         text = data.decode("utf-8-sig")
-        file = io.StringIO(text)
-        values: NDArray[np.float64] = np.empty((0, 0))
-        if _without_remarks(file).strip():
-            # comments=None: otherwise a row that begins with Excel's `#N/A` would be left out, and every answer after it be another row's
-            values = np.loadtxt(file, delimiter=",", ndmin=2, dtype=np.float64, comments=None)
+        rows = _REMARK.sub("", text)
+        if not rows.strip():
+            raise ValueError("it is empty")
+        # comments=None: otherwise a row that begins with Excel's `#N/A` would be left out, and every answer after it be another row's
+        values: NDArray[np.float64] = np.loadtxt(
+            io.StringIO(rows), delimiter=",", ndmin=2, dtype=np.float64, comments=None
+        )
         if not values.size:
             raise ValueError("it has no rows")
         return values
-
-
-def _without_remarks(file: io.StringIO) -> str:
-    """Moves to the first row, past lines of `# ` at the top, as `numpy.savetxt` writes a header. Returns the first line after them."""
-    place, line = file.tell(), file.readline()
-    while line and (line.startswith("# ") or not line.strip()):
-        place, line = file.tell(), file.readline()
-    file.seek(place)
-    return line
 
 
 def inputs(path: Path) -> NDArray[np.float32]:
