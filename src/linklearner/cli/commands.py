@@ -420,6 +420,8 @@ def infer(
     """
 
     async def work() -> list[dict[str, Any]]:
+        if not model_name.isprintable():  # bytes that are no UTF-8, too: gRPC cannot send them
+            raise InvalidInput(f"--model {shown(model_name)} is no model's name")
         values = arrays.inputs(inputs)
         caller = _caller(key_file, password_file)
         where = _named(server, "model_server")

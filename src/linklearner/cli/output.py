@@ -1,5 +1,6 @@
 """What a command prints: a table for people or one JSON document for programs, and errors that say what to do."""
 
+import contextlib
 import enum
 import json
 import math
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.domain.errors import DataLoss, InvalidConfig, LinkLearnerError
 from linklearner.domain.notation import address_text, amount_text
 from linklearner.process import exit_status
 from linklearner.rpc.status import from_rpc_error
@@ -82,8 +83,12 @@ def _text(value: Any) -> str:
 
 
 def ll(wei: int | bytes) -> str:
-    """$LL as it is typed, too: exactly, no separators, no trailing zeros."""
-    return amount_text(int.from_bytes(wei, "big") if isinstance(wei, bytes) else wei)
+    """$LL as it is typed, too: exactly, no separators, no trailing zeros. Raises DataLoss for more than 32 bytes."""
+    if isinstance(wei, bytes):
+        if len(wei) > 32:  # Python writes no number of thousands of digits
+            raise DataLoss(f"the gateway tells of an amount of {len(wei)} bytes; one has 32 at most")
+        wei = int.from_bytes(wei, "big")
+    return amount_text(wei)
 
 
 def address(raw: bytes) -> str:
@@ -109,8 +114,12 @@ def _fail(error: LinkLearnerError, format: Format) -> None:
     message = error.message.removeprefix(f"{error.reason}: ")
     if error.reason == grpc.StatusCode.UNAVAILABLE.name:  # gRPC's own words: nobody listens there
         message = f"nobody answers ({message.rpartition(': ')[2]}): is the suite running? `linklearner up` starts it"
+    written = False
     if format is Format.JSON:
-        write_json({"error": error.reason, "message": message, "facts": error.facts})
-    else:
+        with contextlib.suppress(OSError):  # standard output is what refuses: said on the other one
+            write_json({"error": error.reason, "message": message, "facts": error.facts})
+            sys.stdout.flush()
+            written = True
+    if not written:
         Console(stderr=True, highlight=False).print(f"[red]{error.reason}[/red]: {escape(message)}", soft_wrap=True)
     raise typer.Exit(exit_status(error))
