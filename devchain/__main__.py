@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import re
 import signal
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 from devchain.accounts import key_file
 from devchain.chain.chain import MinedBlock
@@ -18,16 +20,45 @@ from devchain.console import lines
 from devchain.rpc.access import HttpAccess
 from devchain.server import Devchain
 
+_WHOLE: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+_SHARE: Final = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}(?:/[0-9]{1,20})?", re.ASCII)
+
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = _whole(text)
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
     return port
 
 
+def _whole(text: str) -> int:
+    """Python takes digits of every script, and underscores, for a number."""
+    if not _WHOLE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is not a whole number")
+    return int(text)
+
+
+def _host(text: str) -> str:
+    """Empty, as from a variable that is not set, would mean every interface of this machine."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is no name or address") from None
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; 0.0.0.0 listens on every interface")
+    return text
+
+
+def _state(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("it names no file")
+    return Path(text)
+
+
 def _share(text: str) -> Fraction:
     try:
+        if not _SHARE.fullmatch(text):  # 1e99999999 is a fraction, too, of a hundred million digits
+            raise ValueError
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise InvalidChainConfig(f"min_gas_multiplier must be between 0 and 1, got {text!r:.60}") from None
@@ -35,11 +66,13 @@ def _share(text: str) -> Fraction:
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="devchain", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--host", type=_host, default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=_port, default=8545, help="port; 0 takes a free one (default %(default)s)")
-    parser.add_argument("--state", type=Path, default=None, help="SQLite file of the chain; without it, memory only")
+    parser.add_argument("--state", type=_state, default=None, help="SQLite file of the chain; without it, memory only")
     parser.add_argument("--mining", default="instant", help="instant, manual or interval:SECONDS (default %(default)s)")
-    parser.add_argument("--chain-id", type=int, default=ARTELA_CHAIN_ID, help="EIP-155 chain id (default %(default)s)")
+    parser.add_argument(
+        "--chain-id", type=_whole, default=ARTELA_CHAIN_ID, help="EIP-155 chain id (default %(default)s)"
+    )
     parser.add_argument("--strict-rpc", action="store_true", help="answer exactly as narrowly as an Artela node")
     parser.add_argument(
         "--fork-rules",

@@ -7,6 +7,7 @@ log goes to standard error.
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -27,7 +28,7 @@ from linklearner import log
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
 from linklearner.domain.notation import node_urls, shown_urls, whole
 from linklearner.keyfile import read_account, read_password
-from linklearner.process import exit_status
+from linklearner.process import FAILED, exit_status
 from linklearner.rpc.access import OPERATOR, READER, Credential, Role
 from linklearner.suite import Suite
 
@@ -342,3 +343,8 @@ if __name__ == "__main__":
     except LinkLearnerError as error:
         say("failed", error=error.reason, message=error.message)
         sys.exit(exit_status(error))
+    except OSError as error:  # a full disk, a folder that became read-only
+        message = f"the system refuses{f' {error.filename}' if error.filename else ''}: {error.strerror or error}"
+        with contextlib.suppress(OSError):  # standard output may be what is full
+            say("failed", error=type(error).__name__, message=message)
+        sys.exit(FAILED)

@@ -471,7 +471,8 @@ def _transaction(answer: Any) -> Transaction | None:
 
 
 def _message(error: Any) -> str:
-    return str(error.get("message", error)) if isinstance(error, dict) else str(error)
+    """At most 2,000 characters: what a node says goes into logs, the outbox's file and errors."""
+    return (str(error.get("message", error)) if isinstance(error, dict) else str(error))[:2000]
 
 
 def _data(error: Any) -> bytes:

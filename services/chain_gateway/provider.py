@@ -61,6 +61,8 @@ class Provider(AsyncHTTPProvider):
                 return Reply(response.status, bytes(answer), response.headers.get("Retry-After", ""))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Lost(type(error).__name__) from error
+        except ValueError as error:  # the environment's proxy is no URL
+            raise Lost(f"its URL or the proxy's is none: {error!s:.100}") from error
 
     @staticmethod
     def decode_rpc_response(raw_response: bytes) -> RPCResponse:

@@ -121,7 +121,8 @@ def load(source: str, shard: Shard) -> tuple[Samples, Samples]:
     Raises InvalidConfig for a source that cannot be read or is too small to be cut, NotFinite or InvalidInput for bad samples.
     """
     kind, _, place = source.partition(":")
-    with _as_setting():
+    # the folder's name may be too long, or a part of it closed to us
+    with _as_setting(), arrays.parsing(source[:200], "a data source"):
         if kind == "digits" and not place:
             learn, held_out = hold_out(digits())
         elif kind == "mnist" and place:

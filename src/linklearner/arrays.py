@@ -8,6 +8,7 @@ bytes that are really there before anything of that size is allocated, and nothi
 
 import gzip
 import io
+import re
 import sys
 import zipfile
 from collections.abc import Collection, Iterator
@@ -33,6 +34,8 @@ STDIN = "-"
 _NPY, _ZIP, _GZIP = b"\x93NUMPY", b"PK", b"\x1f\x8b"
 _KINDS = {_NPY: "an .npy array", _ZIP: "an .npz (zip) archive", _GZIP: "a gzip file"}
 _IDX_UNSIGNED_BYTE = 0x08
+_REMARK = re.compile(r"^# .*", re.MULTILINE)
+"""A line of a table that is none of its rows, as `numpy.savetxt` writes a header."""
 _PLAIN_KINDS = "?bhilqpBHILQPefdg"  # dtype.char of booleans, integers and floats
 
 
@@ -115,6 +118,8 @@ def npz(path: Path, names: Collection[str]) -> tuple[dict[str, NDArray[Any]], li
             if len(members) > MAX_MEMBERS:
                 raise ValueError(f"it has {len(members)} members, more than {MAX_MEMBERS}")
             found = {member.filename.removesuffix(".npy"): member for member in members}
+            if len(found) != len(members):
+                raise ValueError("two of its arrays have one name")
             wanted = {name: found[name] for name in names if name in found}
             total = sum(member.file_size for member in wanted.values())
             if total > MAX_BYTES:
@@ -152,9 +157,13 @@ def table(path: Path) -> NDArray[np.float64]:
             if data.startswith(magic):
                 raise ValueError(f"it is {kind}: give it the name of one")
         text = data.decode("utf-8-sig")
-        if not text.strip():
+        rows = _REMARK.sub("", text)
+        if not rows.strip():
             raise ValueError("it is empty")
-        values: NDArray[np.float64] = np.loadtxt(io.StringIO(text), delimiter=",", ndmin=2, dtype=np.float64)
+        # comments=None: otherwise a row that begins with Excel's `#N/A` would be left out, and every answer after it be another row's
+        values: NDArray[np.float64] = np.loadtxt(
+            io.StringIO(rows), delimiter=",", ndmin=2, dtype=np.float64, comments=None
+        )
         if not values.size:
             raise ValueError("it has no rows")
         return values

@@ -1,5 +1,6 @@
 """What a command prints: a table for people or one JSON document for programs, and errors that say what to do."""
 
+import contextlib
 import enum
 import json
 import math
@@ -109,8 +110,12 @@ def _fail(error: LinkLearnerError, format: Format) -> None:
     message = error.message.removeprefix(f"{error.reason}: ")
     if error.reason == grpc.StatusCode.UNAVAILABLE.name:  # gRPC's own words: nobody listens there
         message = f"nobody answers ({message.rpartition(': ')[2]}): is the suite running? `linklearner up` starts it"
+    written = False
     if format is Format.JSON:
-        write_json({"error": error.reason, "message": message, "facts": error.facts})
-    else:
+        with contextlib.suppress(OSError):  # standard output is what refuses: said on the other one
+            write_json({"error": error.reason, "message": message, "facts": error.facts})
+            sys.stdout.flush()
+            written = True
+    if not written:
         Console(stderr=True, highlight=False).print(f"[red]{error.reason}[/red]: {escape(message)}", soft_wrap=True)
     raise typer.Exit(exit_status(error))

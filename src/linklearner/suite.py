@@ -15,8 +15,8 @@ FILE_BYTES = 1 << 20
 
 
 def home() -> Path:
-    """LINKLEARNER_HOME, else .linklearner in the present folder."""
-    return Path(os.environ.get("LINKLEARNER_HOME", ".linklearner"))
+    """LINKLEARNER_HOME, else (also where that is empty) .linklearner in the present folder."""
+    return Path(os.environ.get("LINKLEARNER_HOME") or ".linklearner")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,6 +113,11 @@ class Endpoints:
         ]
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """All of them, secrets included."""
+        return tuple(endpoint.url for endpoint in self._endpoints)
+
+    @property
     def shown(self) -> str:
         """Where questions go at present, without what may be a secret."""
         return self._endpoints[self._current].shown

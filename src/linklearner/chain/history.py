@@ -33,6 +33,8 @@ ANSWER_BYTES: Final = 128 << 20
 """Of one answer: a batch of transactions has 35 MB, ten thousand events 20."""
 ANSWER_VALUES: Final = 1_000_000
 """Numbers, texts, objects in one answer: ten thousand events have a fifth of that."""
+BLOCK_BITS: Final = 32
+"""A number of the newest block beyond them is no chain's: whoever believes it asks about empty blocks without end."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,7 +59,16 @@ class History:
 
     async def __aenter__(self) -> Self:
         # proxies as http_proxy and no_proxy say, but never to this very machine
-        self._direct, self._proxied = httpx.AsyncClient(trust_env=False), httpx.AsyncClient()
+        self._direct = self._proxied = httpx.AsyncClient(trust_env=False)
+        if not all(is_loopback_url(url) for url in self._endpoints.urls):
+            try:
+                self._proxied = httpx.AsyncClient()
+            # SOCKS without its package, a scheme or port that is none
+            except (ImportError, ValueError, httpx.InvalidURL) as error:
+                await self._close()
+                raise InvalidConfig(
+                    f"a proxy that the environment names (http_proxy, https_proxy, all_proxy) cannot be used: {error!s:.200}"
+                ) from error
         try:
             await self._endpoints.check()
         except BaseException:
@@ -78,7 +89,7 @@ class History:
 
     async def events(self, progress: Progress = lambda block, last: None) -> AsyncIterator[Event]:
         """Every event of the pool in the order of the chain, up to the head as it is now; those of COMPLETED with their calldata."""
-        last = self._read(quantity, await self._ask("eth_blockNumber"), "block number")
+        last = self._read(quantity, await self._ask("eth_blockNumber"), "block number", BLOCK_BITS)
         for first, until in block_ranges(self._from_block, last, self._profile):
             progress(first, last)
             found = [
@@ -136,7 +147,7 @@ class History:
             for question, (method, _) in zip(asked, questions, strict=True):
                 if "error" in answers[question["id"]]:
                     refusal = answers[question["id"]]["error"]
-                    raise Unavailable(f"the node refuses {method}: {refusal.get('message', refusal)}")
+                    raise Unavailable(f"the node refuses {method}: {refusal.get('message', refusal)!s:.500}")
             return [answers[question["id"]]["result"] for question in asked]
         except (NotJson, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"what answers at {self._endpoints.shown} does not speak JSON-RPC: {error}") from error
@@ -155,7 +166,7 @@ class History:
                     answer += part
                     if len(answer) > ANSWER_BYTES:
                         raise Lost(f"an answer of more than {ANSWER_BYTES} bytes")
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise Lost(str(error) or type(error).__name__) from error
         return Reply(response.status_code, bytes(answer), response.headers.get("Retry-After", ""))
 

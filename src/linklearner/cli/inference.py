@@ -9,8 +9,8 @@ from linklearner import arrays
 from linklearner.cli.arguments import host_port, number
 from linklearner.cli.calls import FormatOption, account_of, run, service_address
 from linklearner.cli.far_side import wrong_service
-from linklearner.domain.errors import InvalidConfig
-from linklearner.domain.notation import UINT64
+from linklearner.domain.errors import InvalidConfig, InvalidInput
+from linklearner.domain.notation import UINT64, shown
 from linklearner.inference import InferenceClient
 from linklearner.output import Format, show
 from linklearner.suite import Suite, home
@@ -66,6 +66,8 @@ def infer(
     """
 
     async def work() -> list[dict[str, Any]]:
+        if not model_name.isprintable():  # bytes that are no UTF-8, too: gRPC cannot send them
+            raise InvalidInput(f"--model {shown(model_name)} is no model's name")
         values = arrays.inputs(inputs)
         caller = account_of(key_file, password_file)
         where = service_address(server, "model_server")

@@ -19,8 +19,9 @@ MAX_DEPTH: Final = 64
 MAX_INTEGER_DIGITS: Final = 100
 """Of one integer; 256 bits have 78."""
 
-# Possessive, so that no long string costs memory for ways to go back.
-_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# Possessive, so that no long string costs memory for ways to go back; and one that never ends is a match, too: otherwise each of its
+# escaped quotes would be tried as a beginning, which takes the square of its length.
+_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS: Final = re.compile(r"[\[{}\]]")
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
