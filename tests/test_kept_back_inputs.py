@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from linklearner.cli.output import Format, ll, told, write_json
 from typer.testing import CliRunner
 
 from devchain import strictjson as devchain_json
@@ -15,7 +14,9 @@ from linklearner import arrays, suite
 from linklearner.chain.history import History
 from linklearner.cli import app
 from linklearner.domain import strictjson
-from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
+from linklearner.output import Format, reporting, write_json
+from linklearner.rpc import convert
 from services.trainer import data
 
 
@@ -103,12 +104,12 @@ def test_an_error_that_standard_output_does_not_take_is_said_on_the_other_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout", _Full())
-    with pytest.raises(typer.Exit) as ended, told(Format.JSON):
+    with pytest.raises(typer.Exit) as ended, reporting(Format.JSON):
         write_json({"a": 1})
     assert ended.value.exit_code == 2
     assert "No space left" in capsys.readouterr().err
 
 
 def test_an_amount_of_thousands_of_digits_is_no_traceback() -> None:
-    with pytest.raises(DataLoss, match="3000 bytes"):
-        ll(b"\xff" * 3000)
+    with pytest.raises(InvalidInput):
+        convert.wei_of(b"\xff" * 3000)
