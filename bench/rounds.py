@@ -29,8 +29,8 @@ from bench.process import DevchainProcess, ask
 from bench.proxy import Proxy
 from linklearner import log
 from linklearner.domain.digits import SHAPE
+from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.quantise import quantise_delta
-from linklearner.domain.update import Encoding
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
@@ -109,7 +109,7 @@ async def contribute(stub: pb_grpc.ChainGatewayServiceStub, account: bytes, seed
     async for _ in stub.GetModel(pb.GetModelRequest(task=1, version=task.version.version)):
         pass
     delta = np.random.default_rng([seed, number]).normal(0.0, 0.01, SHAPE.weight_count)
-    update = quantise_delta(delta, SHAPE, 1, task.version.version, Encoding.TWO_BITS).update.encode(SHAPE)
+    update = quantise_delta(delta, SHAPE, 1, task.version.version, TWO_BITS).update.encode(SHAPE)
     await stub.SubmitUpdate(pb.SubmitUpdateRequest(request_id=f"{seed}/{number}", account=account, update=update))
 
 

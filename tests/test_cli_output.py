@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linklearner.cli.output import Format, ll, show
-from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.notation import UNIT_WEI, amount, stake_units
+from linklearner.domain.stakes import MAX_ELIGIBLE
 
 
 @given(st.integers(1, MAX_ELIGIBLE))

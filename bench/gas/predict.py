@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bench.gas.interpreter import Instance, Module, Trap, decode
 from devchain.aspect.environment import HostEnvironment, JoinPoint
 from devchain.aspect.runtime import AspectOutcome, AspectRuntime
+from devchain.watch import Watch, no_watch
 
 _STRING, _BYTES = 10, 11
 
@@ -119,13 +120,22 @@ class Watched:
     def validate(self, code: bytes) -> None:
         self.runtime.validate(code)
 
-    def call(self, code_hash: bytes, code: bytes, argument: bytes, gas: int, env: HostEnvironment) -> AspectOutcome:
+    def call(
+        self,
+        code_hash: bytes,
+        code: bytes,
+        argument: bytes,
+        gas: int,
+        env: HostEnvironment,
+        *,
+        watch: Watch = no_watch,
+    ) -> AspectOutcome:
         prediction = None
         if env.join_point is JoinPoint.PRE_CONTRACT_CALL:
             if code_hash not in self._modules:
                 self._modules[code_hash] = decode(code)
             prediction = predict(self._modules[code_hash], argument, env)
-        outcome = self.runtime.call(code_hash, code, argument, gas, env)
+        outcome = self.runtime.call(code_hash, code, argument, gas, env, watch=watch)
         if prediction is not None and outcome.failure is None:
             prediction.measured = gas - outcome.gas_left
             self.calls.append(prediction)

@@ -7,11 +7,13 @@ from typing import Any, Final, Protocol
 
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.model import ModelVersion
+from linklearner.domain.rules.table import rule_of
 from linklearner.rpc.access import Role, calling
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from linklearner.v1 import model_pb2
 from services.chain_gateway import ledger as use
+from services.chain_gateway.keeper import standing
 from services.chain_gateway.ledger import Ledger
 
 SERVICE: Final = "linklearner.v1.ChainGatewayService"
@@ -64,6 +66,7 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:  # noqa: N802
         task = await self._ledger.task(request.task)
         terms, status = task.terms, task.round
+        rule, at = rule_of(terms.rule), standing(task)
         return pb.GetTaskResponse(
             task=model_pb2.Task(
                 task=task.task,
@@ -87,6 +90,8 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
                     eligible_units=status.eligible,
                     merged_group_count=status.merged_groups,
                     first_update_s=status.first_update_s,
+                    phase=f"PHASE_{rule.phase(at).name}",
+                    due=[model_pb2.Due(step=f"STEP_{due.step.name}", from_s=due.from_s) for due in rule.due(terms, at)],
                 ),
             )
         )

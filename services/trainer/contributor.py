@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 from google.protobuf.message import DecodeError
 
+from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import (
     BaseMoved,
     DataLoss,
@@ -30,7 +31,6 @@ from linklearner.domain.errors import (
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.quantise import Quantised, quantise_delta
-from linklearner.domain.update import Encoding
 from linklearner.log import of_round
 from linklearner.v1.chain_gateway_pb2 import SubmitUpdateResponse
 from services.trainer import training
@@ -179,7 +179,7 @@ class Contributor:
         """
         if not 1 <= len(request_id) <= MAX_REQUEST_ID:
             raise InvalidInput(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
-        contents = f"encoding={encoding or 0:d} steps={step_count}"
+        contents = f"encoding={encoding.code if encoding else 0} steps={step_count}"
         recipe = replace(self._recipe, step_count=step_count) if step_count else self._recipe
         async with self._one_at_a_time(request_id):
             home = await self.home()

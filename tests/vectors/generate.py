@@ -16,10 +16,12 @@ from eth_hash.auto import keccak
 from linklearner.abi import Interface
 from linklearner.artifacts import contract
 from linklearner.domain.digest import model_digest, weight_bytes
-from linklearner.domain.merge import MAX_SQUARED_NORM, Contribution, effective_weight, merge
+from linklearner.domain.encodings import ENCODINGS, TWO_BITS
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import MAX_SQUARED_NORM, Update
 
 HERE = Path(__file__).parent
 
@@ -34,8 +36,8 @@ def shapes() -> list[Shape]:
 
 
 def updates(shape: Shape, generator: np.random.Generator) -> list[Update]:
-    found = [Update(1, 1, Encoding.TWO_BITS, (0,) * len(shape.tensors), ())]
-    for encoding in Encoding:
+    found = [Update(1, 1, TWO_BITS, (0,) * len(shape.tensors), ())]
+    for encoding in ENCODINGS.values():
         for present in (range(shape.page_count), range(0, shape.page_count, 2)):
             touched = {tensor for page in present for tensor, _, _ in shape.segments(page)}
             shifts = tuple(
@@ -46,7 +48,7 @@ def updates(shape: Shape, generator: np.random.Generator) -> list[Update]:
             for page in present:
                 place = shape.page_slice(page)
                 count = place.stop - place.start
-                if encoding is Encoding.TWO_BITS:
+                if encoding is TWO_BITS:
                     values = generator.choice(np.array([-3, -1, 1, 3], dtype=np.int8), count)
                 else:
                     values = generator.integers(-128, 128, count).astype(np.int8)
@@ -88,7 +90,7 @@ def merge_vectors() -> list[dict[str, Any]]:
                 contributions.append(Contribution(bytes([index + 1]) * 20, weight, weight * 3 // 4, update))
             base = generator.integers(-(2**15), 2**15, shape.weight_count).astype(np.int16)
             base[: min(4, base.size)] = [32767, -32768, 32760, 0][: min(4, base.size)]
-            merged = merge(base, contributions, eligible, shape)
+            merged = MEAN.merge(base, contributions, eligible, shape)
             vectors.append(
                 {
                     "shape": shape.encode().hex(),
@@ -138,7 +140,7 @@ def effective_vectors() -> list[dict[str, Any]]:
         if norm <= MAX_SQUARED_NORM
     ]
     return [
-        {"weight": str(w), "squared_norm": str(n), "bound": b, "effective": str(effective_weight(w, n, b))}
+        {"weight": str(w), "squared_norm": str(n), "bound": b, "effective": str(MEAN.verdict(w, n, b))}
         for w, n, b in dict.fromkeys(cases)
     ]
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import grpc
 import typer
@@ -22,9 +22,10 @@ from linklearner.cli.arguments import Commands, account_address, host_port, numb
 from linklearner.cli.far_side import wrong_service
 from linklearner.cli.output import Format, address, console, ll, show, told
 from linklearner.cli.verification import HistoryOf, verified
-from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFound
+from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
+from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.domain.model import ModelSpec
-from linklearner.domain.notation import UINT64, UNIT_WEI, is_loopback, shown
+from linklearner.domain.notation import UINT64, UNIT_WEI, is_loopback
 from linklearner.domain.notation import address as address_of
 from linklearner.domain.shape import Shape
 from linklearner.inference import InferenceClient
@@ -307,10 +308,7 @@ def stake_withdraw(
 
 
 def _encoding(name: str) -> model.Encoding:
-    try:
-        return {"two-bits": model.ENCODING_TWO_BITS, "int8": model.ENCODING_INT8}[name]
-    except KeyError:
-        raise InvalidInput(f"{shown(name)} is not an encoding: two-bits or int8") from None
+    return cast("model.Encoding", encoding_named(name).code)
 
 
 def _request_id() -> str:
@@ -325,7 +323,7 @@ def train(
     format: FormatOption = Format.TEXT,
     trainer_address: TrainerOption = None,
     credential: CredentialOption = None,
-    encoding: Annotated[str, typer.Option(help="two-bits or int8")] = "two-bits",
+    encoding: Annotated[str, typer.Option(help=" or ".join(one.name for one in ENCODINGS.values()))] = TWO_BITS.name,
     steps: Annotated[
         int,
         typer.Option(
@@ -573,7 +571,7 @@ def demo(
     key_file: FundedKeyOption = None,
     password_file: FundedPasswordOption = None,
     rounds: Annotated[int, typer.Option(parser=number("--rounds", 1, 100))] = 5,
-    encoding: Annotated[str, typer.Option(help="two-bits or int8")] = "two-bits",
+    encoding: Annotated[str, typer.Option(help=" or ".join(one.name for one in ENCODINGS.values()))] = TWO_BITS.name,
     seed: SeedOption = 1,
     keep: Annotated[bool, typer.Option("--keep", help="leave it running and print the addresses")] = False,
     format: FormatOption = Format.TEXT,

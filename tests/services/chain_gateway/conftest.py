@@ -13,9 +13,9 @@ from quirky_node import QuirkyNode
 
 from devchain import Devchain
 from devchain.config import ChainConfig
+from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
-from linklearner.domain.update import Encoding
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from services.chain_gateway.chain import Chain
@@ -122,7 +122,7 @@ class World:
             shutil.copy(self.folder / "keys" / f"{account.hex()}.json", folder)
         return folder
 
-    def update(self, version: int = 1, *, seed: int = 0, encoding: Encoding = Encoding.TWO_BITS) -> bytes:
+    def update(self, version: int = 1, *, seed: int = 0, encoding: Encoding = TWO_BITS) -> bytes:
         shape = self.task.shape
         delta = np.random.default_rng(seed).normal(0.0, 0.01, shape.weight_count)
         return quantise_delta(delta, shape, 1, version, encoding).update.encode(shape)

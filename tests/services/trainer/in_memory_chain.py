@@ -13,9 +13,11 @@ from linklearner.domain.digest import model_digest
 from linklearner.domain.digits import DIGITS
 from linklearner.domain.errors import NotFound, Refused, RequestIdReused, Unavailable
 from linklearner.domain.fixedpoint import quantise_weights
-from linklearner.domain.merge import Contribution, effective_weight, influence, merge
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape
+from linklearner.domain.stakes import influence
 from linklearner.domain.update import Update
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2 as pb
@@ -72,7 +74,9 @@ class InMemoryChain(pb_grpc.ChainGatewayServiceServicer):
 
     async def settle(self) -> None:
         one = self.rounds[-1]
-        merged = merge(self.versions[-1], [c for c, _, _ in one.contributions], STAKE * len(self.accounts), self.shape)
+        merged = MEAN.merge(
+            self.versions[-1], [c for c, _, _ in one.contributions], STAKE * len(self.accounts), self.shape
+        )
         self.versions.append(merged.weights)
         one.version = len(self.versions)
         await self._next()
@@ -172,7 +176,7 @@ class InMemoryChain(pb_grpc.ChainGatewayServiceServicer):
         if any(contribution.contributor == request.account for contribution, _, _ in one.contributions):
             return Refused("AlreadySubmitted: one update a round", reason="AlreadySubmitted")
         weight = influence(STAKE, STAKE * len(self.accounts))
-        effective = effective_weight(weight, update.squared_norm(self.shape), self.shape.norm_bound)
+        effective = MEAN.verdict(weight, update.squared_norm(self.shape), self.shape.norm_bound)
         one.contributions.append(
             (Contribution(request.account, weight, effective, update), update.digest(self.shape), len(request.update))
         )

@@ -12,8 +12,8 @@ from in_memory_chain import InMemoryChain
 from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest
+from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.model import ModelSpec
-from linklearner.domain.update import Encoding
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.rpc.channel import channel
 from linklearner.v1 import model_pb2
@@ -91,7 +91,7 @@ async def test_five_trainers_in_one_process_learn_the_digits(tmp_path: Path) -> 
     assert score.accuracy >= 0.95
 
 
-@pytest.mark.parametrize("encoding", Encoding)
+@pytest.mark.parametrize("encoding", ENCODINGS.values())
 async def test_the_request_chooses_the_encoding_and_the_number_of_steps(
     chain: InMemoryChain, connect: Connect, encoding: Encoding
 ) -> None:
