@@ -128,13 +128,13 @@ class World:
         return quantise_delta(delta, shape, 1, version, encoding).update.encode(shape)
 
 
-async def make_deployment(folder: Path) -> None:
-    """A chain's state, keys and a deployment in `folder`."""
+async def make_deployment(folder: Path, task: TaskPlan | None = None) -> None:
+    """A chain's state, keys and a deployment in `folder`; the small task unless another is given."""
     password = Keystore.new_password(folder / "keys" / "password")
     for _ in range(CONTRIBUTORS):
         Keystore.create(folder / "keys", password, random_password=True)
     contributors = Keystore.unlock(folder / "keys", password)
-    plan = Plan(task=small_task(), contributors=contributors.addresses)
+    plan = Plan(task=task or small_task(), contributors=contributors.addresses)
     async with (
         Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
         Chain.connect(devchain.url, (POOL, TOKEN)) as chain,

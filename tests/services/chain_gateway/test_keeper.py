@@ -3,12 +3,15 @@
 import asyncio
 import sqlite3
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from devchain import Devchain
 from linklearner.domain.errors import DataLoss, Refused
+from linklearner.domain.rules.rule import Contribution
+from linklearner.domain.update import Update
 from services.chain_gateway import keeper as keeper_module
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
@@ -18,7 +21,18 @@ from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keeper import Keeper
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Task
-from tests.services.chain_gateway.conftest import HURRY, ROUND_SECONDS, World, keystore_of, small_task
+from tests.seams.chain import extended
+from tests.seams.median_of_signs import MEDIAN_OF_SIGNS
+from tests.seams.one_bit import ONE_BIT
+from tests.services.chain_gateway.conftest import (
+    HURRY,
+    ROUND_SECONDS,
+    World,
+    keystore_of,
+    make_deployment,
+    small_task,
+    world_in,
+)
 
 
 async def gateways(stack: AsyncExitStack, world: World) -> list[Gateway]:
@@ -304,3 +318,34 @@ async def test_no_trouble_ends_the_settler(world: World, monkeypatch: pytest.Mon
         await until_version(gateway, 2, within_s=60)
         assert not keeper.done()
         keeper.cancel()
+
+
+async def test_the_keeper_asks_the_tasks_own_rule(tmp_path: Path) -> None:
+    """By rule `median_of_signs` a quorum ends nothing; the gateway knows the rule by its row in the table only."""
+    plan = small_task()
+    with extended():
+        await make_deployment(tmp_path, replace(plan, terms=replace(plan.terms, rule=MEDIAN_OF_SIGNS.number)))
+        async with world_in(tmp_path) as world, world.gateway() as gateway:
+            ledger = gateway.ledger
+            for who in (0, 1):
+                await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who, encoding=ONE_BIT))
+            first = (await ledger.task(1)).round.first_update_s
+            times = [first + ROUND_SECONDS - 1.0]
+            keeper = Keeper(ledger, turn_s=0.0, clock=lambda: times[-1])
+            assert 0 < await keeper._look() <= 1.0
+            assert await version_of(gateway) == 1
+            await world.devchain.thread.run(world.devchain.chain.increase_time, ROUND_SECONDS + 1)
+            await ledger.unlock("a block with the new time", world.accounts[2], 1, 1)
+            times.append(first + ROUND_SECONDS + 1.0)
+            await keeper._look()
+            assert await version_of(gateway) == 2
+            updates = [Update.decode(world.update(seed=who, encoding=ONE_BIT), plan.shape) for who in (0, 1)]
+            settled = await ledger.round(1, 1)
+            accepted = [
+                Contribution(one.contributor, one.weight, one.effective, update)
+                for one, update in zip(settled.contributions, updates, strict=True)
+            ]
+            _, weights = await ledger.model(1, 2)
+            assert weights == MEDIAN_OF_SIGNS.merge(plan.first_weights(), accepted, 3000, plan.shape).weights.tobytes()
+            assert settled.settler_paid == 0
+            assert [one.paid for one in settled.contributions] == [plan.terms.reward // 2] * 2
