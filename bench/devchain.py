@@ -38,7 +38,7 @@ from bench.process import DevchainProcess
 from devchain import Devchain
 from devchain.aspect.runtime import AspectRuntime
 from devchain.config import ChainConfig
-from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding
+from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Update
 from tests.differential.chains import contract
@@ -138,7 +138,7 @@ def shape_of(weights: int) -> Shape:
 def updates_of(shape: Shape, task: int, version: int, encoding: Encoding, seed: int) -> list[Update]:
     """Dense: every page of every update."""
     random = np.random.default_rng(seed)
-    choices = np.array([-3, -1, 1, 3] if encoding is TWO_BITS else range(-128, 128), dtype=np.int8)
+    choices = np.array(encoding.values, dtype=np.int8)
     return [
         Update(
             task,

@@ -38,6 +38,20 @@ const LOAD_PAGES: u32 = 0xcee91390;
 const SUBMIT: u32 = 0x437cfc3f;
 const SETTLE: u32 = 0xfea2330a;
 
+// Verdicts: names under which the pool looks for them, and their bytes (TrainingPool says what these are).
+const OPENED: u8 = 0x6f; // "o"
+const OPENED_BYTES: u32 = 12;
+const LOADED: u8 = 0x6c; // "l"
+const LOADED_BYTES: u32 = 45;
+const JUDGED: u8 = 0x73; // "s"
+const JUDGED_BYTES: u32 = 77;
+const MERGED: u8 = 0x6d; // "m"
+const MERGED_BYTES: u32 = 72;
+
+/** Bytes of an answer about a task before its shape, and of one about pages before those. */
+const TASK_HEAD: u32 = 38;
+const PAGES_HEAD: u32 = 12;
+
 /** Stake of a task at most, so that |sums| <= 2^61. */
 const MAX_ELIGIBLE: u64 = 1 << 38;
 
@@ -164,7 +178,7 @@ function openTask(args: usize): void {
   stateSet(shapeKey(task), kept);
   putBe64(VERDICT + HEADER, task);
   putBe32(VERDICT + HEADER + 8, pageCount);
-  leaveVerdict(0x6f, 12);
+  leaveVerdict(OPENED, OPENED_BYTES);
 }
 
 /** loadPages(uint64 task, uint32 firstPage, bytes weights): whole pages, in order; with the last one the task has version 1. */
@@ -203,7 +217,7 @@ function loadPages(args: usize): void {
   putBe32(verdict + 8, page);
   store<u8>(verdict, page == pageCount ? 1 : 0, 12);
   if (page == pageCount) putModelDigest(task, <usize>allocate(pageCount << 5), pageCount, verdict + 13);
-  leaveVerdict(0x6c, 45);
+  leaveVerdict(LOADED, LOADED_BYTES);
 }
 
 /** Puts the model's digest at `target`. `digests`: room for P digests, filled from page `known` on; those before are read from the state. */
@@ -260,7 +274,7 @@ function submit(args: usize, sender: usize): void {
   putBe64(verdict + 60, weight);
   putBe64(verdict + 68, rules.verdict(rule, weight, norm));
   store<u8>(verdict, 0, 76); // flags: no rule has any yet
-  leaveVerdict(0x73, 77);
+  leaveVerdict(JUDGED, JUDGED_BYTES);
 }
 
 /**
@@ -355,7 +369,7 @@ function settle(args: usize): void {
     putBe64(verdict + 24, version + 1);
     putModelDigest(task, digests, first, verdict + 32);
   }
-  leaveVerdict(0x6d, 72);
+  leaveVerdict(MERGED, MERGED_BYTES);
 }
 
 // One update of a settlement: u32 where its header lies | u32 where its next page lies | u32 where its pages end | u32 unused | u64 e.
@@ -457,7 +471,7 @@ function operation(input: usize, length: u32): usize {
   const shape = needShape(task);
   readRound(task);
   if (kind == 1) {
-    const answer = newAnswer(38 + shapeLength);
+    const answer = newAnswer(TASK_HEAD + shapeLength);
     putBe64(answer, version);
     putBe64(answer + 8, round);
     putBe64(answer + 16, eligible);
@@ -465,7 +479,7 @@ function operation(input: usize, length: u32): usize {
     store<u16>(answer + 28, bswap<u16>(<u16>accepted));
     putBe32(answer + 30, pageCount);
     putBe32(answer + 34, groupCount);
-    copyOver(answer + 38, shape, shapeLength);
+    copyOver(answer + TASK_HEAD, shape, shapeLength);
     return answer - HEADER;
   }
   const first = be32(question + 9);
@@ -475,10 +489,10 @@ function operation(input: usize, length: u32): usize {
   }
   const end = first + count;
   const weights = min<u32>(end * pageLength, weightCount) - first * pageLength;
-  const answer = newAnswer(12 + (kind == 2 ? weights << 1 : count << 5));
+  const answer = newAnswer(PAGES_HEAD + (kind == 2 ? weights << 1 : count << 5));
   putBe64(answer, version);
   putBe32(answer + 8, merged);
-  let to = answer + 12;
+  let to = answer + PAGES_HEAD;
   for (let page = first; page < end; page++) {
     const kept = mark();
     const value = readPage(task, page, countIn(page)) + HEADER;

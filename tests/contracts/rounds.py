@@ -47,11 +47,7 @@ def some_update(
     for page in present:
         place = shape.page_slice(page)
         count = place.stop - place.start
-        if encoding is TWO_BITS:
-            values = generator.choice(np.array([-3, -1, 1, 3], dtype=np.int8), count)
-        else:
-            values = generator.integers(-128, 128, count).astype(np.int8)
-        parts.append((page, values))
+        parts.append((page, generator.choice(np.array(encoding.values, dtype=np.int8), count)))
     return Update(task, base_version, encoding, shifts, tuple(parts))
 
 

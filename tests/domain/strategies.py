@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding
+from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Update
 
@@ -19,9 +19,8 @@ def shapes(draw: st.DrawFn, max_weights: int = 120) -> Shape:
 
 
 def page_values(length: int, encoding: Encoding) -> st.SearchStrategy[np.ndarray]:
-    if encoding is TWO_BITS:
-        return hnp.arrays(np.int8, length, elements=st.sampled_from([-3, -1, 1, 3]))
-    return hnp.arrays(np.int8, length, elements=st.integers(-128, 127)).filter(lambda values: bool(values.any()))
+    pages = hnp.arrays(np.int8, length, elements=st.sampled_from(encoding.values))
+    return pages.filter(lambda values: encoding.check(values) is None)
 
 
 @st.composite

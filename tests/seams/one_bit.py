@@ -37,4 +37,4 @@ class OneBit(Encoding):
         return np.where(scaled < 0, -1, 1).astype(np.int8)
 
 
-ONE_BIT = OneBit(code=1, name="one-bit", max_shift=15, submit_gas=0.1, merge_gas=3.0)
+ONE_BIT = OneBit(code=1, name="one-bit", values=(-1, 1), max_shift=15, submit_gas=0.1, merge_gas=3.0)

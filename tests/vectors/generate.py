@@ -16,7 +16,7 @@ from eth_hash.auto import keccak
 from linklearner.abi import Interface
 from linklearner.artifacts import contract
 from linklearner.domain.digest import model_digest, weight_bytes
-from linklearner.domain.encodings import ENCODINGS, TWO_BITS
+from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
@@ -48,11 +48,9 @@ def updates(shape: Shape, generator: np.random.Generator) -> list[Update]:
             for page in present:
                 place = shape.page_slice(page)
                 count = place.stop - place.start
-                if encoding is TWO_BITS:
-                    values = generator.choice(np.array([-3, -1, 1, 3], dtype=np.int8), count)
-                else:
-                    values = generator.integers(-128, 128, count).astype(np.int8)
-                    values[0] = -128
+                values = generator.choice(np.array(encoding.values, dtype=np.int8), count)
+                if encoding is INT8:
+                    values[0] = -128  # the one whose negative is no int8
                 pages.append((page, values))
             found.append(Update(2**21 - 1, 2**64 - 1, encoding, shifts, tuple(pages)))
     return found

@@ -32,6 +32,8 @@ class Encoding(ABC):
     """The byte in an update's header, and the number in the protos."""
     name: str
     """The one spelling, in commands, settings, JSON and texts."""
+    values: tuple[int, ...]
+    """What a weight d may be, ascending."""
     max_shift: int
     submit_gas: float
     merge_gas: float
@@ -124,8 +126,8 @@ _QUADS: NDArray[np.uint32] = (
     (2 * (np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3) - 3).astype(np.int8).view(np.uint32).reshape(256)
 )
 
-TWO_BITS = TwoBits(code=2, name="two-bits", max_shift=13, submit_gas=0.1, merge_gas=1.1)
-INT8 = Int8(code=8, name="int8", max_shift=8, submit_gas=0.55, merge_gas=0.83)
+TWO_BITS = TwoBits(code=2, name="two-bits", values=(-3, -1, 1, 3), max_shift=13, submit_gas=0.1, merge_gas=1.1)
+INT8 = Int8(code=8, name="int8", values=tuple(range(-128, 128)), max_shift=8, submit_gas=0.55, merge_gas=0.83)
 
 ENCODINGS: dict[int, Encoding] = {encoding.code: encoding for encoding in (TWO_BITS, INT8)}
 """The table, by code. The first row is the default."""
