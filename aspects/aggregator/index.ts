@@ -408,7 +408,7 @@ function readUpdates(array: usize, count: u32, records: usize): u64 {
     store<u64>(record, word(update + 64), EFFECTIVE);
     const weight = word(update + 32);
     present += weight;
-    // Keeps S below 2^64, and rule `mean`'s sums in bounds, whatever a settler claims.
+    // Keeps S below 2^64, and what a rule divides by other than 0, whatever a settler claims.
     if (weight > MAX_ELIGIBLE || present > MAX_ELIGIBLE) {
       refuseNumbers("WrongWeight: update ", i, " would bring the accepted stake above ", MAX_ELIGIBLE, "; hand in the weights of the events");
     }

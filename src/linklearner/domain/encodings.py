@@ -12,7 +12,7 @@ trained delta is quantised, and what its bytes cost on the chain. The Aspect has
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class Encoding(ABC):
     """The byte in an update's header, and the number in the protos."""
     name: str
     """The one spelling, in commands, settings, JSON and texts."""
-    values: tuple[int, ...]
+    values: tuple[int, ...] = field(repr=False)
     """What a weight d may be, ascending."""
     max_shift: int
     submit_gas: float

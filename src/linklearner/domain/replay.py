@@ -232,7 +232,8 @@ class Replay:
             model = ModelSpec.from_json(event.model)
         if model is not None and model.weight_count != shape.weight_count:
             model = None
-        _compare(event, "terms.rule", event.terms.rule if event.terms.rule in RULES else tuple(RULES), event.terms.rule)
+        if event.terms.rule not in RULES:
+            _diverge(event, "terms.rule", " or ".join(map(str, RULES)), event.terms.rule)
         self.tasks[event.task] = TaskReplay(shape, model, event.terms, self._seed(event.task, 0))
 
     def _load(self, task: TaskReplay, event: PagesLoaded) -> None:

@@ -1,11 +1,8 @@
-"""The shape of a task: which tensors, how fine their weights are, and how the flat weight vector is cut into pages and
-groups.
+"""The shape of a task: which tensors, how fine their weights are, and how the flat weight vector is cut into pages and groups.
 
-All weights of a model are one flat vector of N int16 in the tensors' order. A page is a run of `page_length` weights
-of that
-vector (the last page is shorter where N is no multiple), so a page may straddle tensors. `group_pages` pages form a
-settlement
-group: what one settlement transaction merges.
+All weights of a model are one flat vector of N int16 in the tensors' order. A page is a run of `page_length` weights of that vector (the
+last page is shorter where N is no multiple), so a page may straddle tensors. `group_pages` pages form a settlement group: what one
+settlement transaction merges.
 """
 
 from __future__ import annotations
@@ -22,9 +19,8 @@ from linklearner.domain.errors import InvalidShape
 
 FORMAT = 1
 
-# The limits keep every sum of the Aspect inside i64 and every index inside the bytes that the formats give it. They
-# are the same in
-# aspects/aggregator/shape.ts, and tests/vectors/shape.json holds both sides of each.
+# The limits keep every sum of the Aspect inside i64 and every index inside the bytes that the formats give it. They are the same in
+# aspects/aggregator/shape.ts; tests/aspects/test_agreements.py holds the two to each other.
 MAX_TENSORS = 4096
 MAX_WEIGHTS = 2**28  # sum d^2 <= 2^28 * 2^14 = 2^42: fits i64 with room
 MIN_PAGE_LENGTH, MAX_PAGE_LENGTH = 4, 16384

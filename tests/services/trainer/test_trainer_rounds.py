@@ -96,8 +96,8 @@ async def test_the_request_chooses_the_encoding_and_the_number_of_steps(
     chain: InMemoryChain, connect: Connect, encoding: Encoding
 ) -> None:
     async with connect() as stub:
-        events = await train(stub, "one", encoding=encoding.value, step_count=10)
-    assert events[-2].quantised.encoding == encoding.value
+        events = await train(stub, "one", encoding=encoding.code, step_count=10)
+    assert events[-2].quantised.encoding == encoding.code
     assert events[-3].progress.step_count == 10
     assert chain.updates(1)[0].encoding is encoding
 
