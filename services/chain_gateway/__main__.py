@@ -14,8 +14,8 @@ from pathlib import Path
 
 from linklearner import log
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
-from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.notation import address, node_urls, whole
+from linklearner.domain.stakes import MAX_ELIGIBLE
 from linklearner.keyfile import read_password
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config

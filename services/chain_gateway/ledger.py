@@ -29,11 +29,11 @@ from linklearner.domain.errors import (
     Refused,
     Unavailable,
 )
-from linklearner.domain.merge import Contribution as Contributed
-from linklearner.domain.merge import merge
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.replay import Settlement
 from linklearner.domain.rounds import Terms
+from linklearner.domain.rules.rule import Contribution as Contributed
+from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import (
     Balance,
@@ -441,7 +441,7 @@ class Ledger:
 
         Raises Refused (GasLimitTooHigh) if no block holds it.
         """
-        shape = self.shape(task)
+        shape, terms = self.shape(task), _terms(self._opened(task).values["terms"])
         events = self.events.find("UpdateAccepted", task, second=number)
         submissions = await asyncio.gather(*(self.submission(event.transaction) for event in events))
         try:
@@ -458,17 +458,18 @@ class Ledger:
                 Contributed(one.contributor, one.weight, one.effective, update.within(pages, shape))
                 for one, update in zip(settlements, updates, strict=True)
             ]
-            merged = await asyncio.to_thread(merge, base, contributions, status["eligible"], shape)
+            merged = await asyncio.to_thread(rule_of(terms.rule).merge, base, contributions, status["eligible"], shape)
         except LinkLearnerError:
             pass  # the base is not to be had: then every page is taken to change
         paid = {event.values["contributor"] for event in self.events.find("ContributionPaid", task)}
         return gas.settle_limit(
             data,
+            rule_of(terms.rule),
             updates,
             shape,
             group,
             merged=merged,
-            rewarded=_terms(self._opened(task).values["terms"]).reward > 0,
+            rewarded=terms.reward > 0,
             newly_paid=len({one.contributor for one in settlements} - paid) + 1,
         )
 

@@ -26,9 +26,10 @@ import structlog
 from eth_hash.auto import keccak
 
 from linklearner import log
+from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.errors import InvalidInput, LinkLearnerError, Refused
 from linklearner.domain.replay import Settlement
-from linklearner.domain.update import Encoding, Update, update_digest
+from linklearner.domain.update import Update, update_digest
 from linklearner.keyfile import read_password
 from linklearner.suite import Suite
 from services.chain_gateway.aspect import SYSTEM, SYSTEM_CONTRACT
@@ -79,7 +80,7 @@ class Cheat:
                 f"0x{self._account.hex()} has no accepted update in round {number}: contribute honestly first"
             )
 
-        nothing = Update(self._task, version, Encoding.TWO_BITS, (0,) * len(shape.tensors), ())
+        nothing = Update(self._task, version, TWO_BITS, (0,) * len(shape.tensors), ())
         header, groups = nothing.header(shape), nothing.groups(shape)
         yield await self._try("an update of the wrong shape", self._submit(header + b"\0", groups))
         stale = replace(nothing, base_version=version - 1)

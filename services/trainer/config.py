@@ -5,15 +5,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from linklearner.domain.encodings import TWO_BITS, Encoding, encoding_named
 from linklearner.domain.errors import InvalidConfig, InvalidInput, OutOfRange
 from linklearner.domain.notation import Endpoint, address, whole
-from linklearner.domain.update import Encoding
 from services.trainer.data import Shard
 from services.trainer.recipe import Recipe
 
 PREFIX = "LINKLEARNER_TRAINER_"
 FOREVER = -1
-ENCODINGS = {"two_bits": Encoding.TWO_BITS, "int8": Encoding.INT8}
 
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -52,8 +51,8 @@ class Config:
     """Samples a step."""
     learning_rate: float = 0.01
     """Adam's."""
-    encoding: str = "two_bits"
-    """How updates are written: two_bits or int8."""
+    encoding: str = TWO_BITS.name
+    """How updates are written: two-bits or int8."""
     seed: int = 0
     """Seed of the batches' order."""
     rounds: int = 0
@@ -82,12 +81,11 @@ class Config:
                 Endpoint.parse(getattr(self, name), name, any_port=True)
             except InvalidInput as error:
                 raise InvalidConfig(error.message, facts={"setting": name}) from None
-        if self.encoding not in ENCODINGS:
-            raise InvalidConfig(f"encoding is {' or '.join(ENCODINGS)}, not {self.encoding!r}")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise InvalidConfig(f"log_level is debug, info, warning or error, not {self.log_level!r}")
         self.account_bytes()
         self.shard_of_data()
+        self.update_encoding()
         self.recipe()
 
     def account_bytes(self) -> bytes | None:
@@ -110,7 +108,10 @@ class Config:
         return Shard(int(index), int(count), alpha, self.shard_seed)
 
     def update_encoding(self) -> Encoding:
-        return ENCODINGS[self.encoding]
+        try:
+            return encoding_named(self.encoding)
+        except InvalidInput as error:
+            raise InvalidConfig(f"encoding: {error.message}", facts={"setting": "encoding"}) from None
 
     def recipe(self) -> Recipe:
         try:
