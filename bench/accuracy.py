@@ -4,7 +4,7 @@ Five contributors with shards that differ (Dirichlet over labels), five rounds o
 splits, from the same first weights and with the same batches in the same order, three ways of averaging are run side by side:
 
     float      federated averaging in float64, everybody weighted alike: the yardstick
-    two bits   updates of 2 bits a weight with error feedback, merged as the chain merges them (domain.merge), weights int16
+    two-bits   updates of 2 bits a weight with error feedback, merged as the chain merges them (domain.rules.mean), weights int16
     int8       the same with one byte a weight
 
 Accuracy is that of the weights as the chain would hold them, on the 359 held-out digits that no shard contains. Two controls that a
@@ -27,10 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from linklearner.domain.digits import DIGITS, SHAPE
+from linklearner.domain.encodings import INT8, TWO_BITS, Encoding
 from linklearner.domain.fixedpoint import dequantise_weights, quantise_weights
-from linklearner.domain.merge import Contribution, effective_weight, influence, merge
 from linklearner.domain.quantise import quantise_delta
-from linklearner.domain.update import Encoding
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
+from linklearner.domain.stakes import influence
 from services.trainer import data, training
 from services.trainer.recipe import Recipe
 
@@ -105,9 +107,9 @@ def on_chain(split: Split, recipe: Recipe, encoding: Encoding) -> Course:
             residuals[i] = quantised.residual
             squared = quantised.update.squared_norm(SHAPE)
             longest = max(longest, squared**0.5 / SHAPE.norm_bound)
-            effective = effective_weight(weight, squared, SHAPE.norm_bound)
+            effective = MEAN.verdict(weight, squared, SHAPE.norm_bound)
             contributions.append(Contribution(bytes([i] * 20), weight, effective, quantised.update))
-        weights = merge(weights, contributions, eligible, SHAPE).weights
+        weights = MEAN.merge(weights, contributions, eligible, SHAPE).weights
         accuracies.append(split.accuracy(dequantise_weights(weights, SHAPE)))
     return Course(tuple(accuracies), longest)
 
@@ -132,15 +134,15 @@ def _central(split: Split, samples: data.Samples, recipe: Recipe) -> float:
 
 ROWS: dict[str, Callable[[Split, Recipe], Course]] = {
     "float averaging": float_averaging,
-    "two bits": lambda split, recipe: on_chain(split, recipe, Encoding.TWO_BITS),
-    "int8": lambda split, recipe: on_chain(split, recipe, Encoding.INT8),
-    "two bits, without logit adjustment": lambda split, recipe: on_chain(
-        split, replace(recipe, logit_adjustment=False), Encoding.TWO_BITS
+    TWO_BITS.name: lambda split, recipe: on_chain(split, recipe, TWO_BITS),
+    INT8.name: lambda split, recipe: on_chain(split, recipe, INT8),
+    "two-bits, without logit adjustment": lambda split, recipe: on_chain(
+        split, replace(recipe, logit_adjustment=False), TWO_BITS
     ),
     "control: one shard alone": alone,
     "control: all data central": central,
 }
-PROMISED = ("two bits", "int8")
+PROMISED = (TWO_BITS.name, INT8.name)
 
 
 def measure(

@@ -40,8 +40,9 @@ from bench.process import DevchainProcess
 from devchain import Devchain
 from devchain.aspect.runtime import AspectRuntime
 from devchain.config import ChainConfig
+from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import Update
 
 TRANSFERS, BATCH = 400, 50
 LEAST_RATIO = 0.3
@@ -137,7 +138,7 @@ def shape_of(weights: int) -> Shape:
 def updates_of(shape: Shape, task: int, version: int, encoding: Encoding, seed: int) -> list[Update]:
     """Dense: every page of every update."""
     random = np.random.default_rng(seed)
-    choices = np.array([-3, -1, 1, 3] if encoding is Encoding.TWO_BITS else range(-128, 128), dtype=np.int8)
+    choices = np.array(encoding.values, dtype=np.int8)
     return [
         Update(
             task,
@@ -209,7 +210,7 @@ def settlements(encoding: Encoding) -> list[Figure]:
                 wall.append(elapsed)
                 inside.append(sum(spent))
                 gas = used
-    name = "two bits" if encoding is Encoding.TWO_BITS else "int8"
+    name = encoding.name
     slowest, typical = max(wall), median(wall)
     speed = WEIGHTS * UPDATES / median(inside)
     return [
@@ -313,7 +314,7 @@ def main() -> int:
         figures += transfers()
     except AnvilUnavailable as error:
         console.print(f"transfers skipped: {error}")
-    for encoding in Encoding:
+    for encoding in ENCODINGS.values():
         figures += settlements(encoding)
     figures += join_point()
     table = Table("figure", "measured", "goal", "")

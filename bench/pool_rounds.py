@@ -11,10 +11,13 @@ from eth_hash.auto import keccak
 
 from bench.pool import POOL, TERMS, PoolChain, account, address_of
 from devchain.chain.blocks import Receipt
-from linklearner.domain.merge import Contribution, effective_weight, influence
+from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.rounds import Terms
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.stakes import influence
+from linklearner.domain.update import Update
 
 # 37 weights in five pages of 8 (the last has 5), three groups (2, 2, 1); tensors meet inside pages, and not at multiples of four.
 SMALL = Shape((Tensor(10, 12), Tensor(7, 8), Tensor(20, 12)), 8, 2, 2**20)
@@ -31,7 +34,7 @@ def some_update(
     task: int,
     base_version: int,
     seed: int = 0,
-    encoding: Encoding = Encoding.TWO_BITS,
+    encoding: Encoding = TWO_BITS,
     pages: Sequence[int] | None = None,
     shift: int = 3,
 ) -> Update:
@@ -44,11 +47,7 @@ def some_update(
     for page in present:
         place = shape.page_slice(page)
         count = place.stop - place.start
-        if encoding is Encoding.TWO_BITS:
-            values = generator.choice(np.array([-3, -1, 1, 3], dtype=np.int8), count)
-        else:
-            values = generator.integers(-128, 128, count).astype(np.int8)
-        parts.append((page, values))
+        parts.append((page, generator.choice(np.array(encoding.values, dtype=np.int8), count)))
     return Update(task, base_version, encoding, shifts, tuple(parts))
 
 
@@ -111,7 +110,7 @@ class Round:
 def expected_verdict(round_: Round, stake: int, update: Update) -> tuple[int, int]:
     """omega and e as Python computes them for an account with `stake` that counts."""
     weight = influence(stake, round_.world.status(round_.task)["eligible"])
-    return weight, effective_weight(weight, update.squared_norm(round_.shape), round_.shape.norm_bound)
+    return weight, MEAN.verdict(weight, update.squared_norm(round_.shape), round_.shape.norm_bound)
 
 
 def opened(world: PoolChain, shape: Shape, stakes: Sequence[int], terms: Terms = TERMS, seed: int = 1) -> Round:

@@ -31,8 +31,8 @@ from linklearner import log
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digits import SHAPE
+from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.quantise import quantise_delta
-from linklearner.domain.update import Encoding
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, deploy, digits
@@ -104,7 +104,7 @@ async def contribute(client: GatewayClient, account: bytes, seed: int, number: i
     task = await client.task(1)
     version, _ = await client.weights(task, task.version)
     delta = np.random.default_rng([seed, number]).normal(0.0, 0.01, SHAPE.weight_count)
-    update = quantise_delta(delta, SHAPE, 1, version.version, Encoding.TWO_BITS).update
+    update = quantise_delta(delta, SHAPE, 1, version.version, TWO_BITS).update
     await client.submit(f"{seed}/{number}", account, update.encode(SHAPE), update.digest(SHAPE))
 
 

@@ -2,7 +2,9 @@
 pragma solidity 0.8.37;
 
 import {LinkLearnerToken} from "./LinkLearnerToken.sol";
+import {Settlement, Terms} from "./Tasks.sol";
 import {UpdateDigest} from "./UpdateDigest.sol";
+import {Rules} from "./rules/Rules.sol";
 
 /// @title Tasks, stake, rounds and pay. The Aspect `aggregator`, bound to this contract, holds the weights and judges the updates.
 ///
@@ -12,20 +14,10 @@ import {UpdateDigest} from "./UpdateDigest.sol";
 /// the very running hash. If they do not, the transaction fails, and what the Aspect wrote with it. For that to hold, every entry that the
 /// Aspect acts on must be the transaction's own call: a caught inner revert would undo this contract but not the Aspect's state.
 ///
+/// When a round may be settled or dropped, and what it pays, the task's rule says (rules/).
+///
 /// Stake counts from the round after it was locked. Omega (`eligible`) is all stake that counts in a round, fixed when the round opens.
 contract TrainingPool {
-    /// The fixed terms of a task.
-    struct Terms {
-        uint8 rule; // 1: mean
-        uint16 quorum; // accepted updates after which a round may be settled at once
-        uint16 maxUpdates; // accepted updates that a round takes
-        uint32 roundSeconds; // from the first accepted update: then fewer are enough
-        uint32 dropSeconds; // from the first accepted update, or the round's opening: then an unsettled round may be dropped
-        uint64 minStake; // units that must count for an account's update to be taken
-        uint16 settlerBps; // the settler's share of the reward, 1/10000
-        uint256 reward; // what a settled round mints at most, wei
-    }
-
     /// One storage slot, and the first of a task: the Aspect reads it (aspects/aggregator/pool.ts; tests hold both to solc's layout).
     struct Round {
         uint32 version; // of the weights; 0 while they are being loaded
@@ -60,17 +52,7 @@ contract TrainingPool {
         uint64 round; // in which it was asked for; withdrawable in a later one
     }
 
-    /// One accepted update, handed in again to settle one group of pages.
-    struct Settlement {
-        address contributor;
-        uint64 weight; // omega
-        uint64 effective; // e
-        bytes header;
-        bytes32[] digests; // of all groups
-        bytes pages; // of the group being settled
-    }
-
-    /// What `taskOf` tells.
+    /// What `taskOf` answers.
     struct TaskStatus {
         uint64 version;
         uint64 round;
@@ -90,10 +72,15 @@ contract TrainingPool {
     uint256 public constant UNIT = 1e15;
     /// Units that a task may hold: keeps the Aspect's sums inside 63 bits.
     uint64 public constant MAX_ELIGIBLE = 2 ** 38;
-    uint8 public constant RULE_MEAN = 1;
     uint16 public constant MAX_UPDATES = 1024;
     uint256 public constant MAX_REWARD = 2 ** 128;
+    /// What a whole is in `Terms.settlerBps`.
     uint256 private constant BPS = 10_000;
+    /// Bytes of the Aspect's verdicts.
+    uint256 private constant OPENED_BYTES = 12; // task 8 | pages 4
+    uint256 private constant LOADED_BYTES = 45; // task 8 | next page 4 | done 1 | digest 32
+    uint256 private constant JUDGED_BYTES = 77; // digest 32 | sender 20 | task 8 | omega 8 | e 8 | flags 1
+    uint256 private constant MERGED_BYTES = 72; // task 8 | round 8 | group 4 | groups 4 | version 8 | digest 32 | saturated 8
     /// Artela's precompile that reads the transaction's context: input scope | key, output the raw bytes.
     address private constant CONTEXT = address(0x64);
 
@@ -195,14 +182,14 @@ contract TrainingPool {
         direct
     {
         if (task != nextTask) revert WrongTaskId(task, nextTask);
-        if (terms.rule != RULE_MEAN) revert BadTerms("rule");
+        if (!Rules.has(terms.rule)) revert BadTerms("rule");
         if (terms.quorum == 0 || terms.quorum > terms.maxUpdates) revert BadTerms("quorum");
         if (terms.maxUpdates > MAX_UPDATES) revert BadTerms("maxUpdates");
         if (terms.dropSeconds <= terms.roundSeconds) revert BadTerms("dropSeconds");
         if (terms.minStake > MAX_ELIGIBLE) revert BadTerms("minStake");
         if (terms.settlerBps > BPS) revert BadTerms("settlerBps");
         if (terms.reward > MAX_REWARD) revert BadTerms("reward");
-        bytes memory verdict = _verdict("o", 12);
+        bytes memory verdict = _verdict("o", OPENED_BYTES);
         if (uint64(bytes8(_word(verdict, 0))) != task) revert NoVerdict();
         nextTask = task + 1;
         _tasks[task].terms = terms;
@@ -215,8 +202,8 @@ contract TrainingPool {
         weights;
         Round memory current = _knownTask(task).current;
         if (current.version != 0) revert TaskAlreadyLoaded(task);
-        bytes memory verdict = _verdict("l", 45);
-        bytes32 head = _word(verdict, 0); // task 8 | next page 4 | done 1
+        bytes memory verdict = _verdict("l", LOADED_BYTES);
+        bytes32 head = _word(verdict, 0);
         if (uint64(bytes8(head)) != task) revert NoVerdict();
         current.loaded = uint24(uint32(bytes4(head << 64)));
         emit PagesLoaded(task, firstPage, current.loaded);
@@ -298,7 +285,7 @@ contract TrainingPool {
         if (current.accepted >= t.terms.maxUpdates) revert RoundFull(current.round, t.terms.maxUpdates);
         _countSubmission(task, current.round, t.terms.minStake);
 
-        bytes memory verdict = _verdict("s", 77); // digest 32 | sender 20 | task 8 | omega 8 | e 8 | flags 1
+        bytes memory verdict = _verdict("s", JUDGED_BYTES);
         bytes32 tail = _word(verdict, 45);
         uint64 weight = uint64(bytes8(tail << 120));
         uint64 effective = uint64(bytes8(tail << 184));
@@ -325,9 +312,8 @@ contract TrainingPool {
         Round memory current = t.current;
         if (round != current.round || current.version == 0) revert WrongRound(round, current.round);
         if (current.accepted == 0) revert NoUpdates(round);
-        if (current.accepted < t.terms.quorum && block.timestamp < uint256(current.since) + t.terms.roundSeconds) {
-            revert RoundNotOver(current.accepted, t.terms.quorum, current.since + t.terms.roundSeconds);
-        }
+        uint256 settleableAt = Rules.settleableAt(t.terms, current.accepted, current.since);
+        if (block.timestamp < settleableAt) revert RoundNotOver(current.accepted, t.terms.quorum, uint64(settleableAt));
         if (group != current.merged) revert WrongGroup(group, current.merged);
 
         bytes32 running = _seed(task, round);
@@ -345,8 +331,7 @@ contract TrainingPool {
         }
         if (running != t.running) revert RunningHashMismatch(t.running, running);
 
-        // task 8 | round 8 | group 4 | groups 4 | version 8 | digest 32 | saturated 8
-        bytes memory verdict = _verdict("m", 72);
+        bytes memory verdict = _verdict("m", MERGED_BYTES);
         bytes32 head = _word(verdict, 0);
         if (
             uint64(bytes8(head)) != task || uint64(bytes8(head << 64)) != round || uint32(bytes4(head << 128)) != group
@@ -374,7 +359,7 @@ contract TrainingPool {
         Round memory current = t.current;
         if (current.version == 0) revert TaskNotReady(task);
         if (current.merged != 0) revert RoundSettling(current.round, current.merged);
-        uint256 droppableAt = uint256(current.since) + t.terms.dropSeconds;
+        uint256 droppableAt = Rules.droppableAt(t.terms, current.since);
         if (block.timestamp < droppableAt) revert NotYetDroppable(uint64(droppableAt));
         uint64 round = current.round;
         _openNextRound(task, current);
@@ -459,14 +444,13 @@ contract TrainingPool {
         if (t.joining != 0 || t.leaving != 0) (t.joining, t.leaving) = (0, 0);
     }
 
-    /// Shares are rounded down and the divisor is at least their sum: never more than the reward.
+    /// Mints what the task's rule gives for the round: never more than its reward.
     function _pay(uint64 task, uint64 round, Settlement[] calldata updates, uint256 present, uint256 eligible) private {
         Terms memory terms = _tasks[task].terms;
-        uint256 fee = terms.reward * terms.settlerBps / BPS;
+        uint256 fee = Rules.fee(terms);
         uint256 shared = terms.reward - fee;
-        uint256 divisor = present > eligible / 4 ? present : eligible / 4;
         for (uint256 i = 0; i < updates.length; i++) {
-            uint256 amount = shared * updates[i].weight / divisor; // < 2^128 * 2^38
+            uint256 amount = Rules.share(terms, shared, updates[i].weight, present, eligible);
             if (amount != 0) token.mint(updates[i].contributor, amount);
             emit ContributionPaid(task, round, updates[i].contributor, amount);
         }

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.notation import UNIT_WEI, amount, stake_units
+from linklearner.domain.stakes import MAX_ELIGIBLE
 from linklearner.output import Format, ll, show
 
 

@@ -32,7 +32,7 @@ async function compile(entry, outFile) {
 
 await compile("aspects/aggregator/index.ts", join(output, "aggregator.wasm"));
 await compile("aspects/aggregator/pure.ts", join(tests, "pure.wasm"));
-const sources = readdirSync(join(root, "aspects/aggregator")).filter((name) => name.endsWith(".ts"));
+const sources = readdirSync(join(root, "aspects/aggregator"), { recursive: true }).filter((name) => name.endsWith(".ts"));
 record(output, "aspects", {
   compiler: "asc 0.27.31",
   outputs: ["aggregator.wasm"],

@@ -13,7 +13,7 @@ const root = join(here, "..");
 const output = process.argv[2] ?? join(root, "src/linklearner/artifacts");
 const MAX_CODE_BYTES = 24576;
 
-const names = readdirSync(join(root, "contracts")).filter((name) => name.endsWith(".sol")).sort();
+const names = readdirSync(join(root, "contracts"), { recursive: true }).filter((name) => name.endsWith(".sol")).sort();
 const input = {
   language: "Solidity",
   sources: Object.fromEntries(names.map((name) => [name, { content: readFileSync(join(root, "contracts", name), "utf8") }])),

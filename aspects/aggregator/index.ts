@@ -5,28 +5,29 @@
 // pool then refuse, the transaction fails and the writes with it. That holds for the transaction's own call only (a caught inner revert would
 // keep them), so calls from contracts are refused here and in the pool.
 //
-// Anyone may bind this Aspect to a contract of his and drive it, so the first check is that the call goes to our pool.
+// Anyone may bind this Aspect to another contract and drive it, so the first check is that the call goes to our pool.
 
 import {
   HEADER, TYPE_BOOL, TYPE_BYTES, TYPE_STRING,
   be32, be64, copy20, copy32, copyOver, lengthOf, putBe32, putBe64, putHeader, same20,
 } from "./bytes";
+import { pageBytes } from "./encodings/table";
 import { contextGet, propertyGet, stateGet, stateSet, transientSet } from "./host";
 import {
   bytesAt, countAt, expectAddress, expectEnd, expectWord, fieldAt, fieldLength, findField, isText, needWords, padded, setEnd, word,
 } from "./input";
 import { keccak256 } from "./keccak";
 import { KEY, VERDICT, allocate, mark, release } from "./memory";
-import { CHANGED, addPage, applySums, clearSums } from "./merge";
 import { eligible, loaded, merged, accepted, readRound, readStake, round, setPool, version } from "./pool";
 import { refuse, refuseNumbers, refuseWith, say, sayNumber } from "./refuse";
+import { CHANGED } from "./rules/outcome";
+import * as rules from "./rules/table";
 import {
-  countIn, decodeShape, groupCount, groupPages, normBound, pageCount, pageLength, tensorAt, weightCount,
+  countIn, decodeShape, groupCount, groupPages, pageCount, pageLength, tensorAt, weightCount,
 } from "./shape";
-import { DIGEST_BYTES, MAX_TASK, pageKey, readPage, shapeKey } from "./state";
+import { DIGEST_BYTES, MAX_TASK, RULE_BYTES, pageKey, readPage, shapeKey } from "./state";
 import {
-  MAX_SQUARED_NORM, areShifts, baseOf, effectiveWeight, encodingOf, hasPage, headerBytes, isHeader, measurePage, pageBytes,
-  squaredNorm, taskOf,
+  MAX_SQUARED_NORM, areShifts, baseOf, encodingOf, hasPage, headerBytes, isHeader, measurePage, squaredNorm, taskOf,
 } from "./update";
 
 export { allocate };
@@ -37,10 +38,24 @@ const LOAD_PAGES: u32 = 0xcee91390;
 const SUBMIT: u32 = 0x437cfc3f;
 const SETTLE: u32 = 0xfea2330a;
 
+// Verdicts: names under which the pool looks for them, and their bytes (TrainingPool says what these are).
+const OPENED: u8 = 0x6f; // "o"
+const OPENED_BYTES: u32 = 12;
+const LOADED: u8 = 0x6c; // "l"
+const LOADED_BYTES: u32 = 45;
+const JUDGED: u8 = 0x73; // "s"
+const JUDGED_BYTES: u32 = 77;
+const MERGED: u8 = 0x6d; // "m"
+const MERGED_BYTES: u32 = 72;
+
+/** Bytes of an answer about a task before its shape, and of one about pages before those. */
+const TASK_HEAD: u32 = 38;
+const PAGES_HEAD: u32 = 12;
+
 /** Stake of a task at most, so that |sums| <= 2^61. */
 const MAX_ELIGIBLE: u64 = 1 << 38;
 
-/** The node's one entry. The method's name tells by its length which it is; what returns 0 returns nothing. */
+/** The node's one entry. The length of a method's name says which it is; what returns 0 returns nothing. */
 export function execute(method: usize, argument: usize): usize {
   const length = lengthOf(method);
   if (length == 15) return preContractCall(argument + HEADER, lengthOf(argument));
@@ -108,15 +123,22 @@ function taskFrom(at: usize): u32 {
   return <u32>task;
 }
 
-/** Reads and decodes the task's shape, or refuses. */
+/** The rule of this call's one task, and the length of its shape. */
+let rule: u32 = 0;
+let shapeLength: u32 = 0;
+
+/** Reads the task's rule and shape, or refuses. Returns where the shape's bytes are; `shapeLength` says how many. */
 function needShape(task: u32): usize {
-  const shape = stateGet(shapeKey(task));
-  if (!decodeShape(shape + HEADER, lengthOf(shape))) {
+  const kept = stateGet(shapeKey(task)) + HEADER;
+  const shape = kept + RULE_BYTES;
+  shapeLength = lengthOf(kept - HEADER) - RULE_BYTES;
+  if (lengthOf(kept - HEADER) < RULE_BYTES || !decodeShape(shape, shapeLength)) {
     say("NoSuchTask: task ");
     sayNumber(task);
     say(" has not been opened");
     refuse();
   }
+  rule = <u32>load<u8>(kept);
   return shape;
 }
 
@@ -129,8 +151,8 @@ function leaveVerdict(name: u8, length: u32): void {
 }
 
 /**
- * openTask(uint64 task, bytes shape, string model, Terms terms): keeps the shape. Terms are 8 static words, whose high bits the pool's decoder
- * checks: it reads each of them.
+ * openTask(uint64 task, bytes shape, string model, Terms terms): keeps rule and shape. Terms are 8 static words, the rule first; their high bits
+ * the pool's decoder checks: it reads each of them.
  */
 function openTask(args: usize): void {
   needWords(args, 11);
@@ -149,11 +171,14 @@ function openTask(args: usize): void {
   if (!decodeShape(shape, length)) {
     refuseWith("WrongShape: the shape is not canonical or out of bounds (tensors, page_length, group_pages, norm_bound)");
   }
-  putHeader(shape - HEADER, TYPE_BYTES, length); // over the length word, which has been read
-  stateSet(shapeKey(task), shape - HEADER);
+  // Rule and header go over the length word, which has been read.
+  const kept = shape - RULE_BYTES - HEADER;
+  store<u8>(shape - RULE_BYTES, load<u8>(args + 96 + 31));
+  putHeader(kept, TYPE_BYTES, RULE_BYTES + length);
+  stateSet(shapeKey(task), kept);
   putBe64(VERDICT + HEADER, task);
   putBe32(VERDICT + HEADER + 8, pageCount);
-  leaveVerdict(0x6f, 12);
+  leaveVerdict(OPENED, OPENED_BYTES);
 }
 
 /** loadPages(uint64 task, uint32 firstPage, bytes weights): whole pages, in order; with the last one the task has version 1. */
@@ -192,7 +217,7 @@ function loadPages(args: usize): void {
   putBe32(verdict + 8, page);
   store<u8>(verdict, page == pageCount ? 1 : 0, 12);
   if (page == pageCount) putModelDigest(task, <usize>allocate(pageCount << 5), pageCount, verdict + 13);
-  leaveVerdict(0x6c, 45);
+  leaveVerdict(LOADED, LOADED_BYTES);
 }
 
 /** Puts the model's digest at `target`. `digests`: room for P digests, filled from page `known` on; those before are read from the state. */
@@ -247,9 +272,9 @@ function submit(args: usize, sender: usize): void {
   copy20(verdict + 32, sender);
   putBe64(verdict + 52, task);
   putBe64(verdict + 60, weight);
-  putBe64(verdict + 68, effectiveWeight(weight, norm, normBound));
-  store<u8>(verdict, 0, 76); // flags: none in rule `mean`
-  leaveVerdict(0x73, 77);
+  putBe64(verdict + 68, rules.verdict(rule, weight, norm));
+  store<u8>(verdict, 0, 76); // flags: no rule has any yet
+  leaveVerdict(JUDGED, JUDGED_BYTES);
 }
 
 /**
@@ -310,7 +335,7 @@ function settle(args: usize): void {
 
   const records = <usize>allocate(count * <u32>RECORD);
   const present = readUpdates(args + 160, count, records);
-  const divisor = max<u64>(max<u64>(present, eligible >> 2), 1);
+  rules.begin(rule, present);
   const first = <u32>group * groupPages;
   const last = min<u32>(first + groupPages, pageCount);
   const digests: usize = last == pageCount ? <usize>allocate(pageCount << 5) : 0;
@@ -319,10 +344,10 @@ function settle(args: usize): void {
   for (let page = first; page < last; page++) {
     const kept = mark();
     tensor = tensorAt(page * pageLength, tensor);
-    const isMoved = sumPage(records, count, page, tensor);
+    const isMoved = gatherPage(records, count, page, tensor);
     if (isMoved || digests != 0) {
       const value = readPage(task, page, countIn(page));
-      if (isMoved) saturated += movePage(task, page, value, divisor);
+      if (isMoved) saturated += movePage(task, page, value);
       if (digests != 0) copy32(digests + (page << 5), value + HEADER);
     }
     release(kept);
@@ -344,7 +369,7 @@ function settle(args: usize): void {
     putBe64(verdict + 24, version + 1);
     putModelDigest(task, digests, first, verdict + 32);
   }
-  leaveVerdict(0x6d, 72);
+  leaveVerdict(MERGED, MERGED_BYTES);
 }
 
 // One update of a settlement: u32 where its header lies | u32 where its next page lies | u32 where its pages end | u32 unused | u64 e.
@@ -383,7 +408,7 @@ function readUpdates(array: usize, count: u32, records: usize): u64 {
     store<u64>(record, word(update + 64), EFFECTIVE);
     const weight = word(update + 32);
     present += weight;
-    // Keeps the sum below 2^64 and the divisor of applySums other than 0, whatever a settler claims.
+    // Keeps S below 2^64, and what a rule divides by other than 0, whatever a settler claims.
     if (weight > MAX_ELIGIBLE || present > MAX_ELIGIBLE) {
       refuseNumbers("WrongWeight: update ", i, " would bring the accepted stake above ", MAX_ELIGIBLE, "; hand in the weights of the events");
     }
@@ -393,8 +418,8 @@ function readUpdates(array: usize, count: u32, records: usize): u64 {
   return present;
 }
 
-/** Sums one page of all updates, at SUMS. Whether any update has it. */
-function sumPage(records: usize, count: u32, page: u32, tensor: u32): bool {
+/** Hands one page of all updates to the rule. Whether any update has it. */
+function gatherPage(records: usize, count: u32, page: u32, tensor: u32): bool {
   const end = records + <usize>count * RECORD;
   let any = false;
   for (let record = records; record < end; record += RECORD) {
@@ -406,19 +431,19 @@ function sumPage(records: usize, count: u32, page: u32, tensor: u32): bool {
     if (next > <usize>load<u32>(record, END)) {
       refuseNumbers("WrongShape: update ", (record - records) / RECORD, " lacks bytes of page ", page, ", which its bitmap names");
     }
-    if (!any) clearSums(countIn(page));
+    if (!any) rules.beginPage(rule, page);
     any = true;
-    addPage(encoding, header, load<i64>(record, EFFECTIVE), page, tensor, data);
+    rules.addPage(rule, encoding, header, load<i64>(record, EFFECTIVE), page, tensor, data);
     store<u32>(record, <u32>next, NEXT);
   }
   return any;
 }
 
 /** Moves the weights of a page, in its state value, and writes it if that changed any. Returns how many weights hit a bound. */
-function movePage(task: u32, page: u32, value: usize, divisor: u64): u64 {
+function movePage(task: u32, page: u32, value: usize): u64 {
   const count = countIn(page);
   const weights = value + HEADER + DIGEST_BYTES;
-  const outcome = applySums(weights, count, <i64>divisor);
+  const outcome = rules.movePage(rule, weights, count);
   if ((outcome & CHANGED) != 0) {
     keccak256(weights, count << 1, value + HEADER);
     stateSet(pageKey(task, page), value);
@@ -446,7 +471,7 @@ function operation(input: usize, length: u32): usize {
   const shape = needShape(task);
   readRound(task);
   if (kind == 1) {
-    const answer = newAnswer(38 + lengthOf(shape));
+    const answer = newAnswer(TASK_HEAD + shapeLength);
     putBe64(answer, version);
     putBe64(answer + 8, round);
     putBe64(answer + 16, eligible);
@@ -454,7 +479,7 @@ function operation(input: usize, length: u32): usize {
     store<u16>(answer + 28, bswap<u16>(<u16>accepted));
     putBe32(answer + 30, pageCount);
     putBe32(answer + 34, groupCount);
-    copyOver(answer + 38, shape + HEADER, lengthOf(shape));
+    copyOver(answer + TASK_HEAD, shape, shapeLength);
     return answer - HEADER;
   }
   const first = be32(question + 9);
@@ -464,10 +489,10 @@ function operation(input: usize, length: u32): usize {
   }
   const end = first + count;
   const weights = min<u32>(end * pageLength, weightCount) - first * pageLength;
-  const answer = newAnswer(12 + (kind == 2 ? weights << 1 : count << 5));
+  const answer = newAnswer(PAGES_HEAD + (kind == 2 ? weights << 1 : count << 5));
   putBe64(answer, version);
   putBe32(answer + 8, merged);
-  let to = answer + 12;
+  let to = answer + PAGES_HEAD;
   for (let page = first; page < end; page++) {
     const kept = mark();
     const value = readPage(task, page, countIn(page)) + HEADER;

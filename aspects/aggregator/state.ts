@@ -1,4 +1,5 @@
-// The Aspect's own state: "t" task -> shape bytes; "p" task page -> page digest (32 bytes) and the page's weights, int16 little-endian.
+// The Aspect's own state: "t" task -> the rule's number (1 byte) and the shape's bytes; "p" task page -> page digest
+// (32 bytes) and the page's weights, int16 little-endian.
 // Task and page are three characters of seven bits each, so that a key is valid UTF-8. Keys are short: a written byte costs 156.25 gas.
 
 import { HEADER, TYPE_STRING, lengthOf, putHeader } from "./bytes";
@@ -7,6 +8,8 @@ import { KEY } from "./memory";
 import { refuseNumbers } from "./refuse";
 
 export const MAX_TASK: u64 = (1 << 21) - 1;
+/** Bytes before the shape in the state value of a task. */
+export const RULE_BYTES: u32 = 1;
 /** Bytes before the weights in the state value of a page. */
 export const DIGEST_BYTES: u32 = 32;
 
@@ -17,7 +20,7 @@ function putSeven(at: usize, value: u32): void {
   store<u8>(at, value & 127, 2);
 }
 
-/** The key of a task's shape. */
+/** The key of a task's rule and shape. */
 export function shapeKey(task: u32): usize {
   putHeader(KEY, TYPE_STRING, 4);
   store<u8>(KEY, 0x74, HEADER);

@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.gas.measure import GasBench, Parts, RoundCost, per_weight
-from linklearner.domain.update import Encoding
+from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
 
 ROUNDS = (1, 5, 20)
 FIXED_LIMIT = 150_000
-LIMITS = {(Encoding.TWO_BITS, 5): 80, (Encoding.INT8, 5): 100}
-GOALS = {(Encoding.TWO_BITS, 5): 75, (Encoding.TWO_BITS, 20): 30}
-NAMES = {Encoding.TWO_BITS: "two bits", Encoding.INT8: "int8"}
+LIMITS = {(TWO_BITS, 5): 80, (INT8, 5): 100}
+GOALS = {(TWO_BITS, 5): 75, (TWO_BITS, 20): 30}
 
 
 def main() -> int:
@@ -30,9 +29,11 @@ def main() -> int:
     console = Console(width=110)
     bench.round(20, None)  # every account's balance exists from here on
     empty = {updates: bench.round(updates, None) for updates in ROUNDS}
-    dense = {(encoding, updates): bench.round(updates, encoding) for encoding in Encoding for updates in ROUNDS}
+    dense = {
+        (encoding, updates): bench.round(updates, encoding) for encoding in ENCODINGS.values() for updates in ROUNDS
+    }
     missed = _fixed_part(console, empty) + _weights(console, dense, empty)
-    _comparison(console, per_weight(dense[Encoding.TWO_BITS, 5], empty[5]).total)
+    _comparison(console, per_weight(dense[TWO_BITS, 5], empty[5]).total)
     wrong = [call for call in bench.predictions if call.predicted != call.measured]
     instructions = sum(call.instructions for call in bench.predictions)
     console.print(
@@ -49,8 +50,8 @@ def _quick(bench: GasBench) -> dict[str, float]:
     bench.round(5, None)
     empty = bench.round(5, None)
     figures = {"fixed": empty.parts.total}
-    for encoding in Encoding:
-        figures[NAMES[encoding].replace(" ", "_")] = per_weight(bench.round(5, encoding), empty).total
+    for encoding in ENCODINGS.values():
+        figures[encoding.name] = per_weight(bench.round(5, encoding), empty).total
     return figures
 
 
@@ -86,7 +87,7 @@ def _weights(console: Console, dense: dict[tuple[Encoding, int], RoundCost], emp
         limit, goal = LIMITS.get((encoding, updates)), GOALS.get((encoding, updates))
         missed += limit is not None and parts.total > limit
         table.add_row(
-            f"{NAMES[encoding]}, {updates}",
+            f"{encoding.name}, {updates}",
             *(f"{getattr(parts, part.name):.2f}" for part in fields(Parts)),
             f"{parts.total:.2f}",
             _limit(parts.total, limit),
@@ -104,7 +105,7 @@ def _comparison(console: Console, ours: float) -> None:
     table.add_row("0xDeCA10B, a 400-dimensional perceptron (published)", "< 20,000")
     table.add_row("original LinkLearner demo (derived from its code)", "≈ 3,650")
     table.add_row("merging every update into state (derived)", "≈ 330")
-    table.add_row("this pool, two bits, five updates a round (measured above)", f"{ours:.1f}")
+    table.add_row("this pool, two-bits, five updates a round (measured above)", f"{ours:.1f}")
     console.print(table)
 
 

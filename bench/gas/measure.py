@@ -12,12 +12,13 @@ from bench.pool_rounds import Round
 from devchain.aspect.runtime import WASM_GAS_PER_EVM_GAS
 from devchain.chain.blocks import Receipt
 from linklearner.domain.digits import DIGITS, SHAPE
+from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import Update
 
 TERMS = Terms(
     quorum=1, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * LL_WEI
@@ -94,7 +95,7 @@ class GasBench:
 
     def _update(self, version: int, encoding: Encoding | None) -> Update:
         if encoding is None:
-            return Update(self._task, version, Encoding.TWO_BITS, (0,) * len(SHAPE.tensors), ())
+            return Update(self._task, version, TWO_BITS, (0,) * len(SHAPE.tensors), ())
         delta = self._generator.normal(0, 0.02, SHAPE.weight_count)
         return quantise_delta(delta, SHAPE, self._task, version, encoding).update
 

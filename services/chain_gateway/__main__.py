@@ -15,8 +15,8 @@ from typing import Final
 from linklearner import log, process
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import InvalidConfig
-from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.notation import address, node_urls, whole
+from linklearner.domain.stakes import MAX_ELIGIBLE
 from linklearner.keyfile import read_password
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config

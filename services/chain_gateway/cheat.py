@@ -13,9 +13,10 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from linklearner.chain.contracts import POOL
+from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.errors import InvalidInput, Refused
 from linklearner.domain.events import Settlement, UpdateAccepted
-from linklearner.domain.update import Encoding, Update, update_digest
+from linklearner.domain.update import Update, update_digest
 from services.chain_gateway.aspect import SYSTEM, SYSTEM_CONTRACT
 from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
 from services.chain_gateway.ledger import Ledger
@@ -61,7 +62,7 @@ class Cheat:
                 f"0x{self._account.hex()} has no accepted update in round {number}: contribute honestly first"
             )
 
-        nothing = Update(self._task, version, Encoding.TWO_BITS, (0,) * len(shape.tensors), ())
+        nothing = Update(self._task, version, TWO_BITS, (0,) * len(shape.tensors), ())
         header, groups = nothing.header(shape), nothing.groups(shape)
         yield await self._try("an update of the wrong shape", self._submit(header + b"\0", groups))
         stale = replace(nothing, base_version=version - 1)

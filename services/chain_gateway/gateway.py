@@ -21,12 +21,12 @@ from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.events import EventIndex
+from services.chain_gateway.keeper import Keeper
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
 from services.chain_gateway.outbox import Outbox, Patience
 from services.chain_gateway.outbox.fees import GWEI
 from services.chain_gateway.servicer import ROLES, SERVICE, ChainGatewayServicer
-from services.chain_gateway.settler import AutoSettler
 
 QUIET: Final = (f"/{SERVICE}/GetChain", f"/{SERVICE}/GetBalance")
 """Asked by model servers every few seconds."""
@@ -95,7 +95,7 @@ class Gateway:
             await stack.enter_async_context(server)
             jobs = {"follow": _follow(ledger, server, config.poll_s)}
             if config.auto_settle:
-                jobs["settle"] = AutoSettler(ledger).run()
+                jobs["settle"] = Keeper(ledger).run()
             work = tuple(_background(server, job, name) for name, job in jobs.items())
             stack.push_async_callback(_cancel, work)
             log.info(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from linklearner.domain.errors import InvalidInput
+from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import ChainStatus
 from linklearner.rpc import convert
 from linklearner.rpc.access import Role, calling
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
+from services.chain_gateway.keeper import standing
 from services.chain_gateway.ledger import Ledger
 
 SERVICE: Final = "linklearner.v1.ChainGatewayService"
@@ -57,7 +60,10 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         return convert.balance_message(await self._ledger.wallets.balance(account, request.task))
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:  # noqa: N802
-        return pb.GetTaskResponse(task=convert.task_message(await self._ledger.tasks.task(request.task)))
+        task = await self._ledger.tasks.task(request.task)
+        rule, at = rule_of(task.terms.rule), standing(task)
+        status = replace(task.round, phase=rule.phase(at), due=rule.due(task.terms, at))
+        return pb.GetTaskResponse(task=convert.task_message(replace(task, round=status)))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Any) -> AsyncIterator[pb.GetModelResponse]:  # noqa: N802
         version, weights = await self._ledger.tasks.model(request.task, request.version)

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding, encoding_named
 from linklearner.domain.errors import InvalidConfig, OutOfRange
 from linklearner.domain.notation import address, shown
-from linklearner.domain.update import Encoding
 from linklearner.settings import Account, Between, HostPort, LogLevel, OneOf, Settings
 from services.trainer.data import Shard
 from services.trainer.recipe import MAX_STEPS, MIN_STEPS, Recipe
 
 ENDLESS = -1
 """Of `rounds`."""
-ENCODINGS = {"two_bits": Encoding.TWO_BITS, "int8": Encoding.INT8}
 MAX_TASK = 2**21 - 1
 MAX_SEED = 2**63 - 1
 
@@ -54,8 +53,8 @@ class Config(Settings):
     """Samples a step."""
     learning_rate: float = 0.01
     """Adam's."""
-    encoding: Annotated[str, OneOf(tuple(ENCODINGS))] = "two_bits"
-    """How updates are written: two_bits or int8."""
+    encoding: Annotated[str, OneOf(tuple(row.name for row in ENCODINGS.values()))] = TWO_BITS.name
+    """How updates are written: two-bits or int8."""
     seed: Annotated[int, Between(0, MAX_SEED)] = 0
     """Seed of the batches' order."""
     rounds: Annotated[int, Between(ENDLESS, 2**31)] = 0
@@ -70,6 +69,7 @@ class Config(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.shard_of_data()
+        self.update_encoding()
         self.recipe()
 
     def account_bytes(self) -> bytes | None:
@@ -89,7 +89,7 @@ class Config(Settings):
         return Shard(int(index), int(count), alpha, self.shard_seed)
 
     def update_encoding(self) -> Encoding:
-        return ENCODINGS[self.encoding]
+        return encoding_named(self.encoding)
 
     def recipe(self) -> Recipe:
         try:

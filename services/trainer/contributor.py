@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 
 from linklearner.client.gateway import GatewayClient
+from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import (
     BaseMoved,
     Exhausted,
@@ -30,7 +31,6 @@ from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.domain.tasks import Submitted, Task
-from linklearner.domain.update import Encoding
 from linklearner.log import of_round
 from services.trainer import accounts, training
 from services.trainer.data import NOTHING_TO_LEARN, Samples
@@ -171,7 +171,7 @@ class Contributor:
         """
         if not 1 <= len(request_id) <= MAX_REQUEST_ID:
             raise InvalidInput(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
-        contents = f"encoding={encoding or 0:d} steps={step_count}"
+        contents = f"encoding={encoding.code if encoding else 0} steps={step_count}"
         recipe = replace(self._recipe, step_count=step_count) if step_count else self._recipe
         async with self._one_at_a_time(request_id):
             identity = await self.identity()

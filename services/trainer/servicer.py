@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
-from linklearner.domain.errors import InvalidInput
+from linklearner.domain.encodings import Encoding, encoding_of
 from linklearner.domain.tasks import Submitted
-from linklearner.domain.update import Encoding
 from linklearner.rpc import convert
 from linklearner.rpc.access import Role
 from linklearner.v1 import model_pb2, trainer_pb2_grpc
@@ -86,9 +85,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
 def _encoding(number: int) -> Encoding | None:
     if number == model_pb2.ENCODING_UNSPECIFIED:
         return None
-    if number not in (Encoding.TWO_BITS, Encoding.INT8):
-        raise InvalidInput(f"encoding {number} is unknown: 2 (two bits) and 8 (int8) are")
-    return Encoding(number)
+    return encoding_of(number)
 
 
 def _message(event: Event) -> pb.TrainRoundResponse:
@@ -102,7 +99,7 @@ def _message(event: Event) -> pb.TrainRoundResponse:
         case Prepared():
             return pb.TrainRoundResponse(
                 quantised=pb.UpdateQuantised(
-                    encoding=model_pb2.Encoding.Name(event.encoding),
+                    encoding=cast("model_pb2.Encoding", event.encoding.code),
                     update_bytes=event.update_bytes,
                     page_count=event.page_count,
                     pages_total=event.pages_total,

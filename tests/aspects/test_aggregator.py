@@ -12,11 +12,13 @@ from bench.pool import POOL, TERMS, CallFailed, PoolChain, Reverted, account, te
 from bench.pool_rounds import FLAT, SMALL, Round, expected_verdict, opened, some_update, some_weights
 from linklearner.domain import digits
 from linklearner.domain.digest import model_digest, page_digests, weight_bytes
+from linklearner.domain.encodings import INT8, TWO_BITS
 from linklearner.domain.errors import InvalidUpdate, OutOfRange
-from linklearner.domain.merge import effective_weight, influence, merge
 from linklearner.domain.quantise import quantise_delta
+from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.stakes import influence
+from linklearner.domain.update import Update
 from tests.domain.strategies import shapes, updates
 
 
@@ -56,7 +58,7 @@ def test_rounds_of_any_shape_settle_to_what_python_computes(
         round_.submit(contributor, update)
         assert round_.accepted[-1][2:] == expected
     if round_.accepted:
-        merged = merge(base, round_.contributions(), sum(stakes), shape)
+        merged = MEAN.merge(base, round_.contributions(), sum(stakes), shape)
         receipt = round_.settle()[-1]
         updated = next(event for event in world.events(receipt) if event.name == "ModelUpdated").values
         assert np.array_equal(world.weights(round_.task, shape), merged.weights)
@@ -72,11 +74,11 @@ def test_a_few_rounds_of_the_digits_model_go_the_same_way_in_python(world: PoolC
     generator = np.random.default_rng(6)
     for number in range(4):
         round_ = Round(world, task, shape)
-        encoding = Encoding.INT8 if number % 2 else Encoding.TWO_BITS
+        encoding = INT8 if number % 2 else TWO_BITS
         for contributor in range(1, 6):
             delta = generator.normal(0, 0.02, shape.weight_count)
             round_.submit(contributor, quantise_delta(delta, shape, task, number + 1, encoding).update)
-        base = merge(base, round_.contributions(), 4509, shape).weights
+        base = MEAN.merge(base, round_.contributions(), 4509, shape).weights
         round_.settle()
         assert np.array_equal(world.weights(task, shape), base)
 
@@ -103,10 +105,10 @@ def test_a_long_update_is_scaled_down_and_not_refused(world: PoolChain) -> None:
     round_.submit(1, short)
     round_.submit(2, long)
     assert round_.accepted[0][2:] == (1000, 1000)
-    effective = effective_weight(1000, long.squared_norm(shape), 5000)
+    effective = MEAN.verdict(1000, long.squared_norm(shape), 5000)
     assert round_.accepted[1][2:] == (1000, effective)
     assert 0 < effective < 100
-    merged = merge(some_weights(shape), round_.contributions(), 4000, shape)
+    merged = MEAN.merge(some_weights(shape), round_.contributions(), 4000, shape)
     round_.settle()
     assert np.array_equal(world.weights(round_.task, shape), merged.weights)
 
@@ -115,7 +117,7 @@ def test_an_update_beyond_all_bounds_is_refused(world: PoolChain) -> None:
     shape = Shape((Tensor(66_000, 0),), 16384, 5, 2**31)
     round_ = Round(world, world.open_task(shape, some_weights(shape), [100], pages_per_call=2), shape)
     values = [np.full(place.stop - place.start, -128, dtype=np.int8) for place in map(shape.page_slice, range(5))]
-    fine = Update(round_.task, 1, Encoding.INT8, (7,), tuple(enumerate(values)))
+    fine = Update(round_.task, 1, INT8, (7,), tuple(enumerate(values)))
     too_long = dataclasses.replace(fine, shifts=(8,))
     refused("NormTooLong", lambda: round_.submit(1, too_long))
     round_.submit(1, fine)
@@ -195,7 +197,7 @@ def test_a_page_with_unused_bits_set_is_refused(world: PoolChain) -> None:
 
 def test_a_page_of_zeros_is_refused(world: PoolChain) -> None:
     round_ = opened(world, SMALL, [100])
-    update = round_.update(encoding=Encoding.INT8)
+    update = round_.update(encoding=INT8)
     groups = list(update.groups(SMALL))
     groups[1] = bytes(8) + groups[1][8:]
     text = refused("NotCanonical", lambda: send_parts(world, 1, round_.task, update.header(SMALL), groups))
@@ -280,13 +282,13 @@ def test_saturated_weights_are_counted_over_all_groups(world: PoolChain) -> None
         for page, place in ((page, SMALL.page_slice(page)) for page in range(5))
     )
     for contributor in (1, 2):
-        round_.submit(contributor, Update(task, 1, Encoding.TWO_BITS, (4, 4, 4), values))
+        round_.submit(contributor, Update(task, 1, TWO_BITS, (4, 4, 4), values))
     updated = next(event for event in world.events(round_.settle()[-1]) if event.name == "ModelUpdated")
     assert updated.values["saturated"] == SMALL.weight_count
     assert world.weights(task, SMALL).tolist() == [32767] * SMALL.weight_count
     # and the count begins anew
     for contributor in (1, 2):
-        round_.submit(contributor, Update(task, 2, Encoding.TWO_BITS, (0, 0, 0), ()))
+        round_.submit(contributor, Update(task, 2, TWO_BITS, (0, 0, 0), ()))
     updated = next(event for event in world.events(round_.settle()[-1]) if event.name == "ModelUpdated")
     assert updated.values["saturated"] == 0
 
@@ -411,7 +413,7 @@ def test_tasks_do_not_mix(world: PoolChain) -> None:
         round_.submit(1)
         round_.submit(2)
     merged = [
-        merge(some_weights(SMALL, seed), round_.contributions(), 200, SMALL).weights
+        MEAN.merge(some_weights(SMALL, seed), round_.contributions(), 200, SMALL).weights
         for seed, round_ in ((1, first), (2, second))
     ]
     second.settle()
@@ -425,7 +427,7 @@ def test_a_model_with_many_pages_settles_group_by_group(world: PoolChain) -> Non
     shape = Shape((Tensor(30_000, 12), Tensor(3000, 12)), 1024, 4, 2**25)
     round_ = opened(world, shape, [100, 100], dataclasses.replace(TERMS, quorum=1))
     round_.submit(1, round_.update(1, pages=[0, 5, 32]))
-    merged = merge(some_weights(shape), round_.contributions(), 200, shape)
+    merged = MEAN.merge(some_weights(shape), round_.contributions(), 200, shape)
     receipts = round_.settle()
     assert len(receipts) == 9
     assert np.array_equal(world.weights(round_.task, shape), merged.weights)

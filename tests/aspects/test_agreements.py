@@ -9,9 +9,13 @@ from eth_hash.auto import keccak
 from bench.pool import POOL
 from devchain.wasm.validate import validate_aspect
 from linklearner import artifacts
-from linklearner.domain import merge, shape, update
+from linklearner.domain import encodings, shape, stakes, update
+from linklearner.domain.rules import mean
+from linklearner.domain.rules.table import RULES
+from linklearner.v1 import model_pb2
 
 SOURCES = Path(__file__).parents[2] / "aspects/aggregator"
+CONTRACTS = Path(__file__).parents[2] / "contracts"
 LAYOUT = artifacts.contract("TrainingPool").storage_layout
 
 
@@ -75,11 +79,34 @@ def test_the_bounds_are_pythons() -> None:
         assert constant("shape.ts", name) == getattr(shape, name)
     for name in ("MIN_EXPONENT", "MAX_EXPONENT", "MAX_NORM_BOUND"):
         assert constant("shape.ts", name) == getattr(shape, name)
-    assert constant("update.ts", "MIN_SHIFT") == update.MIN_SHIFT
-    assert constant("update.ts", "MAX_SQUARED_NORM") == merge.MAX_SQUARED_NORM
-    assert constant("update.ts", "SCALE_BITS") == merge.SCALE_BITS
+    assert constant("update.ts", "MIN_SHIFT") == encodings.MIN_SHIFT
+    assert constant("update.ts", "MAX_SQUARED_NORM") == update.MAX_SQUARED_NORM
+    assert constant("rules/mean.ts", "SCALE_BITS") == mean.SCALE_BITS
     assert constant("state.ts", "MAX_TASK") == update.MAX_TASK
-    assert constant("index.ts", "MAX_ELIGIBLE") == merge.MAX_ELIGIBLE
+    assert constant("index.ts", "MAX_ELIGIBLE") == stakes.MAX_ELIGIBLE
+
+
+@pytest.mark.parametrize(("file", "encoding"), [("two_bits.ts", encodings.TWO_BITS), ("int8.ts", encodings.INT8)])
+def test_the_encodings_are_pythons(file: str, encoding: encodings.Encoding) -> None:
+    assert constant(f"encodings/{file}", "CODE") == encoding.code
+    assert constant(f"encodings/{file}", "MAX_SHIFT") == encoding.max_shift
+
+
+def test_every_encoding_of_python_has_its_file() -> None:
+    files = {path.stem.replace("_", "-") for path in (SOURCES / "encodings").glob("*.ts")}
+    assert files - {"table"} == {encoding.name for encoding in encodings.ENCODINGS.values()}
+    assert model_pb2.Encoding.values() == [0, *sorted(encodings.ENCODINGS)]
+
+
+def test_every_rule_has_its_file_in_each_language_and_one_number() -> None:
+    for rule in RULES.values():
+        assert constant(f"rules/{rule.name}.ts", "NUMBER") == rule.number
+        found = re.search(r"NUMBER = (\d+);", (CONTRACTS / f"rules/{rule.name.title()}.sol").read_text())
+        assert found
+        assert int(found[1]) == rule.number
+    assert {path.stem for path in (SOURCES / "rules").glob("*.ts")} - {"table", "outcome"} == {
+        r.name for r in RULES.values()
+    }
 
 
 def test_a_node_takes_the_code() -> None:

@@ -9,10 +9,11 @@ from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain.encodings import INT8, encoding_of
 from linklearner.domain.errors import InvalidShape, InvalidUpdate, OutOfRange
-from linklearner.domain.merge import MAX_SQUARED_NORM, effective_weight
+from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.shape import Shape
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import MAX_SQUARED_NORM, Update
 from tests.aspects.pure import CHANGED, INPUT, OUTPUT, SECOND, SUMS, Pure
 from tests.domain.strategies import shapes, shapes_with_updates
 from tests.vectors.generate import HERE
@@ -33,14 +34,14 @@ def measured(encoded: bytes, shape: Shape) -> int | None:
     if not pure.call("isHeader", header):
         return None
     data, end = header + pure.call("headerBytes"), header + len(encoded)
-    encoding = Encoding(encoded[1])
+    encoding = encoding_of(encoded[1])
     for page in range(shape.page_count):
         if pure.call("hasPage", header, page):
             place = shape.page_slice(page)
             size = encoding.page_bytes(place.stop - place.start)
             if data + size > end:
                 return None
-            if not pure.call("measurePage", encoding, page, pure.call("tensorAt", place.start, 0), data):
+            if not pure.call("measurePage", encoding.code, page, pure.call("tensorAt", place.start, 0), data):
                 return None
             data += size
     if data != end or not pure.call("areShifts", header):
@@ -102,7 +103,7 @@ def test_merges_give_the_weights_of_the_vectors() -> None:
                         alone = Update(update.task, 1, update.encoding, (0,) * len(update.shifts), ((page, values),))
                         pure.write(SECOND, b"".join(alone.groups(shape)))
                         first = pure.call("tensorAt", place.start, 0)
-                        pure.call("addPage", update.encoding, INPUT, effective, page, first, SECOND)
+                        pure.call("addPage", update.encoding.code, INPUT, effective, page, first, SECOND)
             pure.write(OUTPUT, base[2 * place.start : 2 * place.stop])
             outcome = pure.call("applySums", OUTPUT, place.stop - place.start, divisor) & (2**64 - 1)
             merged[2 * place.start : 2 * place.stop] = pure.read(OUTPUT, 2 * (place.stop - place.start))
@@ -150,7 +151,7 @@ def test_the_root_of_squares_and_their_neighbours(root: int) -> None:
 
 @given(st.integers(0, 2**36), st.integers(0, MAX_SQUARED_NORM), st.integers(1, 2**31))
 def test_any_effective_weight_is_pythons(weight: int, norm: int, bound: int) -> None:
-    assert PURE.call("effectiveWeight", weight, norm, bound) == effective_weight(weight, norm, bound)
+    assert PURE.call("effectiveWeight", weight, norm, bound) == MEAN.verdict(weight, norm, bound)
 
 
 @given(shapes_with_updates(), st.data())
@@ -200,10 +201,10 @@ def test_a_norm_is_refused_from_2_to_the_62_on(excess: int) -> None:
         (page, np.full(min(16384, shape.weight_count - 16384 * page), -128, dtype=np.int8))
         for page in range(shape.page_count)
     )
-    update = Update(1, 1, Encoding.INT8, (8,) * len(lengths), pages)
+    update = Update(1, 1, INT8, (8,) * len(lengths), pages)
     norm = measured(update.encode(shape), shape)
     assert norm is not None
     assert (norm > MAX_SQUARED_NORM) == bool(excess)
     if excess:
         with pytest.raises(OutOfRange):
-            effective_weight(1, update.squared_norm(shape), 1)
+            MEAN.verdict(1, update.squared_norm(shape), 1)

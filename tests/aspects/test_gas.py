@@ -6,7 +6,7 @@ from bench.gas.__main__ import FIXED_LIMIT, LIMITS
 from bench.gas.interpreter import decode
 from bench.gas.measure import GasBench, per_weight
 from linklearner import artifacts
-from linklearner.domain.update import Encoding
+from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +18,15 @@ def test_an_empty_update_recorded_settled_and_paid_alone_stays_below_its_limit(b
     assert bench.round(1, None).parts.total <= FIXED_LIMIT
 
 
-@pytest.mark.parametrize("encoding", list(Encoding))
+@pytest.mark.parametrize("encoding", ENCODINGS.values())
 def test_a_dense_update_stays_below_its_limit_per_weight(bench: GasBench, encoding: Encoding) -> None:
     dense, empty = bench.round(5, encoding), bench.round(5, None)
     assert per_weight(dense, empty).total <= LIMITS[encoding, 5]
 
 
 def test_every_aspect_call_costs_what_the_rules_say_to_the_unit(bench: GasBench) -> None:
-    bench.round(3, Encoding.TWO_BITS)
-    bench.round(2, Encoding.INT8)
+    bench.round(3, TWO_BITS)
+    bench.round(2, INT8)
     calls = bench.predictions
     assert len(calls) > 7
     assert [call.predicted for call in calls] == [call.measured for call in calls]

@@ -31,14 +31,14 @@ def test_the_command_reports_every_row_and_judges(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def measured(best: float) -> dict[str, list[accuracy.Course]]:
-        return {row: [accuracy.Course((0.5, best if row == "two bits" else 0.97))] for row in accuracy.ROWS}
+        return {row: [accuracy.Course((0.5, best if row == "two-bits" else 0.97))] for row in accuracy.ROWS}
 
     for best, verdict in ((0.966, 0), (0.964, 1), (0.97, 0)):
         monkeypatch.setattr(accuracy, "measure", lambda *_, best=best: measured(best))
         assert accuracy.main(["--seeds", "1", "--json"]) == verdict
         report = json.loads(capsys.readouterr().out)
         assert report["holds"] is (verdict == 0) and set(report["rows"]) == set(accuracy.ROWS)
-        assert report["rows"]["two bits"]["points_behind_float"] == pytest.approx(97 - 100 * best)
+        assert report["rows"]["two-bits"]["points_behind_float"] == pytest.approx(97 - 100 * best)
     assert accuracy.main(["--seeds", "1"]) == 0
     said = capsys.readouterr().out
     assert "control: one shard alone" in said and "Flower" in said and "holds" in said

@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from linklearner.client.gateway import GatewayClient
+from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import Update
 from linklearner.testing.gateway import FakeGateway
 from tests.services.chain_gateway.conftest import CONTRIBUTORS, deployed, small_task, world_in
 
@@ -35,7 +36,7 @@ class Subject:
     def update(self, version: int = 1, *, seed: int = 0) -> Update:
         """An honest one."""
         delta = np.random.default_rng(seed).normal(0.0, 0.01, self.shape.weight_count)
-        return quantise_delta(delta, self.shape, 1, version, Encoding.TWO_BITS).update
+        return quantise_delta(delta, self.shape, 1, version, TWO_BITS).update
 
 
 def fake_gateway() -> FakeGateway:

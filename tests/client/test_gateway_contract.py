@@ -10,8 +10,9 @@ import pytest
 
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import InvalidInput, LinkLearnerError, NotFound, Refused
-from linklearner.domain.merge import Contribution, merge
 from linklearner.domain.notation import UNIT_WEI
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.tasks import Settled, Submitted
 from tests.client.conftest import Subject
 
@@ -125,7 +126,7 @@ async def test_a_round_is_merged_and_paid(subject: Subject) -> None:
     assert await gateway.settle("settle-1", accounts[0], 1, 1) == made
 
     updates = [Contribution(accounts[who], 750, 750, subject.update(seed=who)) for who in (0, 1)]
-    merged = merge(subject.first_weights, updates, 3000, subject.shape)
+    merged = MEAN.merge(subject.first_weights, updates, 3000, subject.shape)
     task = await gateway.task(1)
     found, weights = await gateway.weights(task)
     assert found == task.newest == made.version
@@ -133,7 +134,7 @@ async def test_a_round_is_merged_and_paid(subject: Subject) -> None:
 
     history = await gateway.round(1, 1)
     assert (history.version, history.settlements, history.settler) == (made.version, made.mined, accounts[0])
-    fee, shares = subject.terms.pay([750, 750], 3000)
+    fee, shares = MEAN.pay(subject.terms, [750, 750], 3000)
     assert (history.settler_paid, [one.paid for one in history.contributions]) == (fee, list(shares))
     assert (await gateway.balance(accounts[0])).token == fee + shares[0]
     assert (await gateway.balance(accounts[1])).token == shares[1]

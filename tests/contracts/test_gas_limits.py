@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from bench.pool import POOL, TOKEN, PoolChain, account, address_of
 from bench.pool_rounds import SMALL, Round, opened, some_update
 from linklearner.domain import gas
+from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
 from linklearner.domain.errors import Refused
-from linklearner.domain.merge import merge
 from linklearner.domain.rounds import Terms
+from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding
 
 TERMS = Terms(
     quorum=1, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * 10**18
@@ -60,7 +60,7 @@ def limits_hold(world: PoolChain, case: Case) -> None:
     updates = [contribution.update for contribution in contributions]
     for group in range(shape.group_count):
         pages = shape.group_page_range(group)
-        merged = merge(
+        merged = MEAN.merge(
             base,
             [replace(one, update=one.update.within(pages, shape)) for one in contributions],
             status["eligible"],
@@ -69,9 +69,13 @@ def limits_hold(world: PoolChain, case: Case) -> None:
         data = POOL.encode_call("settle", round_.task, round_.number, group, round_.settlement(group))
         poor = sum(world.balance(address_of(account(who))) == 0 for who in range(1, count + 1))
         used = world.send(account(1), world.pool, data).gas_used
-        limit = gas.settle_limit(data, updates, shape, group, merged=merged, rewarded=case.reward > 0, newly_paid=poor)
+        limit = gas.settle_limit(
+            data, MEAN, updates, shape, group, merged=merged, rewarded=case.reward > 0, newly_paid=poor
+        )
         assert used <= limit <= MOST * used, (used, limit)
-        blind = gas.settle_limit(data, updates, shape, group, merged=None, rewarded=case.reward > 0, newly_paid=poor)
+        blind = gas.settle_limit(
+            data, MEAN, updates, shape, group, merged=None, rewarded=case.reward > 0, newly_paid=poor
+        )
         assert blind >= used
 
 
@@ -84,7 +88,7 @@ def cases(draw: st.DrawFn) -> Case:
     group_pages = draw(st.integers(max(1, -(-pages // 12)), pages))
     shape = Shape(tuple(Tensor(length, 12) for length in lengths), page_length, group_pages, 2**31 - 1)
     present = st.sets(st.integers(0, pages - 1)).map(lambda some: tuple(sorted(some))) | st.just(tuple(range(pages)))
-    updates = draw(st.lists(st.tuples(st.sampled_from(list(Encoding)), present), min_size=1, max_size=8))
+    updates = draw(st.lists(st.tuples(st.sampled_from(list(ENCODINGS.values())), present), min_size=1, max_size=8))
     return Case(
         shape, tuple(updates), draw(st.sampled_from([-8, 0, 3])), draw(st.sampled_from([0, TERMS.reward])),
         draw(st.booleans()), draw(st.booleans()),
@@ -107,12 +111,12 @@ DENSE = tuple(range(5))
 @pytest.mark.parametrize(
     "case",
     [
-        Case(SMALL, ((Encoding.TWO_BITS, ()),)),
-        Case(SMALL, ((Encoding.TWO_BITS, ()),) * 20, poor=True),
-        Case(SMALL, ((Encoding.INT8, DENSE),) * 20, reward=0),
-        Case(SMALL, ((Encoding.INT8, DENSE), (Encoding.TWO_BITS, DENSE)) * 2, shift=8, extreme=True, poor=True),
-        Case(Shape((Tensor(2410, 12),), 4096, 1, 2**31 - 1), ((Encoding.TWO_BITS, (0,)),) * 5),
-        Case(Shape((Tensor(48_000, 12),), 16_384, 3, 2**31 - 1), ((Encoding.INT8, (0, 1, 2)),) * 2),
+        Case(SMALL, ((TWO_BITS, ()),)),
+        Case(SMALL, ((TWO_BITS, ()),) * 20, poor=True),
+        Case(SMALL, ((INT8, DENSE),) * 20, reward=0),
+        Case(SMALL, ((INT8, DENSE), (TWO_BITS, DENSE)) * 2, shift=8, extreme=True, poor=True),
+        Case(Shape((Tensor(2410, 12),), 4096, 1, 2**31 - 1), ((TWO_BITS, (0,)),) * 5),
+        Case(Shape((Tensor(48_000, 12),), 16_384, 3, 2**31 - 1), ((INT8, (0, 1, 2)),) * 2),
     ],
     ids=["empty", "round full of newcomers", "no reward", "saturated", "digits", "a block nearly full"],
 )
@@ -125,7 +129,7 @@ def test_what_no_block_holds_is_refused_before_it_is_sent() -> None:
     update = some_update(shape, 1, 1)
     data = PoolChain.submission(update, shape)
     with pytest.raises(Refused) as refused:
-        gas.settle_limit(data, [update] * 5, shape, 0, merged=None, rewarded=True, newly_paid=5)
+        gas.settle_limit(data, MEAN, [update] * 5, shape, 0, merged=None, rewarded=True, newly_paid=5)
     assert refused.value.reason == "GasLimitTooHigh"
 
 

@@ -13,13 +13,14 @@ from linklearner.chain.answers import Log
 from linklearner.chain.contracts import COMPLETED, completed, decode_event
 from linklearner.domain import events as happened
 from linklearner.domain.digest import model_digest
+from linklearner.domain.encodings import INT8, TWO_BITS
 from linklearner.domain.errors import Divergence
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.replay import Replay
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import Update
 
 SPEC = ModelSpec("tiny", Mlp((5, 4, 3)), ("a", "b", "c"))  # 39 weights
 GROUPED = SPEC.shape(12, 8, 2, 3000)  # five pages, three groups; long updates are scaled down
@@ -48,18 +49,18 @@ def history() -> tuple[PoolChain, list[happened.Event]]:
     )
     flat = Round(world, world.open_task(FLAT, some_weights(FLAT, 2), [10, 10], TERMS, SPEC.to_json()), FLAT)
     grouped.submit(1)
-    flat.submit(1, flat.update(5, encoding=Encoding.INT8, shift=-3))
+    flat.submit(1, flat.update(5, encoding=INT8, shift=-3))
     world.transact(account(4), "lock", grouped.task, 1000)
     world.transact(account(2), "unlock", grouped.task, 15)
     grouped.submit(2, grouped.update(9, shift=-8))
-    grouped.submit(3, grouped.update(3, pages=[0, 4], encoding=Encoding.INT8))
+    grouped.submit(3, grouped.update(3, pages=[0, 4], encoding=INT8))
     flat.submit(2)
     flat.settle(settler=3)
     grouped.settle(settler=5)
     world.transact(account(2), "unlock", grouped.task, 5)
     world.transact(account(4), "unlock", grouped.task, 1)
     grouped.submit(4)
-    grouped.submit(1, Update(grouped.task, 2, Encoding.TWO_BITS, (0,) * 4, ()))
+    grouped.submit(1, Update(grouped.task, 2, TWO_BITS, (0,) * 4, ()))
     flat.submit(1)
     world.chain.set_next_timestamp(world.chain.head.timestamp + 700)
     world.transact(account(6), "drop", flat.task)

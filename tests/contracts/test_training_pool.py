@@ -15,10 +15,12 @@ from bench.pool import POOL, SYSTEM, TERMS, TOKEN, PoolChain, Reverted, account,
 from bench.pool_rounds import FLAT, SMALL, opened, some_update, some_weights
 from linklearner import artifacts
 from linklearner.domain.digest import model_digest, weight_bytes
-from linklearner.domain.merge import MAX_ELIGIBLE, merge
+from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding
 from linklearner.domain.notation import UNIT_WEI
 from linklearner.domain.rounds import running_next, running_seed
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.stakes import MAX_ELIGIBLE
+from linklearner.domain.update import Update
 
 
 def refused(name: str, action: Callable[[], object]) -> Reverted:
@@ -291,7 +293,7 @@ def test_before_its_weights_a_task_takes_no_update(world: PoolChain) -> None:
 
 
 @pytest.mark.parametrize("shape", [SMALL, FLAT])
-@pytest.mark.parametrize("encoding", list(Encoding))
+@pytest.mark.parametrize("encoding", ENCODINGS.values())
 def test_a_settled_round_has_the_weights_and_digest_that_python_computes(
     world: PoolChain, shape: object, encoding: Encoding
 ) -> None:
@@ -299,7 +301,7 @@ def test_a_settled_round_has_the_weights_and_digest_that_python_computes(
     base = some_weights(round_.shape)
     for contributor in (1, 2, 3, 4):
         round_.submit(contributor, round_.update(contributor, encoding=encoding))
-    merged = merge(base, round_.contributions(), 1573, round_.shape)
+    merged = MEAN.merge(base, round_.contributions(), 1573, round_.shape)
     *_, last = round_.settle()
     updated = next(event for event in world.events(last) if event.name == "ModelUpdated").values
     assert np.array_equal(world.weights(round_.task, round_.shape), merged.weights)
@@ -394,7 +396,7 @@ def test_a_failed_settlement_leaves_the_weights_alone(world: PoolChain) -> None:
 def test_an_empty_update_is_recorded_settled_and_paid(world: PoolChain) -> None:
     round_ = opened(world, FLAT, [100], dataclasses.replace(TERMS, quorum=1))
     base = some_weights(FLAT)
-    round_.submit(1, Update(round_.task, 1, Encoding.TWO_BITS, (0, 0, 0), ()))
+    round_.submit(1, Update(round_.task, 1, TWO_BITS, (0, 0, 0), ()))
     round_.settle()
     assert np.array_equal(world.weights(round_.task, FLAT), base)
     assert world.status(round_.task)["version"] == 2
@@ -461,7 +463,7 @@ def test_a_settled_round_pays_by_influence_and_the_settler(world: PoolChain) -> 
         round_.submit(contributor)
     weights = [weight for _, _, weight, _ in round_.accepted]
     assert weights == [3, 268, 70]
-    fee, shares = TERMS.pay(weights, 1073)
+    fee, shares = MEAN.pay(TERMS, weights, 1073)
     before = [world.balance(address_of(account(who))) for who in (3, 1, 2, 9)]
     supply = world.supply()
     *_, last = round_.settle(settler=9)

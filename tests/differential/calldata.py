@@ -32,10 +32,12 @@ from bench.pool_rounds import SMALL, opened, some_update, some_weights
 from devchain.chain.chain import Question
 from linklearner import artifacts
 from linklearner.chain.abi import Decoded, error_string
+from linklearner.domain.encodings import ENCODINGS
 from linklearner.domain.errors import InvalidInput, InvalidShape, InvalidUpdate
-from linklearner.domain.merge import MAX_SQUARED_NORM, effective_weight, influence
+from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.shape import Shape
-from linklearner.domain.update import Encoding, Update, join, update_digest
+from linklearner.domain.stakes import influence
+from linklearner.domain.update import MAX_SQUARED_NORM, Update, join, update_digest
 
 JUDGED: Final = ("submit", "settle", "openTask", "loadPages")
 """Functions whose calldata the Aspect reads, and readers after it."""
@@ -361,7 +363,7 @@ class Case:
 
     def _submit(self) -> bytes:
         random = self.random
-        encoding = random.choice(list(Encoding))
+        encoding = random.choice(list(ENCODINGS.values()))
         pages = [page for page in range(SMALL.page_count) if random.random() < 0.7]
         shift = random.choice((-8, 0, 3, encoding.max_shift))
         update = some_update(
@@ -541,7 +543,7 @@ class Case:
             update = self._update(call.values)
             assert update is not None
             weight = influence(90, self.eligible)
-            effective = effective_weight(weight, update.squared_norm(SMALL), SMALL.norm_bound)
+            effective = MEAN.verdict(weight, update.squared_norm(SMALL), SMALL.norm_bound)
             assert (told["weight"], told["effective"]) == (weight, effective)
 
     def _same_as_solc(self, name: str, data: bytes, read: Decoded | None) -> None:

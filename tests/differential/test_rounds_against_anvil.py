@@ -22,8 +22,9 @@ from devchain.chain.join_points import TransactionAspects
 from devchain.config import ChainConfig
 from linklearner.chain.abi import ERROR_STRING
 from linklearner.domain.digits import DIGITS
+from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.errors import InvalidInput
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import Update
 from tests.differential.chains import Chain as Rpc
 from tests.differential.chains import token_init_bytes
 
@@ -127,7 +128,7 @@ def shadowed(anvil_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
         anvil.close()
 
 
-@pytest.mark.parametrize("encoding", list(Encoding))
+@pytest.mark.parametrize("encoding", ENCODINGS.values())
 def test_a_round_does_and_costs_the_same_but_for_the_aspect(
     shadowed: tuple[PoolChain, Shadow], encoding: Encoding
 ) -> None:
@@ -137,7 +138,7 @@ def test_a_round_does_and_costs_the_same_but_for_the_aspect(
     task = world.open_task(shape, random.integers(-900, 900, shape.weight_count).astype(np.int16), [100, 200, 300, 400])
     for _ in range(2):
         status = world.status(task)
-        choices = np.array([-3, -1, 1, 3] if encoding is Encoding.TWO_BITS else range(-128, 128), dtype=np.int8)
+        choices = np.array(encoding.values, dtype=np.int8)
         updates = []
         for contributor in range(1, 4):
             pages = tuple(

@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import Update
 
 
 @st.composite
@@ -18,14 +19,13 @@ def shapes(draw: st.DrawFn, max_weights: int = 120) -> Shape:
 
 
 def page_values(length: int, encoding: Encoding) -> st.SearchStrategy[np.ndarray]:
-    if encoding is Encoding.TWO_BITS:
-        return hnp.arrays(np.int8, length, elements=st.sampled_from([-3, -1, 1, 3]))
-    return hnp.arrays(np.int8, length, elements=st.integers(-128, 127)).filter(lambda values: bool(values.any()))
+    pages = hnp.arrays(np.int8, length, elements=st.sampled_from(encoding.values))
+    return pages.filter(lambda values: encoding.check(values) is None)
 
 
 @st.composite
 def updates(draw: st.DrawFn, shape: Shape, task: int = 0, base_version: int = 1) -> Update:
-    encoding = draw(st.sampled_from(Encoding))
+    encoding = draw(st.sampled_from(list(ENCODINGS.values())))
     present = sorted(draw(st.sets(st.integers(0, shape.page_count - 1))))
     touched = {tensor for page in present for tensor, _, _ in shape.segments(page)}
     shifts = tuple(

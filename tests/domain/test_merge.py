@@ -7,17 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain.encodings import INT8, TWO_BITS
 from linklearner.domain.errors import InvalidInput, OutOfRange
-from linklearner.domain.merge import (
-    MAX_ELIGIBLE,
-    MAX_SQUARED_NORM,
-    Contribution,
-    effective_weight,
-    influence,
-    merge,
-)
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.stakes import MAX_ELIGIBLE, influence
+from linklearner.domain.update import MAX_SQUARED_NORM, Update
 from tests.domain.strategies import shapes, updates, weights
 
 
@@ -51,7 +47,7 @@ def test_merge_is_the_rounded_mean_in_exact_arithmetic(case: tuple[Shape, np.nda
         kept = max(-(2**15), min(2**15 - 1, moved))
         saturated += kept != moved
         expected.append(kept)
-    merged = merge(base, contributions, eligible, shape)
+    merged = MEAN.merge(base, contributions, eligible, shape)
     assert merged.weights.tolist() == expected
     assert merged.saturated == saturated
     changed = [p for p in range(shape.page_count) if (merged.weights != base)[shape.page_slice(p)].any()]
@@ -61,16 +57,16 @@ def test_merge_is_the_rounded_mean_in_exact_arithmetic(case: tuple[Shape, np.nda
 @given(rounds())
 def test_the_order_of_contributions_is_irrelevant(case: tuple[Shape, np.ndarray, list[Contribution], int]) -> None:
     shape, base, contributions, eligible = case
-    results = {merge(base, order, eligible, shape).weights.tobytes() for order in permutations(contributions)}
+    results = {MEAN.merge(base, order, eligible, shape).weights.tobytes() for order in permutations(contributions)}
     assert len(results) == 1
 
 
 def test_sums_stay_inside_int64_at_the_very_bounds() -> None:
     shape = Shape((Tensor(4, 0),), 4, 1, 2**31)
-    update = Update(0, 1, Encoding.INT8, (8,), ((0, np.full(4, -128, dtype=np.int8)),))
+    update = Update(0, 1, INT8, (8,), ((0, np.full(4, -128, dtype=np.int8)),))
     quarter = MAX_ELIGIBLE // 4
     everyone = [Contribution(bytes([i]) * 20, quarter, quarter, update) for i in range(4)]
-    merged = merge(np.zeros(4, dtype=np.int16), everyone, MAX_ELIGIBLE, shape)
+    merged = MEAN.merge(np.zeros(4, dtype=np.int16), everyone, MAX_ELIGIBLE, shape)
     assert merged.weights.tolist() == [-(2**15)] * 4  # 2**61 / (2**38 * 2**8), no overflow on the way
     assert merged.saturated == 0
 
@@ -79,10 +75,10 @@ def test_equal_stake_and_everybody_present_is_the_plain_mean() -> None:
     shape = Shape((Tensor(4, 0),), 4, 1, 2**31)
     values = ([1, 3, -3, 1], [3, 3, -1, -1], [1, 1, -1, 3], [3, 3, -3, -3])
     contributions = [
-        Contribution(bytes([i]) * 20, 25, 25, Update(0, 1, Encoding.TWO_BITS, (0,), ((0, np.array(v, dtype=np.int8)),)))
+        Contribution(bytes([i]) * 20, 25, 25, Update(0, 1, TWO_BITS, (0,), ((0, np.array(v, dtype=np.int8)),)))
         for i, v in enumerate(values)
     ]
-    assert merge(np.zeros(4, dtype=np.int16), contributions, 100, shape).weights.tolist() == [
+    assert MEAN.merge(np.zeros(4, dtype=np.int16), contributions, 100, shape).weights.tolist() == [
         2,
         3,
         -2,
@@ -93,7 +89,7 @@ def test_equal_stake_and_everybody_present_is_the_plain_mean() -> None:
 def test_no_contribution_changes_nothing() -> None:
     shape = Shape((Tensor(4, 0),), 4, 1, 1)
     base = np.array([1, -2, 3, 32767], dtype=np.int16)
-    merged = merge(base, [], 0, shape)
+    merged = MEAN.merge(base, [], 0, shape)
     assert merged.weights.tolist() == base.tolist()
     assert merged.changed_pages == ()
 
@@ -110,7 +106,7 @@ def test_nobody_has_more_than_a_quarter(stake: int, eligible: int) -> None:
 
 @given(st.integers(0, 2**36), st.integers(0, MAX_SQUARED_NORM), st.integers(1, 2**31))
 def test_a_long_update_counts_for_at_most_the_bound(weight: int, squared_norm: int, bound: int) -> None:
-    effective = effective_weight(weight, squared_norm, bound)
+    effective = MEAN.verdict(weight, squared_norm, bound)
     assert 0 <= effective <= weight
     if squared_norm <= bound * bound:
         assert effective == weight
@@ -122,25 +118,25 @@ def test_a_long_update_counts_for_at_most_the_bound(weight: int, squared_norm: i
 
 
 def test_the_norm_bound_holds_from_both_sides() -> None:
-    assert effective_weight(1000, 10**2, 10) == 1000
-    assert effective_weight(1000, 10**2 + 1, 10) == (1000 * ((10 << 24) // 11)) >> 24
-    assert effective_weight(8, MAX_SQUARED_NORM, 2**31) == 8
+    assert MEAN.verdict(1000, 10**2, 10) == 1000
+    assert MEAN.verdict(1000, 10**2 + 1, 10) == (1000 * ((10 << 24) // 11)) >> 24
+    assert MEAN.verdict(8, MAX_SQUARED_NORM, 2**31) == 8
     with pytest.raises(OutOfRange) as refused:
-        effective_weight(8, MAX_SQUARED_NORM + 1, 2**31)
+        MEAN.verdict(8, MAX_SQUARED_NORM + 1, 2**31)
     assert refused.value.reason == "NormTooLong"
 
 
 def test_stakes_beyond_their_bounds_are_refused() -> None:
     shape = Shape((Tensor(4, 0),), 4, 1, 1)
-    update = Update(0, 1, Encoding.TWO_BITS, (0,), ())
+    update = Update(0, 1, TWO_BITS, (0,), ())
     base = np.zeros(4, dtype=np.int16)
-    merge(base, [], MAX_ELIGIBLE, shape)
+    MEAN.merge(base, [], MAX_ELIGIBLE, shape)
     with pytest.raises(OutOfRange):
-        merge(base, [], MAX_ELIGIBLE + 1, shape)
-    merge(base, [Contribution(b"a" * 20, 4, 4, update)], 4, shape)
+        MEAN.merge(base, [], MAX_ELIGIBLE + 1, shape)
+    MEAN.merge(base, [Contribution(b"a" * 20, 4, 4, update)], 4, shape)
     with pytest.raises(OutOfRange):
-        merge(base, [Contribution(b"a" * 20, 5, 5, update)], 4, shape)
+        MEAN.merge(base, [Contribution(b"a" * 20, 5, 5, update)], 4, shape)
     with pytest.raises(OutOfRange):
-        merge(base, [Contribution(b"a" * 20, 4, 5, update)], 4, shape)
+        MEAN.merge(base, [Contribution(b"a" * 20, 4, 5, update)], 4, shape)
     with pytest.raises(InvalidInput):
-        merge(np.zeros(5, dtype=np.int16), [], 4, shape)
+        MEAN.merge(np.zeros(5, dtype=np.int16), [], 4, shape)

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linklearner.domain.errors import InvalidInput, OutOfRange
-from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.notation import (
     MAX_WEI,
     UINT64,
@@ -24,6 +23,7 @@ from linklearner.domain.notation import (
     stake_units,
     whole,
 )
+from linklearner.domain.stakes import MAX_ELIGIBLE
 
 ADDRESS = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"  # the first example of EIP-55
 PARSERS: tuple[Callable[[str], object], ...] = (

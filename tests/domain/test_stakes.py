@@ -4,8 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from linklearner.domain.errors import OutOfRange
-from linklearner.domain.merge import MAX_ELIGIBLE
-from linklearner.domain.stakes import StakeLedger
+from linklearner.domain.stakes import MAX_ELIGIBLE, StakeLedger
 
 ALICE, BOB = b"a" * 20, b"b" * 20
 

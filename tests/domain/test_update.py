@@ -6,9 +6,10 @@ from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
 from linklearner.domain.errors import InvalidUpdate
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding, Update, join
+from linklearner.domain.update import Update, join
 from tests.domain.strategies import shapes, shapes_with_updates
 
 # Ten weights in three pages of 4, 4 and 2; the tensors meet in the middle of page 1; two groups.
@@ -17,12 +18,12 @@ SHAPE = Shape((Tensor(6, 12), Tensor(4, 12)), 4, 2, 1000)
 
 def two_bits(**changes: object) -> Update:
     pages = ((0, np.array([-3, -1, 1, 3], dtype=np.int8)), (2, np.array([1, -1], dtype=np.int8)))
-    return dataclasses.replace(Update(7, 3, Encoding.TWO_BITS, (-8, 13), pages), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(Update(7, 3, TWO_BITS, (-8, 13), pages), **changes)  # type: ignore[arg-type]
 
 
 def int8(**changes: object) -> Update:
     pages = ((0, np.array([-128, 0, 0, 127], dtype=np.int8)), (1, np.array([0, 0, 0, 5], dtype=np.int8)))
-    return dataclasses.replace(Update(7, 3, Encoding.INT8, (-8, 8), pages), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(Update(7, 3, INT8, (-8, 8), pages), **changes)  # type: ignore[arg-type]
 
 
 @given(shapes_with_updates())
@@ -85,7 +86,7 @@ def test_the_bytes_are_as_documented() -> None:
 
 
 def test_an_update_without_pages_is_allowed() -> None:
-    empty = Update(7, 3, Encoding.TWO_BITS, (0, 0), ())
+    empty = Update(7, 3, TWO_BITS, (0, 0), ())
     assert Update.decode(empty.encode(SHAPE), SHAPE) == empty
     assert empty.squared_norm(SHAPE) == 0
 
@@ -123,9 +124,9 @@ def test_a_shift_of_an_absent_tensor_is_zero() -> None:
         two_bits(pages=only_first, shifts=(5, 1)).encode(SHAPE)
 
 
-@pytest.mark.parametrize("encoding", list(Encoding))
+@pytest.mark.parametrize("encoding", ENCODINGS.values())
 def test_shifts_hold_from_both_sides(encoding: Encoding) -> None:
-    base = two_bits() if encoding is Encoding.TWO_BITS else int8()
+    base = two_bits() if encoding is TWO_BITS else int8()
     for good, bad in ((-8, -9), (encoding.max_shift, encoding.max_shift + 1)):
         assert dataclasses.replace(base, shifts=(good, 0)).encode(SHAPE)
         with pytest.raises(InvalidUpdate, match="a shift lies in"):
@@ -155,5 +156,5 @@ def test_values_that_do_not_fit_the_shape_are_not_encoded(changes: dict[str, obj
 
 
 def test_both_encodings_reach_the_same_largest_step() -> None:
-    assert 3 << (Encoding.TWO_BITS.max_shift + 8) <= 2**23
-    assert 128 << (Encoding.INT8.max_shift + 8) == 2**23
+    assert 3 << (TWO_BITS.max_shift + 8) <= 2**23
+    assert 128 << (INT8.max_shift + 8) == 2**23

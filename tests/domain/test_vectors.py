@@ -11,8 +11,9 @@ from linklearner.chain.abi import Interface
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.fixedpoint import divide_round
-from linklearner.domain.merge import Contribution, effective_weight, merge
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Update
 from tests.vectors.generate import FILES, HERE, text_of
@@ -51,7 +52,7 @@ def test_merges_give_the_weights_of_the_vectors() -> None:
             )
             for c in case["contributions"]
         ]
-        merged = merge(base, contributions, int(case["eligible"]), shape)
+        merged = MEAN.merge(base, contributions, int(case["eligible"]), shape)
         assert merged.weights.astype("<i2").tobytes().hex() == case["weights"]
         assert (merged.saturated, list(merged.changed_pages)) == (case["saturated"], case["changed_pages"])
         assert model_digest(merged.weights, shape).hex() == case["digest"]
@@ -65,7 +66,7 @@ def test_roundings_are_those_of_the_vectors() -> None:
 
 def test_effective_weights_are_those_of_the_vectors() -> None:
     for case in load("effective.json"):
-        effective = effective_weight(int(case["weight"]), int(case["squared_norm"]), case["bound"])
+        effective = MEAN.verdict(int(case["weight"]), int(case["squared_norm"]), case["bound"])
         assert str(effective) == case["effective"]
 
 

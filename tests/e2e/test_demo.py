@@ -75,7 +75,7 @@ def test_an_answer_names_the_newest_weights_and_the_gate_turns_others_away(
 def test_gas_stays_below_what_was_promised(played: tuple[int, list[dict[str, Any]], str]) -> None:
     [gas] = of(played, "gas")
     assert gas["fixed"] <= 150_000
-    assert gas["two_bits"] <= 80
+    assert gas["two-bits"] <= 80
     assert gas["int8"] <= 100
 
 

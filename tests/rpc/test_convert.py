@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.model import ModelVersion
-from linklearner.domain.rounds import Terms
+from linklearner.domain.rounds import Due, Phase, Step, Terms
 from linklearner.domain.tasks import (
     Balance,
     ChainStatus,
@@ -23,6 +23,7 @@ from linklearner.domain.tasks import (
     Task,
 )
 from linklearner.rpc import convert
+from linklearner.v1 import model_pb2
 
 UINT32, MOST = 2**32 - 1, convert.MAX_NUMBER
 ADDRESS, DIGEST = st.binary(min_size=20, max_size=20), st.binary(min_size=32, max_size=32)
@@ -43,7 +44,18 @@ TERMS = st.builds(
     settler_bps=SMALL,
     reward=WEI,
 )
-STATUS = st.builds(RoundStatus, NUMBER, SMALL, NUMBER, NUMBER, SMALL, NUMBER)
+DUE = st.builds(Due, st.sampled_from(Step), NUMBER)
+STATUS = st.builds(
+    RoundStatus,
+    NUMBER,
+    SMALL,
+    NUMBER,
+    NUMBER,
+    SMALL,
+    NUMBER,
+    phase=st.none() | st.sampled_from(Phase),
+    due=st.lists(DUE, max_size=3).map(tuple),
+)
 CONTRIBUTION = st.builds(Contribution, ADDRESS, DIGEST, NUMBER, NUMBER, MINED, NUMBER, st.none() | WEI)
 
 
@@ -52,7 +64,7 @@ def tasks(draw: st.DrawFn) -> Task:
     version, status, terms = draw(st.none() | VERSION), draw(STATUS), draw(TERMS)
     if version is None:
         return Task(draw(NUMBER), DIGITS.to_json(), SHAPE, terms, 0, None, status)
-    status = RoundStatus(max(1, status.round), 1, 2, 3, 4, 5)
+    status = RoundStatus(max(1, status.round), 1, 2, 3, 4, 5, phase=status.phase, due=status.due)
     return Task(version.task, DIGITS.to_json(), SHAPE, terms, version.version, version, status)
 
 
@@ -70,6 +82,7 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
     (STAKE, convert.stake_message, convert.stake_of),
     (VERSION, convert.version_message, convert.version_of),
     (TERMS, convert.terms_message, convert.terms_of),
+    (DUE, convert.due_message, convert.due_of),
     (STATUS, convert.round_status_message, convert.round_status_of),
     (tasks(), convert.task_message, convert.task_of),
     (CONTRIBUTION, convert.contribution_message, convert.contribution_of),
@@ -124,3 +137,11 @@ def test_addresses_and_digests_of_another_length_are_not_read(length: int) -> No
     for read in (convert.address_of, convert.digest_of):
         with pytest.raises(InvalidInput, match=f"not {length}"):
             read(bytes(length), "it")
+
+
+def test_phases_and_steps_that_nobody_knows_are_not_read() -> None:
+    with pytest.raises(InvalidInput, match="phase 99"):
+        convert.round_status_of(model_pb2.RoundStatus(round=1, phase=99))  # type: ignore[arg-type]
+    for step in (0, 99):
+        with pytest.raises(InvalidInput, match=f"step {step}"):
+            convert.due_of(model_pb2.Due(step=step))  # type: ignore[arg-type]

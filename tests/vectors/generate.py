@@ -16,12 +16,14 @@ from eth_hash.auto import keccak
 from linklearner.artifacts import contract
 from linklearner.chain.abi import Interface
 from linklearner.domain.digest import model_digest, weight_bytes
+from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS
 from linklearner.domain.kinds.cnn import Cnn
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.merge import MAX_SQUARED_NORM, Contribution, effective_weight, merge
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import MAX_SQUARED_NORM, Update
 
 HERE = Path(__file__).parent
 
@@ -36,8 +38,8 @@ def shapes() -> list[Shape]:
 
 
 def updates(shape: Shape, generator: np.random.Generator) -> list[Update]:
-    found = [Update(1, 1, Encoding.TWO_BITS, (0,) * len(shape.tensors), ())]
-    for encoding in Encoding:
+    found = [Update(1, 1, TWO_BITS, (0,) * len(shape.tensors), ())]
+    for encoding in ENCODINGS.values():
         for present in (range(shape.page_count), range(0, shape.page_count, 2)):
             touched = {tensor for page in present for tensor, _, _ in shape.segments(page)}
             shifts = tuple(
@@ -48,11 +50,9 @@ def updates(shape: Shape, generator: np.random.Generator) -> list[Update]:
             for page in present:
                 place = shape.page_slice(page)
                 count = place.stop - place.start
-                if encoding is Encoding.TWO_BITS:
-                    values = generator.choice(np.array([-3, -1, 1, 3], dtype=np.int8), count)
-                else:
-                    values = generator.integers(-128, 128, count).astype(np.int8)
-                    values[0] = -128
+                values = generator.choice(np.array(encoding.values, dtype=np.int8), count)
+                if encoding is INT8:
+                    values[0] = -128  # the one whose negative is no int8
                 pages.append((page, values))
             found.append(Update(2**21 - 1, 2**64 - 1, encoding, shifts, tuple(pages)))
     return found
@@ -90,7 +90,7 @@ def merge_vectors() -> list[dict[str, Any]]:
                 contributions.append(Contribution(bytes([index + 1]) * 20, weight, weight * 3 // 4, update))
             base = generator.integers(-(2**15), 2**15, shape.weight_count).astype(np.int16)
             base[: min(4, base.size)] = [32767, -32768, 32760, 0][: min(4, base.size)]
-            merged = merge(base, contributions, eligible, shape)
+            merged = MEAN.merge(base, contributions, eligible, shape)
             vectors.append(
                 {
                     "shape": shape.encode().hex(),
@@ -140,7 +140,7 @@ def effective_vectors() -> list[dict[str, Any]]:
         if norm <= MAX_SQUARED_NORM
     ]
     return [
-        {"weight": str(w), "squared_norm": str(n), "bound": b, "effective": str(effective_weight(w, n, b))}
+        {"weight": str(w), "squared_norm": str(n), "bound": b, "effective": str(MEAN.verdict(w, n, b))}
         for w, n, b in dict.fromkeys(cases)
     ]
 

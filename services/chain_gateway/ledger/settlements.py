@@ -16,7 +16,8 @@ from linklearner.chain.contracts import POOL
 from linklearner.domain import gas
 from linklearner.domain.errors import InvalidUpdate, LinkLearnerError, Refused, Unavailable
 from linklearner.domain.events import ContributionPaid, Settlement
-from linklearner.domain.merge import Contribution, merge
+from linklearner.domain.rules.rule import Contribution
+from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Mined, Settled
 from linklearner.domain.update import Update, join
 from services.chain_gateway.chain import Call
@@ -127,7 +128,8 @@ class Settlements:
 
         Raises Refused (GasLimitTooHigh) if no block holds it.
         """
-        shape = self._tasks.shape(task)
+        shape, terms = self._tasks.shape(task), self._tasks.opened(task).terms
+        rule = rule_of(terms.rule)
         submissions = await self._submissions.of_round(task, number)
         try:
             updates = [Update.decode(join(one.header, one.groups), shape) for _, one in submissions]
@@ -143,17 +145,18 @@ class Settlements:
                 Contribution(one.contributor, one.weight, one.effective, update.within(pages, shape))
                 for one, update in zip(settlements, updates, strict=True)
             ]
-            merged = await asyncio.to_thread(merge, base, contributions, eligible, shape)
+            merged = await asyncio.to_thread(rule.merge, base, contributions, eligible, shape)
         except LinkLearnerError:
             pass  # the base is not to be had: then every page is taken to change
         paid = {event.contributor for event in self._tasks.events.find(ContributionPaid, task)}
         return gas.settle_limit(
             data,
+            rule,
             updates,
             shape,
             group,
             merged=merged,
-            rewarded=self._tasks.opened(task).terms.reward > 0,
+            rewarded=terms.reward > 0,
             newly_paid=len({one.contributor for one in settlements} - paid) + 1,
         )
 

@@ -5,13 +5,12 @@ people or for programs (`--format json`), and exit status 2.
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from linklearner.domain import notation
-from linklearner.domain.errors import InvalidInput
+from linklearner.domain import encodings, notation
 from linklearner.output import Format, reporting
 from linklearner.v1 import model_pb2 as model
 
@@ -71,7 +70,4 @@ def stake_amount(typed: str | int) -> int:
 
 def encoding_named(name: str) -> model.Encoding:
     """Of an update. Raises InvalidInput."""
-    try:
-        return {"two-bits": model.ENCODING_TWO_BITS, "int8": model.ENCODING_INT8}[name]
-    except KeyError:
-        raise InvalidInput(f"{notation.shown(name)} is not an encoding: two-bits or int8") from None
+    return cast("model.Encoding", encodings.encoding_named(name).code)

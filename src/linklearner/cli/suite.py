@@ -12,6 +12,7 @@ from linklearner.cli.arguments import encoding_named, number, url
 from linklearner.cli.calls import FormatOption, account_of, run
 from linklearner.demo.play import play
 from linklearner.demo.start import Plan
+from linklearner.domain.encodings import ENCODINGS, TWO_BITS
 from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.domain.notation import UINT32
 from linklearner.output import Format, reporting
@@ -78,7 +79,7 @@ def demo(
     key_file: FundedKeyOption = None,
     password_file: FundedPasswordOption = None,
     rounds: Annotated[int, typer.Option(parser=number("--rounds", 1, 100))] = 5,
-    encoding: Annotated[str, typer.Option(help="two-bits or int8")] = "two-bits",
+    encoding: Annotated[str, typer.Option(help=" or ".join(one.name for one in ENCODINGS.values()))] = TWO_BITS.name,
     seed: SeedOption = 1,
     keep: Annotated[bool, typer.Option("--keep", help="leave it running and print the addresses")] = False,
     format: FormatOption = Format.TEXT,

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from linklearner.cli.arguments import encoding_named, host_port, number
 from linklearner.cli.calls import CredentialOption, FormatOption, connected, request_id, run, service_address
 from linklearner.cli.far_side import wrong_service
+from linklearner.domain.encodings import ENCODINGS, TWO_BITS
 from linklearner.domain.errors import NotFound
 from linklearner.domain.notation import UINT32, UNIT_WEI
 from linklearner.output import Format, console, ll, show
@@ -26,7 +27,7 @@ def train(
     format: FormatOption = Format.TEXT,
     trainer_address: TrainerOption = None,
     credential: CredentialOption = None,
-    encoding: Annotated[str, typer.Option(help="two-bits or int8")] = "two-bits",
+    encoding: Annotated[str, typer.Option(help=" or ".join(one.name for one in ENCODINGS.values()))] = TWO_BITS.name,
     steps: Annotated[
         int,
         typer.Option(parser=number("--steps", 0, UINT32), help="local optimiser steps; 0: the trainer's own setting"),

@@ -34,5 +34,5 @@ async def show_gas(process: asyncio.subprocess.Process, screen: Screen) -> None:
     screen.event("gas", **figures)
     screen.say(
         f"\n[bold]Gas[/bold]  under Artela's rules, five updates a round, submission and settlement: {figures['fixed']:,.0f} for an empty "
-        f"update,\n     above that {figures['two_bits']:.1f} a weight in two bits, {figures['int8']:.1f} in int8"
+        f"update,\n     above that {figures['two-bits']:.1f} a weight in two bits, {figures['int8']:.1f} in int8"
     )

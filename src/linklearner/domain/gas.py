@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from linklearner.domain.errors import Refused
-from linklearner.domain.merge import Merged
+from linklearner.domain.rules.rule import Merged, Rule
 from linklearner.domain.shape import Shape
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.update import Update, header_bytes
 
 BLOCK_GAS: Final = 20_000_000
 """No Artela block holds more, so no transaction does."""
@@ -54,19 +54,20 @@ def submit_limit(data: bytes, update: Update, shape: Shape) -> int:
     At least what is used, at most 1.8 times that. Raises Refused (GasLimitTooHigh) if no block holds it.
     """
     groups = _group_bytes(update, shape)
-    header = _words(_header_bytes(shape))
+    header = _words(header_bytes(shape))
     pages = [page for page, _ in update.pages]
     weights = sum(len(values) for _, values in update.pages)
     pool = 32_040 + 303 * shape.group_count + 9 * (header + sum(map(_words, groups)))
     pool += _memory(header + shape.group_count + max(map(_words, groups)))
     aspect = 2_160 + 22.5 * len(shape.tensors) + 5.3 * shape.page_count + 26 * shape.group_count
-    aspect += (0.1 if update.encoding is Encoding.TWO_BITS else 0.55) * weights
+    aspect += update.encoding.submit_gas * weights
     aspect += 6.8 * len(pages) + 15.8 * sum(len(shape.segments(page)) for page in pages)
     return _limit(intrinsic_gas(data) + pool + aspect, 0)
 
 
 def settle_limit(
     data: bytes,
+    rule: Rule,
     updates: Sequence[Update],
     shape: Shape,
     group: int,
@@ -77,14 +78,15 @@ def settle_limit(
 ) -> int:
     """A gas limit for the settlement of one group, whose calldata is `data`.
 
-    updates: all of the round. merged: what comes of it, in this group at least; None if the base is not known: then every page is taken to
+    rule: the task's. updates: all of the round.
+    merged: what comes of it, in this group at least; None if the base is not known: then every page is taken to
     change. rewarded: whether the task pays. newly_paid: accounts that have no $LL yet and get some, the settler among them.
     At least what is used, also if that many accounts more give all their $LL away meanwhile as 1.6 times the need has room for; at most
     1.8 times what is used where `merged` is given. Raises Refused (GasLimitTooHigh) if no block holds it.
     """
     count, groups, range_ = len(updates), shape.group_count, shape.group_page_range(group)
     last = group == groups - 1
-    header = _words(_header_bytes(shape))
+    header = _words(header_bytes(shape))
     words = [_words(_group_bytes(update, shape)[group]) for update in updates]
     pool = 21_720 + 1_650 * count + 9 * (count * (groups + header) + sum(words))
     pool += _memory(header + groups + max(words, default=0))
@@ -95,16 +97,10 @@ def settle_limit(
     elif saturated:
         pool += 22_100  # the task's count of saturated weights begins
     aspect = 1_200 + 8.2 * len(shape.tensors) + count * (100 + 3.2 * len(range_))
-    moved: set[int] = set()
-    for update in updates:
-        per_weight = 1.1 if update.encoding is Encoding.TWO_BITS else 0.83
-        for page, values in update.pages:
-            if page in range_:
-                moved.add(page)
-                aspect += 11.2 + per_weight * len(values) + 14 * len(shape.segments(page))
-    aspect += sum(200 + (4.2 if saturated else 2.1) * _length(shape, page) for page in moved)
+    aspect += rule.merge_gas(updates, range_, shape, saturated)
+    moved = {page for update in updates for page, _ in update.pages if page in range_}
     changed = moved if merged is None else moved & set(merged.changed_pages)
-    aspect += sum(6_330 + 317.4 * _length(shape, page) for page in changed)
+    aspect += sum(6_330 + 317.4 * shape.page_weights(page) for page in changed)
     if last:
         aspect += 277 * shape.page_count  # the digest of the model takes those of all pages
     return _limit(intrinsic_gas(data) + pool + aspect, NEW_SLOT * max(count + 1 - newly_paid, 0) if last else 0)
@@ -129,15 +125,6 @@ def _memory(words: int) -> int:
 
 def _words(size: int) -> int:
     return -(-size // 32)
-
-
-def _length(shape: Shape, page: int) -> int:
-    place = shape.page_slice(page)
-    return int(place.stop - place.start)
-
-
-def _header_bytes(shape: Shape) -> int:
-    return 18 + len(shape.tensors) + -(-shape.page_count // 8)
 
 
 def _group_bytes(update: Update, shape: Shape) -> list[int]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from eth_hash.auto import keccak
 
 from linklearner.domain.errors import InvalidInput, OutOfRange
-from linklearner.domain.merge import MAX_ELIGIBLE
+from linklearner.domain.stakes import MAX_ELIGIBLE
 
 DECIMALS: Final = 18
 LL_WEI: Final = 10**DECIMALS

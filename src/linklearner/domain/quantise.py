@@ -1,8 +1,6 @@
-"""From a trained delta to an update: pick the pages that carry signal, one shift per tensor, and keep what rounding
-lost.
+"""From a trained delta to an update: pick the pages that carry signal, one shift per tensor, and keep what rounding lost.
 
-Error feedback: the residual of one update is added to the delta of the next, so nothing that a coarse encoding leaves
-out is lost for good.
+Error feedback: the residual of one update is added to the delta of the next, so nothing that a coarse encoding leaves out is lost for good.
 """
 
 from __future__ import annotations
@@ -12,15 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from linklearner.domain.encodings import MIN_SHIFT, TWO_BITS, Encoding
 from linklearner.domain.errors import InvalidInput, NotFinite, OutOfRange
 from linklearner.domain.fixedpoint import round_half_away
 from linklearner.domain.shape import Shape
-from linklearner.domain.update import MIN_SHIFT, Encoding, Update
+from linklearner.domain.update import Update
 
-# Deltas are first rounded to this fraction of a weight's step, and may not be longer than MAX_STEPS steps. Both the
-# delta (20 + 32 bits) and
-# delta - d * 2**shift (at most 21 + 32 bits) then fit the 53 bits of a float64, so `delta == dequantised + residual`
-# holds exactly.
+# Deltas are first rounded to this fraction of a weight's step, and may not be longer than MAX_STEPS steps. Both the delta (20 + 32 bits)
+# and delta - d * 2**shift (at most 21 + 32 bits) then fit the 53 bits of a float64, so `delta == dequantised + residual` holds exactly.
 GRID_BITS = 32
 MAX_STEPS = 2.0**20
 
@@ -38,19 +35,14 @@ def quantise_delta(
     shape: Shape,
     task: int,
     base_version: int,
-    encoding: Encoding = Encoding.TWO_BITS,
-    drop_below: float = 0.0,
+    encoding: Encoding = TWO_BITS,
 ) -> Quantised:
     """Quantise a weight delta in real units, the carried residual included.
 
-    delta: (N,) float64, taken to the nearest 2**-32 of a weight's step. Pages whose root mean square is at most
-    `drop_below` steps are left
-    out. Two bits: 2**shift is half the root mean square of the tensor's weights in the pages sent, rounded to a power
-    of two; |d| is 3 from
-    2 * 2**shift on. int8: the smallest shift that holds the largest weight. Both are cropped to the shifts that the
-    format allows.
-    residual + dequantised equals the (gridded) delta exactly. Raises NotFinite, OutOfRange beyond 2**20 steps,
-    InvalidInput for another length.
+    delta: (N,) float64, taken to the nearest 2**-32 of a weight's step. Pages without a change are left out. The encoding says which shift
+    suits a tensor, and what a weight becomes.
+    residual + dequantised equals the (gridded) delta exactly. Raises NotFinite, OutOfRange beyond 2**20 steps, InvalidInput for another
+    length.
     """
     if delta.shape != (shape.weight_count,):
         raise InvalidInput(f"the task has {shape.weight_count} weights, not {delta.shape}")
@@ -64,23 +56,17 @@ def quantise_delta(
         )
     steps = np.ldexp(round_half_away(np.ldexp(steps, GRID_BITS)), -GRID_BITS)
 
-    sent = [page for page in range(shape.page_count) if _root_mean_square(steps[shape.page_slice(page)]) > drop_below]
+    sent = [page for page in range(shape.page_count) if steps[shape.page_slice(page)].any()]
     while True:
         shifts = _shifts(steps, shape, sent, encoding)
         pages = tuple((page, _digits(steps, shape, page, shifts, encoding)) for page in sent)
-        kept = [page for page, digits in pages if encoding is Encoding.TWO_BITS or digits.any()]
+        kept = [page for page, digits in pages if digits.any()]
         if kept == sent:
             break
-        sent = (
-            kept  # an int8 page that rounds to zero is left out, which may lower a shift: ends, each pass drops a page
-        )
+        sent = kept  # a page that rounds to zero is left out, which may lower a shift: ends, each pass drops a page
     update = Update(task, base_version, encoding, shifts, pages)
     residual = steps - update.delta(shape)
     return Quantised(update, np.ldexp(residual, -exponents.astype(np.int32)))
-
-
-def _root_mean_square(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
 
 
 def _shifts(steps: NDArray[np.float64], shape: Shape, sent: list[int], encoding: Encoding) -> tuple[int, ...]:
@@ -88,18 +74,9 @@ def _shifts(steps: NDArray[np.float64], shape: Shape, sent: list[int], encoding:
     for page in sent:
         for tensor, start, stop in shape.segments(page):
             parts[tensor].append(steps[start:stop])
-    return tuple(_shift(np.concatenate(part), encoding) if part else 0 for part in parts)
-
-
-def _shift(values: NDArray[np.float64], encoding: Encoding) -> int:
-    if encoding is Encoding.TWO_BITS:
-        root = _root_mean_square(values)
-        exact = np.log2(root / 2) if root else MIN_SHIFT
-        nearest = int(np.floor(exact + 0.5))
-    else:
-        largest = float(np.abs(values).max())
-        nearest = int(np.ceil(np.log2(largest / 127))) if largest else MIN_SHIFT
-    return min(max(nearest, MIN_SHIFT), encoding.max_shift)
+    return tuple(
+        min(max(encoding.shift(np.concatenate(part)), MIN_SHIFT), encoding.max_shift) if part else 0 for part in parts
+    )
 
 
 def _digits(
@@ -109,6 +86,4 @@ def _digits(
     scaled = np.empty(place.stop - place.start)
     for tensor, start, stop in shape.segments(page):
         scaled[start - place.start : stop - place.start] = np.ldexp(steps[start:stop], -shifts[tensor])
-    if encoding is Encoding.TWO_BITS:
-        return np.where(np.abs(scaled) >= 2, 3, 1).astype(np.int8) * np.where(scaled < 0, -1, 1).astype(np.int8)
-    return np.clip(round_half_away(scaled), -128, 127).astype(np.int8)
+    return encoding.digits(scaled)

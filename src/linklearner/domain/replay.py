@@ -32,11 +32,12 @@ from linklearner.domain.events import (
     UpdateSubmitted,
     WeightsLoaded,
 )
-from linklearner.domain.merge import Contribution, effective_weight, influence, merge
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.rounds import Phase, Step, Terms, advance, running_next, running_seed
+from linklearner.domain.rules.rule import Contribution
+from linklearner.domain.rules.table import RULES, rule_of
 from linklearner.domain.shape import Shape
-from linklearner.domain.stakes import StakeLedger
+from linklearner.domain.stakes import StakeLedger, influence
 from linklearner.domain.update import Update, join
 
 
@@ -123,7 +124,8 @@ class Replay:
             model = ModelSpec.from_json(event.model)
         if model is not None and model.weight_count != shape.weight_count:
             model = None
-        _compare(event, "terms.rule", 1, event.terms.rule)
+        if event.terms.rule not in RULES:
+            _diverge(event, "terms.rule", " or ".join(map(str, RULES)), event.terms.rule)
         self.tasks[event.task] = TaskReplay(shape, model, event.terms, self._seed(event.task, 0))
 
     def _load(self, task: TaskReplay, event: WeightsLoaded) -> None:
@@ -180,7 +182,7 @@ class Replay:
             update = Update.decode(join(event.header, event.groups), shape)
             norm = update.squared_norm(shape)
             weight = influence(ledger.eligible_of(event.contributor), ledger.eligible)
-            effective = effective_weight(weight, norm, shape.norm_bound)
+            effective = rule_of(terms.rule).verdict(weight, norm, shape.norm_bound)
         except LinkLearnerError as error:
             _diverge(event, "update", "an update that the rules accept", error.message)
         _compare(event, "header", update.header(shape), event.header)
@@ -224,7 +226,7 @@ class Replay:
             self._advance(task, event, Step.GROUP_MERGED)
             return
         self._advance(task, event, Step.SETTLED)
-        merged = merge(
+        merged = rule_of(task.terms.rule).merge(
             task.weights,
             [Contribution(a.event.contributor, a.event.weight, a.event.effective, a.update) for a in task.accepted],
             task.ledger.eligible,
@@ -233,7 +235,9 @@ class Replay:
         task.weights = merged.weights
         task.version += 1
         task.digest = model_digest(task.weights, shape)
-        fee, shares = task.terms.pay([a.event.weight for a in task.accepted], task.ledger.eligible)
+        fee, shares = rule_of(task.terms.rule).pay(
+            task.terms, [a.event.weight for a in task.accepted], task.ledger.eligible
+        )
         where: dict[str, Any] = {"block": event.block, "transaction": event.transaction, "task": event.task}
         task.due = [
             ModelUpdated(
@@ -265,7 +269,7 @@ class Replay:
 
     def _advance(self, task: TaskReplay, event: Event, step: Step) -> None:
         try:
-            task.phase = advance(task.phase, step)
+            task.phase = advance(rule_of(task.terms.rule).transitions, task.phase, step)
         except LinkLearnerError as error:
             _diverge(event, "phase", "a step that the round allows", error.message)
 

@@ -1,18 +1,24 @@
-"""The life cycle of a round as a table, and the running hash that a round's accepted updates are bound into."""
+"""What a round is made of, whatever the task's rule: terms, phases, steps, and the running hash that binds the accepted updates.
+
+Which phases a round passes through, and when, is for the rule to say (`linklearner.domain.rules`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
-from linklearner.domain.errors import InvalidInput, OutOfRange
+from linklearner.domain.errors import InvalidInput
 
 RULE_MEAN = 1
 BPS = 10_000
+"""What a whole is in `Terms.settler_bps`."""
+MAX_UPDATES = 1024
+"""Updates that a round may accept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +41,6 @@ class Terms:
     reward: int
     """R: what a settled round mints at most, in wei of $LL."""
 
-    def pay(self, weights: Sequence[int], eligible: int) -> tuple[int, tuple[int, ...]]:
-        """The settler's fee and each contributor's share, wei, rounded down. weights: omega of each accepted update, none zero.
-
-        A share is (R - fee) * omega / max(S, floor(Omega / 4)), so they sum to at most R - fee whatever the order.
-        """
-        if min(weights, default=0) <= 0:
-            raise OutOfRange("a settled round has updates, each with influence")
-        fee = self.reward * self.settler_bps // BPS
-        divisor = max(sum(weights), eligible // 4)
-        return fee, tuple((self.reward - fee) * weight // divisor for weight in weights)
-
 
 class Phase(Enum):
     """Where the open round of a task stands."""
@@ -61,7 +56,7 @@ class Phase(Enum):
 
 
 class Step(Enum):
-    """What happens to a round, as the chain's events tell it."""
+    """What happens to a round; the chain has an event for each."""
 
     LOADED = "the last page was loaded"
     ACCEPTED = "an update was accepted"
@@ -70,30 +65,34 @@ class Step(Enum):
     DROPPED = "the round was dropped: same version, next round"
 
 
-TRANSITIONS: dict[Phase, dict[Step, Phase]] = {
-    Phase.LOADING: {Step.LOADED: Phase.OPEN},
-    Phase.OPEN: {Step.ACCEPTED: Phase.COLLECTING, Step.DROPPED: Phase.OPEN},
-    Phase.COLLECTING: {
-        Step.ACCEPTED: Phase.COLLECTING,
-        Step.GROUP_MERGED: Phase.SETTLING,
-        Step.SETTLED: Phase.OPEN,
-        Step.DROPPED: Phase.OPEN,
-    },
-    Phase.SETTLING: {Step.GROUP_MERGED: Phase.SETTLING, Step.SETTLED: Phase.OPEN},
-}
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the chain says of the open round of a task."""
+
+    version: int
+    """Of the weights; 0 while they are being loaded."""
+    accepted: int
+    eligible: int
+    """Omega, units."""
+    merged_groups: int
+    since_s: int
+    """Unix seconds of the first accepted update, or of the round's opening while there is none."""
 
 
-def advance(phase: Phase, step: Step) -> Phase:
-    """The phase after `step`. Raises InvalidInput where the table has no such step."""
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The chain takes `step` in a block whose time is `from_s` (Unix seconds) or later; 0: in the next one."""
+
+    step: Step
+    from_s: int = 0
+
+
+def advance(transitions: Mapping[Phase, Mapping[Step, Phase]], phase: Phase, step: Step) -> Phase:
+    """The phase after `step`, by a rule's table. Raises InvalidInput where the table has no such step."""
     try:
-        return TRANSITIONS[phase][step]
+        return transitions[phase][step]
     except KeyError:
         raise InvalidInput(f"a round that is {phase.value} cannot go on with: {step.value}") from None
-
-
-def may_settle(accepted: int, quorum: int, first_at: int, round_seconds: int, now: int) -> bool:
-    """Whether the contract would take a settlement in a block with timestamp `now` (seconds). first_at: of the first accepted update."""
-    return accepted >= quorum or (accepted >= 1 and now >= first_at + round_seconds)
 
 
 def running_seed(chain_id: int, pool: bytes, task: int, round_number: int) -> bytes:

@@ -100,6 +100,11 @@ class Shape:
         start = page * self.page_length
         return slice(start, min(start + self.page_length, self.weight_count))
 
+    def page_weights(self, page: int) -> int:
+        """Number of weights in a page: all pages are full but perhaps the last."""
+        place = self.page_slice(page)
+        return int(place.stop - place.start)
+
     def group_of(self, page: int) -> int:
         return page // self.group_pages
 

@@ -1,11 +1,9 @@
 """The stake ledger of one task, exactly as the contract keeps it.
 
-Stake locked in a round counts from the next one ("fresh"), so that nobody borrows influence for a single update.
-Unlocked stake stops counting
-at once and can be withdrawn when the round in which the unlock was asked for is over. The eligible stake of a round,
-Omega, is fixed when the
-round opens; it equals the sum of all locked stake at that moment, and later unlocks do not lower it. Units are 10**15
-wei of $LL.
+Stake locked in a round counts from the next one ("fresh"), so that nobody borrows influence for a single update. Unlocked stake stops
+counting at once and can be withdrawn when the round in which the unlock was asked for is over. The eligible stake of a round, Omega, is
+fixed when the round opens; it equals the sum of all locked stake at that moment, and later unlocks do not lower it. Units are 10**15 wei
+of $LL.
 """
 
 from __future__ import annotations
@@ -13,7 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from linklearner.domain.errors import OutOfRange
-from linklearner.domain.merge import MAX_ELIGIBLE
+
+MAX_ELIGIBLE = 2**38
+"""Stake units that a task may have in all."""
+
+
+def influence(stake: int, eligible: int) -> int:
+    """omega: the stake that counts in a round, at most a quarter of all eligible stake (all of it while there are fewer than 4 units)."""
+    return min(stake, eligible // 4) if eligible >= 4 else min(stake, eligible)
 
 
 @dataclass(frozen=True, slots=True)

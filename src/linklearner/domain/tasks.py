@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from linklearner.domain.errors import InvalidInput, Unavailable
 from linklearner.domain.model import ModelSpec, ModelVersion
-from linklearner.domain.rounds import Terms
+from linklearner.domain.rounds import Due, Phase, Terms
 from linklearner.domain.shape import Shape
 
 
@@ -62,7 +62,8 @@ class RoundStatus:
     """Where the open round stands; stakes in units, times in Unix seconds.
 
     round: 0 while the first weights are being loaded. first_update_s: 0 while there is none. opened_s: 0 once there is one, and where
-    the status has come over the wire, which does not carry it.
+    the status has come over the wire, which does not carry it. phase, due: what the task's rule says of the round, on the wire; None and
+    empty where nobody has asked it.
     """
 
     round: int
@@ -72,6 +73,8 @@ class RoundStatus:
     merged_groups: int
     first_update_s: int
     opened_s: int = 0
+    phase: Phase | None = None
+    due: tuple[Due, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

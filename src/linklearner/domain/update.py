@@ -1,52 +1,33 @@
 """An update on the wire: a quantised weight delta against a base version, in exactly one byte string.
 
     update = header | group 0 | ... | group G-1
-    header: u8 1 | u8 encoding (2 or 8) | u64 task | u64 base version | T x i8 shift | ceil(P/8) bytes of bitmap, page
-            p at bit p%8 of byte p/8
-    group:  its present pages, ascending. Two bits: ceil(n/4) bytes, weight j at bits 2(j%4) of byte j/4, code c means
-            d = 2c-3. int8: n bytes.
+    header: u8 1 | u8 encoding | u64 task | u64 base version | T x i8 shift | ceil(P/8) bytes of bitmap, page p at bit p%8 of byte p/8
+    group:  its present pages, ascending, each in the encoding's bytes (linklearner.domain.encodings)
 
-A delta is d * 2**shift steps of the weight (2**-q). Canonical: a decoder refuses set padding bits, trailing bytes, an
-int8 page of zeros,
-a shift other than 0 for a tensor that no present page touches, and shifts out of range; so one update has one encoding
-and one digest.
+A delta is d * 2**shift steps of the weight (2**-q). Canonical: a decoder refuses set padding bits, trailing bytes, a page of zeros, a
+shift other than 0 for a tensor that no present page touches, and shifts out of range; so one update has one byte string and one digest.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import pairwise
 
 import numpy as np
 from eth_hash.auto import keccak
 from numpy.typing import NDArray
 
+from linklearner.domain.encodings import ENCODINGS, MIN_SHIFT, Encoding
 from linklearner.domain.errors import InvalidUpdate
 from linklearner.domain.shape import Shape
 
 FORMAT = 1
-MIN_SHIFT = -8
+MAX_SQUARED_NORM = 2**62
+"""An update longer than this is refused (NormTooLong), in (2**-8 step)^2."""
 MAX_TASK = 2**21 - 1  # state keys hold a task in three 7-bit characters
 
 _HEAD = struct.Struct(">BBQQ")
-
-
-class Encoding(IntEnum):
-    """How the weights of an update are written; the value is the byte in the header."""
-
-    TWO_BITS = 2
-    INT8 = 8
-
-    @property
-    def max_shift(self) -> int:
-        """So that |d| * 2**(shift + 8) <= 2**23 in both: 3 * 2**21 and 128 * 2**16."""
-        return 13 if self is Encoding.TWO_BITS else 8
-
-    def page_bytes(self, length: int) -> int:
-        """Bytes of a page of `length` weights."""
-        return -(-length // 4) if self is Encoding.TWO_BITS else length
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +73,9 @@ class Update:
                 raise InvalidUpdate(
                     f"page {page} holds {place.stop - place.start} int8, not {values.shape} {values.dtype}"
                 )
-            if self.encoding is Encoding.TWO_BITS:
-                if (values.view(np.uint8) + np.uint8(3) & np.uint8(0xF9)).any():  # d + 3 is 0, 2, 4 or 6
-                    raise InvalidUpdate(f"page {page} holds a value other than -3, -1, 1, 3")
-            elif not values.any():
-                raise InvalidUpdate(f"page {page} is all zero: leave it out")
+            fault = self.encoding.check(values)
+            if fault is not None:
+                raise InvalidUpdate(f"page {page} {fault}")
             touched.update(tensor for tensor, _, _ in shape.segments(page))
         for tensor, shift in enumerate(self.shifts):
             if not MIN_SHIFT <= shift <= self.encoding.max_shift:
@@ -113,7 +92,7 @@ class Update:
         bitmap[[page for page, _ in self.pages]] = 1
         return b"".join(
             (
-                _HEAD.pack(FORMAT, self.encoding, self.task, self.base_version),
+                _HEAD.pack(FORMAT, self.encoding.code, self.task, self.base_version),
                 np.array(self.shifts, dtype=np.int8).tobytes(),
                 np.packbits(bitmap, bitorder="little").tobytes(),
             )
@@ -124,7 +103,7 @@ class Update:
         self.check(shape)
         parts: list[list[bytes]] = [[] for _ in range(shape.group_count)]
         for page, values in self.pages:
-            parts[shape.group_of(page)].append(_pack(values, self.encoding))
+            parts[shape.group_of(page)].append(self.encoding.pack(values))
         return tuple(b"".join(part) for part in parts)
 
     def encode(self, shape: Shape) -> bytes:
@@ -167,7 +146,7 @@ class Update:
     def decode(cls, encoded: bytes, shape: Shape) -> Update:
         """The inverse of `encode`. Raises InvalidUpdate for every byte string that is not canonical for `shape`."""
         bitmap_at = _HEAD.size + len(shape.tensors)
-        pages_at = bitmap_at + -(-shape.page_count // 8)
+        pages_at = header_bytes(shape)
         if len(encoded) < pages_at:
             raise InvalidUpdate(
                 f"an update of this task begins with {pages_at} bytes of header, there are {len(encoded)}"
@@ -175,9 +154,9 @@ class Update:
         version, code, task, base_version = _HEAD.unpack_from(encoded)
         if version != FORMAT:
             raise InvalidUpdate(f"update format {version} is unknown; this program knows {FORMAT}")
-        if code not in (Encoding.TWO_BITS, Encoding.INT8):
-            raise InvalidUpdate(f"encoding {code} is unknown: 2 and 8 are")
-        encoding = Encoding(code)
+        if code not in ENCODINGS:
+            raise InvalidUpdate(f"encoding {code} is unknown; this program knows {', '.join(map(str, ENCODINGS))}")
+        encoding = ENCODINGS[code]
         shifts = tuple(int(s) for s in np.frombuffer(encoded, np.int8, len(shape.tensors), _HEAD.size))
         bits = np.unpackbits(np.frombuffer(encoded, np.uint8, pages_at - bitmap_at, bitmap_at), bitorder="little")
         if bits[shape.page_count :].any():
@@ -191,11 +170,16 @@ class Update:
         offset = pages_at
         for page, length in zip(present, lengths, strict=True):
             size = encoding.page_bytes(length)
-            pages.append((page, _unpack(encoded[offset : offset + size], length, encoding)))
+            pages.append((page, encoding.unpack(encoded[offset : offset + size], length)))
             offset += size
         update = cls(task, base_version, encoding, shifts, tuple(pages))
         update.check(shape)
         return update
+
+
+def header_bytes(shape: Shape) -> int:
+    """Length of an update's header."""
+    return _HEAD.size + len(shape.tensors) + -(-shape.page_count // 8)
 
 
 def update_digest(header: bytes, group_digests: tuple[bytes, ...]) -> bytes:
@@ -206,26 +190,3 @@ def update_digest(header: bytes, group_digests: tuple[bytes, ...]) -> bytes:
 def join(header: bytes, groups: tuple[bytes, ...]) -> bytes:
     """The update's byte string from the parts that a transaction carries."""
     return header + b"".join(groups)
-
-
-def _pack(values: NDArray[np.int8], encoding: Encoding) -> bytes:
-    if encoding is Encoding.INT8:
-        return values.tobytes()
-    codes = np.zeros(-(-values.size // 4) * 4, dtype=np.uint8)
-    codes[: values.size] = (values + 3) >> 1
-    quads = codes.reshape(-1, 4)
-    return bytes(quads[:, 0] | quads[:, 1] << 2 | quads[:, 2] << 4 | quads[:, 3] << 6)
-
-
-def _unpack(data: bytes, length: int, encoding: Encoding) -> NDArray[np.int8]:
-    if encoding is Encoding.INT8:
-        return np.frombuffer(data, np.int8)
-    if length % 4 and data[-1] >> 2 * (length % 4):
-        raise InvalidUpdate("unused bits after the last weight of a page are set")
-    return _QUADS[np.frombuffer(data, np.uint8)].view(np.int8)[:length]
-
-
-# The four weights of each byte, as one 32-bit item in memory order: decoding is a table look-up.
-_QUADS: NDArray[np.uint32] = (
-    (2 * (np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3) - 3).astype(np.int8).view(np.uint32).reshape(256)
-)

@@ -9,7 +9,7 @@ from typing import Final
 
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.model import ModelVersion
-from linklearner.domain.rounds import Terms
+from linklearner.domain.rounds import Due, Phase, Step, Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import (
     Balance,
@@ -30,6 +30,8 @@ MAX_NUMBER: Final = 2**63 - 1
 """Of whatever is counted: what SQLite holds; the wire has uint64."""
 MAX_TEXT: Final = 4096
 """Characters of a URL."""
+PHASES: Final = {phase: model_pb2.Phase.Value(f"PHASE_{phase.name}") for phase in Phase}
+STEPS: Final = {step: model_pb2.Step.Value(f"STEP_{step.name}") for step in Step}
 
 # --- plain values
 
@@ -131,6 +133,8 @@ def round_status_message(status: RoundStatus) -> model_pb2.RoundStatus:
         eligible_units=status.eligible,
         merged_group_count=status.merged_groups,
         first_update_s=status.first_update_s,
+        phase=model_pb2.PHASE_UNSPECIFIED if status.phase is None else PHASES[status.phase],
+        due=map(due_message, status.due),
     )
 
 
@@ -142,7 +146,28 @@ def round_status_of(message: model_pb2.RoundStatus) -> RoundStatus:
         eligible=number_of(message.eligible_units, "a round's stake"),
         merged_groups=message.merged_group_count,
         first_update_s=number_of(message.first_update_s, "the time of the first update"),
+        phase=None if message.phase == model_pb2.PHASE_UNSPECIFIED else _phase_of(message.phase),
+        due=tuple(map(due_of, message.due)),
     )
+
+
+def due_message(due: Due) -> model_pb2.Due:
+    return model_pb2.Due(step=STEPS[due.step], from_s=due.from_s)
+
+
+def due_of(message: model_pb2.Due) -> Due:
+    """Raises InvalidInput also for a step that this program does not know."""
+    step = next((step for step, number in STEPS.items() if number == message.step), None)
+    if step is None:
+        raise InvalidInput(f"step {message.step} of a round is unknown")
+    return Due(step, number_of(message.from_s, "the time of a step"))
+
+
+def _phase_of(number: int) -> Phase:
+    phase = next((phase for phase, known in PHASES.items() if known == number), None)
+    if phase is None:
+        raise InvalidInput(f"phase {number} of a round is unknown")
+    return phase
 
 
 def task_message(task: Task) -> model_pb2.Task:

@@ -19,16 +19,17 @@ import numpy as np
 from eth_hash.auto import keccak
 from numpy.typing import NDArray
 
-from linklearner.domain import merge
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import InvalidInput, InvalidUpdate, NotFound, Refused, RequestIdReused, Unavailable
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.notation import UNIT_WEI
-from linklearner.domain.rounds import Terms, may_settle
+from linklearner.domain.rounds import Standing, Step, Terms
+from linklearner.domain.rules.rule import Contribution as Contributed
+from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
-from linklearner.domain.stakes import StakeLedger
+from linklearner.domain.stakes import MAX_ELIGIBLE, StakeLedger, influence
 from linklearner.domain.tasks import (
     Balance,
     ChainStatus,
@@ -71,7 +72,7 @@ def weights_of(seed: int, spec: ModelSpec = DIGITS, shape: Shape = SHAPE) -> NDA
 class Accepted:
     """An update in a round."""
 
-    contribution: merge.Contribution
+    contribution: Contributed
     mined: Mined
     digest: bytes
     paid: int | None = None
@@ -85,6 +86,7 @@ class FakeRound:
     contributions: list[Accepted] = field(default_factory=list)
     version: int = 0
     dropped: bool = False
+    opened_s: int = 0
     first_update_s: int = 0
     settlements: tuple[Mined, ...] = ()
     settler: bytes = b""
@@ -197,14 +199,15 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
         """Merges the open round and pays for it."""
         one = self.rounds[-1]
         updates = [accepted.contribution for accepted in one.contributions]
-        one.fee, shares = self.terms.pay([update.weight for update in updates], self.stakes.eligible)
+        rule = rule_of(self.terms.rule)
+        one.fee, shares = rule.pay(self.terms, [update.weight for update in updates], self.stakes.eligible)
         for accepted, share in zip(one.contributions, shares, strict=True):
             accepted.paid = share
             self._credit(accepted.contribution.contributor, share)
         one.settler = settler
         self._credit(settler, one.fee)
         one.settlements = tuple(self._mine() for _ in range(self.shape.group_count))
-        merged = merge.merge(self.weights[-1], updates, self.stakes.eligible, self.shape)
+        merged = rule.merge(self.weights[-1], updates, self.stakes.eligible, self.shape)
         version = self.publish(merged.weights, accepted=len(updates), saturated=merged.saturated)
         return Settled(one.settlements, version)
 
@@ -240,7 +243,7 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
         return Mined(bytes(keccak(self.block.to_bytes(8, "big"))), self.block, 100_000, length)
 
     def _next_round(self) -> None:
-        self.rounds.append(FakeRound(base_version=len(self.versions)))
+        self.rounds.append(FakeRound(base_version=len(self.versions), opened_s=int(time.time())))
         self.stakes.next_round()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -277,6 +280,7 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:  # noqa: N802
         self._know(request.task)
         one = self.rounds[-1] if self.rounds else FakeRound(0)
+        rule, at = rule_of(self.terms.rule), self._standing()
         status = RoundStatus(
             round=len(self.rounds),
             accepted=len(one.contributions),
@@ -284,6 +288,8 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
             eligible=self.stakes.eligible,
             merged_groups=0,
             first_update_s=one.first_update_s,
+            phase=rule.phase(at),
+            due=rule.due(self.terms, at),
         )
         newest = self.version() if self.versions else None
         task = Task(self.task, self.model, self.shape, self.terms, len(self.versions), newest, status)
@@ -334,6 +340,11 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
             Round(number, one.base_version, contributions, version, one.settlements, settler, one.fee, one.dropped)
         )
 
+    def _standing(self) -> Standing:
+        one = self.rounds[-1] if self.rounds else FakeRound(0)
+        since_s = one.first_update_s or one.opened_s
+        return Standing(len(self.versions), len(one.contributions), self.stakes.eligible, 0, since_s)
+
     def _know(self, task: int) -> None:
         if task != self.task:
             raise NotFound(f"there is no task {task} at this pool", reason="UnknownTask", facts={"task": task})
@@ -379,12 +390,12 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
             _refuse("RoundFull", "the round takes no more updates")
         if update.base_version != one.base_version:
             _refuse("StaleBase", f"the base is version {one.base_version}")
-        weight = merge.influence(stake, self.stakes.eligible)
-        effective = merge.effective_weight(weight, update.squared_norm(self.shape), self.shape.norm_bound)
+        weight = influence(stake, self.stakes.eligible)
+        effective = rule_of(self.terms.rule).verdict(weight, update.squared_norm(self.shape), self.shape.norm_bound)
         digest = update.digest(self.shape)
         mined = self._mine(len(data) + SUBMISSION_OVERHEAD)
         one.first_update_s = one.first_update_s or int(time.time())
-        one.contributions.append(Accepted(merge.Contribution(account, weight, effective, update), mined, digest))
+        one.contributions.append(Accepted(Contributed(account, weight, effective, update), mined, digest))
         submitted = Submitted(mined, digest, len(self.rounds), weight, effective)
         if self.auto_settle and len(one.contributions) == len(self.accounts):
             self.settle()
@@ -399,8 +410,8 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
             one = self.rounds[-1]
             if not one.contributions:
                 _refuse("NoUpdates", "the round has no accepted update yet")
-            accepted, quorum = len(one.contributions), self.terms.quorum
-            if not may_settle(accepted, quorum, one.first_update_s, self.terms.round_seconds, int(time.time())):
+            due = rule_of(self.terms.rule).due(self.terms, self._standing())
+            if not any(step.step is Step.SETTLED and step.from_s <= int(time.time()) for step in due):
                 _refuse("RoundNotOver", "wait for more updates or for the end of the round")
             return self.settle(request.account)
 
@@ -412,8 +423,8 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
         def act() -> Mined:
             if not request.units:
                 _refuse("ZeroUnits", "name at least one unit")
-            if self.stakes.eligible + self.stakes.joining + request.units > merge.MAX_ELIGIBLE:
-                _refuse("StakeLimit", f"a task holds at most {merge.MAX_ELIGIBLE} units")
+            if self.stakes.eligible + self.stakes.joining + request.units > MAX_ELIGIBLE:
+                _refuse("StakeLimit", f"a task holds at most {MAX_ELIGIBLE} units")
             self._debit(request.account, request.units * UNIT_WEI)
             self.stakes.lock(request.account, request.units)
             return self._mine()

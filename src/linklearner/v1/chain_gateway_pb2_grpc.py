@@ -174,7 +174,7 @@ class ChainGatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SettleRound(self, request, context):
-        """SettleRound settles the open round of a task if it may be settled; gateways do it by themselves when auto-settle is on.
+        """SettleRound settles the open round of a task if it may be settled; a gateway's keeper does it unasked when auto-settle is on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,7 +1,8 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -11,9 +12,37 @@ class Encoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENCODING_UNSPECIFIED: _ClassVar[Encoding]
     ENCODING_TWO_BITS: _ClassVar[Encoding]
     ENCODING_INT8: _ClassVar[Encoding]
+
+class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PHASE_UNSPECIFIED: _ClassVar[Phase]
+    PHASE_LOADING: _ClassVar[Phase]
+    PHASE_OPEN: _ClassVar[Phase]
+    PHASE_COLLECTING: _ClassVar[Phase]
+    PHASE_SETTLING: _ClassVar[Phase]
+
+class Step(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STEP_UNSPECIFIED: _ClassVar[Step]
+    STEP_LOADED: _ClassVar[Step]
+    STEP_ACCEPTED: _ClassVar[Step]
+    STEP_GROUP_MERGED: _ClassVar[Step]
+    STEP_SETTLED: _ClassVar[Step]
+    STEP_DROPPED: _ClassVar[Step]
 ENCODING_UNSPECIFIED: Encoding
 ENCODING_TWO_BITS: Encoding
 ENCODING_INT8: Encoding
+PHASE_UNSPECIFIED: Phase
+PHASE_LOADING: Phase
+PHASE_OPEN: Phase
+PHASE_COLLECTING: Phase
+PHASE_SETTLING: Phase
+STEP_UNSPECIFIED: Step
+STEP_LOADED: Step
+STEP_ACCEPTED: Step
+STEP_GROUP_MERGED: Step
+STEP_SETTLED: Step
+STEP_DROPPED: Step
 
 class ModelVersion(_message.Message):
     __slots__ = ("task", "version", "digest", "round", "accepted_count", "saturated_count", "block_number")
@@ -70,17 +99,29 @@ class Terms(_message.Message):
     def __init__(self, rule: _Optional[int] = ..., quorum: _Optional[int] = ..., max_updates: _Optional[int] = ..., round_seconds: _Optional[int] = ..., drop_seconds: _Optional[int] = ..., min_stake_units: _Optional[int] = ..., settler_bps: _Optional[int] = ..., reward_wei: _Optional[bytes] = ...) -> None: ...
 
 class RoundStatus(_message.Message):
-    __slots__ = ("round", "accepted_count", "present_units", "eligible_units", "merged_group_count", "first_update_s")
+    __slots__ = ("round", "accepted_count", "present_units", "eligible_units", "merged_group_count", "first_update_s", "phase", "due")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     PRESENT_UNITS_FIELD_NUMBER: _ClassVar[int]
     ELIGIBLE_UNITS_FIELD_NUMBER: _ClassVar[int]
     MERGED_GROUP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIRST_UPDATE_S_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    DUE_FIELD_NUMBER: _ClassVar[int]
     round: int
     accepted_count: int
     present_units: int
     eligible_units: int
     merged_group_count: int
     first_update_s: int
-    def __init__(self, round: _Optional[int] = ..., accepted_count: _Optional[int] = ..., present_units: _Optional[int] = ..., eligible_units: _Optional[int] = ..., merged_group_count: _Optional[int] = ..., first_update_s: _Optional[int] = ...) -> None: ...
+    phase: Phase
+    due: _containers.RepeatedCompositeFieldContainer[Due]
+    def __init__(self, round: _Optional[int] = ..., accepted_count: _Optional[int] = ..., present_units: _Optional[int] = ..., eligible_units: _Optional[int] = ..., merged_group_count: _Optional[int] = ..., first_update_s: _Optional[int] = ..., phase: _Optional[_Union[Phase, str]] = ..., due: _Optional[_Iterable[_Union[Due, _Mapping]]] = ...) -> None: ...
+
+class Due(_message.Message):
+    __slots__ = ("step", "from_s")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    FROM_S_FIELD_NUMBER: _ClassVar[int]
+    step: Step
+    from_s: int
+    def __init__(self, step: _Optional[_Union[Step, str]] = ..., from_s: _Optional[int] = ...) -> None: ...

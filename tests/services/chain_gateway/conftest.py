@@ -13,9 +13,9 @@ from eth_account import Account
 from devchain import Devchain
 from devchain.config import ChainConfig
 from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
-from linklearner.domain.update import Encoding
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from services.chain_gateway.chain import Chain
@@ -123,19 +123,19 @@ class World:
             shutil.copy(self.folder / "keys" / f"{account.hex()}.json", folder)
         return folder
 
-    def update(self, version: int = 1, *, seed: int = 0, encoding: Encoding = Encoding.TWO_BITS) -> bytes:
+    def update(self, version: int = 1, *, seed: int = 0, encoding: Encoding = TWO_BITS) -> bytes:
         shape = self.task.shape
         delta = np.random.default_rng(seed).normal(0.0, 0.01, shape.weight_count)
         return quantise_delta(delta, shape, 1, version, encoding).update.encode(shape)
 
 
-async def make_deployment(folder: Path) -> None:
-    """A chain's state, keys and a deployment in `folder`."""
+async def make_deployment(folder: Path, task: TaskPlan | None = None) -> None:
+    """A chain's state, keys and a deployment in `folder`; the small task unless another is given."""
     password = Keystore.new_password(folder / "keys" / "password")
     for _ in range(CONTRIBUTORS):
         Keystore.create(folder / "keys", password, random_password=True)
     contributors = Keystore.unlock(folder / "keys", password)
-    plan = Plan(task=small_task(), contributors=contributors.addresses)
+    plan = Plan(task=task or small_task(), contributors=contributors.addresses)
     async with (
         Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
         Chain.connect(devchain.url, (POOL, TOKEN)) as chain,

@@ -10,6 +10,7 @@ import pytest
 
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.digest import model_digest
+from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.errors import (
     DataLoss,
     InvalidUpdate,
@@ -19,9 +20,10 @@ from linklearner.domain.errors import (
     Unavailable,
 )
 from linklearner.domain.events import UpdateAccepted
-from linklearner.domain.merge import Contribution, merge
 from linklearner.domain.model import ModelVersion
-from linklearner.domain.update import Encoding, Update
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
+from linklearner.domain.update import Update
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.gateway import Gateway
@@ -37,7 +39,7 @@ async def submit(
     return await ledger.submissions.submit(f"update-{version}-{who}", world.accounts[who], update)
 
 
-@pytest.mark.parametrize("encoding", list(Encoding))
+@pytest.mark.parametrize("encoding", ENCODINGS.values())
 async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding) -> None:
     async with world.gateway() as gateway:
         ledger = gateway.ledger
@@ -53,7 +55,7 @@ async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding)
         assert (settled.version.version, settled.version.round, settled.version.accepted_count) == (2, 1, 3)
 
         shape = world.task.shape
-        merged = merge(
+        merged = MEAN.merge(
             world.task.first_weights(),
             [
                 Contribution(

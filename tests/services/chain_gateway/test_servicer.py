@@ -12,6 +12,7 @@ from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
+from linklearner.v1 import model_pb2
 from services.chain_gateway.servicer import ROLES, SERVICE, ChainGatewayServicer
 from tests.services.chain_gateway.conftest import World
 
@@ -44,6 +45,12 @@ async def test_task_and_model(world: World, stub: pb_grpc.ChainGatewayServiceStu
     assert task.model == world.task.model.to_json()
     assert (task.terms.quorum, int.from_bytes(task.terms.reward_wei, "big")) == (2, world.task.terms.reward)
     assert (task.version.version, task.version.round, task.round.round, task.round.eligible_units) == (1, 0, 1, 3000)
+    assert task.round.phase == model_pb2.PHASE_OPEN
+    accept, drop = task.round.due
+    assert (accept.step, accept.from_s) == (model_pb2.STEP_ACCEPTED, 0)
+    assert drop.step == model_pb2.STEP_DROPPED
+    opened = (await world.devchain.thread.run(lambda: world.devchain.chain.head.timestamp)) - drop.from_s
+    assert -world.task.terms.drop_seconds <= opened <= 60 - world.task.terms.drop_seconds
     parts = [part async for part in stub.GetModel(pb.GetModelRequest(task=1))]
     assert parts[0].version == task.version
     assert b"".join(part.weights for part in parts[1:]) == world.task.first_weights().tobytes()
@@ -57,6 +64,10 @@ async def test_a_round_over_the_wire(world: World, stub: pb_grpc.ChainGatewaySer
         )
         assert answer.receipt.gas_used > 21_000
         assert answer.receipt.transaction_bytes > len(world.update())
+        task = (await stub.GetTask(pb.GetTaskRequest(task=1))).task
+        settle = next(due for due in task.round.due if due.step == model_pb2.STEP_SETTLED)
+        assert task.round.phase == model_pb2.PHASE_COLLECTING
+        assert settle.from_s == (task.round.first_update_s + task.terms.round_seconds if who == 0 else 0)  # quorum: 2
     settled = await stub.SettleRound(pb.SettleRoundRequest(request_id="s", account=world.accounts[0], task=1, round=1))
     assert len(settled.receipts) == 2
     announced = await asyncio.wait_for(watching.read(), 5)

@@ -18,8 +18,8 @@ from linklearner.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from linklearner.domain.merge import MAX_ELIGIBLE
 from linklearner.domain.sign_in import SignIn
+from linklearner.domain.stakes import MAX_ELIGIBLE
 from linklearner.inference import InferenceClient
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error

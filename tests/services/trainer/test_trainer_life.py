@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from linklearner.domain.encodings import INT8
 from linklearner.domain.errors import InvalidConfig
-from linklearner.domain.update import Encoding
 from linklearner.rpc.channel import channel
 from linklearner.testing.gateway import FakeGateway
 from linklearner.v1 import trainer_pb2
@@ -152,7 +152,7 @@ def test_settings_come_from_the_environment() -> None:
     shard = config.shard_of_data()
     assert (shard.index, shard.count, shard.alpha, shard.seed) == (2, 5, 0.5, 7)
     assert config.account_bytes() == b"\xab" * 20 and config.recipe().step_count == 50
-    assert config.update_encoding() is Encoding.INT8
+    assert config.update_encoding() is INT8
     assert not config.allow_range and not Config.from_environment({"LINKLEARNER_TRAINER_ALLOW_RANGE": "0"}).allow_range
     assert Config.from_environment({"LINKLEARNER_TRAINER_ALLOW_RANGE": "true"}).allow_range
     assert Config(alpha="iid").shard_of_data().alpha is None and Config().account_bytes() is None

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest
+from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
-from linklearner.domain.update import Encoding
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.rpc.channel import channel
 from linklearner.testing.gateway import FakeGateway, weights_of
@@ -92,13 +92,13 @@ async def test_five_trainers_in_one_process_learn_the_digits(tmp_path: Path) -> 
     assert score.accuracy >= 0.95
 
 
-@pytest.mark.parametrize("encoding", Encoding)
+@pytest.mark.parametrize("encoding", ENCODINGS.values())
 async def test_the_request_chooses_the_encoding_and_the_number_of_steps(
     chain: FakeGateway, connect: Connect, encoding: Encoding
 ) -> None:
     async with connect() as stub:
-        events = await train(stub, "one", encoding=encoding.value, step_count=10)
-    assert events[-2].quantised.encoding == encoding.value
+        events = await train(stub, "one", encoding=encoding.code, step_count=10)
+    assert events[-2].quantised.encoding == encoding.code
     assert events[-3].progress.step_count == 10
     assert chain.updates(1)[0].encoding is encoding
 

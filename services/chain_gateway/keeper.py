@@ -1,14 +1,16 @@
-"""Settling rounds without being asked: nobody has to watch the chain, and five gateways do not pay five times.
+"""Keeping rounds going without being asked: nobody has to watch the chain, and five gateways do not pay five times.
 
-The accounts that took part in a round settle it, in an order that everybody computes alike and that changes from round to round. The first
-one goes at once, each further one a turn later, and only if the round is still open then: so the next one steps in where a gateway is gone,
-and gas is wasted only in a race. Who comes too late learns it from asking the chain, not from a failed transaction.
+What comes next, and from when on, the task's rule says (`linklearner.domain.rules`); the keeper waits for that time and for its turn, and
+sends the transaction. The accounts that took part in a round take turns in an order that everybody computes alike and that changes from
+round to round. The first one goes at once, each further one a turn later, and only if the round is still open then: so the next one steps
+in where a gateway is gone, and gas is wasted only in a race. Who comes too late learns it from asking the chain, not from a failed
+transaction.
 
-A round that can never be settled, or in which nobody may take part, is dropped when its terms allow it. Dropping takes their pay from all
-who contributed, so no node's word is enough for it: that no block can hold the settlement must follow from its own bytes, or the chain must
-have said so at every look for hours, a time in which the next settler, with another node, would have done it.
+A round that can never be settled is dropped when its rule allows it. Dropping takes their pay from all who contributed, so no node's word
+is enough for it: that no block can hold the settlement must follow from its own bytes, or the chain must have said so at every look for
+hours, a time in which the next keeper, with another node, would have done it.
 
-Nothing that a node tells, no disk and no database ends the settler: it says what was wrong and looks again.
+Nothing that a node says, no disk and no database ends the keeper: it logs what was wrong and looks again.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from eth_hash.auto import keccak
 
 from linklearner.domain.errors import LinkLearnerError, Refused
 from linklearner.domain.events import UpdateAccepted
-from linklearner.domain.rounds import may_settle
+from linklearner.domain.rounds import Due, Standing, Step
+from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Task
 from linklearner.log import of_round
 from services.chain_gateway.ledger import Ledger
@@ -33,7 +36,9 @@ TURN_S: Final = 3.0
 IDLE_S: Final = 5.0
 """A look at the clock of a round that is collecting at least so often, though nothing happens on the chain."""
 QUIET_S: Final = 60.0
-"""The same while there is nothing to settle; an update wakes us."""
+"""The same while there is nothing to do; an update wakes us."""
+SOON_S: Final = 0.05
+"""The shortest pause."""
 TOO_LARGE: Final = ("GasLimitTooHigh", "TransactionTooLarge")
 """What a node, or a proxy before it, says of a settlement that no block could hold; it says so of many others."""
 DOUBT_S: Final = 6 * 3600.0
@@ -47,8 +52,20 @@ UNABLE_S: Final = 600.0
 log = structlog.get_logger()
 
 
-class AutoSettler:
-    """Settles every task of a ledger, by the ledger's accounts."""
+def standing(task: Task) -> Standing:
+    """What a rule needs to know of the task's open round."""
+    status = task.round
+    return Standing(
+        version=task.version,
+        accepted=status.accepted,
+        eligible=status.eligible,
+        merged_groups=status.merged_groups,
+        since_s=status.first_update_s or status.opened_s,
+    )
+
+
+class Keeper:
+    """Takes the next step of every task of a ledger, by the ledger's accounts."""
 
     def __init__(self, ledger: Ledger, *, turn_s: float = TURN_S, clock: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
@@ -58,6 +75,7 @@ class AutoSettler:
         self._unable: dict[bytes, tuple[int, float]] = {}
         """Accounts that could not pay for a settlement, what they had and when; never all of ours."""
         self._too_large_since: dict[tuple[int, int], float] = {}
+        self._steps = {Step.SETTLED: self._settle, Step.DROPPED: self._drop}
 
     async def run(self) -> NoReturn:
         """Until cancelled."""
@@ -83,44 +101,49 @@ class AutoSettler:
                 log.warning("not_settled", task=task, detail=str(error))
                 pause = min(pause, RETRY_S)
             except Exception:  # the outermost loop: what somebody put into one task must not end the others
-                log.exception("settler_bug", task=task)
+                log.exception("keeper_bug", task=task)
                 pause = min(pause, SLOW_RETRY_S)
         return pause
 
     async def _consider(self, number: int) -> float:
-        """Ends the open round if it is over and it is our turn. Returns in how many seconds to look again at the latest."""
+        """Takes the round's next step if it is due and our turn. Returns in how many seconds to look again at the latest."""
         task = await self._ledger.tasks.task(number)
         now = self._clock()
-        status, terms = task.round, task.terms
-        if not task.version:
+        due = rule_of(task.terms.rule).next_step(task.terms, standing(task))
+        if due is None:
             return QUIET_S
-        droppable_in = (status.first_update_s or status.opened_s) + terms.drop_seconds - now
-        if not status.accepted:
-            # Without stake that counts no update can come. Whoever locked some meanwhile waits for the next round.
-            return await self._drop(task, droppable_in) if not status.eligible else QUIET_S
-        if not may_settle(status.accepted, terms.quorum, status.first_update_s, terms.round_seconds, int(now)):
-            return min(IDLE_S, max(status.first_update_s + terms.round_seconds - now, 0.05))
+        take = self._steps[due.step]
+        if due.from_s > int(now):
+            return min(IDLE_S if task.round.accepted else QUIET_S, max(due.from_s - now, SOON_S))
         await self._forgive(now)
         wait, account = self._turn(task, now)
         if wait > 0:
             return wait
-        with of_round(number, status.round):
-            try:
-                await self._settle(number, status.round, account)
-            except Refused as refused:
-                if refused.reason == "InsufficientFunds" and len(self._unable) + 1 < len(self._ledger.accounts):
-                    log.warning("account_cannot_settle", account="0x" + account.hex(), detail=refused.message)
-                    self._unable[account] = (await self._ledger.chain.balance(account), now)
-                    return 0.05
-                if refused.reason not in TOO_LARGE or status.merged_groups:
-                    self._too_large_since.pop((number, status.round), None)
-                    raise
-                if not await self._is_too_large(task, refused, now):
-                    log.warning("not_settled", task=number, reason=refused.reason, detail=refused.message)
-                    return SLOW_RETRY_S
-                log.warning("round_too_large", task=number, round=status.round, detail=refused.message)
-                return await self._drop(task, droppable_in)
-            self._too_large_since.pop((number, status.round), None)
+        with of_round(number, task.round.round):
+            return await take(task, account, now)
+
+    async def _settle(self, task: Task, account: bytes, now: float) -> float:
+        """Settles the round, or gives it up where that is impossible."""
+        number, status = task.task, task.round
+        try:
+            await self._send_settlement(number, status.round, account)
+        except Refused as refused:
+            if refused.reason == "InsufficientFunds" and len(self._unable) + 1 < len(self._ledger.accounts):
+                log.warning("account_cannot_settle", account="0x" + account.hex(), detail=refused.message)
+                self._unable[account] = (await self._ledger.chain.balance(account), now)
+                return SOON_S
+            way_out = _way_out(task)
+            if refused.reason not in TOO_LARGE or way_out is None:
+                self._too_large_since.pop((number, status.round), None)
+                raise
+            if not await self._is_too_large(task, refused, now):
+                log.warning("not_settled", task=number, reason=refused.reason, detail=refused.message)
+                return SLOW_RETRY_S
+            log.warning("round_too_large", task=number, round=status.round, detail=refused.message)
+            if way_out.from_s > now:
+                return min(QUIET_S, max(way_out.from_s - now, SOON_S))
+            return await self._drop(task, account, now)
+        self._too_large_since.pop((number, status.round), None)
         return 0.0
 
     async def _is_too_large(self, task: Task, refused: Refused, now: float) -> bool:
@@ -143,7 +166,7 @@ class AutoSettler:
             if now - since >= UNABLE_S or await self._ledger.chain.balance(account) > had:
                 del self._unable[account]
 
-    async def _settle(self, number: int, round: int, account: bytes) -> None:
+    async def _send_settlement(self, number: int, round: int, account: bytes) -> None:
         """Settles, or learns that somebody else was faster. Raises what `Settlements.settle` raises otherwise."""
         try:
             settled = await self._ledger.settlements.settle(
@@ -163,11 +186,8 @@ class AutoSettler:
                 account="0x" + account.hex(),
             )
 
-    async def _drop(self, task: Task, droppable_in: float) -> float:
-        """Gives up a round that cannot go on, when its time has come."""
-        wait, account = self._turn(task, self._clock())
-        if droppable_in > 0 or wait > 0:
-            return min(QUIET_S, max(droppable_in, wait, 0.05))
+    async def _drop(self, task: Task, account: bytes, now: float) -> float:
+        """Gives up a round that cannot go on."""
         number = task.round.round
         with of_round(task.task, number):
             await self._ledger.settlements.drop(
@@ -190,3 +210,9 @@ class AutoSettler:
         if key not in self._over_since:
             self._over_since = {k: since for k, since in self._over_since.items() if k[0] != task.task} | {key: now}
         return self._over_since[key] + turn * self._turn_s - now, account
+
+
+def _way_out(task: Task) -> Due | None:
+    """When the open round may be dropped; None: never."""
+    due = rule_of(task.terms.rule).due(task.terms, standing(task))
+    return next((one for one in due if one.step is Step.DROPPED), None)

@@ -1,0 +1,18 @@
+"""The rules that this program has: one row each. `docs/recipes/rule.md` says how to add one."""
+
+from __future__ import annotations
+
+from linklearner.domain.errors import InvalidInput
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Rule
+
+RULES: dict[int, Rule] = {MEAN.number: MEAN}
+
+
+def rule_of(number: int) -> Rule:
+    """The rule with this number. Raises InvalidInput."""
+    try:
+        return RULES[number]
+    except KeyError:
+        known = ", ".join(f"{rule.number} ({rule.name})" for rule in RULES.values())
+        raise InvalidInput(f"rule {number} is unknown; this program knows {known}") from None

@@ -1,0 +1,50 @@
+// The rules that this Aspect has: one row in each function. docs/recipes/rule.md says how to add one.
+//
+// A rule says what the verdict on an update is, and how a page's weights move: `begin` once a settlement, then for each page that an update
+// has `beginPage`, `addPage` for each such update, `movePage`. When rounds begin and end, and what is paid, is for the pool's half of a rule.
+
+import { refuse, say, sayNumber } from "../refuse";
+import * as mean from "./mean";
+import * as medianOfSigns from "./median_of_signs";
+
+@inline
+export function verdict(rule: u32, weight: u64, norm: u64): u64 {
+  if (rule == mean.NUMBER) return mean.verdict(weight, norm);
+  if (rule == medianOfSigns.NUMBER) return medianOfSigns.verdict(weight, norm);
+  return unknown(rule);
+}
+
+@inline
+export function begin(rule: u32, present: u64): void {
+  if (rule == mean.NUMBER) mean.begin(present);
+  else if (rule == medianOfSigns.NUMBER) medianOfSigns.begin(present);
+  else unknown(rule);
+}
+
+@inline
+export function beginPage(rule: u32, page: u32): void {
+  if (rule == mean.NUMBER) mean.beginPage(page);
+  if (rule == medianOfSigns.NUMBER) medianOfSigns.beginPage(page);
+}
+
+@inline
+export function addPage(rule: u32, encoding: u32, header: usize, effective: i64, page: u32, first: u32, data: usize): void {
+  if (rule == mean.NUMBER) mean.addPage(encoding, header, effective, page, first, data);
+  if (rule == medianOfSigns.NUMBER) medianOfSigns.addPage(encoding, header, effective, page, first, data);
+}
+
+@inline
+export function movePage(rule: u32, weights: usize, count: u32): u64 {
+  if (rule == mean.NUMBER) return mean.movePage(weights, count);
+  if (rule == medianOfSigns.NUMBER) return medianOfSigns.movePage(weights, count);
+  return unknown(rule);
+}
+
+/** The pool opened a task by a rule that it has and this Aspect has not. */
+function unknown(rule: u32): u64 {
+  say("NoSuchRule: the task goes by rule ");
+  sayNumber(rule);
+  say(", which this Aspect does not have; the pool and its Aspect do not belong together");
+  refuse();
+  return 0;
+}
