@@ -46,6 +46,18 @@ CREATE INDEX IF NOT EXISTS event_of ON event (name, task, second);
 E = TypeVar("E", bound=Event)
 
 
+@contextlib.contextmanager
+def _file_errors() -> Iterator[None]:
+    """What a caller hears of a full disk: no bug of ours, and not the end of anything."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Unavailable(
+            f"the event index cannot be read or written ({error}): is its disk full or gone? It is tried again",
+            reason="DatabaseAway",
+        ) from error
+
+
 class EventIndex:
     """Made by `EventIndex.open`. One pool, one file (the outbox's will do)."""
 
@@ -82,15 +94,17 @@ class EventIndex:
         """first_block: of the pool's deployment. witness: a second node that must agree."""
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             # A lost commit is fetched again, so this connection need not wait for the disk.
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(_SCHEMA)
-            connection.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", (pool, first_block - 1))
+            with _file_errors():
+                connection.execute("PRAGMA synchronous=NORMAL")
+                connection.executescript(_SCHEMA)
+                connection.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", (pool, first_block - 1))
             yield cls(connection, chain, pool, witness)
 
     @property
     def cursor(self) -> int:
         """All blocks up to this one are known."""
-        row = self._connection.execute("SELECT block FROM cursor WHERE pool = ?", (self._pool,)).fetchone()
+        with _file_errors():
+            row = self._connection.execute("SELECT block FROM cursor WHERE pool = ?", (self._pool,)).fetchone()
         return int(row[0])
 
     async def sync(self, at_least: int = 0) -> int:
@@ -154,15 +168,16 @@ class EventIndex:
                     entry.data,
                 )
             )
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            self._connection.execute("UPDATE cursor SET block = ? WHERE pool = ?", (last, self._pool))
-            self._connection.execute("COMMIT")
-        except BaseException:  # a full disk must not leave a transaction open in which nothing works any more
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+        with _file_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                self._connection.execute("UPDATE cursor SET block = ? WHERE pool = ?", (last, self._pool))
+                self._connection.execute("COMMIT")
+            except BaseException:  # a full disk must not leave a transaction open in which nothing works any more
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
         self.generation += bool(rows)
 
     def find(
@@ -175,10 +190,11 @@ class EventIndex:
             if number is not None:
                 where += f" AND {clause}"
                 parameters.append(number.to_bytes(32, "big"))
-        rows = self._connection.execute(
-            f"SELECT block, position, transaction_hash, topics, data FROM event WHERE {where} ORDER BY block, position",
-            parameters,
-        ).fetchall()
+        query = (
+            f"SELECT block, position, transaction_hash, topics, data FROM event WHERE {where} ORDER BY block, position"
+        )
+        with _file_errors():
+            rows = self._connection.execute(query, parameters).fetchall()
         found = [decode_event(self._log(*row)) for row in rows]
         return [event for event in found if isinstance(event, kind)]
 

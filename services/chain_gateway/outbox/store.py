@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError, NotFound, Refused, RequestIdReused, Unavailable
+from linklearner.storage import may_pass
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.outbox import endings
 from services.chain_gateway.outbox.attempts import Attempt
@@ -92,6 +93,11 @@ class Store:
                     connection.execute("PRAGMA synchronous=FULL")
                     connection.executescript(_SCHEMA)
                 except sqlite3.DatabaseError as error:
+                    if may_pass(error):
+                        raise StoreUnavailable(
+                            f"the outbox {path} cannot be opened ({error}): make room on its disk, then start again",
+                            reason="DatabaseAway",
+                        ) from error
                     raise InvalidConfig(f"{path} is no outbox: {error}") from None
                 yield cls(connection)
         finally:
