@@ -45,7 +45,7 @@ def no_file_above(size: int) -> Iterator[None]:
 @pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
 @pytest.mark.parametrize("size", [0, 4096])
 def test_a_file_that_cannot_be_begun_is_opened_when_there_is_room(tmp_path: Path, opener: Opener, size: int) -> None:
-    with no_file_above(size), pytest.raises(LinkLearnerError, match="make room|disk full") as full, opener(tmp_path):
+    with no_file_above(size), pytest.raises(LinkLearnerError, match=r"make room|disk full") as full, opener(tmp_path):
         pass
     assert exit_status(full.value) == FAILED
     with opener(tmp_path):

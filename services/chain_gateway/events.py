@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from linklearner.chain.answers import Log
 from linklearner.chain.contracts import decode_event
 from linklearner.chain.logs import block_ranges
-from linklearner.domain.errors import DataLoss, Unavailable
+from linklearner.domain.errors import DataLoss, NotFound, Unavailable
 from linklearner.domain.events import Event
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.heads import Head
@@ -77,6 +77,8 @@ class EventIndex:
         self._poke = asyncio.Event()
         self.head: Head | None = None
         """The newest block as it was at the last look."""
+        self._shown: Head | None = None
+        """The last of those that the node has shown by number, or the child of one."""
         self.generation = 0
         """Rises when events of the pool were read: what `wait` waits for."""
 
@@ -114,12 +116,18 @@ class EventIndex:
         """
         async with self._syncing:
             cursor = self.cursor
-            head = await self._known_head()
-            for _ in range(_PATIENCE):  # a node may tell of a transaction before it counts its block
-                if head >= at_least:
-                    break
-                await asyncio.sleep(_PAUSE_S)
+            for attempt in range(1 + _PATIENCE):  # a node may tell of a transaction before it counts its block
+                if attempt:
+                    await asyncio.sleep(_PAUSE_S)
                 head = await self._known_head()
+                there = head <= cursor or await self._is_there(head)
+                if there and head >= at_least:
+                    break
+            if not there:
+                raise Unavailable(
+                    f"the chain at {self._chain.shown_url} tells of block {head} as its newest and shows none of that number; retry",
+                    facts={"head": head, "known": cursor},
+                )
             if head < max(at_least, cursor - _LAG_BLOCKS):
                 raise Unavailable(
                     f"the chain at {self._chain.shown_url} is at block {head} and was at {max(at_least, cursor)} before; retry",
@@ -138,6 +146,26 @@ class EventIndex:
         if self._witness is None:
             return self.head.number
         return min(self.head.number, await self._witness.head_number())
+
+    async def _is_there(self, number: int) -> bool:
+        """Whether the node shows a block of this number, and so has what happened up to it.
+
+        A node that is behind, or lies, answers with no events for blocks that are not there yet: past those the cursor must not go.
+        The child of a block that was shown needs no question.
+        """
+        head, shown = self.head, self._shown
+        if head is None or head.number != number:
+            head = None  # the witness is behind, and so is what we look at
+        elif shown is not None and (head.number, head.parent) == (shown.number + 1, shown.hash):
+            self._shown = head
+            return True
+        try:
+            await self._chain.block_hash(number)
+        except NotFound:
+            self._chain.heads.forget()
+            return False
+        self._shown = head
+        return True
 
     async def _logs(self, first: int, last: int) -> list[Log]:
         logs = await self._chain.logs(self._pool, first, last)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import rlp
+import structlog
 from structlog.testing import capture_logs
 
 from devchain import Devchain
@@ -726,6 +727,7 @@ async def test_a_held_request_with_a_computed_gas_limit_is_handed_in_again_as_it
 
 
 async def test_one_trouble_is_one_line_in_the_log_however_many_wait() -> None:
+    structlog.reset_defaults()  # warnings, too
     troubles = Troubles(retry_s=0.0)
     waiting = [Request(request_id=f"r{number}", account=b"", kind="k", contents=b"") for number in range(9)]
     with capture_logs() as logged:
