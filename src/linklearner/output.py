@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import errno
 import json
 import math
 import sys
@@ -57,7 +58,12 @@ def show(format: Format, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) 
 
 
 def write_json(document: Any, *, indent: int | None = None) -> None:
-    """One JSON document on standard output. Numbers that JSON does not have (NaN, infinity) become null."""
+    """One JSON document on standard output. Numbers that JSON does not have (NaN, infinity) become null.
+
+    Raises OSError where nothing can be written; also where a caller has closed it (`>&-`).
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed", "standard output")
     sys.stdout.write(json.dumps(_finite(document), indent=indent, allow_nan=False) + "\n")
 
 
