@@ -13,7 +13,6 @@ from linklearner.domain.notation import UINT32, UNIT_WEI
 from linklearner.domain.tasks import Submitted
 from linklearner.output import Format, console, ll, show
 from linklearner.rpc import convert
-from linklearner.v1 import chain_gateway_pb2 as chain_gateway
 from linklearner.v1 import trainer_pb2 as trainer
 from linklearner.v1 import trainer_pb2_grpc as trainer_grpc
 
@@ -66,7 +65,7 @@ def train(
                             quantised = event.quantised
                             bar.update(line, description=f"submitting {quantised.update_bytes:,} bytes", total=None)
                         case "submitted":
-                            outcome = _outcome(event.submitted, where)
+                            outcome = _outcome(event, where)
                             return {
                                 "verdict": "accepted",
                                 "round": outcome.round,
@@ -81,10 +80,10 @@ def train(
     show(format, run(work(), format))
 
 
-def _outcome(message: chain_gateway.SubmitUpdateResponse, where: str) -> Submitted:
+def _outcome(event: trainer.TrainRoundResponse, where: str) -> Submitted:
     """Raises DataLoss for an outcome that is none: its parts are of lengths that the trainer chose."""
     try:
-        return convert.submitted_of(message)
+        return convert.submitted_of(event.submitted)
     except InvalidInput as error:
         raise DataLoss(
             f"the trainer at {where} answers what makes no sense ({error.message})", reason="NonsensicalAnswer"
