@@ -35,14 +35,16 @@ class Proxy:
     _session: aiohttp.ClientSession = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
+        # Transactions have a chance of their own: how many questions come between them is a matter of time, what is lost of them is not.
+        self._chance = {sends: random.Random(2 * self.seed + sends) for sends in (False, True)}
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         questions = json.loads(body)
         methods = [one["method"] for one in (questions if isinstance(questions, list) else [questions])]
         self.calls.update(methods)
-        loses, after, cuts = (self._random.random() < chance for chance in (self.loss, 0.5, 0.5))
+        chance = self._chance["eth_sendRawTransaction" in methods]
+        loses, after, cuts = (chance.random() < bound for bound in (self.loss, 0.5, 0.5))
         await asyncio.sleep(self.delay_s)
         if loses:
             self.lost["after" if after else "before"] += 1

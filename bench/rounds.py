@@ -33,6 +33,7 @@ from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.quantise import quantise_delta
+from linklearner.rpc.access import OPERATOR, Credential, Role
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, deploy, digits
@@ -76,12 +77,14 @@ async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
                 chain, Keystore.of_key_file(key_file, None), folder / "deploy.sqlite", plan,
                 contributors=contributors, deployment_path=folder / "deployment.json",
             )  # fmt: skip
+        operator = Credential.kept(folder / "access" / OPERATOR, Role.SPEND)
         async with Proxy.start(devchain.url, delay_s=delay_s, loss=loss) as proxy:
             config = Config(
                 rpc_url=proxy.url, deployment=folder / "deployment.json", keystore=folder / "keys",
                 password_file=folder / "keys" / "password", outbox=folder / "outbox.sqlite", listen="127.0.0.1:0",
+                access=folder / "access",
             )  # fmt: skip
-            async with Gateway.start(config) as gateway, GatewayClient.connect(gateway.address) as client:
+            async with Gateway.start(config) as gateway, GatewayClient.connect(gateway.address, operator) as client:
                 found = [await one_round(client, proxy, devchain.url, number) for number in range(rounds + 1)]
     return found[1:]
 

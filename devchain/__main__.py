@@ -14,7 +14,7 @@ from typing import Final
 
 from devchain.accounts import key_file
 from devchain.chain.chain import MinedBlock
-from devchain.chain.store import StoreUnusable
+from devchain.chain.store import StoreUnavailable, StoreUnusable
 from devchain.config import ARTELA_CHAIN_ID, ChainConfig, ForkRules, InvalidChainConfig, NodeKind
 from devchain.console import lines
 from devchain.rpc.access import HttpAccess
@@ -22,6 +22,9 @@ from devchain.server import Devchain
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _SHARE: Final = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}(?:/[0-9]{1,20})?", re.ASCII)
+
+_DISK_TROUBLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""The machine's fault, and it may pass: exit status 1. Every other error of the system is of what was named on the command line: 2."""
 
 
 def _port(text: str) -> int:
@@ -159,10 +162,13 @@ def main(argv: list[str] | None = None) -> int:
     except (StoreUnusable, InvalidChainConfig) as error:
         print(f"devchain: {error}", file=sys.stderr)
         return 2
+    except StoreUnavailable as error:
+        print(f"devchain: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         hint = "; try --port 0" if error.errno == errno.EADDRINUSE else ""
         print(f"devchain: {(error.strerror or str(error)).lower()}{hint}", file=sys.stderr)
-        return 2
+        return 1 if error.errno in _DISK_TROUBLE else 2
     return 0
 
 

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, key_file, load_or_create
 from devchain.chain.chain import BlockListener, Chain
-from devchain.chain.store import Store, StoreUnusable
+from devchain.chain.store import Store, StoreUnavailable, StoreUnusable
 from devchain.config import ChainConfig, Mining
 from devchain.rpc.access import HttpAccess
 from devchain.rpc.methods import APART, Methods
@@ -98,7 +98,7 @@ class Devchain:
         state: SQLite file, None keeps everything in memory. mining: `instant`, `manual`, `interval:SECONDS`.
         accounts: further balances in wei at genesis by hex address, beside the ten development accounts.
         on_block: called with every block, on the chain's thread. access: names and web pages that are served beside loopback.
-        Raises StoreUnusable, InvalidChainConfig, OSError if the port is taken.
+        Raises StoreUnusable, StoreUnavailable, InvalidChainConfig, OSError if the port is taken.
         """
         mode = Mining.parse(mining)
         config = config or ChainConfig()
@@ -196,6 +196,8 @@ async def _tick(thread: ChainThread, chain: Chain, interval_s: float) -> None:
         await asyncio.sleep(due - loop.time())
         try:
             await thread.run(chain.mine)
-        except Exception:  # noqa: BLE001  # the miner's outermost loop: a full disk may have room again
+        except StoreUnavailable:  # the store has logged it, once; there may be room again at the next beat
+            continue
+        except Exception:  # noqa: BLE001  # the miner's outermost loop: one block that cannot be made is not the end of the chain
             # the traceback without values, and its end only: callers choose how long a value is
             log.error("block_failed", traceback=traceback.format_exc()[-4000:])

@@ -25,7 +25,7 @@ from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from linklearner import log
-from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.domain.errors import InvalidConfig, LinkLearnerError, Unavailable
 from linklearner.domain.notation import node_urls, shown_urls, whole
 from linklearner.keyfile import read_account, read_password
 from linklearner.process import FAILED, exit_status
@@ -96,6 +96,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     owner = None if settings.key_file is None else read_account(settings.key_file, _password(settings.password_file))
     async with step("loading the EVM, web3, torch and onnxruntime"):
         # Not at the top of the file: this takes seconds, and whoever started us wants to see that something happens.
+        from devchain.chain.store import StoreUnavailable, StoreUnusable
         from devchain.config import InvalidChainConfig
         from devchain.server import Devchain
         from linklearner.chain.contracts import POOL, TOKEN
@@ -115,8 +116,10 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         async with step("starting the embedded chain"):
             try:
                 devchain = await stack.enter_async_context(Devchain.start(state=home / "chain.sqlite"))
-            except InvalidChainConfig as error:  # a damaged file, or one that another chain holds
+            except (StoreUnusable, InvalidChainConfig) as error:  # a damaged file, or one that another chain holds
                 raise InvalidConfig(str(error)) from error
+            except StoreUnavailable as error:
+                raise Unavailable(str(error), reason="DatabaseAway") from error
         rpc_url, owner = devchain.url, Account.from_key(devchain.accounts[0].key)
     else:
         rpc_url = settings.rpc_url

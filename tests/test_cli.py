@@ -1,7 +1,13 @@
 """Wrong input to the command line: one sentence that says what to do, the right exit status, nothing changed."""
 
+import asyncio
 import json
+import shlex
+import subprocess
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -9,7 +15,12 @@ from typer.testing import CliRunner
 
 from linklearner.cli import app
 from linklearner.domain.errors import InvalidConfig
+from linklearner.rpc.server import RpcServer
 from linklearner.suite import FILE, Suite
+from linklearner.testing.gateway import FakeGateway
+from linklearner.v1 import chain_gateway_pb2 as gateway_pb2
+from linklearner.v1.trainer_pb2 import TrainRoundResponse
+from linklearner.v1.trainer_pb2_grpc import TrainerServiceServicer, add_TrainerServiceServicer_to_server
 
 NOBODY = "127.0.0.1:1"
 ADDRESS = "0x" + "11" * 20
@@ -135,3 +146,86 @@ def test_a_broken_suite_file_is_told_so(home: Path, content: str) -> None:
     (home / FILE).write_text(content)
     with pytest.raises(InvalidConfig, match=r"suite\.json"):
         Suite.read(home)
+
+
+def suite_file(**changes: object) -> str:
+    fields: dict[str, object] = {
+        "rpc_url": "http://127.0.0.1:1", "chain_id": 1, "pool": ADDRESS, "token": ADDRESS, "aspect": ADDRESS, "deployed_block": 1,
+        "task": 1, "gateway": NOBODY, "trainers": [NOBODY], "model_server": NOBODY, "metrics": NOBODY, "keys": "keys",
+        "password_file": "password", "credential": "", "accounts": [ADDRESS], "pid": 1,
+    }  # fmt: skip
+    return json.dumps(fields | changes)
+
+
+def test_a_suite_without_trainers_serves_all_commands_but_train(home: Path) -> None:
+    home.mkdir()
+    (home / FILE).write_text(suite_file(trainers=[]))
+    code, output = said("train")
+    assert code == 2 and "has no trainers: name one with --trainer" in output
+    code, output = said("balance")
+    assert code == 1 and "nobody answers" in output
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"trainers": "127.0.0.1:1"}, {"trainers": [1]}, {"trainers": None}, {"gateway": 7}, {"gateway": None}, {"task": "1"},
+     {"task": True}, {"pid": 1.5}, {"chain_id": None}, {"accounts": {"a": 1}}],
+    ids=str,
+)  # fmt: skip
+def test_a_suite_file_with_a_wrong_field_is_told_so(home: Path, change: dict[str, object]) -> None:
+    home.mkdir()
+    (home / FILE).write_text(suite_file(**change))
+    for command in (("train",), ("balance",), ("down",), ("verify",)):
+        code, output = said(*command)
+        assert code == 2 and "suite.json" in output and "linklearner up" in output
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "0<&- 1>&-"])
+def test_a_closed_standard_stream_is_a_sentence(format: str, closed: str) -> None:
+    linklearner = Path(sys.executable).with_name("linklearner")
+    line = f"{shlex.quote(str(linklearner))} infer - --format {format} {closed}"
+    ended = subprocess.run(["sh", "-c", line], input=b"x", capture_output=True, check=False, timeout=120)
+    said = (ended.stdout + ended.stderr).decode()
+    assert ended.returncode == 2 and "cannot read -" in said and "Traceback" not in said
+    if "0<&-" in closed:
+        assert "standard input is closed; pipe a table into it" in said
+
+
+@pytest.mark.parametrize("account", [b"", b"\1" * 19, b"\1" * 21, b"\1" * 100_000])
+async def test_an_account_of_odd_length_is_not_shown(account: bytes) -> None:
+    fake = FakeGateway()
+    fake.lies["ListAccounts"] = lambda _: gateway_pb2.ListAccountsResponse(accounts=[account])
+    async with fake.served() as address:
+        code, output = await asyncio.to_thread(said, "balance", "--gateway", address, "--task", "1")
+    assert code == 1 and "makes no sense" in output and len(output) < 1000
+
+
+class LyingTrainer(TrainerServiceServicer):
+    """Ends every training with an outcome of its own."""
+
+    def __init__(self, outcome: gateway_pb2.SubmitUpdateResponse) -> None:
+        self._outcome = outcome
+
+    async def TrainRound(self, request: object, context: object) -> AsyncIterator[TrainRoundResponse]:  # noqa: N802
+        yield TrainRoundResponse(submitted=self._outcome)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"digest": bytes(33)}, {"digest": b""}, {"round": 0}, {"effective_units": 2**64 - 1}, {"receipt": {}}],
+    ids=str,
+)
+async def test_an_outcome_of_a_trainer_that_makes_no_sense_is_not_shown(lie: dict[str, Any]) -> None:
+    whole: dict[str, Any] = {
+        "digest": bytes(32),
+        "round": 1,
+        "receipt": {"transaction_hash": bytes(32), "block_number": 1},
+    }
+    trainer = LyingTrainer(gateway_pb2.SubmitUpdateResponse(**(whole | lie)))
+    service = "linklearner.v1.TrainerService"
+    async with RpcServer(
+        "127.0.0.1:0", lambda server: add_TrainerServiceServicer_to_server(trainer, server), (service,)
+    ) as server:
+        code, output = await asyncio.to_thread(said, "train", "--trainer", server.address)
+    assert code == 1 and "makes no sense" in output

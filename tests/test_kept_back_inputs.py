@@ -106,7 +106,7 @@ def test_an_error_that_standard_output_does_not_take_is_said_on_the_other_one(
     monkeypatch.setattr("sys.stdout", _Full())
     with pytest.raises(typer.Exit) as ended, reporting(Format.JSON):
         write_json({"a": 1})
-    assert ended.value.exit_code == 2
+    assert ended.value.exit_code == 1
     assert "No space left" in capsys.readouterr().err
 
 

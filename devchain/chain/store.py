@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from eth_hash.auto import keccak
 
 from devchain import strictjson
@@ -58,6 +59,18 @@ class StoreUnusable(Exception):
     """The state file belongs to another process, another chain or another version; the message says which and what to do."""
 
 
+class StoreUnavailable(Exception):
+    """The state file cannot be written just now: a full or failing disk. What it held stays, and the chain goes on when there is room."""
+
+
+def _disk_trouble(error: sqlite3.Error) -> bool:
+    """A disk or a limit that is reached, a device that fails; not: a wrong file."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+log = structlog.get_logger("devchain")
+
+
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """A log with its place on the chain."""
@@ -75,10 +88,13 @@ class Store:
     written is nothing, for every row carries its block's number and they ask for blocks that are there."""
 
     def __init__(self, path: Path | None, chain_id: int) -> None:
-        """path: None keeps everything in memory. Raises StoreUnusable."""
+        """path: None keeps everything in memory. Raises StoreUnusable, StoreUnavailable."""
         self._chain_id = chain_id
+        self._where = ":memory:" if path is None else str(path)
+        self._written = True
+        """Whether the last transaction was: a disk stays full for many of them, and it is said once."""
         self._lock = threading.RLock()
-        where = ":memory:" if path is None else str(path)
+        where = self._where
         if path is not None and path.is_dir():
             raise StoreUnusable(f"{where} is a folder: name a file in it with --state")
         try:
@@ -92,6 +108,8 @@ class Store:
             raise
         except sqlite3.OperationalError as error:
             self._db.close()
+            if _disk_trouble(error):
+                raise StoreUnavailable(f"{where} cannot be written ({error}): make room on its disk") from error
             hint = "; is another devchain using this file?" if "locked" in str(error) else ""
             raise StoreUnusable(f"{where}: {error}{hint}") from error
         except (sqlite3.DatabaseError, UnicodeError) as error:
@@ -184,16 +202,28 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All of it or nothing."""
+        """All of it or nothing. Raises StoreUnavailable."""
         with self._lock:
-            self._db.execute("BEGIN")
             try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk has rolled back already
-                    self._db.execute("ROLLBACK")
-                raise
+                self._db.execute("BEGIN")
+                try:
+                    yield
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:  # a full disk has rolled back already
+                        self._db.execute("ROLLBACK")
+                    raise
+            except sqlite3.OperationalError as error:
+                if not _disk_trouble(error):
+                    raise
+                trouble = f"the chain's file {self._where} cannot be written ({error}): make room on its disk, the chain then goes on"
+                if self._written:
+                    log.error("state_file_unavailable", detail=trouble)
+                self._written = False
+                raise StoreUnavailable(trouble) from error
+            if not self._written:
+                log.info("state_file_written_again", file=self._where)
+            self._written = True
 
     def _insert_receipt(self, number: int, receipt: Receipt) -> None:
         self._db.execute(

@@ -14,6 +14,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from devchain import strictjson
 from devchain.chain.blocks import Block
+from devchain.chain.store import StoreUnavailable
 from devchain.rpc import bounds, codec
 from devchain.rpc.access import NO_ACCOUNTS, HttpAccess, NotServed, Requester, check_content_type, cross_origin_headers
 from devchain.rpc.bounds import Held
@@ -189,6 +190,8 @@ class JsonRpcServer:
             result = await self._run(method, params or [], caller, subscriptions)
         except RpcError as error:
             answer = _failure(identifier, error)
+        except StoreUnavailable as error:  # the store has logged it, once
+            answer = _failure(identifier, RpcError(codec.INTERNAL, str(error)))
         except Exception:  # noqa: BLE001  # the outermost loop: a bug must not take the other clients' chain away
             # the traceback without values, and its end only: callers choose how long a value is
             log.error("rpc_failed", method=method[:_LOGGED], traceback=traceback.format_exc()[-4000:])

@@ -436,6 +436,7 @@ def _head(answer: Any) -> Head:
         0 if base_fee is None else quantity(base_fee, "base fee", WORD_BITS),
         data(block.get("hash"), "block's hash", 32),
         not items(block.get("transactions", ()), "block's transactions"),
+        data(block.get("parentHash"), "block's parent", 32),
     )
 
 

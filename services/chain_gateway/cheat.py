@@ -13,6 +13,7 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from linklearner.chain.contracts import POOL
+from linklearner.chain.endpoints import wait_for_chain
 from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.errors import InvalidInput, Refused
 from linklearner.domain.events import Settlement, UpdateAccepted
@@ -24,6 +25,8 @@ from services.chain_gateway.outbox import Outbox, Request, always
 
 SMALL_GAS: Final = 400_000
 """Enough for every small transaction here: half of it is charged in any case."""
+REPLAY_WAIT_S: Final = 60.0
+"""How long a node that loses what it is handed is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,17 +115,26 @@ class Cheat:
         return Call(self._pool, data, gas_limit=SMALL_GAS)
 
     async def _replay(self, transaction: bytes) -> Attempt:
-        """The very bytes of a transaction that has landed."""
+        """The very bytes of a transaction that has landed.
+
+        Not the outbox's business, which sends what is new; so nobody else repeats a call that was lost. Whether it arrived makes no
+        difference: what is asked is whether these bytes count twice.
+        """
         name = "the same signed transaction again"
         raw = await self._chain.raw_transaction(transaction)
         before = await self._chain.nonce(self._account)
+        answers: list[SendResult] = []
+
+        async def hand_in() -> None:
+            answers.append(await self._chain.send(raw))
+
         try:
-            taken = await self._chain.send(raw)
+            await wait_for_chain(hand_in, REPLAY_WAIT_S)
         except NonceRefused as error:
             return Attempt(attempt=name, refused=True, reason="NonceUsed", message=error.message)
         return Attempt(
             attempt=name,
-            refused=taken is SendResult.ALREADY_KNOWN and await self._chain.nonce(self._account) == before,
+            refused=answers == [SendResult.ALREADY_KNOWN] and await self._chain.nonce(self._account) == before,
             reason="AlreadyKnown",
             message="the node has this transaction already and takes it once",
         )

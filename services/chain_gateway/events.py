@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from linklearner.chain.answers import Log
 from linklearner.chain.contracts import decode_event
 from linklearner.chain.logs import block_ranges
-from linklearner.domain.errors import DataLoss, Unavailable
+from linklearner.domain.errors import DataLoss, NotFound, Unavailable
 from linklearner.domain.events import Event
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.heads import Head
@@ -46,6 +46,18 @@ CREATE INDEX IF NOT EXISTS event_of ON event (name, task, second);
 E = TypeVar("E", bound=Event)
 
 
+@contextlib.contextmanager
+def _file_errors() -> Iterator[None]:
+    """What a caller hears of a full disk: no bug of ours, and not the end of anything."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Unavailable(
+            f"the event index cannot be read or written ({error}): is its disk full or gone? It is tried again",
+            reason="DatabaseAway",
+        ) from error
+
+
 class EventIndex:
     """Made by `EventIndex.open`. One pool, one file (the outbox's will do)."""
 
@@ -65,6 +77,8 @@ class EventIndex:
         self._poke = asyncio.Event()
         self.head: Head | None = None
         """The newest block as it was at the last look."""
+        self._shown: Head | None = None
+        """The last of those that the node has shown by number, or the child of one."""
         self.generation = 0
         """Rises when events of the pool were read: what `wait` waits for."""
 
@@ -82,15 +96,17 @@ class EventIndex:
         """first_block: of the pool's deployment. witness: a second node that must agree."""
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             # A lost commit is fetched again, so this connection need not wait for the disk.
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(_SCHEMA)
-            connection.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", (pool, first_block - 1))
+            with _file_errors():
+                connection.execute("PRAGMA synchronous=NORMAL")
+                connection.executescript(_SCHEMA)
+                connection.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", (pool, first_block - 1))
             yield cls(connection, chain, pool, witness)
 
     @property
     def cursor(self) -> int:
         """All blocks up to this one are known."""
-        row = self._connection.execute("SELECT block FROM cursor WHERE pool = ?", (self._pool,)).fetchone()
+        with _file_errors():
+            row = self._connection.execute("SELECT block FROM cursor WHERE pool = ?", (self._pool,)).fetchone()
         return int(row[0])
 
     async def sync(self, at_least: int = 0) -> int:
@@ -100,12 +116,18 @@ class EventIndex:
         """
         async with self._syncing:
             cursor = self.cursor
-            head = await self._known_head()
-            for _ in range(_PATIENCE):  # a node may tell of a transaction before it counts its block
-                if head >= at_least:
-                    break
-                await asyncio.sleep(_PAUSE_S)
+            for attempt in range(1 + _PATIENCE):  # a node may tell of a transaction before it counts its block
+                if attempt:
+                    await asyncio.sleep(_PAUSE_S)
                 head = await self._known_head()
+                there = head <= cursor or await self._is_there(head)
+                if there and head >= at_least:
+                    break
+            if not there:
+                raise Unavailable(
+                    f"the chain at {self._chain.shown_url} tells of block {head} as its newest and shows none of that number; retry",
+                    facts={"head": head, "known": cursor},
+                )
             if head < max(at_least, cursor - _LAG_BLOCKS):
                 raise Unavailable(
                     f"the chain at {self._chain.shown_url} is at block {head} and was at {max(at_least, cursor)} before; retry",
@@ -124,6 +146,26 @@ class EventIndex:
         if self._witness is None:
             return self.head.number
         return min(self.head.number, await self._witness.head_number())
+
+    async def _is_there(self, number: int) -> bool:
+        """Whether the node shows a block of this number, and so has what happened up to it.
+
+        A node that is behind, or lies, answers with no events for blocks that are not there yet: past those the cursor must not go.
+        The child of a block that was shown needs no question.
+        """
+        head, shown = self.head, self._shown
+        if head is None or head.number != number:
+            head = None  # the witness is behind, and so is what we look at
+        elif shown is not None and (head.number, head.parent) == (shown.number + 1, shown.hash):
+            self._shown = head
+            return True
+        try:
+            await self._chain.block_hash(number)
+        except NotFound:
+            self._chain.heads.forget()
+            return False
+        self._shown = head
+        return True
 
     async def _logs(self, first: int, last: int) -> list[Log]:
         logs = await self._chain.logs(self._pool, first, last)
@@ -154,15 +196,16 @@ class EventIndex:
                     entry.data,
                 )
             )
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            self._connection.execute("UPDATE cursor SET block = ? WHERE pool = ?", (last, self._pool))
-            self._connection.execute("COMMIT")
-        except BaseException:  # a full disk must not leave a transaction open in which nothing works any more
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+        with _file_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                self._connection.execute("UPDATE cursor SET block = ? WHERE pool = ?", (last, self._pool))
+                self._connection.execute("COMMIT")
+            except BaseException:  # a full disk must not leave a transaction open in which nothing works any more
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
         self.generation += bool(rows)
 
     def find(
@@ -175,10 +218,11 @@ class EventIndex:
             if number is not None:
                 where += f" AND {clause}"
                 parameters.append(number.to_bytes(32, "big"))
-        rows = self._connection.execute(
-            f"SELECT block, position, transaction_hash, topics, data FROM event WHERE {where} ORDER BY block, position",
-            parameters,
-        ).fetchall()
+        query = (
+            f"SELECT block, position, transaction_hash, topics, data FROM event WHERE {where} ORDER BY block, position"
+        )
+        with _file_errors():
+            rows = self._connection.execute(query, parameters).fetchall()
         found = [decode_event(self._log(*row)) for row in rows]
         return [event for event in found if isinstance(event, kind)]
 

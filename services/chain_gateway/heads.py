@@ -28,13 +28,14 @@ _STALLED: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest block: number, Unix seconds, wei per gas, hash; empty: without transactions."""
+    """The newest block: number, Unix seconds, wei per gas, hash; empty: without transactions; parent: hash of the block before it."""
 
     number: int
     time_s: int
     base_fee: int
     hash: bytes
     empty: bool = False
+    parent: bytes = b""
 
 
 class Heads:
@@ -107,6 +108,10 @@ class Heads:
             self._floor = block
         if block > self.number:
             self._fresh_until = 0.0
+
+    def forget(self) -> None:
+        """What was told of the newest block is not so: the next look asks, and begins to learn how often blocks come."""
+        self.newest, self._fresh_until, self._floor, self._regular = None, 0.0, 0, 0
 
     def due_in(self, at_most_s: float) -> float:
         """Seconds until it is worth to look again."""

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
 from linklearner.domain.tasks import Mined, Submitted
+from linklearner.storage import may_pass
 
 SCHEMA_VERSION = 2
 
@@ -90,13 +91,18 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """The journal of a state folder, made if absent, mode 0700. Raises InvalidConfig if it cannot be used or another trainer does."""
+        """The journal of a state folder, made if absent, mode 0700.
+
+        Raises InvalidConfig if it cannot be used or another trainer does, Unavailable on a full or failing disk.
+        """
         path = folder / "trainer.db"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Worker threads write large residuals, one at a time: a trainer trains one round at once.
             connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
+            if may_pass(error):
+                raise _no_room(folder, error) from error
             raise InvalidConfig(f"cannot keep state in {folder}: {error}") from error
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -116,8 +122,10 @@ class Journal:
             if "locked" in str(error):
                 raise InvalidConfig(f"another trainer uses {folder}: give each its own state folder") from error
             if isinstance(error, sqlite3.OperationalError):
+                if may_pass(error):
+                    raise _no_room(folder, error) from error
                 raise InvalidConfig(
-                    f"cannot keep state in {folder} ({error}): make room there, or it writable, or name another folder "
+                    f"cannot keep state in {folder} ({error}): make it writable, or name another folder "
                     "(LINKLEARNER_TRAINER_STATE_DIR)"
                 ) from error
             raise InvalidConfig(
@@ -262,3 +270,9 @@ class Journal:
                 f"{self._path} holds a residual of {array.size} weights, the task has {weight_count}: move the file away"
             )
         return array
+
+
+def _no_room(folder: Path, error: Exception) -> Unavailable:
+    return Unavailable(
+        f"cannot keep state in {folder} ({error}): make room there, then start again", reason="StateUnavailable"
+    )

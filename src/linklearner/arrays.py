@@ -66,6 +66,8 @@ def read(path: Path, limit: int = MAX_BYTES) -> bytes:
     """
     with parsing(path, "a gzip file" if path.suffix == ".gz" else "a file"):
         if str(path) == STDIN:
+            if sys.stdin is None:  # `<&-`: whatever has that number now is another file of ours
+                raise InvalidInput("cannot read -: standard input is closed; pipe a table into it, or name a file")
             data = sys.stdin.buffer.read(limit + 1)
         else:
             with path.open("rb") as file:

@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import errno
 import json
 import math
 import sys
@@ -15,10 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.domain.errors import InvalidConfig, LinkLearnerError, Unavailable
 from linklearner.domain.notation import address_text, amount_text
 from linklearner.process import exit_status
 from linklearner.rpc.status import from_rpc_error
+from linklearner.storage import may_pass
 
 
 class Format(enum.StrEnum):
@@ -56,7 +58,12 @@ def show(format: Format, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) 
 
 
 def write_json(document: Any, *, indent: int | None = None) -> None:
-    """One JSON document on standard output. Numbers that JSON does not have (NaN, infinity) become null."""
+    """One JSON document on standard output. Numbers that JSON does not have (NaN, infinity) become null.
+
+    Raises OSError where nothing can be written; also where a caller has closed it (`>&-`).
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed", "standard output")
     sys.stdout.write(json.dumps(_finite(document), indent=indent, allow_nan=False) + "\n")
 
 
@@ -103,7 +110,8 @@ def reporting(format: Format) -> Iterator[None]:
         _fail(from_rpc_error(error), format)
     except OSError as error:  # a folder that cannot be written, a full disk: what the system says is the reason
         where = f" {error.filename}" if error.filename else ""
-        _fail(InvalidConfig(f"the system refuses{where}: {error.strerror or error}"), format)
+        kind = Unavailable if may_pass(error) else InvalidConfig
+        _fail(kind(f"the system refuses{where}: {error.strerror or error}"), format)
 
 
 def _fail(error: LinkLearnerError, format: Format) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Self
 
@@ -65,6 +66,19 @@ class Suite:
         except (OSError, NotJson) as error:
             raise InvalidConfig(f"{path} cannot be read: {error}") from error
         try:
-            return cls(**{**fields, "trainers": tuple(fields["trainers"]), "accounts": tuple(fields["accounts"])})
+            suite = cls(**{**fields, "trainers": tuple(fields["trainers"]), "accounts": tuple(fields["accounts"])})
         except (KeyError, TypeError) as error:
             raise InvalidConfig(f"{path} was written by another version: run `linklearner up` again") from error
+        for field in dataclass_fields(cls):
+            if not _fits(fields[field.name], field.type):
+                raise InvalidConfig(
+                    f"{path} is damaged: {field.name} is {fields[field.name]!r:.60}; run `linklearner up` again"
+                )
+        return suite
+
+
+def _fits(value: object, kind: object) -> bool:
+    """Whether a value of the file is of a field's kind: JSON's true is no number, a text no list of texts."""
+    if kind in (int, str):
+        return type(value) is kind
+    return isinstance(value, list) and all(type(one) is str for one in value)

@@ -128,7 +128,7 @@ async def test_a_url_that_refuses_us_is_left_to_the_others_and_not_asked_six_tim
     world.script[ONE] = [Reply(401)]
     assert await world.ask() == ANSWER
     alone = World(one=[Reply(401)] * 9)
-    with pytest.raises(Unavailable, match="HTTP 401"):
+    with pytest.raises(Unavailable, match="HTTP 401: it wants a key"):
         await alone.ask()
     assert len(alone.asked) == 1
 
@@ -248,3 +248,18 @@ async def test_callers_that_fail_together_do_not_skip_a_url() -> None:
     world.script[ONE] = [Reply(502)] * 4
     await asyncio.gather(*(world.ask() for _ in range(4)))
     assert set(world.asked[4:]) == {TWO}
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [(401, "check the key and the address"), (403, "check the key and the address"), (404, "check the address and the key"),
+     (405, "check the address and the key"), (308, "give the URL that it leads to"), (500, "retry later"), (503, "retry later")],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["ask", "hand_in"])
+async def test_a_status_comes_with_what_to_do(status: int, advice: str, way: str) -> None:
+    world = World(one=[Reply(status)] * 9)
+    with pytest.raises(Unavailable, match=f"HTTP {status}") as refused:
+        await getattr(world.endpoints, way)(b'{"jsonrpc":"2.0","id":1,"method":"eth_call"}')
+    assert advice in refused.value.message
+    assert ("retry" in refused.value.message) == (status >= 500)
+    assert "secret-key" not in refused.value.message

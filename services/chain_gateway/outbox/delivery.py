@@ -40,7 +40,8 @@ class Troubles:
 
     async def wait(self, request: Request, error: LinkLearnerError) -> None:
         """A pause, after which it may be tried again."""
-        if request.request_id not in self._errors:
+        # one trouble is one line, however many requests it keeps waiting
+        if error.message not in (known.message for known in self._errors.values()):
             log.warning("chain_unavailable", request_id=request.request_id, detail=error.message)
         self._errors[request.request_id] = error
         await asyncio.sleep(self._retry_s)

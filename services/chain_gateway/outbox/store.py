@@ -6,6 +6,7 @@ refuses all others, whoever writes them.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError, NotFound, Refused, RequestIdReused, Unavailable
+from linklearner.storage import may_pass
 from services.chain_gateway.chain import Chain
+from services.chain_gateway.heads import Head
 from services.chain_gateway.outbox import endings
 from services.chain_gateway.outbox.attempts import Attempt
 from services.chain_gateway.outbox.requests import Outcome, Request
@@ -60,6 +63,11 @@ WHEN (OLD.state, NEW.state) NOT IN (VALUES {_CHANGES})
 BEGIN SELECT RAISE(ABORT, 'the outbox has no such step'); END;
 """
 
+LOOKS: Final = 5
+"""For the block to which a new file is bound: a node behind a load balancer may be behind its own answer …"""
+LOOK_AGAIN_S: Final = 0.25
+"""… for a moment."""
+
 
 class StoreUnavailable(Unavailable):
     """The outbox's file cannot be read or written just now: a full disk, a lost volume, somebody else's lock."""
@@ -92,6 +100,11 @@ class Store:
                     connection.execute("PRAGMA synchronous=FULL")
                     connection.executescript(_SCHEMA)
                 except sqlite3.DatabaseError as error:
+                    if may_pass(error):
+                        raise StoreUnavailable(
+                            f"the outbox {path} cannot be opened ({error}): make room on its disk, then start again",
+                            reason="DatabaseAway",
+                        ) from error
                     raise InvalidConfig(f"{path} is no outbox: {error}") from None
                 yield cls(connection)
         finally:
@@ -101,9 +114,9 @@ class Store:
 
     async def check_chain(self, path: Path, chain: Chain) -> None:
         """Binds a new file to the chain. Raises InvalidConfig if it is bound to another, or to one that has begun anew: nonces and
-        signed transactions make no sense there."""
+        signed transactions make no sense there. Unavailable for a node that does not show the newest block that it tells of."""
         if self.first_block() is None:
-            head = await chain.head()
+            head = await _shown_head(chain)
             with self._write() as connection:
                 connection.execute("INSERT INTO home VALUES (?, ?, ?)", (chain.chain_id, head.number, head.hash))
             return
@@ -319,6 +332,22 @@ class Store:
     def _one(self, query: str, *parameters: object) -> Any:
         with _file_errors():
             return self._connection.execute(query, parameters).fetchone()
+
+
+async def _shown_head(chain: Chain) -> Head:
+    """The newest block, also found by its number: nothing of ours would be looked for below one that is not there."""
+    for attempt in range(LOOKS):
+        if attempt:
+            await asyncio.sleep(LOOK_AGAIN_S)
+        head = await chain.head()
+        with contextlib.suppress(NotFound):
+            if await chain.block_hash(head.number) == head.hash:
+                return head
+        chain.heads.forget()
+    raise Unavailable(
+        f"the chain at {chain.shown_url} tells of block {head.number} as its newest and does not show it; start again",
+        facts={"head": head.number},
+    )
 
 
 @contextlib.contextmanager

@@ -210,7 +210,7 @@ class Endpoints:
             endpoint.rests_until = self._monotonic() + pause
             raise _NotYet(f"answered HTTP {reply.status} (too many requests, or too early); retry later")
         if not 200 <= reply.status < 300:
-            raise _NotYet(f"answered HTTP {reply.status}; retry later", forever=400 <= reply.status < 500)
+            raise _NotYet(f"answered HTTP {reply.status}{_remedy(reply.status)}", forever=400 <= reply.status < 500)
         return reply
 
     async def _admit(self, endpoint: _Endpoint, seconds: float) -> None:
@@ -270,6 +270,17 @@ class _NotYet(Exception):
     def __init__(self, message: str, *, forever: bool = False) -> None:
         super().__init__(message)
         self.forever = forever
+
+
+def _remedy(status: int) -> str:
+    """What to do about a status that is none of success; most often the URL is not that of a node, or lacks its key."""
+    if status in (401, 402, 403, 407):
+        return ": it wants a key, or another one; check the key and the address in the endpoint's URL"
+    if 300 <= status < 400:
+        return ": it sends us elsewhere, and nobody follows; give the URL that it leads to"
+    if 400 <= status < 500:
+        return ": nothing there takes JSON-RPC by POST; check the address and the key in the endpoint's URL"
+    return "; retry later"
 
 
 def split_urls(urls: str) -> list[str]:

@@ -70,7 +70,11 @@ def service_address(option: str | None, fallback: str) -> str:
         return option
     suite = Suite.read(home())
     value = getattr(suite, fallback)
-    return str(value[0] if isinstance(value, tuple) else value)
+    if not isinstance(value, tuple):
+        return str(value)
+    if not value:
+        raise InvalidConfig(f"the suite in {home()} has no {fallback}: name one with --{fallback.removesuffix('s')}")
+    return str(value[0])
 
 
 def connected(address: str, credential: Path | None) -> grpc.aio.Channel:

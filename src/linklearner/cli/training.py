@@ -9,9 +9,11 @@ from linklearner.cli.arguments import encoding_named, host_port, number
 from linklearner.cli.calls import CredentialOption, FormatOption, connected, request_id, run, service_address
 from linklearner.cli.far_side import wrong_service
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS
-from linklearner.domain.errors import NotFound
+from linklearner.domain.errors import DataLoss, InvalidInput, NotFound
 from linklearner.domain.notation import UINT32, UNIT_WEI
+from linklearner.domain.tasks import Submitted
 from linklearner.output import Format, console, ll, show
+from linklearner.rpc import convert
 from linklearner.v1 import trainer_pb2 as trainer
 from linklearner.v1 import trainer_pb2_grpc as trainer_grpc
 
@@ -64,16 +66,26 @@ def train(
                             quantised = event.quantised
                             bar.update(line, description=f"submitting {quantised.update_bytes:,} bytes", total=None)
                         case "submitted":
-                            done = event.submitted
+                            outcome = _outcome(event, where)
                             return {
                                 "verdict": "accepted",
-                                "round": done.round,
-                                "digest": "0x" + done.digest.hex(),
+                                "round": outcome.round,
+                                "digest": "0x" + outcome.digest.hex(),
                                 "bytes": quantised.update_bytes if quantised else 0,
-                                "influence": ll(done.effective_units * UNIT_WEI) + " $LL of stake",
-                                "transaction": "0x" + done.receipt.transaction_hash.hex(),
-                                "gas": done.receipt.gas_used,
+                                "influence": ll(outcome.effective * UNIT_WEI) + " $LL of stake",
+                                "transaction": "0x" + outcome.mined.transaction.hex(),
+                                "gas": outcome.mined.gas_used,
                             }
         raise NotFound("the trainer ended the stream without an outcome: look at its log")
 
     show(format, run(work(), format))
+
+
+def _outcome(event: trainer.TrainRoundResponse, where: str) -> Submitted:
+    """Raises DataLoss for an outcome that is none: its parts are of lengths that the trainer chose."""
+    try:
+        return convert.submitted_of(event.submitted)
+    except InvalidInput as error:
+        raise DataLoss(
+            f"the trainer at {where} answers what makes no sense ({error.message})", reason="NonsensicalAnswer"
+        ) from error

@@ -6,6 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import grpc
+
 from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.gas import gas_measured, show_gas
 from linklearner.demo.inference import ask_the_server
@@ -13,6 +15,7 @@ from linklearner.demo.report import NEXT_STEPS, farewell, introduce
 from linklearner.demo.rounds import Stage, play_round
 from linklearner.demo.screen import Screen
 from linklearner.demo.start import Plan, start_suite, stop_suite
+from linklearner.domain.errors import LinkLearnerError
 from linklearner.domain.notation import address
 from linklearner.output import Format
 from linklearner.suite import Suite, home
@@ -38,11 +41,24 @@ async def play(plan: Plan, format: Format) -> None:
             suite.write(root)
             farewell(suite, root, screen)
             process = None
+    except (LinkLearnerError, grpc.RpcError):
+        logs = folder if plan.keep else _kept_logs(folder, root)
+        screen.say(f"\nWhat the services said before this went wrong: {logs}/*.log")
+        raise
     finally:
         if process is not None:
             await stop_suite(process)
         if not plan.keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kept_logs(folder: Path, root: Path) -> Path:
+    """The logs of a demo that failed in a folder of their own: keys and chain go, what explains the failure stays."""
+    kept = root / f"failed-{folder.name}"
+    kept.mkdir()
+    for written in folder.glob("*.log"):
+        written.replace(kept / written.name)  # by name: who still writes there goes on
+    return kept
 
 
 async def _acts(plan: Plan, suite: Suite, folder: Path, screen: Screen, started: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from devchain.chain import blocks
 from devchain.chain.chain import Chain
 from devchain.chain.mempool import Mempool
+from devchain.chain.store import StoreUnavailable
 from devchain.chain.transactions import Transaction, TransactionRefused, decode
 from devchain.config import ChainConfig
 from tests.devchain.wallet import COUNTER, initcode
@@ -289,7 +289,7 @@ def test_a_full_disk_stops_the_block_and_neither_forks_nor_loses_the_chain(tmp_p
     path = tmp_path / "chain"
     chain = chain_of(path)
     chain.submit(signed(0, to=b"", value=0, data=initcode(COUNTER) + bytes(20_000), gas=2_000_000))
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StoreUnavailable, match="full"):
         _seal_on_full_disk(chain)
     stored = chain.store.head()
     assert stored is not None and stored.hash == chain.head.hash

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from eth_account import Account
+from structlog.testing import capture_logs
 
 from devchain import Devchain
 from devchain.config import InvalidChainConfig
@@ -80,6 +81,27 @@ def test_a_miner_whose_disk_was_full_goes_on(tmp_path: Path) -> None:
         limit(2**30)
         full = number(wallet)
         until(lambda: number(wallet) > full)
+
+
+def test_a_full_disk_is_one_line_in_the_log_and_a_sentence_for_who_asks(tmp_path: Path) -> None:
+    with Devchain.running(state=tmp_path / "chain") as devchain, capture_logs() as logged:
+        wallet, store = wallet_of(devchain), devchain.chain.store
+
+        def limit(pages: int) -> None:
+            devchain.thread.run_blocking(store._db.execute, f"PRAGMA max_page_count={pages}")
+
+        limit(1)  # never below what is in use
+        refusals = []
+        while len(refusals) < 5:
+            try:
+                wallet.send(to=STRANGER)
+            except RuntimeError as error:
+                refusals.append(str(error))
+        assert all("cannot be written (database or disk is full): make room" in text for text in refusals)
+        assert [one["event"] for one in logged] == ["state_file_unavailable"]
+        limit(2**30)
+        wallet.send(to=STRANGER)
+        assert [one["event"] for one in logged] == ["state_file_unavailable", "state_file_written_again"]
 
 
 def stuck(wallet: Wallet) -> bool:

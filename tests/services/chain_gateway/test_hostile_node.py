@@ -17,6 +17,7 @@ from linklearner.chain import history
 from linklearner.chain.contracts import POOL
 from linklearner.chain.history import History
 from linklearner.domain.errors import DataLoss, InvalidConfig, LinkLearnerError, Unavailable
+from linklearner.domain.events import UpdateAccepted
 from linklearner.suite import Suite
 from linklearner.v1 import chain_gateway_pb2
 from services.chain_gateway import provider
@@ -24,6 +25,7 @@ from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.deploy import TaskPlan
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.keystore import Keystore
+from services.chain_gateway.outbox.store import Store
 from tests.services.chain_gateway.conftest import World
 
 DEEP = b"[" * 160_000
@@ -289,3 +291,64 @@ async def test_a_shape_that_no_task_can_have_is_the_node_s_fault_and_not_the_cal
             await gateway.ledger.tasks.task(1)
         with pytest.raises(DataLoss, match="shape"):
             await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 50, 1_000_000])
+async def test_the_index_does_not_go_past_blocks_that_are_not_there(world: World, ahead: int) -> None:
+    """A node that tells once of a block to come, and of no events up to there: what happens there later must be read all the same."""
+    lies = 1
+
+    def lie(method: str, result: Any) -> Any:
+        nonlocal lies
+        if method != BLOCK or not lies:
+            return result
+        lies -= 1
+        return result | {"number": hex(int(result["number"], 16) + ahead)}
+
+    async with world.gateway() as gateway:
+        events = gateway.ledger.events
+        for job in gateway.jobs:
+            job.cancel()  # only what is asked for here looks
+        known = await events.sync()
+        world.node.alter = lie
+        with contextlib.suppress(Unavailable):
+            await events.sync()
+        assert not lies and events.cursor == known
+        await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())
+        await events.sync()
+        assert len(events.find(UpdateAccepted, 1)) == 1
+
+
+async def test_a_head_told_once_and_not_there_is_not_the_newest_from_then_on(world: World) -> None:
+    lies = 1
+
+    def lie(method: str, result: Any) -> Any:
+        nonlocal lies
+        if method == BLOCK and lies:
+            lies -= 1
+            return result | {"number": hex(10**6)}
+        return result
+
+    async with world.gateway() as gateway:
+        world.node.alter = lie
+        head = await gateway.ledger.events.sync()
+        assert head < 1000 and gateway.ledger.chain.heads.number < 1000
+
+
+async def test_an_outbox_is_not_bound_to_a_block_that_is_not_there(world: World) -> None:
+    """Above it, its transactions would be looked for and never found; at the next start the file would be another chain's."""
+    lies = 1
+
+    def lie(method: str, result: Any) -> Any:
+        nonlocal lies
+        if method == BLOCK and lies:
+            lies -= 1
+            return result | {"number": hex(10**6)}
+        return result
+
+    async with Chain.connect(world.node.url) as chain:
+        world.node.alter = lie
+        with Store.open(world.folder / "another.sqlite") as store:
+            await store.check_chain(world.folder / "another.sqlite", chain)
+            bound = store.first_block()
+            assert not lies and bound is not None and bound < 1000

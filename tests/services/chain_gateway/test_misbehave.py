@@ -79,3 +79,17 @@ async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World
         round_2 = await gateway.ledger.queries.round(1, 2)
         assert [one.contributor for one in round_2.contributions] == [cheat_account, honest]
         await gateway.ledger.tasks.model(1, 0)  # and the weights give the announced digest
+
+
+async def test_a_cheat_behind_an_endpoint_that_loses_calls_plays_to_the_end(world: World) -> None:
+    """What it hands in is lost once before each attempt; also what it replays, which no outbox sends again."""
+    async with world.gateway() as gateway:
+        await gateway.ledger.submissions.submit("u", world.accounts[0], world.update())
+        async with cheat_of(suite_of(world), world.accounts[0]) as cheat:
+            world.node.break_sends = 1
+            attempts = []
+            async for attempt in cheat.submissions():
+                assert not world.node.break_sends, f"nothing was lost in {attempt.attempt}"
+                attempts.append(attempt)
+                world.node.break_sends = 1
+        assert len(attempts) == 7 and all(one.refused for one in attempts)

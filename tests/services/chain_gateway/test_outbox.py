@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import rlp
+import structlog
+from structlog.testing import capture_logs
 
 from devchain import Devchain
 from linklearner.domain.errors import (
@@ -21,6 +23,7 @@ from linklearner.domain.errors import (
 )
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.outbox import Outbox, Outcome, Patience, Prepare, Request, State, always
+from services.chain_gateway.outbox.delivery import Troubles
 from tests.services.chain_gateway.conftest import HURRY, keystore_of
 from tests.services.chain_gateway.quirky_node import QuirkyNode
 
@@ -721,3 +724,18 @@ async def test_a_held_request_with_a_computed_gas_limit_is_handed_in_again_as_it
         await outbox.fulfil(request, prepare)
     assert (await outbox.fulfil(request, prepare)).receipt.succeeded
     assert len(node.raw) == 2 and len(set(node.raw)) == 1
+
+
+async def test_one_trouble_is_one_line_in_the_log_however_many_wait() -> None:
+    structlog.reset_defaults()  # warnings, too
+    troubles = Troubles(retry_s=0.0)
+    waiting = [Request(request_id=f"r{number}", account=b"", kind="k", contents=b"") for number in range(9)]
+    with capture_logs() as logged:
+        for _ in range(3):
+            for request in waiting:
+                await troubles.wait(request, Unavailable("the disk is full"))
+        await troubles.wait(waiting[0], Unavailable("the node is away"))
+        for request in waiting:
+            troubles.over(request.request_id)
+        await troubles.wait(waiting[0], Unavailable("the disk is full"))
+    assert [one["detail"] for one in logged] == ["the disk is full", "the node is away", "the disk is full"]
