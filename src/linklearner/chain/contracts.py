@@ -20,6 +20,7 @@ from linklearner.domain.events import Event, Settlement
 from linklearner.domain.rounds import Terms
 
 POOL: Final = Interface(artifacts.contract("TrainingPool").abi)
+VAULT: Final = Interface(artifacts.contract("StakeVault").abi)
 TOKEN: Final = Interface(artifacts.contract("LinkLearnerToken").abi)
 
 
