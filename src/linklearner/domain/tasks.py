@@ -42,9 +42,9 @@ class ChainStatus:
 class StakeStatus:
     """Of one account in one task, units; times are Unix seconds.
 
-    eligible: counts in the open round. locked: everything locked, fresh stake included. matures_s: rounds that open then or later count the
-    fresh part too (0: round 1 does). withdrawable_s: from then on `unlocking` can be withdrawn, after the end of a round in which the account
-    has an update.
+    eligible: counts in the open round. locked: everything locked, fresh stake included. matures_s: rounds that open then or later count
+    the fresh part too (0: round 1 does). withdrawable_s: from then on `unlocking` can be withdrawn, after the end of a round in which the
+    account has an update.
     """
 
     eligible: int
@@ -56,8 +56,8 @@ class StakeStatus:
 
 @dataclass(frozen=True, slots=True)
 class Earnings:
-    """Of one account in one task, wei. earned: by updates, ever. pay, fees, stake_fees: to be claimed, of what it earned, of the fees that its
-    contributions share, of those that its stake shares."""
+    """Of one account in one task, wei. earned: by updates, ever. pay, fees, stake_fees: to be claimed, of what it earned, of the fees that
+    its contributions share, of those that its stake shares."""
 
     earned: int
     pay: int
@@ -157,6 +157,40 @@ class Settled:
 
     mined: tuple[Mined, ...]
     version: ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A task of our own: the transactions that opened it and loaded its first weights, and version 1."""
+
+    task: int
+    mined: tuple[Mined, ...]
+    version: ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Funded:
+    """pot: what the task can pay after it, wei."""
+
+    mined: Mined
+    pot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """closed: at once, because the open round had no update; otherwise that round is still settled and paid, or dropped."""
+
+    mined: Mined
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What was paid out (`earned`: ever, paid out or not), by no transaction where that was nothing, else by one of the pool, of the
+    vault, or of each."""
+
+    mined: tuple[Mined, ...]
+    earnings: Earnings
 
 
 @dataclass(frozen=True, slots=True)
