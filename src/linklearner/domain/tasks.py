@@ -42,9 +42,9 @@ class ChainStatus:
 class StakeStatus:
     """Of one account in one task, units; times are Unix seconds.
 
-    eligible: counts in the open round. locked: everything locked, fresh stake included. matures_s: rounds that open then or later count the
-    fresh part too (0: round 1 does). withdrawable_s: from then on `unlocking` can be withdrawn, after the end of a round in which the account
-    has an update.
+    eligible: counts in the open round. locked: everything locked, fresh stake included. matures_s: rounds that open then or later count
+    the fresh part too (0: round 1 does). withdrawable_s: from then on `unlocking` can be withdrawn, after the end of a round in which the
+    account has an update.
     """
 
     eligible: int
@@ -56,8 +56,11 @@ class StakeStatus:
 
 @dataclass(frozen=True, slots=True)
 class Earnings:
-    """Of one account in one task, wei. earned: by updates, ever. pay, fees, stake_fees: to be claimed, of what it earned, of the fees that its
-    contributions share, of those that its stake shares."""
+    """Of one account in one task, wei.
+
+    earned: by updates, ever. pay, fees, stake_fees: to be claimed, of what it earned, of the fees that its contributions share, of those
+    that its stake shares.
+    """
 
     earned: int
     pay: int
