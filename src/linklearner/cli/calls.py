@@ -123,10 +123,18 @@ def asks_gateway(work: Callable[..., Coroutine[Any, Any, Rows]]) -> Callable[...
     work: takes a GatewayCall, then its own arguments and options by name, as Typer reads them; the options of every such command are
     added behind them.
     """
+    return _asking(work, of_task=True)
 
+
+def asks_gateway_of_all(work: Callable[..., Coroutine[Any, Any, Rows]]) -> Callable[..., None]:
+    """The same without `--task`: no one task is meant."""
+    return _asking(work, of_task=False)
+
+
+def _asking(work: Callable[..., Coroutine[Any, Any, Rows]], *, of_task: bool) -> Callable[..., None]:
     @wraps(work)
     def command(
-        *, format: Format, gateway_address: str | None, credential: Path | None, task: int | None, **own: Any
+        *, format: Format, gateway_address: str | None, credential: Path | None, task: int | None = None, **own: Any
     ) -> None:
         async def ask() -> Rows:
             where = service_address(gateway_address, "gateway")
@@ -147,6 +155,8 @@ def asks_gateway(work: Callable[..., Coroutine[Any, Any, Rows]]) -> Callable[...
 
     _, *own = inspect.signature(work).parameters.values()
     options = [*own, *inspect.signature(shared).parameters.values()]
+    if not of_task:
+        options.pop()
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
     )

@@ -67,6 +67,10 @@ class Earnings:
     fees: int
     stake_fees: int
 
+    @property
+    def claimable(self) -> int:
+        return self.pay + self.fees + self.stake_fees
+
 
 @dataclass(frozen=True, slots=True)
 class Balance:
