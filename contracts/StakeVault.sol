@@ -71,6 +71,7 @@ contract StakeVault is Votes {
     event StakeLocked(uint64 indexed task, address indexed account, uint64 units, uint64 maturesAt);
     event StakeUnlocked(uint64 indexed task, address indexed account, uint64 units, uint64 withdrawableAt);
     event StakeWithdrawn(uint64 indexed task, address indexed account, uint64 units);
+    event StakeMatured(uint64 indexed task, address indexed account, uint64 units);
     event StakeFeesClaimed(uint64 indexed task, address indexed account, uint256 amount);
 
     error NotThePool(address caller);
@@ -168,8 +169,12 @@ contract StakeVault is Votes {
     function mature(uint64 task) external {
         (uint32 round, uint32 openedAt,) = pool.clockOf(task);
         Stake memory stake = _stakes[task][msg.sender];
+        uint40 fresh = stake.fresh;
         _count(task, msg.sender, stake, round, openedAt);
+        if (stake.fresh == fresh) return;
         _stakes[task][msg.sender] = stake;
+        // Who replays the history counts the units that share fees: all else that changes them has an event already.
+        emit StakeMatured(task, msg.sender, fresh);
     }
 
     /// @notice Pays out the fees of the caller's stake in a task.

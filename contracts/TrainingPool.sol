@@ -237,6 +237,7 @@ contract TrainingPool is Ownable2Step {
         weights;
         Round memory current = _knownTask(task).current;
         if (current.version != 0) revert TaskAlreadyLoaded(task);
+        if (_tasks[task].closing) revert TaskIsClosing(task);
         bytes memory verdict = _verdict("l", LOADED_BYTES);
         bytes32 head = _word(verdict, 0);
         if (uint64(bytes8(head)) != task) revert NoVerdict();

@@ -1,7 +1,8 @@
 """What happens to the tasks of a pool, one dataclass for each event of the contract, in the contract's words.
 
-Three of them say little by themselves: the calldata that made them holds the rest. `WeightsLoaded`, `UpdateSubmitted` and `GroupSettled`
-are those events together with what that calldata holds. `linklearner.chain.contracts` reads both from a chain.
+Pool and vault are one stream, in the order of the chain. Three of the events say little by themselves: the calldata that made them
+holds the rest. `WeightsLoaded`, `UpdateSubmitted` and `GroupSettled` are those events together with what that calldata holds.
+`linklearner.chain.contracts` reads both from a chain.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from linklearner.domain.rounds import Terms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that a transaction did. `block`: its number; `transaction`: its hash, 32 bytes."""
+    """Something that a transaction did. `block`: its number; `transaction`: its hash, 32 bytes.
+
+    `time_s`: of the block, Unix seconds; 0 where nobody has asked for it. `linklearner.chain.history` does, because replaying needs it.
+    """
 
     block: int
     transaction: bytes
     task: int
+    time_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,15 @@ class StakeUnlocked(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StakeWithdrawn(Event):
     """Of the vault: unlocked stake goes back to its owner."""
+
+    account: bytes
+    units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StakeMatured(Event):
+    """Of the vault: by its owner's wish, fresh stake that a round counts shares in fees from now on. Whatever else moves the account's stake
+    does the same without this event."""
 
     account: bytes
     units: int

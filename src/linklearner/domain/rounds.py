@@ -33,7 +33,8 @@ class Terms:
     min_round_seconds: int
     """A round lasts at least so long."""
     round_seconds: int
-    """After this long from the first accepted update less stake than the quorum is enough; also the time in which a round earns `reward`."""
+    """After this long from the first accepted update less stake than the quorum is enough; also the time in which a round earns
+    `reward`."""
     drop_seconds: int
     """Anyone may drop a round this long after its first accepted update (after its opening if none)."""
     stake_seconds: int
@@ -48,7 +49,10 @@ class Terms:
     """What a round of `round_seconds` takes from the pot at most, in wei of $LL."""
 
     def floor(self, eligible: int) -> int:
-        """Units that must count for an update to be taken when Omega is `eligible`: filling a round with dust takes a quarter of all stake."""
+        """Units that must count for an update to be taken when Omega is `eligible`.
+
+        So that filling a round with dust takes a quarter of all stake.
+        """
         return max(self.min_stake, eligible // (4 * self.max_updates))
 
 
@@ -62,7 +66,8 @@ class Phase(Enum):
     COLLECTING = "collecting"
     """At least one update accepted."""
     SETTLING = "settling"
-    """Some groups of the model are merged: no more updates. Should the rest never be, the round may be dropped: a version of what is merged."""
+    """Some groups of the model are merged: no more updates. Should the rest never be, the round may be dropped, which makes a version of
+    what is merged."""
     CLOSED = "closed"
     """The task is closed: this round never opens."""
 

@@ -1,10 +1,10 @@
 """The stake ledger of one task, exactly as contracts/StakeVault.sol keeps it.
 
-Stake is held for time, not for blocks. What is locked in an epoch of `stake_seconds` matures at the start of the second next one, and counts
-in the rounds that open from then on ("fresh" until one has); what is locked while the first weights are being loaded counts in round 1.
-Unlocked stake stops counting: Omega goes down at once if its account has no update in the open round and the round is not being merged,
-otherwise with the next round. It is withdrawable `stake_seconds` later, and not before the end of a round in which the account has an update.
-Units are 10**15 wei of $LL.
+Stake is held for time, not for blocks. What is locked in an epoch of `stake_seconds` matures at the start of the second next one, and
+counts in the rounds that open from then on ("fresh" until one has); what is locked while the first weights are being loaded counts in
+round 1. Unlocked stake stops counting: Omega goes down at once if its account has no update in the open round and the round is not being
+merged, otherwise with the next round. It is withdrawable `stake_seconds` later, and not before the end of a round in which the account
+has an update. Units are 10**15 wei of $LL.
 
 Fees are shared by all units but fresh ones, through one accumulator: O(1) for each fee, settled when an account moves.
 """
@@ -139,9 +139,14 @@ class StakeLedger:
         self._stakes[account] = replace(stake, unlocking=0)
         return stake.unlocking
 
-    def mature(self, account: bytes) -> None:
-        """Fresh stake that the open round counts shares in fees from now on."""
-        self._stakes[account] = self._counted(self.of(account))
+    def mature(self, account: bytes) -> int:
+        """Fresh stake that the open round counts shares in fees from now on. Returns its units; raises OutOfRange if there is none."""
+        stake = self.of(account)
+        counted = self._counted(stake)
+        if counted.fresh == stake.fresh:
+            raise OutOfRange("no fresh stake of the account is counted")
+        self._stakes[account] = counted
+        return stake.fresh
 
     def record_update(self, account: bytes) -> None:
         self._stakes[account] = replace(self._counted(self.of(account)), submitted=self.round)
@@ -161,6 +166,20 @@ class StakeLedger:
         settled = self._settled(stake, stake.amount - stake.fresh)
         self._stakes[account] = replace(settled, owed=0)
         return settled.owed
+
+    @property
+    def held(self) -> int:
+        """Units of all accounts, locked or unlocking."""
+        return sum(stake.amount + stake.unlocking for stake in self._stakes.values())
+
+    @property
+    def fees_owed(self) -> int:
+        """Wei that all accounts together can claim."""
+        return sum(map(self.fees_of, self._stakes))
+
+    @property
+    def accounts(self) -> int:
+        return len(self._stakes)
 
     def next_round(self, now_s: int, *, closing: bool = False) -> None:
         """The round is over (settled or dropped), or the first one begins; closing: it was the last."""

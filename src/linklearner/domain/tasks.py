@@ -56,8 +56,11 @@ class StakeStatus:
 
 @dataclass(frozen=True, slots=True)
 class Earnings:
-    """Of one account in one task, wei. earned: by updates, ever. pay, fees, stake_fees: to be claimed, of what it earned, of the fees that
-    its contributions share, of those that its stake shares."""
+    """Of one account in one task, wei.
+
+    earned: by updates, ever. pay, fees, stake_fees: to be claimed, of what it earned, of the fees that its contributions share, of those
+    that its stake shares.
+    """
 
     earned: int
     pay: int

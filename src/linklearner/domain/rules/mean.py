@@ -7,8 +7,8 @@ by stake.
 Bounds: e_i <= omega_i, sum omega_i <= Omega <= 2**38 and |d| * 2**(shift + 8) <= 2**23, so every partial sum stays within 2**61; and since
 also sum e_i <= S <= D, a weight moves by at most 2**15 steps.
 
-A round: updates are taken until `max_updates`; with the quorum of stake, or when its time is up, it may be settled, and later dropped. The same
-rule in the Aspect: aspects/aggregator/rules/mean.ts (verdict, merge); in the pool: contracts/rules/Mean.sol (times, pay).
+A round: updates are taken until `max_updates`; with the quorum of stake, or when its time is up, it may be settled, and later dropped.
+The same rule in the Aspect: aspects/aggregator/rules/mean.ts (verdict, merge); in the pool: contracts/rules/Mean.sol (times, pay).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from linklearner.domain.rounds import BPS, RULE_MEAN, Due, Phase, Standing, Step
 from linklearner.domain.rules.rule import Contribution, Merged
 from linklearner.domain.shape import Shape
 from linklearner.domain.stakes import MAX_ELIGIBLE
-from linklearner.domain.update import MAX_SQUARED_NORM, Update
+from linklearner.domain.update import MAX_SQUARED_NORM, MIN_SQUARED_NORM, Update
 
 SCALE_BITS = 24
 
 TRANSITIONS: Final[Mapping[Phase, Mapping[Step, Phase]]] = {
-    Phase.LOADING: {Step.LOADED: Phase.OPEN},
+    Phase.LOADING: {Step.LOADED: Phase.OPEN, Step.CLOSED: Phase.CLOSED},
     Phase.OPEN: {Step.ACCEPTED: Phase.COLLECTING, Step.DROPPED: Phase.OPEN, Step.CLOSED: Phase.CLOSED},
     Phase.COLLECTING: {
         Step.ACCEPTED: Phase.COLLECTING,
@@ -43,7 +43,8 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Step, Phase]]] = {
     Phase.SETTLING: {Step.GROUP_MERGED: Phase.SETTLING, Step.SETTLED: Phase.OPEN, Step.DROPPED: Phase.OPEN},
     Phase.CLOSED: {},
 }
-"""CLOSED is entered from OPEN: the round that follows the last one of a task (Step.CLOSED) never opens."""
+"""CLOSED is entered from OPEN: the round that follows the last one of a task (Step.CLOSED) never opens; and from LOADING by a task whose
+weights are never loaded."""
 
 
 class Mean:
@@ -94,6 +95,8 @@ class Mean:
         """omega, scaled down (rounded down twice) where the update is longer than the bound, so that |e * delta| <= omega * B."""
         if squared_norm > MAX_SQUARED_NORM:
             raise OutOfRange("the update is longer than 2**31 in 2**-8 steps", reason="NormTooLong")
+        if squared_norm < MIN_SQUARED_NORM:
+            raise OutOfRange("the update moves no weight by as much as a step", reason="EmptyUpdate")
         if squared_norm <= norm_bound * norm_bound:
             return weight
         length = isqrt(squared_norm - 1) + 1  # rounded up; > norm_bound, so the factor is below 1
@@ -140,7 +143,10 @@ class Mean:
         return Merged(result, saturated, tuple(changed))
 
     def divide(self, terms: Terms, shared: int, weights: Sequence[int], effective: Sequence[int]) -> tuple[int, ...]:
-        """shared * e / S, rounded down: sum e <= S, so they sum to at most `shared` whatever the order. Over-long updates leave the rest."""
+        """shared * e / S, rounded down: sum e <= S, so they sum to at most `shared` whatever the order.
+
+        What over-long updates do not earn stays in the pot.
+        """
         if min(weights, default=0) <= 0:
             raise OutOfRange("a settled round has updates, each with influence")
         present = sum(weights)
