@@ -80,7 +80,7 @@ class Opening:
                     raise
             else:
                 self.outcomes.append(outcome)
-                return _told(outcome, TaskOpened).task
+                return self._told(outcome, TaskOpened).task
 
     async def _open_call(self) -> Call:
         answer = await self._chain.call(self._pool, POOL.encode_call("nextTask"))
@@ -94,7 +94,7 @@ class Opening:
             weights = self._new.weights[2 * place.start : 2 * place.stop]
             data = contracts.load_pages(LoadPages(task=task, first_page=first, weights=weights))
             self.outcomes.append(await self._send(f"load/{first}", data, always(Call(self._pool, data))))
-        made = _told(self.outcomes[-1], ModelUpdated)
+        made = self._told(self.outcomes[-1], ModelUpdated)
         return ModelVersion(
             task=made.task,
             version=made.version,
@@ -104,6 +104,14 @@ class Opening:
             accepted_count=made.accepted,
             saturated_count=made.saturated,
         )
+
+    def _told(self, outcome: Outcome, kind: type[E]) -> E:
+        """The event of that kind which a step made. Raises DataLoss for a receipt that tells of none."""
+        for log in outcome.receipt.logs:
+            event = decode_event(log) if log.address == self._pool else None
+            if isinstance(event, kind):
+                return event
+        raise DataLoss(f"the node's receipt of 0x{outcome.receipt.transaction_hash.hex()} tells of no {kind.__name__}")
 
 
 def loads(shape: Shape) -> list[tuple[int, slice]]:
@@ -115,10 +123,3 @@ def loads(shape: Shape) -> list[tuple[int, slice]]:
         found.append((first, slice(shape.page_slice(first).start, shape.page_slice(last).stop)))
     return found
 
-
-def _told(outcome: Outcome, kind: type[E]) -> E:
-    """The event of that kind which a step made. Raises DataLoss for a receipt that tells of none."""
-    for event in map(decode_event, outcome.receipt.logs):
-        if isinstance(event, kind):
-            return event
-    raise DataLoss(f"the node's receipt of 0x{outcome.receipt.transaction_hash.hex()} tells of no {kind.__name__}")

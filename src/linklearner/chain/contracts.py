@@ -23,6 +23,8 @@ from linklearner.domain.rounds import Terms
 POOL: Final = Interface(artifacts.contract("TrainingPool").abi)
 VAULT: Final = Interface(artifacts.contract("StakeVault").abi)
 TOKEN: Final = Interface(artifacts.contract("LinkLearnerToken").abi)
+CONTRACTS: Final = (POOL, VAULT, TOKEN)
+"""Whose refusals are understood."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

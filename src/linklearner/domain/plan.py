@@ -71,12 +71,12 @@ class TaskPlan:
             given = _numbers(_object(settings.get("terms", {}), "terms"), Terms)
             others = {name: value for name, value in settings.items() if name not in ("model", "terms")}
             found = _numbers(others, cls)
-            plan = cls(model=model, terms=Terms(**USUAL_TERMS | given), **found)
+            plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, **given}), **found)
             shape = plan.shape
             shape.encode()  # checks it
             if "max_updates" not in given:
                 most = max(1, min(MAX_UPDATES, most_updates(shape)))
-                plan = cls(model=model, terms=Terms(**USUAL_TERMS | {"max_updates": most} | given), **found)
+                plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, "max_updates": most, **given}), **found)
             terms.check(plan.terms, shape)
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"the task's settings cannot be read: {error}") from None
