@@ -348,7 +348,7 @@ class Chain:
         async def ask(first: int, last: int) -> list[Log]:
             return await self._asked(
                 self._w3.eth.get_logs({"address": _address(contract), "fromBlock": first, "toBlock": last}),
-                lambda answer: answers.logs(answer, contract, first, last),
+                lambda answer: answers.logs(answer, (contract,), first, last),
             )
 
         return await in_parts(ask, first, last)

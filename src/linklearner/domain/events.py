@@ -93,8 +93,10 @@ class StakeWithdrawn(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StakeMatured(Event):
-    """Of the vault: by its owner's wish, fresh stake that a round counts shares in fees from now on. Whatever else moves the account's stake
-    does the same without this event."""
+    """Of the vault: by its owner's wish, fresh stake that a round counts shares in fees from now on.
+
+    Whatever else moves the account's stake does the same without this event.
+    """
 
     account: bytes
     units: int
