@@ -340,15 +340,16 @@ class Chain:
             raise DataLoss(f"what the node tells of transaction 0x{transaction_hash.hex()} does not give its hash")
         return raw
 
-    async def logs(self, contract: bytes, first: int, last: int) -> list[Log]:
-        """All events of a contract in blocks first…last, as many as the profile allows, in the order of the chain."""
+    async def logs(self, contracts: Sequence[bytes], first: int, last: int) -> list[Log]:
+        """All events of some contracts in blocks first…last, as many as the profile allows, in the order of the chain."""
         if last - first >= self.profile.log_blocks:
             raise ValueError(f"at most {self.profile.log_blocks} blocks at once")
 
         async def ask(first: int, last: int) -> list[Log]:
+            addresses = [_address(contract) for contract in contracts]
             return await self._asked(
-                self._w3.eth.get_logs({"address": _address(contract), "fromBlock": first, "toBlock": last}),
-                lambda answer: answers.logs(answer, (contract,), first, last),
+                self._w3.eth.get_logs({"address": addresses, "fromBlock": first, "toBlock": last}),
+                lambda answer: answers.logs(answer, contracts, first, last),
             )
 
         return await in_parts(ask, first, last)
