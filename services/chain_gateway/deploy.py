@@ -15,7 +15,7 @@ without stake could not take an update.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -56,7 +56,7 @@ Progress = Callable[[str, int, int], None]
 class Plan:
     """A deployment.
 
-    task: to open; None: contracts and Aspect only. pot_wei: what its creator is given and fills its pot with. contributors: who gets coin
+    task: to open; None: contracts and Aspect only. pot_wei: what its sponsor is given and fills its pot with. contributors: who gets coin
     and $LL; stake_units: what each gets and locks; coin_wei: None for a fair amount. cap_wei, emission_wei (a second): of $LL.
     """
 
@@ -110,6 +110,7 @@ async def deploy(
     plan: Plan,
     *,
     creator: Keystore | None = None,
+    sponsor: Keystore | None = None,
     contributors: Keystore | None = None,
     deployment_path: Path | None = None,
     progress: Progress = lambda name, done, total: None,
@@ -117,23 +118,28 @@ async def deploy(
 ) -> Deployment:
     """Carries a plan out, or on. treasury: one key, which owns the pool, has the genesis supply and pays for everything.
 
-    creator: one key, whose account opens the task; None: the treasury's, which has no right beyond others by that. contributors: keys of
-    those who lock their stake here; others must do it themselves before the weights are loaded (`plan.load`).
+    creator: one key, whose account opens the task; None: the treasury's, which has no right beyond others by that. sponsor: one key, whose
+    account fills the pot; None: the creator's. contributors: keys of those who lock their stake here; others must do it themselves before the weights are loaded (`plan.load`).
     Raises Refused with the chain's reason (InsufficientFunds: fund the treasury's account), Unavailable and TimedOut (deploy again: it
     goes on), RequestIdReused if the same outbox has begun another plan.
     """
     [owner] = treasury.addresses
     [opener] = (creator or treasury).addresses
+    [funder] = (sponsor or creator or treasury).addresses
     held = [address for address in plan.contributors if contributors is not None and address in contributors]
-    keys = treasury | (creator or treasury) | (contributors or treasury)
+    keys = treasury | (creator or treasury) | (sponsor or treasury) | (contributors or treasury)
+    owning = {opener: 0} if plan.task is not None else {}  # whom the treasury gives coin, and $LL for the pot
+    if plan.task is not None and plan.pot_wei:
+        owning[funder] = plan.pot_wei
+    owning.pop(owner, None)
     async with Outbox.open(outbox_path, chain, keys, patience) as outbox:
-        steps = _Steps(outbox, owner, progress, _count(plan, own_creator=opener != owner, held=len(held)))
+        steps = _Steps(outbox, owner, progress, _count(plan, owning, held=len(held)))
         code = artifacts.contract("TrainingPool").bytecode
         arguments = POOL.encode_constructor(owner, owner, GENESIS, plan.cap_wei, plan.emission_wei)
         created = await steps.send("pool", Call(None, code + arguments))
         pool = _created(created)
         token, vault = token_of(pool), vault_of(pool)
-        aspect, _ = await asyncio.gather(_aspect(steps, pool, vault), _give(chain, steps, plan, token, opener))
+        aspect, _ = await asyncio.gather(_aspect(steps, pool, vault), _give(chain, steps, plan, token, owning))
         task, opening = 0, None
         if plan.task is not None:
             opening = _opening(chain, steps, pool, plan.task, opener)
@@ -154,7 +160,7 @@ async def deploy(
             lock = Call(vault, VAULT.encode_call("lock", task, plan.stake_units))
             fund = Call(pool, POOL.encode_call("fund", task, plan.pot_wei))
             await asyncio.gather(
-                *([steps.send("fund", fund, sender=opener)] if plan.pot_wei else []),
+                *([steps.send("fund", fund, sender=funder)] if plan.pot_wei else []),
                 *(steps.send(f"lock/{who.hex()}", lock, sender=who) for who in held),
             )
             if plan.load:
@@ -163,12 +169,12 @@ async def deploy(
     return deployment
 
 
-def _count(plan: Plan, *, own_creator: bool, held: int) -> int:
+def _count(plan: Plan, owning: Mapping[bytes, int], *, held: int) -> int:
     """Of the steps, if nobody else opens a task first."""
     count = 4 + 2 * len(plan.contributors)
     if plan.task is not None:
-        pot = plan.pot_wei > 0
-        count += 1 + pot + (1 + pot) * own_creator + held + (len(loads(plan.task.shape)) if plan.load else 0)
+        given = len(owning) + sum(wei > 0 for wei in owning.values())
+        count += 1 + (plan.pot_wei > 0) + given + held + (len(loads(plan.task.shape)) if plan.load else 0)
     return count
 
 
@@ -183,8 +189,8 @@ async def _aspect(steps: _Steps, pool: bytes, vault: bytes) -> bytes:
     return aspect
 
 
-async def _give(chain: Chain, steps: _Steps, plan: Plan, token: bytes, creator: bytes) -> None:
-    """Coin for gas and $LL: for the pot to the creator, for stake to each contributor."""
+async def _give(chain: Chain, steps: _Steps, plan: Plan, token: bytes, owning: Mapping[bytes, int]) -> None:
+    """Coin for gas and $LL: for stake to each contributor, and to creator and sponsor as `owning` says, wei."""
     coin = plan.coin_wei
     if coin is None:
         price = await chain.price()
@@ -199,10 +205,8 @@ async def _give(chain: Chain, steps: _Steps, plan: Plan, token: bytes, creator: 
 
     tokens = [(f"stake/{who.hex()}", who, plan.stake_units * UNIT_WEI) for who in plan.contributors]
     coins = [(f"coin/{who.hex()}", who) for who in plan.contributors]
-    if plan.task is not None and creator != steps.treasury:
-        coins.append(("coin of the creator", creator))
-        if plan.pot_wei:
-            tokens.append(("$LL of the creator", creator, plan.pot_wei))
+    coins += [(f"coin/{who.hex()}", who) for who in owning if who not in plan.contributors]
+    tokens += [(f"pot/{who.hex()}", who, wei) for who, wei in owning.items() if wei]
     await asyncio.gather(
         # the amount follows the price of the day, and an interrupted deployment may go on tomorrow
         *(steps.send(name, gift(who), contents=who) for name, who in coins),

@@ -24,6 +24,7 @@ PLAN_BYTES: Final = 1 << 20
 """Of a plan's JSON."""
 MAX_UPDATES: Final = 64
 """That a round takes unless the plan says otherwise, or the shape allows fewer."""
+MAX_SEED: Final = 2**32 - 1
 USUAL_TERMS: Final[Mapping[str, int]] = {
     "quorum_bps": 6667,
     "max_updates": MAX_UPDATES,
@@ -81,6 +82,8 @@ class TaskPlan:
             if "max_updates" not in given:
                 most = max(1, min(MAX_UPDATES, most_updates(shape)))
                 plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, "max_updates": most, **given}), **found)
+            if not 0 <= plan.seed <= MAX_SEED:
+                raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {plan.seed}")
             terms.check(plan.terms, shape)
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"the task's settings cannot be read: {error}") from None
