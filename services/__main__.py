@@ -187,7 +187,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     everybody = Keystore({})
     for who in contributors:
         everybody |= held[who]
-    deploying = f"deploying pool, vault, token and Aspect; an account opens a task, a sponsor fills its pot, {settings.contributors} lock stake"
+    deploying = "deploying pool, vault, token and Aspect; an account opens a task, a sponsor fills its pot, contributors lock stake"
     connected = Chain.connect(rpc_url, CONTRACTS, wait_s=START_WAIT_S, tell=lambda why: say("step", text=why))
     async with step(deploying), connected as chain:
         deployment = await deploy.deploy(

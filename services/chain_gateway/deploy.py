@@ -119,7 +119,8 @@ async def deploy(
     """Carries a plan out, or on. treasury: one key, which owns the pool, has the genesis supply and pays for everything.
 
     creator: one key, whose account opens the task; None: the treasury's, which has no right beyond others by that. sponsor: one key, whose
-    account fills the pot; None: the creator's. contributors: keys of those who lock their stake here; others must do it themselves before the weights are loaded (`plan.load`).
+    account fills the pot; None: the creator's. contributors: keys of those who lock their stake here; others must do it themselves before
+    the weights are loaded (`plan.load`).
     Raises Refused with the chain's reason (InsufficientFunds: fund the treasury's account), Unavailable and TimedOut (deploy again: it
     goes on), RequestIdReused if the same outbox has begun another plan.
     """

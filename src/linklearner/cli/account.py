@@ -40,7 +40,7 @@ async def earnings(
 ) -> list[dict[str, Any]]:
     """What every account of a gateway, or one, has earned in a task and can claim: pay for updates, a share of the fees for those, and a
     share of the fees for stake."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one in [account] if account else await call.gateway.accounts():
         found = await call.gateway.earnings(one, call.task)
         row = {"account": address(one), "earned_by_updates": ll(found.earned)}
