@@ -106,14 +106,15 @@ contract StakeVault is Votes {
         if (units > MAX_TOTAL || changes.total + units > MAX_TOTAL) revert StakeLimit(units, MAX_TOTAL);
         Stake memory stake = _stakes[task][msg.sender];
         _count(task, msg.sender, stake, round, openedAt);
+        uint40 fresh = stake.fresh + units;
         _takeFresh(changes, stake, stake.fresh, stakeSeconds);
         stake.amount += units;
-        stake.fresh += units;
+        stake.fresh = fresh;
         if (round == 0) {
-            changes.ripe += stake.fresh;
+            changes.ripe += fresh;
             stake.maturesAt = 0;
         } else {
-            changes.locked += stake.fresh;
+            changes.locked += fresh;
             stake.maturesAt = uint32((block.timestamp / stakeSeconds + 2) * stakeSeconds);
         }
         changes.total += units;

@@ -22,7 +22,8 @@ class Queries:
         """A round with its contributions; 0: the open one. Raises NotFound for a round that has not begun."""
         events = self._tasks.events
         head = (await self._tasks.views.head()).number
-        _, status = await self._tasks.views.version_and_round(task, head)
+        state = await self._tasks.views.task(task, head)
+        status = state.round
         await events.sync(head)
         number = number or status.round
         if not 1 <= number <= status.round:

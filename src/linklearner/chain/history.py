@@ -17,7 +17,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import httpx
 
-from linklearner.chain.abi import Interface
+from linklearner.chain.abi import Decoded, Interface
 from linklearner.chain.answers import WORD_BITS, Header, Log, Malformed, data, fields, header, logs, quantity
 from linklearner.chain.contracts import COMPLETED, POOL, TOKEN, VAULT, completed, decode_event, is_known
 from linklearner.chain.endpoints import Endpoints, Lost, Persistence, Reply
@@ -112,7 +112,10 @@ class History:
     async def numbers(
         self, contract: bytes, interface: Interface, block: int, *questions: tuple[Any, ...]
     ) -> list[int]:
-        """What views of a contract answer at a block, one number each. questions: a function's name and its arguments."""
+        """What views of a contract answer at a block, one number each. questions: a function's name and its arguments.
+
+        Raises NotFound where there is no contract.
+        """
         answers = await self._batch(
             [
                 (
@@ -124,8 +127,14 @@ class History:
         )
         found = []
         for (name, *_), answer in zip(questions, answers, strict=True):
+            told = self._read(data, answer, f"answer of {name}")
+            if not told:
+                raise NotFound(
+                    f"there is no contract at 0x{contract.hex()}, where $LL of pool 0x{self._pool.hex()} should be: "
+                    "the pool's address is wrong, or its contracts are of another version"
+                )
             try:
-                (value,) = interface.decode_result(name, self._read(data, answer, f"answer of {name}")).values()
+                (value,) = interface.decode_result(name, told).values()
             except InvalidInput as error:
                 raise DataLoss(
                     f"0x{contract.hex()} answers {name} with {error.message} ({self._endpoints.shown})"
@@ -144,9 +153,9 @@ class History:
         for first, until in block_ranges(self._from_block, last, self._profile):
             progress(first, last)
             found = await in_parts(self._logs, first, until)
+            known = [(log, event) for log in found if (event := self._event(log))]
             if found and self.deployment is None:
                 self.deployment = await self._deployed(found[0])
-            known = [(log, event) for log in found if (event := self._event(log))]
             for part in _batched(known, BATCH):
                 calldata, times = await self._details(part)
                 for log, event in part:
@@ -157,7 +166,7 @@ class History:
 
     async def _deployed(self, first: Log) -> Deployment:
         """Of the pool whose first log this is: its constructor makes the owner, the vault and the token with the genesis supply."""
-        owner = POOL.decode_log(first.topics, first.data) if first.address == self._pool else None
+        owner = _decoded(POOL, first)
         if owner is None or owner.name != "OwnershipTransferred" or owner.values["previousOwner"] != bytes(20):
             raise NotFound(
                 f"the events of pool 0x{self._pool.hex()} from block {self._from_block} on do not begin with its deployment: "
@@ -172,10 +181,7 @@ class History:
         minted = self._read(
             logs, await self._ask("eth_getLogs", wanted), (self._token,), first.block_number, first.block_number
         )
-        try:
-            genesis = TOKEN.decode_log(minted[0].topics, minted[0].data) if minted else None
-        except InvalidInput as error:
-            raise DataLoss(f"the mint of the genesis supply cannot be read: {error.message}") from error
+        genesis = _decoded(TOKEN, minted[0]) if minted else None
         if genesis is None or genesis.name != "Transfer" or minted[0].transaction_hash != first.transaction_hash:
             raise DataLoss(f"the deployment of pool 0x{self._pool.hex()} minted no genesis supply of $LL")
         number = first.block_number
@@ -297,3 +303,12 @@ class History:
 
 def _batched(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _decoded(interface: Interface, log: Log) -> Decoded | None:
+    try:
+        return interface.decode_log(log.topics, log.data)
+    except InvalidInput as error:
+        raise DataLoss(
+            f"an event of transaction 0x{log.transaction_hash.hex()} cannot be read: {error.message}"
+        ) from error
