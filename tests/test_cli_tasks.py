@@ -128,7 +128,7 @@ async def test_a_task_is_closed_by_its_creator_alone(typed: Typed) -> None:
 async def test_a_task_is_shown_in_words_and_in_numbers(typed: Typed) -> None:
     code, output = await typed.said("task", "show", "--task", "1")
     assert code == 0
-    for words in ("a round lasts 1 s or longer", "25.00% of the stake", "drop in 10 min", "10000 $LL", "submit now"):
+    for words in ("a round lasts 1 s or longer", "50.00% of the stake", "drop in 10 min", "10000 $LL", "submit now"):
         assert words in output
     shown = await typed.answer("task", "show", "--task", "1")
     assert shown["terms"]["reward"] == str(100 * LL_WEI) and shown["terms"]["round_seconds"] == 60
