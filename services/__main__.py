@@ -240,7 +240,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
                         credential=str(access / f"trainer-{index}.json"),
                         access=access,
                         account="0x" + account.hex(),
-                        task=deployment.task,
+                        task=str(deployment.task),
                         shard=f"{index}/{settings.contributors}",
                         shard_seed=settings.seed,
                         seed=settings.seed * 64 + index,
