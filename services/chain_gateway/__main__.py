@@ -49,7 +49,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--wait", type=float, default=60.0, help="seconds to wait for a chain that is away (default %(default)g)"
     )
     place.add_argument(
-        "--key-file", type=Path, required=True, help="the treasury, which owns and pays: a private key in hex or a keyfile"
+        "--key-file",
+        type=Path,
+        required=True,
+        help="the treasury, which owns and pays: a private key in hex or a keyfile",
     )
     place.add_argument("--password-file", type=Path, help="password of the key file, if it is encrypted")
     place.add_argument("--out", type=Path, required=True, help="the deployment file to write")

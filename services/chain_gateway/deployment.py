@@ -52,7 +52,9 @@ class Deployment:
             raise InvalidConfig(f"{path} is no deployment file: {error!s:.100}") from None
         for name, theirs in (("vault", vault_of(found.pool)), ("token", token_of(found.pool))):
             if getattr(found, name) != theirs:
-                raise InvalidConfig(f"{path} names another {name} than the pool 0x{found.pool.hex()} has: 0x{theirs.hex()}")
+                raise InvalidConfig(
+                    f"{path} names another {name} than the pool 0x{found.pool.hex()} has: 0x{theirs.hex()}"
+                )
         return found
 
     def save(self, path: Path) -> None:

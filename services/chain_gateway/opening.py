@@ -122,4 +122,3 @@ def loads(shape: Shape) -> list[tuple[int, slice]]:
         last = min(first + at_once, shape.page_count) - 1
         found.append((first, slice(shape.page_slice(first).start, shape.page_slice(last).stop)))
     return found
-

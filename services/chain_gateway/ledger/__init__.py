@@ -12,6 +12,9 @@ from collections.abc import Callable
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.events import EventIndex
+from services.chain_gateway.ledger.drops import Drops
+from services.chain_gateway.ledger.money import Money
+from services.chain_gateway.ledger.openings import Openings
 from services.chain_gateway.ledger.queries import Queries
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.settlements import Settlements
@@ -41,10 +44,13 @@ class Ledger:
         self.events = events
         self._outbox = outbox
         self.views = Views(chain, deployment, max_head_age_s, clock)
-        sending = Sending(outbox, self.views)
+        sending = Sending(outbox, self.views, clock)
         self.tasks = Tasks(self.views, events)
-        self.submissions = Submissions(self.tasks, sending)
-        self.settlements = Settlements(self.tasks, self.submissions, sending, clock)
+        self.drops = Drops(self.tasks, sending)
+        self.submissions = Submissions(self.tasks, sending, self.drops, clock)
+        self.settlements = Settlements(self.tasks, self.submissions, sending)
+        self.openings = Openings(self.tasks, sending)
+        self.money = Money(self.tasks, sending)
         self.wallets = Wallets(self.tasks, sending)
         self.queries = Queries(self.tasks, self.submissions)
 

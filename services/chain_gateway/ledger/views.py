@@ -106,9 +106,7 @@ class Views:
             self._pool("earnedBy", task, account, block=block),
             self._vault("feesOf", task, account, block=block),
         )
-        return Earnings(
-            earned=earned["0"], pay=claimable["pay"], fees=claimable["fees"], stake_fees=stake_fees["0"]
-        )
+        return Earnings(earned=earned["0"], pay=claimable["pay"], fees=claimable["fees"], stake_fees=stake_fees["0"])
 
     async def token_balance(self, account: bytes, block: int) -> int:
         """$LL, wei."""
