@@ -10,7 +10,7 @@ import pytest
 from web3 import AsyncWeb3
 
 from devchain import Devchain
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN
 from linklearner.domain.errors import InvalidConfig, Refused, RequestIdReused
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
@@ -32,7 +32,7 @@ async def status(chain: Chain, deployment: Deployment) -> dict[str, int]:
 
 async def test_a_finished_deployment_sends_nothing_more(tmp_path: Path, node: QuirkyNode, devchain: Devchain) -> None:
     plan = Plan(task=small_task(), contributors=[devchain.accounts[1].address])
-    async with Chain.connect(node.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(node.url, CONTRACTS) as chain:
         steps: list[tuple[str, int, int]] = []
         first = await deploy(
             chain,
@@ -59,7 +59,7 @@ async def test_a_finished_deployment_sends_nothing_more(tmp_path: Path, node: Qu
 async def test_an_interrupted_deployment_goes_on_where_it_was(tmp_path: Path, devchain: Devchain) -> None:
     """Cut off after every third transaction that the node has taken."""
     plan = Plan(task=small_task(), contributors=[devchain.accounts[1].address])
-    async with QuirkyNode.start(devchain.url) as node, Chain.connect(node.url, (POOL, TOKEN)) as chain:
+    async with QuirkyNode.start(devchain.url) as node, Chain.connect(node.url, CONTRACTS) as chain:
 
         async def attempt() -> Deployment:
             return await deploy(
@@ -96,7 +96,7 @@ async def test_an_interrupted_deployment_goes_on_where_it_was(tmp_path: Path, de
 async def test_on_hold_others_lock_before_the_weights_are_loaded(tmp_path: Path, devchain: Devchain) -> None:
     outsider = devchain.accounts[1].address
     plan = Plan(task=small_task(), contributors=[outsider], load=False)
-    async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(devchain.url, CONTRACTS) as chain:
         held = await deploy(chain, keystore_of(devchain, 0), tmp_path / "outbox", plan)
         assert (await status(chain, held))["version"] == 0
         lock = POOL.encode_call("lock", FIRST_TASK, 700)
@@ -116,7 +116,7 @@ async def test_on_hold_others_lock_before_the_weights_are_loaded(tmp_path: Path,
 async def test_an_owner_without_coin_is_told_so(tmp_path: Path, devchain: Devchain) -> None:
     key = tmp_path / "key"
     key.write_text("0x" + "11" * 32)
-    async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(devchain.url, CONTRACTS) as chain:
         with pytest.raises(Refused) as refused:
             await deploy(chain, Keystore.of_key_file(key), tmp_path / "outbox", Plan(task=small_task()))
         assert refused.value.reason == "InsufficientFunds"

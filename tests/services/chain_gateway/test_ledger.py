@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN
 from linklearner.domain.digest import model_digest
 from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.errors import (
@@ -368,7 +368,7 @@ async def test_a_witness_that_tells_another_history_stops_the_reading(world: Wor
         await submit(gateway.ledger, world, 0)
     async with QuirkyNode.start(world.devchain.url) as liar:
         liar.drop_logs = True
-        async with Chain.connect(world.node.url, (POOL, TOKEN)) as chain, Chain.connect(liar.url) as witness:
+        async with Chain.connect(world.node.url, CONTRACTS) as chain, Chain.connect(liar.url) as witness:
             path = world.folder / "other.sqlite"
             with EventIndex.open(
                 path, chain, world.deployment.pool, first_block=world.deployment.block, witness=witness
