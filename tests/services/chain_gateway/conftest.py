@@ -131,6 +131,15 @@ class World:
             shutil.copy(self.folder / "keys" / f"{account.hex()}.json", folder)
         return folder
 
+    async def later(self, seconds: int) -> None:
+        """The chain's clock goes on by so much, and a block says so."""
+
+        def pass_time() -> None:
+            self.devchain.chain.increase_time(seconds)
+            self.devchain.chain.mine()
+
+        await self.devchain.thread.run(pass_time)
+
     def update(self, version: int = 1, *, seed: int = 0, encoding: Encoding = TWO_BITS) -> bytes:
         shape = self.task.shape
         delta = np.random.default_rng(seed).normal(0.0, 0.01, shape.weight_count)
