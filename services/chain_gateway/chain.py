@@ -232,7 +232,8 @@ class Chain:
             try:
                 await self.ask(sender, call, gas=call.known_gas + envelope)
             except Refused as refused:
-                if refused.reason != "OutOfGas":
+                # a contract that a contract calls runs out of gas without a word, and the caller has enough left to say nothing either
+                if refused.reason not in ("OutOfGas", "Reverted"):
                     raise
                 # not the contract that the computation is about (or coin for a contract): the node shall say
             else:

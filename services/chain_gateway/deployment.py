@@ -71,8 +71,8 @@ class Deployment:
 def _other_format(path: Path, found: object) -> str:
     if found == 1:
         return (
-            f"{path} is of an older pool, whose tasks were its owner's; this program does not serve it, and nothing is carried over: deploy "
-            "anew, with another deployment file and another outbox, and withdraw the stake in the old pool with the program that made it"
+            f"{path} is of an older pool, whose tasks were its owner's; this program does not serve it, and nothing is carried over: "
+            "deploy anew, with another deployment file and another outbox; stake in the old pool is withdrawn with the program of its time"
         )
     return f"{path} has format {found!r:.20}; this program knows {FORMAT}"
 

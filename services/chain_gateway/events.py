@@ -203,7 +203,7 @@ class EventIndex:
         return [int.from_bytes(task, "big") for (task,) in rows]
 
     def tasks_with(self, kind: type[Event], account: bytes) -> set[int]:
-        """The tasks, as far as they are not closed, in which an event of a kind named this account, 20 bytes, as its second indexed field."""
+        """The tasks that are not closed in which an event of a kind named this account, 20 bytes, as its second indexed field."""
         rows = self._connection.execute(
             "SELECT DISTINCT task FROM told WHERE pool = ?1 AND name = ?2 AND second = ?3 AND NOT EXISTS ("
             "SELECT 1 FROM told AS closed WHERE closed.pool = ?1 AND closed.name = ?4 AND closed.task = told.task)",

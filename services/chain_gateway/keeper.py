@@ -151,7 +151,8 @@ class Keeper:
     async def _consider(self, number: int) -> float:
         """Takes the round's next step if it is due and our turn. Returns in how many seconds to look again at the latest."""
         task = await self._ledger.tasks.task(number)
-        now = self._clock()
+        head = self._ledger.events.head
+        now = max(self._clock(), 0.0 if head is None else float(head.time_s))  # a chain's clock may be ahead of ours
         at, wait, newcomer = standing(task), QUIET_S, b""
         if task.version and not task.closed and not task.round.accepted:
             wait, newcomer, ours = await self._newcomer(task, now)

@@ -1,8 +1,8 @@
 """A task from nothing to version 1: several transactions of one account, each a request of the outbox.
 
-`openTask` names the number that the task is to have, the pool's next one, so that the Aspect and the pool speak of the same task. Others open
-tasks, too: if somebody took the number first, our transaction failed, changed nothing, and the next attempt, which is a request of its own,
-names the next one. A request that is repeated finds the attempt that succeeded, and goes on behind it.
+`openTask` names the number that the task is to have, the pool's next one, so that the Aspect and the pool speak of the same task. Others
+open tasks, too: if somebody took the number first, our transaction failed, changed nothing, and the next attempt, which is a request of its
+own, names the next one. A request that is repeated finds the attempt that succeeded, and goes on behind it.
 """
 
 from __future__ import annotations

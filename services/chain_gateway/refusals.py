@@ -18,10 +18,10 @@ _RPC_PREFIX = re.compile(r"rpc error: code = \w+ desc = ")
 
 ADVICE: Mapping[str, str] = {
     "AlreadySubmitted": "one update per account and round is taken: wait for the next version",
-    "BadTerms": "the pool takes no task with these terms: the field given is out of its range, or, of maxUpdates, a block would not hold the "
-    "settlement of a full round",
-    "BelowMinimumStake": "too little of the account's stake counts in the open round: lock more $LL for this task, it counts in rounds that "
-    "open one to two times stakeSeconds later",
+    "BadTerms": "the pool takes no task with these terms: the field given is out of its range, or, of maxUpdates, a block would not "
+    "hold the settlement of a full round",
+    "BelowMinimumStake": "too little of the account's stake counts in the open round: lock more $LL for this task, it counts in rounds "
+    "that open one to two times stakeSeconds later",
     "BeyondEmission": "the schedule has not released that much yet, or the cap is reached: grant at most what is left",
     "ERC20InsufficientBalance": "the account has too little $LL",
     "InsufficientStake": "that much stake is not locked; ask for less",
@@ -36,7 +36,8 @@ ADVICE: Mapping[str, str] = {
     "RoundSettling": "the round is being settled: wait for the next version",
     "RunningHashMismatch": "hand in every accepted update of the round, unchanged and in order",
     "StakeLimit": "a task holds no more stake than the limit: lock less",
-    "StakeStillLocked": "withdraw at the time given (Unix seconds) or later; if a round is given, the account has an update in it: after that",
+    "StakeStillLocked": "withdraw at the time given (Unix seconds) or later, and after the round given, if one is: the account has an "
+    "update in it",
     "TaskAlreadyLoaded": "the task has all its weights",
     "TaskClosed": "the task is closed: it takes no stake any more",
     "TaskIsClosing": "the task's creator has closed it: no round opens after the open one, and its pot takes no more",

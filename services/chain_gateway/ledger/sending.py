@@ -57,11 +57,11 @@ class Sending:
         A chain that makes blocks on demand only stands still in time, too: its clock moves with the block that we cause, in the name of
         the request that waits for it.
         """
-        if self._clock() < time_s:
-            return False
         before = await self._views.chain.head()
         if before.time_s >= time_s:
             return True
+        if self._clock() < time_s:
+            return False
         if not self._on_demand:
             await asyncio.sleep(STANDSTILL_S)
             after = await self._views.chain.head()

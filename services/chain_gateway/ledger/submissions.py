@@ -51,8 +51,8 @@ class Submissions:
     async def submit(self, request_id: str, account: bytes, update: bytes) -> Submitted:
         """Sends one update. Raises InvalidUpdate for bytes that the task cannot read, Refused with the chain's reason.
 
-        Stake that has matured since the open round began counts in the next one only. If nobody has an update in the open round, it is ended
-        first, by the account whose stake waits: a transaction of its own, without which a newcomer could only wait.
+        Stake that has matured since the open round began counts in the next one only. If nobody has an update in the open round, it is
+        ended first, by the account whose stake waits: a transaction of its own, without which a newcomer could only wait.
         """
         decoded, shape = await self._decoded(update)
         request = Request(request_id=request_id, account=account, kind="submit", contents=update)
@@ -74,15 +74,18 @@ class Submissions:
     async def _renew(self, request: Request, task: int, refused: Refused) -> None:
         """Ends the open round for stake that would let the update in. Raises what says when it will be, or that it is too little."""
         views = self._tasks.views
-        stake, state = await asyncio.gather(views.stake(request.account, task), views.newest(task))
+        stake, state, head = await asyncio.gather(
+            views.stake(request.account, task), views.newest(task), self._chain.head()
+        )
         waiting, round = stake.locked - stake.eligible, state.round
         terms = self._tasks.opened(task).terms
         if not waiting or stake.locked < terms.floor(round.eligible):
             raise refused
         facts = refused.facts | {"maturesAt": stake.matures_s, "waiting": waiting}
-        if self._clock() < stake.matures_s:
+        if max(self._clock(), head.time_s) < stake.matures_s:
             raise Refused(
-                f"{waiting} units of the account's stake count in rounds that open at {stake.matures_s} (Unix seconds) or later: submit then",
+                f"{waiting} units of the account's stake count in rounds that open at {stake.matures_s} (Unix seconds) or later: "
+                "submit then",
                 reason=refused.reason,
                 facts=facts,
             ) from refused

@@ -67,7 +67,7 @@ class Tasks:
         block = (await self.views.head()).number
         await self.events.sync(block)
         numbers = self.events.tasks(creator=creator, above=above, limit=most + 1)
-        places, known = asyncio.Semaphore(AT_ONCE), []
+        places, known = asyncio.Semaphore(AT_ONCE), list[int]()
         size = 0
         for number in numbers[:most]:
             opened = self.opened(number)

@@ -57,7 +57,7 @@ def submit_limit(data: bytes, update: Update, shape: Shape) -> int:
     header = _words(header_bytes(shape))
     pages = [page for page, _ in update.pages]
     weights = sum(len(values) for _, values in update.pages)
-    pool = 32_040 + 303 * shape.group_count + 9 * (header + sum(map(_words, groups)))
+    pool = 72_040 + 303 * shape.group_count + 9 * (header + sum(map(_words, groups)))
     pool += _memory(header + shape.group_count + max(map(_words, groups)))
     aspect = 2_160 + 22.5 * len(shape.tensors) + 5.3 * shape.page_count + 26 * shape.group_count
     aspect += update.encoding.submit_gas * weights

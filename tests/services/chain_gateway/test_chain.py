@@ -10,7 +10,7 @@ from eth_hash.auto import keccak
 
 from bench.proxy import Proxy
 from devchain import Devchain
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN
 from linklearner.chain.profile import ARTELA, ETHEREUM
 from linklearner.domain.errors import InvalidConfig, NotFound, Refused, Unavailable
 from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
@@ -207,7 +207,7 @@ async def test_a_slow_node_is_given_up(devchain: Devchain) -> None:
 
 
 async def test_custom_errors_of_every_contract_are_decoded(world: World) -> None:
-    async with Chain.connect(world.devchain.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(world.devchain.url, CONTRACTS) as chain:
         with pytest.raises(Refused) as refused:
             await chain.call(world.deployment.pool, POOL.encode_call("taskOf", 77))
         assert (refused.value.reason, refused.value.facts) == ("UnknownTask", {"task": "77"})

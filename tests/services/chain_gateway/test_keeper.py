@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devchain import Devchain
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN
 from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.tasks import Task
@@ -185,7 +185,7 @@ async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
     keys = tmp_path / "keys"
     password = Keystore.new_password(keys / "password")
     late = Keystore.create(keys, password, random_password=True)
-    async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(devchain.url, CONTRACTS) as chain:
         await deploy(
             chain,
             keystore_of(devchain, 0),

@@ -6,7 +6,7 @@ from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN
 from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
 from services.chain_gateway.refusals import ADVICE, refusal
 
