@@ -23,10 +23,6 @@ import structlog
 
 from linklearner import log, process
 from linklearner.chain.contracts import CONTRACTS
-<<<<<<< HEAD
-=======
-from linklearner.domain.addresses import vault_of
->>>>>>> g11
 from linklearner.domain.errors import InvalidInput
 from linklearner.keyfile import read_password
 from linklearner.suite import Suite
@@ -46,19 +42,11 @@ async def cheat_of(suite: Suite, account: bytes) -> AsyncIterator[Cheat]:
     deployment = Deployment(
         chain_id=suite.chain_id,
         pool=_bytes(suite.pool),
-<<<<<<< HEAD
         vault=_bytes(suite.vault),
         token=_bytes(suite.token),
         aspect=_bytes(suite.aspect),
         block=suite.deployed_block,
         owner=_bytes(suite.owner),
-=======
-        vault=vault_of(_bytes(suite.pool)),
-        token=_bytes(suite.token),
-        aspect=_bytes(suite.aspect),
-        block=suite.deployed_block,
-        owner=bytes(20),
->>>>>>> g11
         task=suite.task,
     )
     async with AsyncExitStack() as stack:

@@ -28,6 +28,8 @@ from linklearner.suite import Suite
 from linklearner.v1 import trainer_pb2 as trainer
 from linklearner.v1 import trainer_pb2_grpc as trainer_grpc
 
+NO_REASONS = ("OutOfGas", "Reverted")
+"""Of a transaction that failed before a rule could refuse it."""
 SETTLE_TIMEOUT_S = 120.0
 AGAIN_S = 0.2
 
@@ -185,6 +187,8 @@ def show_attempts(attempts: Sequence[dict[str, Any]], screen: Screen) -> int:
         screen.event("attempt", **attempt)
         if not attempt["refused"]:
             raise DataLoss(f"the chain took what it must refuse: {attempt['attempt']}", reason="CheatSucceeded")
+        if attempt["reason"] in NO_REASONS:
+            raise DataLoss(f"not the rules refused it: {attempt['attempt']} ({attempt['reason']})", reason="CheatFailed")
         table.add_row(
             attempt["attempt"], "[red]refused[/red]", escape(f"{attempt['reason']}: {first_clause(attempt['message'])}")
         )
