@@ -45,6 +45,7 @@ async def submit(
 async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding) -> None:
     async with world.gateway() as gateway:
         ledger = gateway.ledger
+        await world.later(60)
         submitted = [await submit(ledger, world, who, encoding=encoding) for who in range(3)]
         assert [(one.round, one.weight, one.effective) for one in submitted] == [
             (1, 750, 750)
