@@ -228,6 +228,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
                     access=access,
                     listen="127.0.0.1:0",
                     auto_settle=settings.settle,
+                    on_demand=settings.rpc_url is None,
                 )
             )
         )

@@ -91,7 +91,10 @@ class Cheat:
         yield await self._try("an update through a contract that calls the pool", replace(second, to=messenger))
         alone = await self._ledger.settlements.of_group(self._task, number, 0)
         early = self._ledger.settlements.call_with(self._task, number, 0, alone)
-        yield await self._try("a settlement before the others have come", replace(early, gas_limit=self._chain.profile.transaction_gas // 2))
+        yield await self._try(
+            "a settlement before the others have come",
+            replace(early, gas_limit=self._chain.profile.transaction_gas // 2),
+        )
         weights = weight_bytes(page.astype(np.int16))
         for name, function, arguments in (
             ("weights of its own for another's task", "loadPages", (self._task, 0, weights)),

@@ -41,5 +41,7 @@ class Config(Settings):
     """Seconds between two looks at the chain's head while nothing else tells that it moved."""
     max_head_age_s: Annotated[float, Between(0, 86400)] = 0.0
     """Work only on a chain whose newest block is at most so many seconds old; 0 for chains that make blocks only on demand."""
+    on_demand: bool = False
+    """true: the chain makes blocks only when asked; false: that is found out where its clock stands still, which takes two seconds."""
     log_level: LogLevel = "info"
     """debug, info, warning or error."""

@@ -80,7 +80,9 @@ class Gateway:
             events = stack.enter_context(
                 EventIndex.open(config.outbox, chain, deployment.pool, first_block=deployment.block, witness=witness)
             )
-            ledger = Ledger(chain, outbox, events, deployment, max_head_age_s=config.max_head_age_s)
+            ledger = Ledger(
+                chain, outbox, events, deployment, max_head_age_s=config.max_head_age_s, on_demand=config.on_demand
+            )
             servicer = ChainGatewayServicer(ledger)
             server = RpcServer(
                 config.listen,

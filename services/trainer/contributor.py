@@ -278,7 +278,9 @@ class Contributor:
                     pause = RETRY_S
                     continue
                 if not state.pot and said != POT_EMPTY:
-                    log.info("works_unpaid", task=self._task, detail="the task's pot is empty: this round earns nothing")
+                    log.info(
+                        "works_unpaid", task=self._task, detail="the task's pot is empty: this round earns nothing"
+                    )
                 said = "" if state.pot else POT_EMPTY
                 patience: float | None = None
                 try:

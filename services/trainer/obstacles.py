@@ -41,12 +41,16 @@ def obstacle(task: Task, stake: StakeStatus, now_s: float, *, only_paid: bool) -
 
 
 def _too_little(task: Task, stake: StakeStatus, least: int, now_s: float) -> Obstacle:
-    counts = f"{_ll(stake.eligible)} $LL of this account count in round {task.round.round}, and an update takes {_ll(least)}"
+    counts = (
+        f"{_ll(stake.eligible)} $LL of this account count in round {task.round.round}, and an update takes {_ll(least)}"
+    )
     if stake.locked < least:
         return Obstacle("NotEnoughLocked", f"{counts}: lock more with `linklearner stake lock`")
     if stake.matures_s > now_s:
         soon = f"{stake.matures_s - now_s:.0f} s"
-        return Obstacle("StakeNotMature", f"{counts}: {_ll(stake.locked)} count in rounds that open in {soon}", stake.matures_s)
+        return Obstacle(
+            "StakeNotMature", f"{counts}: {_ll(stake.locked)} count in rounds that open in {soon}", stake.matures_s
+        )
     return Obstacle("StakeNextRound", f"{counts}: {_ll(stake.locked)} count from the next round on")
 
 

@@ -36,15 +36,18 @@ class Ledger:
         deployment: Deployment,
         *,
         max_head_age_s: float = 0.0,
+        on_demand: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """max_head_age_s: refuse to work on a chain whose newest block is older; 0 for a chain that makes blocks on demand only."""
+        """max_head_age_s: refuse to work on a chain whose newest block is older; 0 for a chain that makes blocks on demand only.
+
+        on_demand: it is known to be one, so that nobody waits to see whether its clock stands still."""
         self.chain = chain
         self.deployment = deployment
         self.events = events
         self._outbox = outbox
         self.views = Views(chain, deployment, max_head_age_s, clock)
-        sending = Sending(outbox, self.views, clock)
+        sending = Sending(outbox, self.views, clock, on_demand=on_demand)
         self.tasks = Tasks(self.views, events)
         self.drops = Drops(self.tasks, sending)
         self.submissions = Submissions(self.tasks, sending, self.drops, clock)

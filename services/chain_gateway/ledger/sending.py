@@ -20,12 +20,12 @@ DUE: Final = {"RoundNotOver": "settleableAt", "NotYetDroppable": "droppableAt", 
 class Sending:
     """The outbox, as the use cases use it."""
 
-    def __init__(self, outbox: Outbox, views: Views, clock: Callable[[], float]) -> None:
+    def __init__(self, outbox: Outbox, views: Views, clock: Callable[[], float], *, on_demand: bool = False) -> None:
         self._outbox = outbox
         self._views = views
         self._clock = clock
-        self._on_demand = False
-        """Whether the chain was seen to make no block unless asked."""
+        self._on_demand = on_demand
+        """Whether the chain is known, or was seen, to make no block unless asked."""
 
     def state(self, request_id: str) -> State | None:
         """None for a request that was never made."""

@@ -29,7 +29,11 @@ async def pay_out(stage: Stage, task: Task, screen: Screen, *, close: bool) -> N
     for name, one in zip(people, claimed, strict=True):
         gas = sum(mined.gas_used for mined in one.mined)
         screen.event(
-            "claimed", contributor=name, earned_wei=str(one.earnings.earned), claimed_wei=str(one.earnings.claimable), gas=gas
+            "claimed",
+            contributor=name,
+            earned_wei=str(one.earnings.earned),
+            claimed_wei=str(one.earnings.claimable),
+            gas=gas,
         )
         table.add_row(name, ll(one.earnings.claimable) + " $LL", f"{gas:,}")
     screen.say("\n[bold]Pay[/bold]  what the rounds credited is claimed: one transaction for all of them")

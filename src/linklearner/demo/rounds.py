@@ -188,7 +188,9 @@ def show_attempts(attempts: Sequence[dict[str, Any]], screen: Screen) -> int:
         if not attempt["refused"]:
             raise DataLoss(f"the chain took what it must refuse: {attempt['attempt']}", reason="CheatSucceeded")
         if attempt["reason"] in NO_REASONS:
-            raise DataLoss(f"not the rules refused it: {attempt['attempt']} ({attempt['reason']})", reason="CheatFailed")
+            raise DataLoss(
+                f"not the rules refused it: {attempt['attempt']} ({attempt['reason']})", reason="CheatFailed"
+            )
         table.add_row(
             attempt["attempt"], "[red]refused[/red]", escape(f"{attempt['reason']}: {first_clause(attempt['message'])}")
         )
