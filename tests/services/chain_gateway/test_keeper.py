@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,7 @@ async def contribute(world: World, gateways: list[Gateway], version: int = 1) ->
 
 async def test_several_gateways_settle_a_round_once(world: World) -> None:
     async with AsyncExitStack() as stack:
+        await world.later(2)  # the round may end: nobody has to make a block for that
         served = await gateways(stack, world)
         keepers = [asyncio.create_task(Keeper(gateway.ledger, turn_s=2.0).run()) for gateway in served]
         await contribute(world, served)
@@ -179,9 +181,10 @@ async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_com
 
 
 async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
-    tmp_path: Path, devchain: Devchain
+    tmp_path: Path, devchain: Devchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody locks only after the first round has opened without any stake: without an end of that round it would never count."""
+    monkeypatch.setattr("services.chain_gateway.ledger.sending.STANDSTILL_S", 0.1)
     keys = tmp_path / "keys"
     password = Keystore.new_password(keys / "password")
     late = Keystore.create(keys, password, random_password=True)
@@ -206,9 +209,8 @@ async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
         assert 0 < await keeper._consider(1) <= 2.0
         assert (await ledger.tasks.task(1)).round.round == 1
         # nothing happens on the chain, whose clock stands still: ours is enough
-        await devchain.thread.run(devchain.chain.increase_time, 3)
-        keeper = Keeper(ledger, turn_s=0.0, clock=lambda: stake.matures_s + 1.0)
-        assert await keeper._consider(1) == 0.0
+        await asyncio.sleep(max(0.0, stake.matures_s - time.time()) + 0.1)
+        assert await Keeper(ledger, turn_s=0.0)._consider(1) == 0.0
         task = await ledger.tasks.task(1)
         assert (task.round.round, task.round.eligible) == (2, 500)
 
