@@ -32,7 +32,7 @@ class Config(Settings):
     access: Path = Path(".linklearner/access")
     """Folder of the credentials of those who may call (*.json); operator, contributor and reader are made in an empty one."""
     auto_settle: bool = True
-    """Settle rounds that may be settled, of every task, and be paid for it."""
+    """Settle rounds that may be settled, of the tasks in which its accounts have a part, and be paid for it."""
     receipt_s: Annotated[float, Between(0.1, 3600)] = 60.0
     """Seconds after which a caller learns that there is no receipt yet; the transaction is watched on."""
     max_gas_price_gwei: Annotated[float, Between(0.001, 1_000_000)] = 500.0

@@ -67,7 +67,7 @@ LIES: list[tuple[str, Callable[[Any], Any], Callable[[GatewayClient], Any], str]
     ("GetTask", sets(task__version__task=2), of("task", 1), "NonsensicalAnswer"),
     ("GetTask", sets(task__version__digest=b"short"), of("task", 1), "WrongDigest"),
     ("GetTask", sets(task__round__round=0), of("task", 1), "NonsensicalAnswer"),
-    ("GetTask", sets(task__terms__reward_wei=bytes(40)), of("task", 1), "NonsensicalAnswer"),
+    ("GetTask", sets(task__terms__reward_wei=bytes(40)), of("task", 1), "BadTerms"),
     ("GetTask", sets(task__shape=b"?"), of("task", 1), "NonsensicalAnswer"),
     ("GetTask", lambda _: pb.GetTaskResponse(), of("task", 1), "NonsensicalAnswer"),
     ("GetTask", sets(task__creator=b""), of("task", 1), "NonsensicalAnswer"),

@@ -18,8 +18,8 @@ from services.chain_gateway.ledger.values import mined as mined_by
 from services.chain_gateway.outbox import Request, always
 
 STAKE_GAS: Final[Mapping[str, int]] = {"lock": 220_000, "unlock": 200_000, "withdraw": 100_000}
-"""Limits above what was seen: 183,095 for the first lock of a task. What a block's time adds (an epoch turns: slots that are new) the chain does
-not tell when it is asked before, so they must hold it; linklearner.domain.gas is to have them once they are measured for the vault."""
+"""Limits above what was seen: 183,095 for the first lock of a task. What a block's time adds (an epoch turns, slots are new) the chain does
+not tell when it is asked before, so they must hold it."""
 
 
 class Wallets:

@@ -318,8 +318,8 @@ class GatewayClient:
         digest = await asyncio.to_thread(model_digest, np.frombuffer(weights, "<i2").astype(np.int16), shape)
         if (opened.version.version, opened.version.digest) != (1, digest):
             raise DataLoss(
-                f"task {opened.task} was opened with weights of digest {digest.hex()}, told is version {opened.version.version} of digest "
-                f"{opened.version.digest.hex()}: ask another gateway",
+                f"the gateway at {self.address} says that task {opened.task} began with version {opened.version.version} of digest "
+                f"{opened.version.digest.hex()}, the weights sent give {digest.hex()}: ask another one",
                 reason="WrongDigest",
                 facts={"task": opened.task},
             )

@@ -14,8 +14,8 @@ from devchain import Devchain
 from devchain.config import ChainConfig
 from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.encodings import TWO_BITS, Encoding
-from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.plan import USUAL_TERMS, TaskPlan
+from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import OPERATOR, Credential, Role

@@ -95,10 +95,10 @@ async def test_another_kind_of_node_has_other_limits(node: QuirkyNode) -> None:
 
 async def test_logs_are_asked_for_in_ranges_that_a_node_answers(world: World) -> None:
     async with Chain.connect(world.node.url) as chain:
-        await chain.logs(world.deployment.pool, 1, ARTELA.log_blocks)
+        await chain.logs([world.deployment.pool], 1, ARTELA.log_blocks)
         with pytest.raises(ValueError, match="10000"):
-            await chain.logs(world.deployment.pool, 1, ARTELA.log_blocks + 1)
-        logs = await chain.logs(world.deployment.pool, 0, await chain.head_number())
+            await chain.logs([world.deployment.pool], 1, ARTELA.log_blocks + 1)
+        logs = await chain.logs([world.deployment.pool], 0, await chain.head_number())
         names = [decoded.name for one in logs if (decoded := POOL.decode_log(one.topics, one.data)) is not None]
         assert names[-3:] == ["StakeLocked", "PagesLoaded", "ModelUpdated"]
 
@@ -106,14 +106,14 @@ async def test_logs_are_asked_for_in_ranges_that_a_node_answers(world: World) ->
 async def test_more_logs_than_a_node_tells_at_once_are_asked_for_in_parts(world: World) -> None:
     async with Chain.connect(world.node.url) as chain:
         head = await chain.head_number()
-        whole = await chain.logs(world.deployment.pool, 0, head)
+        whole = await chain.logs([world.deployment.pool], 0, head)
         before = world.node.calls["eth_getLogs"]
         world.node.log_limit = 2
-        assert await chain.logs(world.deployment.pool, 0, head) == whole
+        assert await chain.logs([world.deployment.pool], 0, head) == whole
         assert world.node.calls["eth_getLogs"] > before + 4
         world.node.log_limit = 0  # not even one block's
         with pytest.raises(Refused):
-            await chain.logs(world.deployment.pool, 0, head)
+            await chain.logs([world.deployment.pool], 0, head)
 
 
 @pytest.mark.parametrize("kind", ["legacy", "access list", "fee cap"])

@@ -96,7 +96,7 @@ def test_a_file_that_is_no_deployment_is_named(tmp_path: Path, content: str) -> 
 
 def test_the_file_of_an_older_pool_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text('{"format": 1, "chain_id": 1, "block": 1}')
-    with pytest.raises(InvalidConfig, match="of an older pool.*deploy anew"):
+    with pytest.raises(InvalidConfig, match=r"of an older pool.*deploy anew"):
         Deployment.load(tmp_path / "d.json")
 
 

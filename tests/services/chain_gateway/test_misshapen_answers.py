@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from quirky_node import QuirkyNode
 
-from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN
+from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.chain.history import History
 from linklearner.domain.errors import DataLoss, LinkLearnerError, Unavailable
 from services.chain_gateway.chain import Call, Chain
