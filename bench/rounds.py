@@ -31,8 +31,8 @@ from linklearner import log
 from linklearner.chain.contracts import CONTRACTS
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digits import SHAPE
-from linklearner.domain.plan import digits
 from linklearner.domain.encodings import TWO_BITS
+from linklearner.domain.plan import digits
 from linklearner.domain.quantise import quantise_delta
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config

@@ -135,7 +135,10 @@ async def start(config: Config) -> None:
     folder = HOME / "deployment"
     plan = Plan(
         task=digits(
-            contributors=planned(folder, config.contributors), seed=TASK_SEED, min_round_seconds=1, stake_seconds=STAKE_S
+            contributors=planned(folder, config.contributors),
+            seed=TASK_SEED,
+            min_round_seconds=1,
+            stake_seconds=STAKE_S,
         ),
         contributors=everybody.addresses,
         stake_units=STAKE_UNITS,

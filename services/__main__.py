@@ -256,7 +256,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
                 server_config.Config(
                     gateway=gateway.address,
                     credential=str(access / READER),
-                    task=deployment.task,
+                    task=str(deployment.task),
                     listen="127.0.0.1:0",
                     metrics_listen="127.0.0.1:0",
                 )

@@ -107,7 +107,9 @@ async def test_a_plan_that_the_pool_would_refuse_is_refused_in_a_sentence(
 
 
 async def test_anyone_fills_a_pot_and_only_the_owner_has_new_ll_emitted(typed: Typed) -> None:
-    assert (await typed.answer("task", "fund", "1.5", "--task", "1", "--account", "0x" + OTHER.hex()))["pot"] == "10001.5 $LL"
+    assert (await typed.answer("task", "fund", "1.5", "--task", "1", "--account", "0x" + OTHER.hex()))[
+        "pot"
+    ] == "10001.5 $LL"
     code, output = await typed.said("task", "grant", "1", "--task", "1")
     assert (code, "owner" in output) == (1, True)
     typed.fake.owner = ME

@@ -56,7 +56,9 @@ def _quick(bench: GasBench) -> dict[str, float]:
 
 
 def _fixed_part(console: Console, fixed: dict[int, RoundCost]) -> int:
-    table = Table(title="The fixed part: an update beside its weights, recorded, settled, credited (gas)", title_justify="left")
+    table = Table(
+        title="The fixed part: an update beside its weights, recorded, settled, credited (gas)", title_justify="left"
+    )
     for heading in ("updates a round", "submission", "share of settlement", "together", "limit"):
         table.add_column(heading, justify="right")
     missed = 0

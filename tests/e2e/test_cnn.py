@@ -20,8 +20,8 @@ from devchain import Devchain
 from linklearner.chain.contracts import CONTRACTS
 from linklearner.cli import app
 from linklearner.domain.digits import DIGITS_CNN
-from linklearner.domain.plan import TaskPlan
 from linklearner.domain.fixedpoint import dequantise_weights
+from linklearner.domain.plan import TaskPlan
 from linklearner.rpc.access import CONTRIBUTOR, OPERATOR, READER, Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as gateway_pb

@@ -405,7 +405,12 @@ async def _books(stack: Stack) -> dict[str, Any]:
             people = [one.contributor for one in record.contributions]
             paid = {one.contributor: int.from_bytes(one.paid_wei, "big") for one in record.contributions}
             # fewer than all is right, too: two minutes after its first update a round may be settled with what there is
-            if record.dropped or not people or len(people) != len(set(people)) or len(people) > stack.settings.contributors:
+            if (
+                record.dropped
+                or not people
+                or len(people) != len(set(people))
+                or len(people) > stack.settings.contributors
+            ):
                 raise Trouble(f"round {number} has the contributors {[one.hex() for one in people]}")
             fee = int.from_bytes(record.settler_paid_wei, "big")
             if not all(paid.values()) or sum(paid.values()) + fee > int.from_bytes(task.terms.reward_wei, "big"):

@@ -72,7 +72,9 @@ class TaskPlan:
             settings = _object(strictjson.loads(text, max_bytes=PLAN_BYTES, max_values=PLAN_BYTES), "a task")
             model = ModelSpec.from_json(json.dumps(settings["model"])) if "model" in settings else DIGITS
             written = _object(settings.get("terms", {}), "terms")
-            amounts = {name: parse(written[name]) for name, parse in MONEY.items() if isinstance(written.get(name), str)}
+            amounts = {
+                name: parse(written[name]) for name, parse in MONEY.items() if isinstance(written.get(name), str)
+            }
             given = _numbers({**written, **amounts}, Terms)
             others = {name: value for name, value in settings.items() if name not in ("model", "terms")}
             found = _numbers(others, cls)
