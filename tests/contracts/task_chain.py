@@ -98,7 +98,11 @@ def some_update(
     touched = {tensor for page in present for tensor, _, _ in shape.segments(page)}
     shifts = tuple(shift if tensor in touched else 0 for tensor in range(len(shape.tensors)))
     values = np.array(encoding.values, dtype=np.int8)
-    parts = tuple((page, generator.choice(values, shape.page_weights(page))) for page in present)
+    parts = tuple(
+        (page, chosen if chosen.any() else chosen + values[-1])  # a page of zeros is no page
+        for page in present
+        for chosen in (generator.choice(values, shape.page_weights(page)),)
+    )
     return Update(task, base_version, encoding, shifts, parts)
 
 
