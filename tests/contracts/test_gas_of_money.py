@@ -14,6 +14,7 @@ from linklearner.domain import gas
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
 from tests.contracts.task_chain import TERMS, TaskChain, address_of, some_weights
 
@@ -129,10 +130,22 @@ def test_rounds_fit_their_limits_with_all_that_the_vault_may_have_to_count(
         last = closing and number == 3
         if last:
             world.call(1, POOL, "closeTask", task)
+        base = world.weights(task, SMALL)
         for group in range(SMALL.group_count):
             data = world.settlement(task, SMALL, group)
+            settled = POOL.decode_call(data).values["updates"]
+            pages = SMALL.group_page_range(group)
+            merged = MEAN.merge(
+                base,
+                [
+                    Contribution(one["contributor"], one["weight"], one["effective"], update.within(pages, SMALL))
+                    for one, update in zip(settled, updates, strict=True)
+                ],
+                world.status(task)["eligible"],
+                SMALL,
+            )
             limit = gas.settle_limit(
-                data, MEAN, updates, SMALL, group, merged=None, rewarded=reward > 0,
+                data, MEAN, updates, SMALL, group, merged=merged, rewarded=reward > 0,
                 newly_paid=len({1, 2, 3} - earned), closing=last,
             )  # fmt: skip
             used = world.send(4, world.pool, data).gas_used
