@@ -114,7 +114,9 @@ def test_rounds_fit_their_limits_with_all_that_the_vault_may_have_to_count(
     world: TaskChain, reward: int, closing: bool
 ) -> None:
     """Stake that shares for the first time, fees between the rounds, the last round of a task."""
-    task = world.open_task(1, SMALL, dataclasses.replace(TERMS, reward=reward), stakes=[100, 100, 100], pot=50 * LL_WEI)
+    task = world.open_task(
+        1, SMALL, dataclasses.replace(TERMS, reward=reward), stakes=[100, 100, 100], pot=900 * LL_WEI
+    )
     earned: set[int] = set()
     for number in (1, 2, 3):
         updates = []

@@ -95,7 +95,7 @@ def settle_limit(
 
     rule: the task's. updates: all of the round.
     merged: what comes of it, in this group at least; None if the base is not known: then every page is taken to
-    change. rewarded: whether the task pays. newly_paid: contributors who have earned nothing in the task yet, and the settler if he has no
+    change. rewarded: whether the task has a reward and a pot to pay it from. newly_paid: contributors who have earned nothing in the task yet, and the settler if he has no
     $LL. closing: whether it is the task's last round, whose end pays the rest of the pot out.
     At least what is used, at most 1.8 times that where `merged` is given. Raises Refused (GasLimitTooHigh) if no block holds it.
     """
@@ -120,7 +120,7 @@ def settle_limit(
     aspect += sum(6_330 + 317.4 * shape.page_weights(page) for page in changed)
     if last:
         aspect += 277 * shape.page_count  # the digest of the model takes those of all pages
-    return _limit(intrinsic_gas(data) + pool + aspect, NEW_SLOT * max(count + 1 - newly_paid, 0) if last else 0)
+    return _limit(intrinsic_gas(data) + pool + aspect, NEW_SLOT if last and rewarded else 0)
 
 
 def open_limit(data: bytes, shape: Shape, model: str) -> int:
