@@ -94,9 +94,10 @@ def settle_limit(
     """A gas limit for the settlement of one group, whose calldata is `data`.
 
     rule: the task's. updates: all of the round.
-    merged: what comes of it, in this group at least; None if the base is not known: then every page is taken to
-    change. rewarded: whether the task has a reward and a pot to pay it from. newly_paid: contributors who have earned nothing in the task yet, and the settler if he has no
-    $LL. closing: whether it is the task's last round, whose end pays the rest of the pot out.
+    merged: what comes of it, in this group at least; None if the base is not known: then every page is taken to change.
+    rewarded: whether the task has a reward and a pot to pay it from.
+    newly_paid: contributors who have earned nothing in the task yet, and the settler if he has no $LL.
+    closing: whether it is the task's last round, whose end pays the rest of the pot out.
     At least what is used, at most 1.8 times that where `merged` is given. Raises Refused (GasLimitTooHigh) if no block holds it.
     """
     count, groups, range_ = len(updates), shape.group_count, shape.group_page_range(group)
