@@ -24,7 +24,7 @@ from linklearner.chain.abi import Interface, error_string
 from linklearner.chain.answers import Log
 from linklearner.chain.contracts import COMPLETED, POOL, TOKEN, VAULT, completed, decode_event
 from linklearner.domain.addresses import token_of, vault_of
-from linklearner.domain.digest import weight_bytes
+from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.events import Event
 from linklearner.domain.notation import LL_WEI
@@ -36,6 +36,7 @@ from linklearner.domain.update import Update
 SYSTEM = bytes.fromhex("0000000000000000000000000000000000a27e14")
 PRE_CONTRACT_CALL = 4
 GAS = 20_000_000
+PEOPLE = 9
 BEGIN_S = 1_800_000_000
 GENESIS = 10**6 * LL_WEI
 CAP = 2 * GENESIS
@@ -97,7 +98,11 @@ def some_update(
     touched = {tensor for page in present for tensor, _, _ in shape.segments(page)}
     shifts = tuple(shift if tensor in touched else 0 for tensor in range(len(shape.tensors)))
     values = np.array(encoding.values, dtype=np.int8)
-    parts = tuple((page, generator.choice(values, shape.page_weights(page))) for page in present)
+    parts = tuple(
+        (page, chosen if chosen.any() else chosen + values[-1])  # a page of zeros is no page
+        for page in present
+        for chosen in (generator.choice(values, shape.page_weights(page)),)
+    )
     return Update(task, base_version, encoding, shifts, parts)
 
 
@@ -123,7 +128,7 @@ class TaskChain:
     """The accepted updates of each task's open round."""
 
     @classmethod
-    def deployed(cls, accounts: int = 9) -> TaskChain:
+    def deployed(cls, accounts: int = PEOPLE) -> TaskChain:
         alloc = {address_of(index): 10**24 for index in range(accounts)}
         config = ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0))
         clock = Clock()
@@ -316,3 +321,45 @@ class TaskChain:
     def replay(self) -> Replay:
         """Nothing fed yet."""
         return Replay(self.chain.config.chain_id, self.pool, self.emission())
+
+
+def agrees(world: TaskChain, result: Replay) -> None:
+    """What replaying knows is what pool, vault and Aspect say."""
+    for number, task in result.tasks.items():
+        status = world.status(number)
+        assert (
+            task.version,
+            task.ledger.round,
+            task.ledger.eligible,
+            task.ledger.opened_s,
+            task.pot,
+            task.shares.total,
+        ) == tuple(status[name] for name in ("version", "round", "eligible", "openedAt", "pot", "shares"))
+        assert (task.creator, task.closing, task.running) == (status["creator"], status["closing"], status["running"])
+        if (
+            task.version and not task.merged_groups
+        ):  # while a round is being merged, the Aspect holds some of the next version
+            assert np.array_equal(task.weights, world.weights(number, task.shape))
+            assert task.digest == model_digest(task.weights, task.shape)
+        for who in range(PEOPLE):
+            stake = task.ledger.of(address_of(who))
+            told = world.read(VAULT, "stakeOf", number, address_of(who))
+            assert task.ledger.eligible_of(address_of(who)) == told["counting"]
+            assert stake.amount == told["counting"] + told["fresh"]
+            assert (stake.matures_s, stake.unlocking, stake.withdrawable_s) == (
+                told["maturesAt"],
+                told["unlocking"],
+                told["withdrawableAt"],
+            )
+            assert stake.submitted == world.number(VAULT, "submittedIn", number, address_of(who))
+            assert task.ledger.fees_of(address_of(who)) == world.number(VAULT, "feesOf", number, address_of(who))
+            assert task.shares.of(address_of(who)).earned == world.number(POOL, "earnedBy", number, address_of(who))
+            claimable = world.read(POOL, "claimable", number, address_of(who))
+            assert task.shares.claimable_by(address_of(who)) == tuple(claimable.values())
+    tasks = result.tasks.values()
+    assert sum(task.flows.pool for task in tasks) == world.balance(world.pool)
+    assert sum(task.vault_holds for task in tasks) == world.balance(world.vault)
+    for task in tasks:
+        assert 0 <= task.flows.pool - task.pool_owes <= task.flows.roundings
+        assert 0 <= task.vault_holds - task.vault_owes <= task.flows.roundings
+    assert world.number(TOKEN, "totalSupply") == GENESIS + result.emitted

@@ -10,7 +10,7 @@ from eth_hash.auto import keccak
 
 from bench.proxy import Proxy
 from devchain import Devchain
-from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS, POOL, VAULT
 from linklearner.chain.profile import ARTELA, ETHEREUM
 from linklearner.domain.errors import InvalidConfig, NotFound, Refused, Unavailable
 from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
@@ -100,7 +100,14 @@ async def test_logs_are_asked_for_in_ranges_that_a_node_answers(world: World) ->
             await chain.logs([world.deployment.pool], 1, ARTELA.log_blocks + 1)
         logs = await chain.logs([world.deployment.pool], 0, await chain.head_number())
         names = [decoded.name for one in logs if (decoded := POOL.decode_log(one.topics, one.data)) is not None]
-        assert names[-3:] == ["StakeLocked", "PagesLoaded", "ModelUpdated"]
+        assert names[-3:] == ["PotFunded", "PagesLoaded", "ModelUpdated"]
+        vault = [one for one in await chain.logs([world.deployment.vault], 0, await chain.head_number())]
+        locked = [
+            one for one in vault if (told := VAULT.decode_log(one.topics, one.data)) and told.name == "StakeLocked"
+        ]
+        assert len(locked) == CONTRIBUTORS
+        both = await chain.logs([world.deployment.pool, world.deployment.vault], 0, await chain.head_number())
+        assert both == sorted(logs + vault, key=lambda one: (one.block_number, one.index))
 
 
 async def test_more_logs_than_a_node_tells_at_once_are_asked_for_in_parts(world: World) -> None:

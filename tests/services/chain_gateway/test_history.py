@@ -23,19 +23,23 @@ from tests.services.chain_gateway.quirky_node import QuirkyNode
 async def two_rounds(world: World) -> None:
     async with world.gateway() as gateway:
         for version in (1, 2):
+            await world.later(60)
             for who in (0, 1):
                 await gateway.ledger.submissions.submit(
                     f"u{version}-{who}", world.accounts[who], world.update(version, seed=who)
                 )
             await gateway.ledger.wallets.unlock(f"unlock-{version}", world.accounts[2], 1, 300)
             await gateway.ledger.settlements.settle(f"s{version}", world.accounts[0], 1, version)
+            await world.later(2)
             await gateway.ledger.wallets.withdraw(f"withdraw-{version}", world.accounts[2], 1)
 
 
 async def replayed(world: World, url: str | None = None, profile: Profile = ARTELA) -> Replay:
     async with History(url or world.node.url, world.deployment.pool, world.deployment.block, profile) as read:
-        found = Replay(await read.chain_id(), world.deployment.pool)
-        async for event in read.events():
+        head = await read.head()
+        emission = await _emission(read, world.deployment.pool, head)
+        found = Replay(await read.chain_id(), world.deployment.pool, emission)
+        async for event in read.events(lambda *_: None, head):
             found.feed(event)
     found.finish()
     return found
