@@ -1,6 +1,7 @@
 """Wrong input to the command line: one sentence that says what to do, the right exit status, nothing changed."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from eth_account import Account
 from typer.testing import CliRunner
 
 from linklearner.cli import app
+from linklearner.cli.calls import credential_for
 from linklearner.domain.errors import InvalidConfig
+from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.suite import FILE, Suite
 
 NOBODY = "127.0.0.1:1"
@@ -135,3 +138,13 @@ def test_a_broken_suite_file_is_told_so(home: Path, content: str) -> None:
     (home / FILE).write_text(content)
     with pytest.raises(InvalidConfig, match=r"suite\.json"):
         Suite.read(home)
+
+
+def test_the_operators_credential_is_that_of_the_suite_that_was_left_running(home: Path, tmp_path: Path) -> None:
+    """`demo --keep` runs in a folder of its own below the home."""
+    kept = Credential.kept(tmp_path / "demo" / "access" / OPERATOR, Role.SPEND)
+    assert credential_for(NOBODY, None) is None
+    suite = {field.name: "" for field in fields(Suite)} | {"trainers": (), "accounts": (), "pid": 1, "task": 1}
+    Suite(**{**suite, "credential": str(tmp_path / "demo" / "access" / OPERATOR)}).write(home)  # type: ignore[arg-type]
+    assert credential_for(NOBODY, None) == kept
+    assert credential_for("gateway.example:50051", None) is None

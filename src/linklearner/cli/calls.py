@@ -81,10 +81,18 @@ def connected(address: str, credential: Path | None) -> grpc.aio.Channel:
 def credential_for(address: str, credential: Path | None) -> Credential | None:
     """The one that was named, or the operator's own: that goes to services on this machine only, unless it is named."""
     if credential is None:
-        operator = home() / "access" / OPERATOR
+        operator = _operators()
         if operator.exists() and is_loopback(address.rpartition(":")[0]):
             credential = operator
     return None if credential is None else Credential.read(credential)
+
+
+def _operators() -> Path:
+    """The operator's of the suite that runs here (what `demo --keep` left running lies in a folder of its own), or of this home."""
+    try:
+        return Path(Suite.read(home()).credential)
+    except InvalidConfig:
+        return home() / "access" / OPERATOR
 
 
 def account_of(key_file: Path | None, password_file: Path | None) -> LocalAccount | None:
