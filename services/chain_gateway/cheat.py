@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 from eth_hash.auto import keccak
 
 from linklearner.chain.contracts import POOL
@@ -62,10 +63,12 @@ class Cheat:
                 f"0x{self._account.hex()} has no accepted update in round {number}: contribute honestly first"
             )
 
-        nothing = Update(self._task, version, TWO_BITS, (0,) * len(shape.tensors), ())
-        header, groups = nothing.header(shape), nothing.groups(shape)
+        # one page: an update that moves nothing is refused for that
+        page = np.ones(shape.page_weights(0), np.int8)
+        little = Update(self._task, version, TWO_BITS, (0,) * len(shape.tensors), ((0, page),))
+        header, groups = little.header(shape), little.groups(shape)
         yield await self._try("an update of the wrong shape", self._submit(header + b"\0", groups))
-        stale = replace(nothing, base_version=version - 1)
+        stale = replace(little, base_version=version - 1)
         yield await self._try("an update to an old version", self._submit(stale.header(shape), groups))
         second = self._submit(header, groups)
         yield await self._try("a second update in one round", second)

@@ -10,11 +10,11 @@ from eth_hash.auto import keccak
 
 from bench.proxy import Proxy
 from devchain import Devchain
-from linklearner.chain.contracts import CONTRACTS, POOL, VAULT
+from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN, VAULT
 from linklearner.chain.profile import ARTELA, ETHEREUM
 from linklearner.domain.errors import InvalidConfig, NotFound, Refused, Unavailable
 from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
-from tests.services.chain_gateway.conftest import STRICT, World, keystore_of
+from tests.services.chain_gateway.conftest import CONTRIBUTORS, STRICT, World, keystore_of
 from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 TARGET = bytes(19) + b"\x77"

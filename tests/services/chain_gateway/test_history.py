@@ -16,6 +16,7 @@ from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
 from linklearner.domain.events import Event, StakeLocked
 from linklearner.domain.replay import Replay
+from linklearner.verification import _emission
 from tests.services.chain_gateway.conftest import World
 from tests.services.chain_gateway.quirky_node import QuirkyNode
 
