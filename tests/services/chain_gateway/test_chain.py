@@ -101,7 +101,7 @@ async def test_logs_are_asked_for_in_ranges_that_a_node_answers(world: World) ->
         logs = await chain.logs([world.deployment.pool], 0, await chain.head_number())
         names = [decoded.name for one in logs if (decoded := POOL.decode_log(one.topics, one.data)) is not None]
         assert names[-3:] == ["PotFunded", "PagesLoaded", "ModelUpdated"]
-        vault = [one for one in await chain.logs([world.deployment.vault], 0, await chain.head_number())]
+        vault = list(await chain.logs([world.deployment.vault], 0, await chain.head_number()))
         locked = [
             one for one in vault if (told := VAULT.decode_log(one.topics, one.data)) and told.name == "StakeLocked"
         ]
