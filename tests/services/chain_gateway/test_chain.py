@@ -10,11 +10,11 @@ from eth_hash.auto import keccak
 
 from bench.proxy import Proxy
 from devchain import Devchain
-from linklearner.chain.contracts import CONTRACTS, POOL, VAULT
+from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN, VAULT
 from linklearner.chain.profile import ARTELA, ETHEREUM
 from linklearner.domain.errors import InvalidConfig, NotFound, Refused, Unavailable
 from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
-from tests.services.chain_gateway.conftest import STRICT, World, keystore_of
+from tests.services.chain_gateway.conftest import CONTRIBUTORS, STRICT, World, keystore_of
 from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 TARGET = bytes(19) + b"\x77"
@@ -101,7 +101,7 @@ async def test_logs_are_asked_for_in_ranges_that_a_node_answers(world: World) ->
         logs = await chain.logs([world.deployment.pool], 0, await chain.head_number())
         names = [decoded.name for one in logs if (decoded := POOL.decode_log(one.topics, one.data)) is not None]
         assert names[-3:] == ["PotFunded", "PagesLoaded", "ModelUpdated"]
-        vault = [one for one in await chain.logs([world.deployment.vault], 0, await chain.head_number())]
+        vault = list(await chain.logs([world.deployment.vault], 0, await chain.head_number()))
         locked = [
             one for one in vault if (told := VAULT.decode_log(one.topics, one.data)) and told.name == "StakeLocked"
         ]

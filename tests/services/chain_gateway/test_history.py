@@ -16,6 +16,8 @@ from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
 from linklearner.domain.events import Event, StakeLocked
 from linklearner.domain.replay import Replay
+from linklearner.verification import _emission
+from services.chain_gateway.deploy import POT
 from tests.services.chain_gateway.conftest import World
 from tests.services.chain_gateway.quirky_node import QuirkyNode
 
@@ -51,7 +53,7 @@ async def test_a_history_replays_to_the_weights_on_the_chain(world: World) -> No
     async with world.gateway() as gateway:
         version, weights = await gateway.ledger.tasks.model(1, 0)
     assert (task.version, task.digest, task.weights.tobytes()) == (version.version, version.digest, weights)
-    assert 0 < task.paid <= 2 * world.task.terms.reward
+    assert 0 < POT - task.pot <= 2 * world.task.terms.reward
 
 
 async def test_small_ranges_give_the_same_events_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +72,7 @@ async def test_small_ranges_give_the_same_events_in_order(world: World, monkeypa
     world.node.log_limit = 10_000
     kinds = Counter(type(event).__name__ for event in whole)
     assert kinds == {
-        "TaskOpened": 1, "StakeLocked": 3, "WeightsLoaded": 1, "ModelUpdated": 3, "UpdateSubmitted": 4, "GroupSettled": 4,
+        "TaskOpened": 1, "PotFunded": 1, "StakeLocked": 3, "WeightsLoaded": 1, "ModelUpdated": 3, "UpdateSubmitted": 4, "GroupSettled": 4,
         "StakeUnlocked": 2, "StakeWithdrawn": 2, "ContributionPaid": 4, "SettlerPaid": 2,
     }  # fmt: skip
 

@@ -41,6 +41,7 @@ def check(attempts: list[Attempt], expected: dict[str, str]) -> None:
 
 async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World) -> None:
     cheat_account, honest = world.accounts[0], world.accounts[1]
+    await world.later(60)
     async with world.gateway() as gateway:
         for version in (1, 2):
             for who in (0, 1):
