@@ -5,6 +5,7 @@ Nothing is asked beforehand: the transactions land and fail.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
 from services.chain_gateway.ledger import Ledger
 from services.chain_gateway.outbox import Outbox, Request, always
 
+AGAIN_S: Final = 0.25
+DUE_ATTEMPTS: Final = 80
 SMALL_GAS: Final = 400_000
 """Enough for every small transaction here: half of it is charged in any case."""
 
@@ -113,7 +116,7 @@ class Cheat:
         if len(right) < 2:
             raise InvalidInput(f"round {number} has {len(right)} accepted updates; a settler who cheats needs two")
         honest = self._ledger.settlements.call_with(self._task, number, group, right)
-        limit = await self._chain.gas_limit(self._account, honest)  # raises why it cannot be settled at all
+        limit = await self._limit_when_due(honest)  # raises why it cannot be settled at all
 
         async def tried(name: str, updates: Sequence[Settlement], round_number: int = number) -> Attempt:
             call = self._ledger.settlements.call_with(self._task, round_number, group, updates)
@@ -126,6 +129,18 @@ class Cheat:
         richer = replace(first, weight=first.weight + 1, effective=first.effective + 1)
         yield await tried("a settlement that gives a friend more weight", [richer, *right[1:]])
         yield await tried("a settlement of a round that is over", right, number - 1)
+
+    async def _limit_when_due(self, honest: Call) -> int:
+        """Gas of the honest settlement, once the round has lasted long enough: before, every settlement is refused for that."""
+        for _ in range(DUE_ATTEMPTS):
+            try:
+                return await self._chain.gas_limit(self._account, honest)
+            except Refused as early:
+                if early.reason != "RoundNotOver":
+                    raise
+            await asyncio.sleep(AGAIN_S)
+            await self._send(Call(self._account))  # a chain that makes blocks on demand has no clock but them
+        return await self._chain.gas_limit(self._account, honest)
 
     def _enough(self, call: Call) -> int:
         """Gas for what is refused, whatever its calldata."""

@@ -14,6 +14,7 @@ def suite_of(world: World) -> Suite:
         rpc_url=world.node.url,
         chain_id=deployment.chain_id,
         pool="0x" + deployment.pool.hex(),
+        vault="0x" + deployment.vault.hex(),
         token="0x" + deployment.token.hex(),
         aspect="0x" + deployment.aspect.hex(),
         deployed_block=deployment.block,
@@ -26,6 +27,9 @@ def suite_of(world: World) -> Suite:
         password_file=str(world.folder / "keys" / "password"),
         credential="",
         accounts=(),
+        creator="",
+        sponsor="",
+        owner="0x" + deployment.owner.hex(),
         pid=0,
     )
 
