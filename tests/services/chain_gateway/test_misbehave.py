@@ -57,11 +57,16 @@ async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World
                         {
                             "an update of the wrong shape": "WrongShape",
                             "an update to an old version": "StaleBase",
+                            "an empty update": "EmptyUpdate",
                             "a second update in one round": "AlreadySubmitted",
                             "the same signed transaction again": "AlreadyKnown",
                             "the calldata of an update of round 1 again": "StaleBase",
                             "an update to a contract of its own, bound to our Aspect": "NotThePool",
                             "an update through a contract that calls the pool": "NotDirect",
+                            "a settlement before the others have come": "RoundNotOver",
+                            "weights of its own for another's task": "TaskLoaded",
+                            "closing another's task, for the rest of its pot": "NotCreator",
+                            "a grant of new $LL without owning the pool": "OwnableUnauthorizedAccount",
                         },
                     )
                 update = world.update(version, seed=who)
