@@ -22,7 +22,8 @@ from devchain.chain.questions import CallFailed, Question
 from devchain.config import ChainConfig
 from linklearner import artifacts
 from linklearner.chain.abi import Decoded, error_string
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import POOL, TOKEN, VAULT
+from linklearner.domain.addresses import vault_of
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.rounds import Terms
@@ -35,15 +36,27 @@ GAS = 19_000_000
 BASE_FEE = 7
 
 TERMS = Terms(
-    quorum=2, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * LL_WEI
+    quorum_bps=1,
+    max_updates=20,
+    min_round_seconds=1,
+    round_seconds=60,
+    drop_seconds=600,
+    stake_seconds=1,
+    min_stake=1,
+    settler_bps=500,
+    server_bps=2000,
+    reward=100 * LL_WEI,
 )
+GENESIS = 10**6 * LL_WEI
+POT = 100_000 * LL_WEI
+"""Of each task that is opened here."""
 
 
 class Reverted(Exception):
     """A transaction failed: the contract's custom error or the Aspect's reason, by name."""
 
     def __init__(self, receipt: Receipt) -> None:
-        error = POOL.decode_error(receipt.output) or TOKEN.decode_error(receipt.output)
+        error = next(filter(None, (one.decode_error(receipt.output) for one in (POOL, VAULT, TOKEN))), None)
         text = error_string(receipt.output) or receipt.error or ""
         self.name = error.name if error else text.partition(":")[0]
         self.values: dict[str, Any] = error.values if error else {}
@@ -72,10 +85,12 @@ def terms_tuple(terms: Terms) -> tuple[int, ...]:
 
 @dataclass
 class PoolChain:
-    """owner and treasury: account 0; contributors: accounts 1 and up."""
+    """owner and treasury: account 0; contributors: accounts 1 and up. The chain's clock stands unless `wait` moves it."""
 
     chain: Chain
+    clock: list[float]
     pool: bytes = b""
+    vault: bytes = b""
     token: bytes = b""
     aspect: bytes = b""
 
@@ -83,23 +98,31 @@ class PoolChain:
     def begin(cls, accounts: int = 24) -> PoolChain:
         alloc = {address_of(account(index)): 10**24 for index in range(accounts)}
         config = ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0))
-        return cls(Chain(config, None, time.time))
+        clock = [float(int(time.time()))]
+        return cls(Chain(config, None, lambda: clock[0]), clock)
 
     @classmethod
     def deployed(cls, accounts: int = 24, aspect: bytes | None = None) -> PoolChain:
-        """Pool, token and Aspect through real transactions, bound, every contributor with 10,000 LL. aspect: other code than today's."""
+        """Pool, vault, token and Aspect through real transactions, bound, every contributor with 10,000 LL.
+
+        aspect: other code than today's."""
         world = cls.begin(accounts)
         owner = account(0)
         pool = artifacts.contract("TrainingPool")
-        arguments = POOL.encode_constructor(owner.address, owner.address, 10**9 * LL_WEI)
+        arguments = POOL.encode_constructor(owner.address, owner.address, GENESIS, 2 * GENESIS, LL_WEI)
         world.pool = world.create(owner, pool.bytecode + arguments)
         (world.token,) = world.read("token").values()
+        (world.vault,) = world.read("vault").values()
         world.aspect = world.deploy_aspect(owner, world.pool, aspect)
+        world.bind(owner, world.pool)  # nobody can once the Aspect is named
         world.transact(owner, "setAspect", world.aspect)
-        world.bind(owner, world.pool)
         for index in range(1, accounts):
             world.send(owner, world.token, TOKEN.encode_call("transfer", account(index).address, 10_000 * LL_WEI))
         return world
+
+    def wait(self, seconds: float) -> None:
+        """The next block comes so much later."""
+        self.clock[0] += seconds
 
     # -- transactions
 
@@ -140,14 +163,14 @@ class PoolChain:
         return self.send(signer, self.pool, POOL.encode_call(function, *arguments), gas=gas)
 
     def deploy_aspect(self, signer: LocalAccount, pool: bytes, code: bytes | None = None) -> bytes:
-        owner = address_of(signer)
+        """Of nobody: nobody can upgrade it."""
         data = selector("deploy(bytes,bytes,(string,bytes)[],address,bytes,uint256)") + encode(
             ["bytes", "bytes", "(string,bytes)[]", "address", "bytes", "uint256"],
             [
                 artifacts.aspect("aggregator") if code is None else code,
                 b"",
-                [("pool", pool), ("owner", owner)],
-                owner,
+                [("owner", bytes(20)), ("pool", pool), ("vault", vault_of(pool))],
+                address_of(signer),
                 b"",
                 PRE_CONTRACT_CALL,
             ],
@@ -171,13 +194,16 @@ class PoolChain:
         model: str = "{}",
         pages_per_call: int = 1024,
     ) -> int:
-        """Opens a task; contributor i locks stakes[i] units before the weights are loaded, so that they count in round 1."""
+        """Opens a task; contributor i locks stakes[i] units before the weights are loaded, so that they count in round 1.
+
+        The owner fills its pot."""
         owner = account(0)
         task = self.number("nextTask")
         self.transact(owner, "openTask", task, shape.encode(), model, terms_tuple(terms))
+        self.transact(owner, "fund", task, POT)
         for index, units in enumerate(stakes):
             if units:
-                self.transact(account(index + 1), "lock", task, units)
+                self.send(account(index + 1), self.vault, VAULT.encode_call("lock", task, units))
         for first in range(0, shape.page_count, pages_per_call):
             last = min(first + pages_per_call, shape.page_count)
             part = weights[first * shape.page_length : last * shape.page_length]
@@ -277,6 +303,7 @@ __all__ = [
     "SYSTEM",
     "TERMS",
     "TOKEN",
+    "VAULT",
     "CallFailed",
     "PoolChain",
     "Reverted",

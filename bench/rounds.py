@@ -28,15 +28,16 @@ from rich.table import Table
 from bench.process import DevchainProcess, ask
 from bench.proxy import Proxy
 from linklearner import log
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.encodings import TWO_BITS
+from linklearner.domain.plan import digits
 from linklearner.domain.quantise import quantise_delta
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
-from services.chain_gateway.deploy import Plan, deploy, digits
+from services.chain_gateway.deploy import Plan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 
@@ -71,8 +72,8 @@ async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
         contributors = Keystore.unlock(folder / "keys", password)
         key_file = folder / "owner.key"
         key_file.write_text(devchain.account.key.hex())
-        plan = Plan(task=digits(quorum=CONTRIBUTORS), contributors=contributors.addresses)
-        async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+        plan = Plan(task=digits(contributors=CONTRIBUTORS, stake_seconds=1), contributors=contributors.addresses)
+        async with Chain.connect(devchain.url, CONTRACTS) as chain:
             await deploy(
                 chain, Keystore.of_key_file(key_file, None), folder / "deploy.sqlite", plan,
                 contributors=contributors, deployment_path=folder / "deployment.json",

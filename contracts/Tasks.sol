@@ -4,13 +4,16 @@ pragma solidity 0.8.37;
 /// The fixed terms of a task.
 struct Terms {
     uint8 rule; // a row of rules/Rules.sol; 1: mean
-    uint16 quorum; // accepted updates after which a round may be settled at once
+    uint16 quorumBps; // accepted stake, 1/10000 of Omega, from which on a round may be settled once `minRoundSeconds` have passed
     uint16 maxUpdates; // accepted updates that a round takes
-    uint32 roundSeconds; // from the first accepted update: then fewer are enough
+    uint32 minRoundSeconds; // that a round lasts at least
+    uint32 roundSeconds; // from the first accepted update: then less stake is enough; also the time in which a round earns `reward`
     uint32 dropSeconds; // from the first accepted update, or the round's opening: then an unsettled round may be dropped
-    uint64 minStake; // units that must count for an account's update to be taken
-    uint16 settlerBps; // the settler's share of the reward, 1/10000
-    uint256 reward; // what a settled round mints at most, wei
+    uint32 stakeSeconds; // stake counts in rounds that open so long after it was locked, and is paid out so long after it was unlocked
+    uint40 minStake; // units that must count for an account's update to be taken
+    uint16 settlerBps; // the settler's share of what a round pays, 1/10000
+    uint16 serverBps; // a model server's share of what its clients pay for inference, 1/10000, at most a half
+    uint128 reward; // what a round of `roundSeconds` takes from the pot at most, wei
 }
 
 /// One accepted update, handed in again to settle one group of pages.

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
+import {BlockBounds, ShapeSize} from "./BlockBounds.sol";
 import {LinkLearnerToken} from "./LinkLearnerToken.sol";
+import {StakeVault} from "./StakeVault.sol";
 import {Settlement, Terms} from "./Tasks.sol";
 import {UpdateDigest} from "./UpdateDigest.sol";
 import {Rules} from "./rules/Rules.sol";
 
-/// @title Tasks, stake, rounds and pay. The Aspect `aggregator`, bound to this contract, holds the weights and judges the updates.
+/// @title Tasks, pots, rounds and pay. The Aspect `aggregator`, bound to this contract, holds the weights and judges the updates; stake is
+/// in the `StakeVault` that this contract makes.
+///
+/// A task belongs to who opened it: its creator loads the first weights and may close it. It mints nothing; it pays from its pot, which
+/// anybody can fill. The owner of this contract can grant emission to a pot, on the token's schedule, and name the Aspect, once; nothing else.
 ///
 /// A round: each contributor sends one update as calldata. Before this contract's code runs, the Aspect decodes and judges it and leaves a
 /// verdict in the transaction's context; the contract appends (digest, sender, influence) to a running hash and keeps nothing else. When the
@@ -14,42 +23,43 @@ import {Rules} from "./rules/Rules.sol";
 /// the very running hash. If they do not, the transaction fails, and what the Aspect wrote with it. For that to hold, every entry that the
 /// Aspect acts on must be the transaction's own call: a caught inner revert would undo this contract but not the Aspect's state.
 ///
-/// When a round may be settled or dropped, and what it pays, the task's rule says (rules/).
+/// When a round may be settled or dropped, and how its pay is divided, the task's rule says (rules/).
 ///
-/// Stake counts from the round after it was locked. Omega (`eligible`) is all stake that counts in a round, fixed when the round opens.
-contract TrainingPool {
+/// Pay is credited and claimed: one slot an account and task holds all that it has earned, which is also its share in the task's fees.
+contract TrainingPool is Ownable2Step {
     /// One storage slot, and the first of a task: the Aspect reads it (aspects/aggregator/pool.ts; tests hold both to solc's layout).
     struct Round {
         uint32 version; // of the weights; 0 while they are being loaded
         uint32 round; // the open round, from 1
         uint40 eligible; // Omega of this round, units
-        uint40 present; // S: the influence of the accepted updates, units
-        uint40 since; // time of the first accepted update, or of the round's opening while there is none
+        uint40 present; // S: the influence of the accepted updates, units; pages loaded so far while version is 0
+        uint32 openedAt; // of the round; 0 once the task is closed
+        uint32 firstAt; // of the first accepted update; stale while there is none
         uint24 merged; // settlement groups merged so far
         uint16 accepted; // updates accepted
-        uint24 loaded; // pages loaded
     }
 
     struct Task {
         Round current;
         bytes32 running; // over the accepted updates; stale while `accepted` is 0
-        uint64 joining; // locked in this round: counts from the next
-        uint64 leaving; // unlocked in this round: gone from the next
+        uint128 pot; // wei that the task can still pay
+        uint128 shares; // contribution shares: all that its contributors have earned, wei
+        address creator;
         uint64 saturated; // weights that hit a bound of int16 in the groups merged so far
+        bool closing; // no round opens after the open one
+        uint256 feesPerShare; // fees per contribution share so far, 2^-128 wei
         Terms terms;
     }
 
-    /// One storage slot. The Aspect reads it.
-    struct Stake {
-        uint64 amount; // all locked units
-        uint64 fresh; // those of them that were locked in `round`
-        uint64 round;
-        uint64 submitted; // the last round with an accepted update
+    /// One storage slot: all that an account has earned in a task, wei, and what its shares had missed of the fees when it got them.
+    struct Earnings {
+        uint96 earned;
+        uint160 missed;
     }
 
-    struct Unlocking {
-        uint64 units;
-        uint64 round; // in which it was asked for; withdrawable in a later one
+    struct Claimed {
+        uint128 pay;
+        uint128 fees;
     }
 
     /// What `taskOf` answers.
@@ -60,46 +70,49 @@ contract TrainingPool {
         uint64 merged;
         uint64 accepted;
         uint64 present;
-        uint64 openedAt; // of the round; 0 once it has an update
+        uint64 openedAt; // of the round; 0 while the task is loading and once it is closed
         uint64 firstAt; // of the first accepted update; 0 while there is none
-        uint64 joining;
-        uint64 leaving;
         uint64 loaded;
         bytes32 running;
+        uint256 pot;
+        uint256 shares;
+        address creator;
+        bool closing;
     }
 
-    /// 1 unit of stake, in wei of $LL.
-    uint256 public constant UNIT = 1e15;
-    /// Units that a task may hold: keeps the Aspect's sums inside 63 bits.
-    uint64 public constant MAX_ELIGIBLE = 2 ** 38;
     uint16 public constant MAX_UPDATES = 1024;
-    uint256 public constant MAX_REWARD = 2 ** 128;
-    /// What a whole is in `Terms.settlerBps`.
+    /// A round or a stake lasts a year at most.
+    uint32 public constant MAX_SECONDS = 366 days;
+    /// Wei of $LL that there can be at most: the bounds of `Earnings` rest on it.
+    uint256 public constant MAX_CAP = 2 ** 90;
+    /// What a whole is in `Terms`.
     uint256 private constant BPS = 10_000;
+    /// Contribution shares of a task below this, wei, are too few to share fees: the accumulator would run away.
+    uint256 private constant MIN_SHARES = 1e15;
     /// Bytes of the Aspect's verdicts.
-    uint256 private constant OPENED_BYTES = 12; // task 8 | pages 4
+    uint256 private constant OPENED_BYTES = 32; // task 8 | pages 4 | groups 4 | pages 4 and weights 4 of the largest group | header 4 | tensors 4
     uint256 private constant LOADED_BYTES = 45; // task 8 | next page 4 | done 1 | digest 32
     uint256 private constant JUDGED_BYTES = 77; // digest 32 | sender 20 | task 8 | omega 8 | e 8 | flags 1
     uint256 private constant MERGED_BYTES = 72; // task 8 | round 8 | group 4 | groups 4 | version 8 | digest 32 | saturated 8
+    uint256 private constant ENDED_BYTES = 48; // task 8 | round 8 | digest 32
     /// Artela's precompile that reads the transaction's context: input scope | key, output the raw bytes.
     address private constant CONTEXT = address(0x64);
 
-    address public immutable owner;
     LinkLearnerToken public immutable token;
+    StakeVault public immutable vault;
 
     address public aspect;
     /// Tasks count from 1: 0 means no task everywhere on the wire.
     uint64 public nextTask = 1;
     mapping(uint64 task => Task) private _tasks;
-    mapping(uint64 task => mapping(address account => Stake)) private _stakes;
-    mapping(uint64 task => mapping(address account => Unlocking)) private _unlocking;
+    mapping(uint64 task => mapping(address account => Earnings)) private _earnings;
+    mapping(uint64 task => mapping(address account => Claimed)) private _claimed;
 
     event AspectSet(address indexed aspect);
-    event TaskOpened(uint64 indexed task, string model, bytes shape, Terms terms);
+    event TaskOpened(uint64 indexed task, address indexed creator, string model, bytes shape, Terms terms);
     event PagesLoaded(uint64 indexed task, uint32 firstPage, uint32 nextPage);
-    event StakeLocked(uint64 indexed task, address indexed account, uint64 units, uint64 round);
-    event StakeUnlocked(uint64 indexed task, address indexed account, uint64 units, uint64 round);
-    event StakeWithdrawn(uint64 indexed task, address indexed account, uint64 units);
+    event PotFunded(uint64 indexed task, address indexed funder, uint256 amount);
+    event PotGranted(uint64 indexed task, uint256 amount);
     event UpdateAccepted(
         uint64 indexed task, uint64 indexed round, address indexed contributor, bytes32 digest, uint64 weight, uint64 effective
     );
@@ -110,38 +123,35 @@ contract TrainingPool {
     event ContributionPaid(uint64 indexed task, uint64 indexed round, address indexed contributor, uint256 amount);
     event SettlerPaid(uint64 indexed task, uint64 indexed round, address indexed settler, uint256 amount);
     event RoundDropped(uint64 indexed task, uint64 indexed round);
+    event TaskClosing(uint64 indexed task);
+    event TaskClosed(uint64 indexed task, uint256 refund);
+    event FeesShared(uint64 indexed task, uint256 toContributors, uint256 toStake, uint256 toPot);
+    event EarningsClaimed(uint64 indexed task, address indexed account, uint256 pay, uint256 fees);
 
-    error NotOwner(address caller);
+    error NotCreator(address caller);
+    error NotTheVault(address caller);
     error NotDirect(address caller, address origin);
     error AspectAlreadySet(address aspect);
     error AspectNotSet();
     error ZeroAddress();
+    error ZeroAmount();
     error BadTerms(string field);
     error WrongTaskId(uint64 given, uint64 next);
     error UnknownTask(uint64 task);
     error TaskNotReady(uint64 task);
     error TaskAlreadyLoaded(uint64 task);
+    error TaskIsClosing(uint64 task);
     error NoVerdict();
+    error WrongVerdict(uint64 weight, uint64 effective, uint64 most);
     error WrongDigest(bytes32 claimed, bytes32 actual);
-    error AlreadySubmitted(uint64 task, uint64 round, address account);
     error RoundFull(uint64 round, uint64 maxUpdates);
     error RoundSettling(uint64 round, uint64 mergedGroups);
-    error RoundNotOver(uint64 accepted, uint64 quorum, uint64 endsAt);
+    error RoundNotOver(uint64 present, uint64 eligible, uint64 settleableAt);
     error RunningHashMismatch(bytes32 expected, bytes32 actual);
     error WrongRound(uint64 given, uint64 current);
     error WrongGroup(uint64 given, uint64 next);
     error NoUpdates(uint64 round);
     error NotYetDroppable(uint64 droppableAt);
-    error BelowMinimumStake(uint64 counting, uint64 minimum);
-    error InsufficientStake(uint64 locked, uint64 asked);
-    error StakeLimit(uint64 units, uint64 limit);
-    error StakeStillLocked(uint64 untilRound);
-    error ZeroUnits();
-
-    modifier onlyOwner() {
-        if (msg.sender != owner) revert NotOwner(msg.sender);
-        _;
-    }
 
     /// The transaction's own call: the Aspect's writes are undone only when the whole transaction fails.
     modifier direct() {
@@ -149,20 +159,33 @@ contract TrainingPool {
         _;
     }
 
-    /// @param owner_ opens tasks and loads their first weights; may bind Aspects.
+    modifier onlyCreator(uint64 task) {
+        if (msg.sender != _knownTask(task).creator) revert NotCreator(msg.sender);
+        _;
+    }
+
+    /// @param owner_ names the Aspect, once, and grants emission.
     /// @param treasury receives the genesis supply of $LL, in wei.
-    constructor(address owner_, address treasury, uint256 genesis) {
-        if (owner_ == address(0) || treasury == address(0)) revert ZeroAddress();
-        owner = owner_;
-        token = new LinkLearnerToken(treasury, genesis);
+    /// @param cap of the supply, wei.
+    /// @param emissionPerSecond wei.
+    constructor(address owner_, address treasury, uint256 genesis, uint256 cap, uint256 emissionPerSecond) Ownable(owner_) {
+        if (treasury == address(0)) revert ZeroAddress();
+        if (cap > MAX_CAP || emissionPerSecond > cap) revert BadTerms("cap");
+        // Vault and token name each other: the token is this contract's second creation (EIP-161: its nonces count from 1), so its address
+        // is the hash of the RLP list of ours and 2.
+        address second = address(uint160(uint256(keccak256(abi.encodePacked(hex"d694", address(this), hex"02")))));
+        vault = new StakeVault(LinkLearnerToken(second));
+        token = new LinkLearnerToken(address(vault), treasury, genesis, cap, emissionPerSecond);
+        assert(address(token) == second);
     }
 
-    /// @notice Whether `account` may bind Aspects to this contract; the chain asks.
+    /// @notice Whether `account` may bind Aspects to this contract; the chain asks. Nobody once the Aspect is named: another one, bound beside
+    /// it, could refuse any call, and an unbinding would stop all tasks.
     function isOwner(address account) external view returns (bool) {
-        return account == owner;
+        return account == owner() && aspect == address(0);
     }
 
-    /// @notice Names the one Aspect whose verdicts count. Once.
+    /// @notice Names the one Aspect whose verdicts count. Once. Bind it before.
     function setAspect(address aspect_) external onlyOwner {
         if (aspect != address(0)) revert AspectAlreadySet(aspect);
         if (aspect_ == address(0)) revert ZeroAddress();
@@ -170,43 +193,56 @@ contract TrainingPool {
         emit AspectSet(aspect_);
     }
 
-    // ── A task and its first weights ─────────────────────────────────────────────────────────────────────────────────────
+    // ── A task, its first weights, its pot ───────────────────────────────────────────────────────────────────────────────
 
-    /// @notice Opens a task. Its weights follow by `loadPages`; stake may be locked meanwhile and counts from the first round.
+    /// @notice Opens a task, which is the caller's. Its weights follow by `loadPages`; stake may be locked meanwhile and counts from the
+    /// first round.
     /// @param task must be `nextTask()`.
     /// @param shape canonical bytes (tensors, pages, norm bound); the Aspect checks and keeps them.
     /// @param model what the weights mean, JSON; kept in the event only.
-    function openTask(uint64 task, bytes calldata shape, string calldata model, Terms calldata terms)
-        external
-        onlyOwner
-        direct
-    {
+    function openTask(uint64 task, bytes calldata shape, string calldata model, Terms calldata terms) external direct {
         if (task != nextTask) revert WrongTaskId(task, nextTask);
         if (!Rules.has(terms.rule)) revert BadTerms("rule");
-        if (terms.quorum == 0 || terms.quorum > terms.maxUpdates) revert BadTerms("quorum");
-        if (terms.maxUpdates > MAX_UPDATES) revert BadTerms("maxUpdates");
-        if (terms.dropSeconds <= terms.roundSeconds) revert BadTerms("dropSeconds");
-        if (terms.minStake > MAX_ELIGIBLE) revert BadTerms("minStake");
+        if (terms.quorumBps == 0 || terms.quorumBps > BPS) revert BadTerms("quorumBps");
+        if (terms.maxUpdates == 0 || terms.maxUpdates > MAX_UPDATES) revert BadTerms("maxUpdates");
+        if (terms.roundSeconds == 0 || terms.minRoundSeconds == 0 || terms.minRoundSeconds > terms.roundSeconds) {
+            revert BadTerms("roundSeconds");
+        }
+        if (terms.dropSeconds <= terms.roundSeconds || terms.dropSeconds > MAX_SECONDS) revert BadTerms("dropSeconds");
+        if (terms.stakeSeconds == 0 || terms.stakeSeconds > MAX_SECONDS) revert BadTerms("stakeSeconds");
+        if (terms.minStake > vault.MAX_TOTAL()) revert BadTerms("minStake");
         if (terms.settlerBps > BPS) revert BadTerms("settlerBps");
-        if (terms.reward > MAX_REWARD) revert BadTerms("reward");
+        if (terms.serverBps > BPS / 2) revert BadTerms("serverBps");
         bytes memory verdict = _verdict("o", OPENED_BYTES);
-        if (uint64(bytes8(_word(verdict, 0))) != task) revert NoVerdict();
+        bytes32 head = _word(verdict, 0);
+        if (uint64(bytes8(head)) != task) revert NoVerdict();
+        ShapeSize memory size = ShapeSize({
+            pages: uint32(bytes4(head << 64)),
+            groups: uint32(bytes4(head << 96)),
+            groupPages: uint32(bytes4(head << 128)),
+            groupWeights: uint32(bytes4(head << 160)),
+            headerBytes: uint32(bytes4(head << 192)),
+            tensors: uint32(bytes4(head << 224))
+        });
+        if (!BlockBounds.hold(terms.maxUpdates, size)) revert BadTerms("maxUpdates");
         nextTask = task + 1;
         _tasks[task].terms = terms;
-        emit TaskOpened(task, model, shape, terms);
+        _tasks[task].creator = msg.sender;
+        emit TaskOpened(task, msg.sender, model, shape, terms);
     }
 
     /// @notice Loads the task's first weights, whole pages in order. The last page makes version 1 and opens round 1.
     /// @param weights little-endian int16; the Aspect takes them from the calldata.
-    function loadPages(uint64 task, uint32 firstPage, bytes calldata weights) external onlyOwner direct {
+    function loadPages(uint64 task, uint32 firstPage, bytes calldata weights) external onlyCreator(task) direct {
         weights;
         Round memory current = _knownTask(task).current;
         if (current.version != 0) revert TaskAlreadyLoaded(task);
+        if (_tasks[task].closing) revert TaskIsClosing(task);
         bytes memory verdict = _verdict("l", LOADED_BYTES);
         bytes32 head = _word(verdict, 0);
         if (uint64(bytes8(head)) != task) revert NoVerdict();
-        current.loaded = uint24(uint32(bytes4(head << 64)));
-        emit PagesLoaded(task, firstPage, current.loaded);
+        current.present = uint32(bytes4(head << 64));
+        emit PagesLoaded(task, firstPage, uint32(current.present));
         if (uint8(bytes1(head << 96)) == 0) {
             _tasks[task].current = current;
             return;
@@ -218,57 +254,31 @@ contract TrainingPool {
         emit ModelUpdated(task, 1, _word(verdict, 13), 0, 0, 0);
     }
 
-    // ── Stake ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// @notice Locks `units` of $LL for a task. They count from the next round on.
-    function lock(uint64 task, uint64 units) external {
-        Task storage t = _knownTask(task);
-        Round memory current = t.current;
-        if (units == 0) revert ZeroUnits();
-        // In this order nothing can overflow: units <= 2^38 first.
-        if (units > MAX_ELIGIBLE || current.eligible + t.joining + units > MAX_ELIGIBLE) revert StakeLimit(units, MAX_ELIGIBLE);
-        Stake memory stake = _stakes[task][msg.sender];
-        stake.fresh = (stake.round == current.round ? stake.fresh : 0) + units;
-        stake.round = current.round;
-        stake.amount += units;
-        _stakes[task][msg.sender] = stake;
-        t.joining += units;
-        token.transferFrom(msg.sender, address(this), units * UNIT);
-        emit StakeLocked(task, msg.sender, units, current.round);
+    /// @notice Adds `amount` of the caller's $LL to a task's pot. Anyone may; no approval is needed (LinkLearnerToken.allowance).
+    function fund(uint64 task, uint256 amount) external {
+        Task storage t = _fundable(task, amount);
+        token.transferFrom(msg.sender, address(this), amount);
+        t.pot += uint128(amount); // at most the supply
+        emit PotFunded(task, msg.sender, amount);
     }
 
-    /// @notice Asks for `units` back. They stop counting now and can be withdrawn when the round is over; what an earlier unlock has
-    /// made withdrawable is paid out along the way.
-    function unlock(uint64 task, uint64 units) external {
-        Task storage t = _knownTask(task);
-        Round memory current = t.current;
-        if (units == 0) revert ZeroUnits();
-        Stake memory stake = _stakes[task][msg.sender];
-        if (units > stake.amount) revert InsufficientStake(stake.amount, units);
-        if (_withdrawable(task, current) != 0) _withdraw(task);
-        uint64 fresh = stake.round == current.round ? stake.fresh : 0;
-        uint64 fromFresh = units < fresh ? units : fresh;
-        stake.fresh = fresh - fromFresh;
-        stake.round = current.round;
-        stake.amount -= units;
-        _stakes[task][msg.sender] = stake;
-        t.joining -= fromFresh;
-        t.leaving += units - fromFresh;
-        Unlocking storage unlocking = _unlocking[task][msg.sender];
-        unlocking.units += units;
-        unlocking.round = current.round;
-        emit StakeUnlocked(task, msg.sender, units, current.round);
+    /// @notice Emits `amount` of new $LL to a task's pot, on the token's schedule.
+    function grant(uint64 task, uint256 amount) external onlyOwner {
+        Task storage t = _fundable(task, amount);
+        token.emitToPool(amount);
+        t.pot += uint128(amount);
+        emit PotGranted(task, amount);
     }
 
-    /// @notice Pays out what was unlocked in an earlier round (at once while the task has no weights yet).
-    function withdraw(uint64 task) external {
-        Round memory current = _knownTask(task).current;
-        if (_withdrawable(task, current) == 0) {
-            Unlocking memory unlocking = _unlocking[task][msg.sender];
-            if (unlocking.units == 0) revert ZeroUnits();
-            revert StakeStillLocked(unlocking.round + 1);
-        }
-        _withdraw(task);
+    /// @notice The task's last round is the open one: it is still settled and paid, then no other opens and the creator gets the rest of the
+    /// pot. At once if the round has no update.
+    function closeTask(uint64 task) external onlyCreator(task) {
+        Task storage t = _tasks[task];
+        if (t.closing) revert TaskIsClosing(task);
+        t.closing = true;
+        emit TaskClosing(task);
+        Round memory current = t.current;
+        if (current.accepted == 0) _openNextRound(task, current);
     }
 
     // ── A round ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -280,10 +290,13 @@ contract TrainingPool {
     function submit(uint64 task, bytes32 digest, bytes calldata header, bytes[] calldata groups) external direct {
         Task storage t = _knownTask(task);
         Round memory current = t.current;
-        if (current.version == 0) revert TaskNotReady(task);
+        _requireOpen(task, current);
         if (current.merged != 0) revert RoundSettling(current.round, current.merged);
-        if (current.accepted >= t.terms.maxUpdates) revert RoundFull(current.round, t.terms.maxUpdates);
-        _countSubmission(task, current.round, t.terms.minStake);
+        Terms memory terms = t.terms;
+        if (current.accepted >= terms.maxUpdates) revert RoundFull(current.round, terms.maxUpdates);
+        // To fill a round with dust takes a quarter of all stake.
+        uint256 minimum = Math.max(terms.minStake, current.eligible / (4 * uint256(terms.maxUpdates)));
+        uint256 counting = vault.take(task, msg.sender, current.round, current.openedAt, minimum);
 
         bytes memory verdict = _verdict("s", JUDGED_BYTES);
         bytes32 tail = _word(verdict, 45);
@@ -293,15 +306,18 @@ contract TrainingPool {
             _word(verdict, 0) != digest || address(bytes20(_word(verdict, 32))) != msg.sender
                 || uint64(bytes8(tail << 56)) != task
         ) revert NoVerdict();
+        // The Aspect's word is not enough for what decides over pay.
+        uint256 most = current.eligible < 4 ? counting : Math.min(counting, current.eligible / 4);
+        if (weight == 0 || weight > most || effective > weight) revert WrongVerdict(weight, effective, uint64(most));
         bytes32 actual = UpdateDigest.ofGroups(header, groups);
         if (actual != digest) revert WrongDigest(digest, actual);
 
         t.running = _next(
             current.accepted == 0 ? _seed(task, current.round) : t.running, digest, msg.sender, weight, effective
         );
-        if (current.accepted == 0) current.since = uint40(block.timestamp);
+        if (current.accepted == 0) current.firstAt = uint32(block.timestamp);
         current.accepted += 1;
-        current.present += uint40(weight);
+        current.present += uint40(weight); // <= Omega, which every counting stake is in once
         t.current = current;
         emit UpdateAccepted(task, current.round, msg.sender, digest, weight, effective);
     }
@@ -312,8 +328,12 @@ contract TrainingPool {
         Round memory current = t.current;
         if (round != current.round || current.version == 0) revert WrongRound(round, current.round);
         if (current.accepted == 0) revert NoUpdates(round);
-        uint256 settleableAt = Rules.settleableAt(t.terms, current.accepted, current.since);
-        if (block.timestamp < settleableAt) revert RoundNotOver(current.accepted, t.terms.quorum, uint64(settleableAt));
+        Terms memory terms = t.terms;
+        if (current.merged == 0) {
+            uint256 settleableAt =
+                Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);
+            if (block.timestamp < settleableAt) revert RoundNotOver(current.present, current.eligible, uint64(settleableAt));
+        }
         if (group != current.merged) revert WrongGroup(group, current.merged);
 
         bytes32 running = _seed(task, round);
@@ -345,25 +365,86 @@ contract TrainingPool {
         }
         saturated += t.saturated;
         if (t.saturated != 0) t.saturated = 0;
-        uint64 accepted = current.accepted;
-        (uint256 present, uint256 eligible) = (current.present, current.eligible);
         current.version += 1;
+        emit ModelUpdated(task, current.version, _word(verdict, 32), round, current.accepted, saturated);
+        _pay(task, t, terms, current, updates);
         _openNextRound(task, current);
-        emit ModelUpdated(task, current.version, _word(verdict, 32), round, accepted, saturated);
-        _pay(task, round, updates, present, eligible);
     }
 
-    /// @notice Drops a round that nobody settled in time: its updates are void, nothing is paid, the weights stay. Anyone may.
+    /// @notice Ends a round that nobody settles in time: nothing is paid. Anyone may. The updates are void, and the weights stay; a round that
+    /// is merged in part makes a version of what is merged. A round without updates may end at any time for stake that has become ripe.
     function drop(uint64 task) external direct {
         Task storage t = _knownTask(task);
         Round memory current = t.current;
-        if (current.version == 0) revert TaskNotReady(task);
-        if (current.merged != 0) revert RoundSettling(current.round, current.merged);
-        uint256 droppableAt = Rules.droppableAt(t.terms, current.since);
-        if (block.timestamp < droppableAt) revert NotYetDroppable(uint64(droppableAt));
+        _requireOpen(task, current);
+        Terms memory terms = t.terms;
+        if (current.accepted != 0 || !_hasRipeStake(task)) {
+            uint256 droppableAt = Rules.droppableAt(terms, current.accepted == 0 ? current.openedAt : current.firstAt);
+            if (block.timestamp < droppableAt) revert NotYetDroppable(uint64(droppableAt));
+        }
         uint64 round = current.round;
-        _openNextRound(task, current);
+        if (current.merged != 0) {
+            bytes memory verdict = _verdict("d", ENDED_BYTES);
+            bytes32 head = _word(verdict, 0);
+            if (uint64(bytes8(head)) != task || uint64(bytes8(head << 64)) != round) revert NoVerdict();
+            current.version += 1;
+            emit ModelUpdated(task, current.version, _word(verdict, 16), round, current.accepted, t.saturated);
+            t.saturated = 0;
+        }
         emit RoundDropped(task, round);
+        _openNextRound(task, current);
+    }
+
+    // ── Fees and earnings ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// @notice Shares `amount` of the caller's $LL, a fee for inference say, among the contributors and the stake of a task, half each; where
+    /// there is nobody to share it, it goes to the pot, and of a closed task to its creator. Anyone may.
+    function shareFees(uint64 task, uint256 amount) external {
+        Task storage t = _knownTask(task);
+        token.transferFrom(msg.sender, address(this), amount);
+        uint256 toStake = amount / 2;
+        uint256 toContributors = amount - toStake;
+        uint256 toPot = 0;
+        if (toStake != 0 && vault.shareFees(task, toStake)) {
+            token.transfer(address(vault), toStake);
+        } else {
+            (toPot, toStake) = (toStake, 0);
+        }
+        uint256 shares = t.shares;
+        if (shares >= MIN_SHARES) {
+            t.feesPerShare += (toContributors << 128) / shares; // amount <= 2^90
+        } else {
+            (toPot, toContributors) = (toPot + toContributors, 0);
+        }
+        if (toPot != 0) {
+            if (_isClosed(t.current)) token.transfer(t.creator, toPot);
+            else t.pot += uint128(toPot);
+        }
+        emit FeesShared(task, toContributors, toStake, toPot);
+    }
+
+    /// @notice Pays out what the caller has earned in a task, and its part of the fees for that.
+    function claim(uint64 task) external returns (uint256 pay, uint256 fees) {
+        (pay, fees) = claimable(task, msg.sender);
+        if (pay + fees == 0) return (0, 0);
+        Claimed storage claimed = _claimed[task][msg.sender];
+        claimed.pay += uint128(pay); // < 2^96
+        claimed.fees += uint128(fees); // of the supply each time
+        token.transfer(msg.sender, pay + fees);
+        emit EarningsClaimed(task, msg.sender, pay, fees);
+    }
+
+    // ── The vault ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// @notice Stake that counts and whose account has no update in the open round leaves Omega at once. Only the vault.
+    /// @return whether it did; while a round is being merged, Omega stays what the first group was merged with.
+    function release(uint64 task, uint40 units) external returns (bool) {
+        if (msg.sender != address(vault)) revert NotTheVault(msg.sender);
+        Round storage current = _tasks[task].current;
+        if (current.openedAt == 0) return true; // closed: nothing counts any more
+        if (current.merged != 0) return false;
+        current.eligible -= units;
+        return true;
     }
 
     // ── Views ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -377,17 +458,19 @@ contract TrainingPool {
         status.eligible = current.eligible;
         status.merged = current.merged;
         status.accepted = current.accepted;
-        status.present = current.present;
-        status.joining = t.joining;
-        status.leaving = t.leaving;
-        status.loaded = current.loaded;
+        status.openedAt = current.openedAt;
+        if (current.version == 0) status.loaded = current.present;
+        else status.present = current.present;
         if (current.accepted == 0) {
-            status.openedAt = current.since;
             status.running = _seed(task, current.round);
         } else {
-            status.firstAt = current.since;
+            status.firstAt = current.firstAt;
             status.running = t.running;
         }
+        status.pot = t.pot;
+        status.shares = t.shares;
+        status.creator = t.creator;
+        status.closing = t.closing;
     }
 
     /// @notice What a task fixed for all its rounds.
@@ -395,22 +478,31 @@ contract TrainingPool {
         return _knownTask(task).terms;
     }
 
-    /// @notice An account's stake in a task, in units: what counts in the open round, what will from the next, and all of it.
-    function stakeOf(uint64 task, address account) external view returns (uint64 eligible, uint64 fresh, uint64 locked) {
-        Stake memory stake = _stakes[task][account];
-        fresh = stake.round == _knownTask(task).current.round ? stake.fresh : 0;
-        return (stake.amount - fresh, fresh, stake.amount);
+    /// @notice A model server's share of what its clients pay, 1/10000.
+    function serverBpsOf(uint64 task) external view returns (uint16) {
+        return _knownTask(task).terms.serverBps;
     }
 
-    /// @notice The last round in which an update of the account was accepted; 0 if none.
-    function submittedIn(uint64 task, address account) external view returns (uint64 round) {
-        return _stakes[task][account].submitted;
+    /// @notice The open round, 0 while the task has no weights; when it opened, 0 once the task is closed; how long stake is held.
+    function clockOf(uint64 task) external view returns (uint32 round, uint32 openedAt, uint32 stakeSeconds) {
+        Task storage t = _knownTask(task);
+        Round memory current = t.current;
+        return (current.round, current.openedAt, t.terms.stakeSeconds);
     }
 
-    /// @notice Units that were unlocked and not withdrawn, and the round of the last unlock: in a later one they can be withdrawn.
-    function unlockingOf(uint64 task, address account) external view returns (uint64 units, uint64 round) {
-        Unlocking memory unlocking = _unlocking[task][account];
-        return (unlocking.units, unlocking.round);
+    /// @notice All that an account has earned in a task, wei, claimed or not.
+    function earnedBy(uint64 task, address account) external view returns (uint256) {
+        return _earnings[task][account].earned;
+    }
+
+    /// @notice What `claim` would pay to the account, wei: of what it earned, and of the fees.
+    function claimable(uint64 task, address account) public view returns (uint256 pay, uint256 fees) {
+        Earnings memory earnings = _earnings[task][account];
+        Claimed memory claimed = _claimed[task][account];
+        // `missed` was rounded up, so the difference may be below what was claimed by the rounding.
+        uint256 shared = Math.mulDiv(earnings.earned, _knownTask(task).feesPerShare, 2 ** 128);
+        uint256 taken = uint256(earnings.missed) + claimed.fees;
+        return (earnings.earned - claimed.pay, shared > taken ? shared - taken : 0);
     }
 
     // ── Inside ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -420,56 +512,84 @@ contract TrainingPool {
         return _tasks[task];
     }
 
-    /// One update per account and round, and only from enough stake.
-    function _countSubmission(uint64 task, uint64 round, uint64 minStake) private {
-        Stake storage slot = _stakes[task][msg.sender];
-        Stake memory stake = slot;
-        if (stake.submitted == round) revert AlreadySubmitted(task, round, msg.sender);
-        uint64 counting = stake.amount - (stake.round == round ? stake.fresh : 0);
-        if (counting < minStake) revert BelowMinimumStake(counting, minStake);
-        slot.submitted = round;
+    function _requireOpen(uint64 task, Round memory current) private pure {
+        if (current.version == 0) revert TaskNotReady(task);
+        if (current.openedAt == 0) revert TaskIsClosing(task);
     }
 
-    /// Omega of the next round is all stake locked by now. `current` keeps the version that the caller has set.
+    function _isClosed(Round memory current) private pure returns (bool) {
+        return current.round != 0 && current.openedAt == 0;
+    }
+
+    function _fundable(uint64 task, uint256 amount) private view returns (Task storage t) {
+        t = _knownTask(task);
+        if (t.closing) revert TaskIsClosing(task);
+        if (amount == 0) revert ZeroAmount();
+    }
+
+    function _hasRipeStake(uint64 task) private view returns (bool) {
+        (uint256 joining,,) = vault.changesOf(task);
+        return joining != 0;
+    }
+
+    /// Omega of the next round is all stake that is ripe by now. `current` keeps the version that the caller has set. The last round of a task
+    /// that is closing is followed by one that never opens.
     function _openNextRound(uint64 task, Round memory current) private {
         Task storage t = _tasks[task];
+        (uint40 joining, uint40 leaving) = vault.open(task, t.terms.stakeSeconds);
         current.round += 1;
-        // eligible + joining <= 2^38 (`lock` sees to it), and nobody unlocks more than counted.
-        current.eligible = uint40(current.eligible + t.joining - t.leaving);
+        current.eligible = current.eligible + joining - leaving; // at most the vault's MAX_TOTAL
         current.present = 0;
-        current.since = uint40(block.timestamp);
         current.merged = 0;
         current.accepted = 0;
+        current.openedAt = uint32(block.timestamp);
+        if (t.closing) {
+            current.openedAt = 0;
+            uint256 rest = t.pot;
+            t.pot = 0;
+            if (rest != 0) token.transfer(t.creator, rest);
+            emit TaskClosed(task, rest);
+        }
         t.current = current;
-        if (t.joining != 0 || t.leaving != 0) (t.joining, t.leaving) = (0, 0);
     }
 
-    /// Mints what the task's rule gives for the round: never more than its reward.
-    function _pay(uint64 task, uint64 round, Settlement[] calldata updates, uint256 present, uint256 eligible) private {
-        Terms memory terms = _tasks[task].terms;
-        uint256 fee = Rules.fee(terms);
-        uint256 shared = terms.reward - fee;
+    /// Pays for a round, from the pot: the more time it took, up to `roundSeconds`, and the more stake was present. Rounds that come faster pay
+    /// no more a day; stake that was away leaves its part in the pot, and so do over-long updates.
+    function _pay(uint64 task, Task storage t, Terms memory terms, Round memory current, Settlement[] calldata updates) private {
+        uint256 elapsed = Math.min(block.timestamp - current.openedAt, terms.roundSeconds);
+        uint256 most = Math.min(t.pot, terms.reward * elapsed / terms.roundSeconds);
+        uint256 present = current.present;
+        uint256 paid = most * present / Math.max(present, current.eligible / 4);
+        uint256 fee = paid * terms.settlerBps / BPS;
+        uint256 shared = paid - fee;
+        uint256 feesPerShare = t.feesPerShare;
+        uint256 earned = 0;
         for (uint256 i = 0; i < updates.length; i++) {
-            uint256 amount = Rules.share(terms, shared, updates[i].weight, present, eligible);
-            if (amount != 0) token.mint(updates[i].contributor, amount);
-            emit ContributionPaid(task, round, updates[i].contributor, amount);
+            uint256 amount = Rules.share(terms, shared, updates[i].weight, updates[i].effective, present);
+            emit ContributionPaid(task, current.round, updates[i].contributor, amount);
+            if (amount == 0) continue;
+            earned += amount;
+            _credit(_earnings[task][updates[i].contributor], amount, feesPerShare);
         }
+        if (fee + earned == 0) return;
+        t.pot -= uint128(fee + earned);
+        t.shares += uint128(earned);
         if (fee != 0) {
-            token.mint(msg.sender, fee);
-            emit SettlerPaid(task, round, msg.sender, fee);
+            token.transfer(msg.sender, fee);
+            emit SettlerPaid(task, current.round, msg.sender, fee);
         }
     }
 
-    function _withdrawable(uint64 task, Round memory current) private view returns (uint64) {
-        Unlocking memory unlocking = _unlocking[task][msg.sender];
-        return unlocking.round < current.round || current.version == 0 ? unlocking.units : 0;
-    }
-
-    function _withdraw(uint64 task) private {
-        uint64 units = _unlocking[task][msg.sender].units;
-        delete _unlocking[task][msg.sender];
-        token.transfer(msg.sender, units * UNIT);
-        emit StakeWithdrawn(task, msg.sender, units);
+    /// New shares have missed all fees so far: rounded up, so that all of them together never get more than there was.
+    /// `earned` and `missed` would overflow only after the whole supply (< 2^90 wei) went through one task's pot, to one account, 2^6 times, or
+    /// through its fees 2^20 times with next to no shares.
+    function _credit(Earnings storage slot, uint256 amount, uint256 feesPerShare) private {
+        Earnings memory earnings = slot;
+        earnings.earned += uint96(amount);
+        if (feesPerShare != 0) {
+            earnings.missed += uint160(Math.mulDiv(amount, feesPerShare, 2 ** 128, Math.Rounding.Ceil));
+        }
+        (slot.earned, slot.missed) = (earnings.earned, earnings.missed);
     }
 
     /// What our Aspect left in this transaction's context under `key`. No Aspect bound, or not this call judged: NoVerdict.

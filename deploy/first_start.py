@@ -21,20 +21,23 @@ from typing import Any, Self
 import structlog
 
 from linklearner import log
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.domain.notation import whole
+from linklearner.domain.plan import digits
 from linklearner.domain.strictjson import NotJson
 from linklearner.keyfile import read_password
 from linklearner.process import exit_status
 from services.chain_gateway.chain import START_WAIT_S, Chain
-from services.chain_gateway.deploy import Plan, deploy, digits
+from services.chain_gateway.deploy import Plan, deploy
 from services.chain_gateway.keystore import Keystore
 
 HOME = Path("/var/lib/linklearner")
 SECRETS = Path("/run/secrets")
 TASK_SEED = 1
+STAKE_S = 10
+"""Seconds for which stake is held: who comes later counts ten to twenty seconds after."""
 STAKE_UNITS = 100_000
 """100 $LL for each contributor."""
 MAX_CONTRIBUTORS = 64
@@ -110,17 +113,19 @@ def contributor(index: int) -> Keystore:
     return Keystore.unlock(folder, password)
 
 
-def quorum(folder: Path, contributors: int) -> int:
-    """Updates after which a round may be settled: the number of contributors when the task was first planned."""
+def planned(folder: Path, contributors: int) -> int:
+    """The number of contributors when the task was first planned: all of them are its quorum, and its terms are fixed."""
     plan = folder / "plan.json"
     if not plan.exists():
         half = folder / ".plan.json.new"
-        half.write_text(json.dumps({"quorum": contributors}) + "\n")
+        half.write_text(json.dumps({"contributors": contributors}) + "\n")
         half.replace(plan)
     try:
-        return int(strictjson.loads(plan.read_text(), max_bytes=1 << 20, max_values=1000)["quorum"])
+        return int(strictjson.loads(plan.read_text(), max_bytes=1 << 20, max_values=1000)["contributors"])
     except (NotJson, ValueError, KeyError, TypeError):
-        raise InvalidConfig(f'{plan} is damaged: it holds the quorum of the task, as {{"quorum": 3}}') from None
+        raise InvalidConfig(
+            f'{plan} is damaged or of an earlier version: it holds how many the task was planned for, as {{"contributors": 3}}'
+        ) from None
 
 
 async def start(config: Config) -> None:
@@ -129,7 +134,12 @@ async def start(config: Config) -> None:
         everybody |= contributor(index)
     folder = HOME / "deployment"
     plan = Plan(
-        task=digits(quorum=quorum(folder, config.contributors), seed=TASK_SEED),
+        task=digits(
+            contributors=planned(folder, config.contributors),
+            seed=TASK_SEED,
+            min_round_seconds=1,
+            stake_seconds=STAKE_S,
+        ),
         contributors=everybody.addresses,
         stake_units=STAKE_UNITS,
     )
@@ -138,7 +148,7 @@ async def start(config: Config) -> None:
     def progress(name: str, done: int, total: int) -> None:
         logger.info("deploying", step=name, done=done, of=total)
 
-    async with Chain.connect(config.rpc_url, (POOL, TOKEN), wait_s=START_WAIT_S) as chain:
+    async with Chain.connect(config.rpc_url, CONTRACTS, wait_s=START_WAIT_S) as chain:
         deployment = await deploy(
             chain,
             config.owner(),

@@ -18,23 +18,31 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from linklearner import log
+from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError, Unavailable
 from linklearner.domain.notation import node_urls, shown_urls, whole
+from linklearner.domain.strictjson import NotJson
 from linklearner.keyfile import read_account, read_password
 from linklearner.process import FAILED, exit_status
 from linklearner.rpc.access import OPERATOR, READER, Credential, Role
 from linklearner.suite import Suite
 
-TASK = 1
 STAKE_UNITS = 100_000
 """100 $LL for each contributor: five equal stakes, none above a quarter of all."""
+STAKE_S = 1
+"""Seconds for which stake is held: everybody here is in one process, and nobody should have to wait."""
+ROUND_S = 120
+"""Seconds after which a round takes its whole reward from the pot, and goes on without who has not come."""
+MAX_ROUND_S = 24 * 3600
+DROP_S = 3600
+"""Seconds more after which it may be dropped."""
 MAX_CONTRIBUTORS = 64
 """Updates that a round takes."""
 MAX_SEED = 2**32 - 1
@@ -45,7 +53,7 @@ MAX_SEED = 2**32 - 1
 class Settings:
     """What to start. rpc_url None: the embedded chain. settle: the gateway settles rounds by itself.
 
-    password_file: of the key file, if that is encrypted.
+    password_file: of the key file, if that is encrypted. round_seconds: of the task that is opened, once.
     """
 
     home: Path
@@ -55,9 +63,11 @@ class Settings:
     key_file: Path | None
     password_file: Path | None = None
     settle: bool = True
+    round_seconds: int = ROUND_S
 
     def __post_init__(self) -> None:
-        for name, low, high in (("contributors", 1, MAX_CONTRIBUTORS), ("seed", 0, MAX_SEED)):
+        bounds = (("contributors", 1, MAX_CONTRIBUTORS), ("seed", 0, MAX_SEED), ("round_seconds", 1, MAX_ROUND_S))
+        for name, low, high in bounds:
             if not low <= getattr(self, name) <= high:
                 raise InvalidConfig(f"{name} must be between {low} and {high}, got {getattr(self, name)}")
         if self.rpc_url is not None:
@@ -66,6 +76,52 @@ class Settings:
             raise InvalidConfig("--password-file is of a key file: name that with --key-file")
         if (self.rpc_url is None) != (self.key_file is None):
             raise InvalidConfig("a chain that is already there needs --rpc and --key-file, the embedded one neither")
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """Whose keys the suite holds: addresses of 20 bytes. None of them owns the pool."""
+
+    contributors: tuple[bytes, ...]
+    creator: bytes
+    """Opens the task."""
+    sponsor: bytes
+    """Fills its pot."""
+
+    @property
+    def everybody(self) -> tuple[bytes, ...]:
+        return (*self.contributors, self.creator, self.sponsor)
+
+    @classmethod
+    def of_home(cls, home: Path, keys: Path, password_file: Path, contributors: int) -> Self:
+        """Those of this home, made at its first start. Raises InvalidConfig for a home that was made for another number."""
+        from services.chain_gateway.keystore import Keystore
+
+        path = home / "people.json"
+        if not path.exists():
+            password = read_password(password_file) if password_file.exists() else Keystore.new_password(password_file)
+            made = list(Keystore.unlock(keys, password).addresses) if any(keys.glob("*.json")) else []
+            while len(made) < contributors + 2:  # some are there where an earlier start was interrupted
+                made.append(Keystore.create(keys, password, random_password=True))
+            creator, sponsor, *others = (one.hex() for one in made)
+            half = path.with_name(path.name + ".new")
+            half.write_text(json.dumps({"contributors": others, "creator": creator, "sponsor": sponsor}) + "\n")
+            half.replace(path)
+        try:
+            told = strictjson.loads(path.read_bytes(), max_bytes=1 << 20, max_values=1000)
+            found = cls(
+                contributors=tuple(bytes.fromhex(one) for one in told["contributors"]),
+                creator=bytes.fromhex(told["creator"]),
+                sponsor=bytes.fromhex(told["sponsor"]),
+            )
+        except (NotJson, KeyError, TypeError, ValueError) as error:
+            raise InvalidConfig(f"{path} is damaged ({error}): name another home folder") from None
+        if len(found.contributors) != contributors:
+            raise InvalidConfig(
+                f"{home} was made for {len(found.contributors)} contributors, not {contributors}: "
+                "use that number or another home folder"
+            )
+        return found
 
 
 def say(event: str, **facts: Any) -> None:
@@ -99,10 +155,12 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         from devchain.chain.store import StoreUnavailable, StoreUnusable
         from devchain.config import InvalidChainConfig
         from devchain.server import Devchain
-        from linklearner.chain.contracts import POOL, TOKEN
+        from linklearner.chain.contracts import CONTRACTS
+        from linklearner.domain.plan import digits
         from services.chain_gateway import config as gateway_config
         from services.chain_gateway import deploy
         from services.chain_gateway.chain import START_WAIT_S, Chain
+        from services.chain_gateway.deployment import Deployment
         from services.chain_gateway.gateway import Gateway
         from services.chain_gateway.keystore import Keystore
         from services.model_server import config as server_config
@@ -111,7 +169,9 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         from services.trainer import data, training  # noqa: F401  # torch, now
         from services.trainer.trainer import Trainer
     keys, password = home / "keys", home / "secrets" / "password"
-    _moved_apart(keys / "password", password)
+    if (home / "deployment.json").exists():
+        Deployment.load(home / "deployment.json")  # raises why a home of an earlier version cannot go on
+    password.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if settings.rpc_url is None:
         async with step("starting the embedded chain"):
             try:
@@ -124,36 +184,40 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     else:
         rpc_url = settings.rpc_url
     assert owner is not None  # Settings has checked it
-    if not password.exists():
-        fresh = Keystore.new_password(password)
-        for _ in range(settings.contributors):
-            Keystore.create(keys, fresh, random_password=True)
-    contributors = Keystore.unlock(keys, read_password(password))
-    if len(contributors.addresses) != settings.contributors:
-        raise InvalidConfig(
-            f"{home} was made for {len(contributors.addresses)} contributors, not {settings.contributors}: "
-            "use that number or another home folder"
-        )
-    deploying = "deploying token, pool and Aspect, opening the task, locking stake, loading the first weights"
-    connected = Chain.connect(rpc_url, (POOL, TOKEN), wait_s=START_WAIT_S, tell=lambda why: say("step", text=why))
+    people = People.of_home(home, keys, password, settings.contributors)
+    held = {who: Keystore.of_key_file(keys / f"{who.hex()}.json", read_password(password)) for who in people.everybody}
+    contributors = people.contributors
+    everybody = Keystore({})
+    for who in contributors:
+        everybody |= held[who]
+    deploying = "deploying pool, vault, token and Aspect; an account opens a task, a sponsor fills its pot, contributors lock stake"
+    connected = Chain.connect(rpc_url, CONTRACTS, wait_s=START_WAIT_S, tell=lambda why: say("step", text=why))
     async with step(deploying), connected as chain:
         deployment = await deploy.deploy(
             chain,
             Keystore.of_accounts([owner]),
             home / "deploy.sqlite",
             deploy.Plan(
-                task=deploy.digits(quorum=settings.contributors, seed=settings.seed),
-                contributors=contributors.addresses,
+                task=digits(
+                    contributors=settings.contributors,
+                    seed=settings.seed,
+                    round_seconds=settings.round_seconds,
+                    drop_seconds=settings.round_seconds + DROP_S,
+                    stake_seconds=STAKE_S,
+                ),
+                contributors=contributors,
                 stake_units=STAKE_UNITS,
             ),
-            contributors=contributors,
+            creator=held[people.creator],
+            sponsor=held[people.sponsor],
+            contributors=everybody,
             deployment_path=home / "deployment.json",
             progress=lambda name, done, total: say("step", text=f"deploying {done}/{total}: {name}"),
         )
     access = home / "access"
     Credential.kept(access / OPERATOR, Role.SPEND)
     Credential.kept(access / READER, Role.READ)
-    for index, account in enumerate(contributors.addresses):
+    for index, account in enumerate(contributors):
         Credential.kept(access / f"trainer-{index}.json", Role.CONTRIBUTE, account)
     async with step("starting gateway, trainers and model server"):
         gateway = await stack.enter_async_context(
@@ -167,6 +231,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
                     access=access,
                     listen="127.0.0.1:0",
                     auto_settle=settings.settle,
+                    on_demand=settings.rpc_url is None,
                 )
             )
         )
@@ -179,7 +244,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
                         credential=str(access / f"trainer-{index}.json"),
                         access=access,
                         account="0x" + account.hex(),
-                        task=TASK,
+                        task=str(deployment.task),
                         shard=f"{index}/{settings.contributors}",
                         shard_seed=settings.seed,
                         seed=settings.seed * 64 + index,
@@ -187,14 +252,14 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
                     )
                 )
             )
-            for index, account in enumerate(contributors.addresses)
+            for index, account in enumerate(contributors)
         ]
         server = await stack.enter_async_context(
             ModelServer.start(
                 server_config.Config(
                     gateway=gateway.address,
                     credential=str(access / READER),
-                    task=TASK,
+                    task=str(deployment.task),
                     listen="127.0.0.1:0",
                     metrics_listen="127.0.0.1:0",
                 )
@@ -207,10 +272,11 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         rpc_url=rpc_url,
         chain_id=deployment.chain_id,
         pool=to_checksum_address(deployment.pool),
+        vault=to_checksum_address(deployment.vault),
         token=to_checksum_address(deployment.token),
         aspect=to_checksum_address(deployment.aspect),
         deployed_block=deployment.block,
-        task=TASK,
+        task=deployment.task,
         gateway=gateway.address,
         trainers=tuple(trainer.address for trainer in trainers),
         model_server=server.address,
@@ -218,7 +284,10 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         keys=str(keys.absolute()),
         credential=str((access / OPERATOR).absolute()),
         password_file=str(password.absolute()),
-        accounts=tuple(to_checksum_address(account) for account in contributors.addresses),
+        accounts=tuple(to_checksum_address(account) for account in contributors),
+        creator=to_checksum_address(people.creator),
+        sponsor=to_checksum_address(people.sponsor),
+        owner=to_checksum_address(deployment.owner),
         pid=os.getpid(),
     )
     suite.write(home)
@@ -257,13 +326,6 @@ def _enough_samples(settings: Settings) -> None:
 
 def _password(path: Path | None) -> str | None:
     return None if path is None else read_password(path)
-
-
-def _moved_apart(old: Path, new: Path) -> None:
-    """Homes of earlier versions had the password among the keys, where a copy of the folder takes it along."""
-    new.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if old.exists() and not new.exists():
-        old.rename(new)
 
 
 @contextmanager
@@ -327,6 +389,7 @@ if __name__ == "__main__":
     parser.add_argument("--key-file", type=Path, default=None, help="a funded key on that chain")
     parser.add_argument("--password-file", type=Path, default=None, help="its password, if it is encrypted")
     parser.add_argument("--settle-on-request", action="store_true", help="no round is settled unless someone asks")
+    parser.add_argument("--round-seconds", default=str(ROUND_S), help="in which a round earns its whole reward")
     options = parser.parse_args()
     log.configure(service="suite")
     try:
@@ -340,6 +403,7 @@ if __name__ == "__main__":
                     key_file=options.key_file,
                     password_file=options.password_file,
                     settle=not options.settle_on_request,
+                    round_seconds=whole(options.round_seconds, "--round-seconds", 1, MAX_ROUND_S),
                 )
             )
         )

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from eth_account import Account
 from typer.testing import CliRunner
 
 from linklearner.cli import app
+from linklearner.cli.calls import credential_for
 from linklearner.domain.errors import InvalidConfig
+from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.rpc.server import RpcServer
 from linklearner.suite import FILE, Suite
 from linklearner.testing.gateway import FakeGateway
@@ -150,7 +153,8 @@ def test_a_broken_suite_file_is_told_so(home: Path, content: str) -> None:
 
 def suite_file(**changes: object) -> str:
     fields: dict[str, object] = {
-        "rpc_url": "http://127.0.0.1:1", "chain_id": 1, "pool": ADDRESS, "token": ADDRESS, "aspect": ADDRESS, "deployed_block": 1,
+        "rpc_url": "http://127.0.0.1:1", "chain_id": 1, "pool": ADDRESS,
+        "vault": ADDRESS, "creator": ADDRESS, "sponsor": ADDRESS, "owner": ADDRESS, "token": ADDRESS, "aspect": ADDRESS, "deployed_block": 1,
         "task": 1, "gateway": NOBODY, "trainers": [NOBODY], "model_server": NOBODY, "metrics": NOBODY, "keys": "keys",
         "password_file": "password", "credential": "", "accounts": [ADDRESS], "pid": 1,
     }  # fmt: skip
@@ -229,3 +233,13 @@ async def test_an_outcome_of_a_trainer_that_makes_no_sense_is_not_shown(lie: dic
     ) as server:
         code, output = await asyncio.to_thread(said, "train", "--trainer", server.address)
     assert code == 1 and "makes no sense" in output
+
+
+def test_the_operators_credential_is_that_of_the_suite_that_was_left_running(home: Path, tmp_path: Path) -> None:
+    """`demo --keep` runs in a folder of its own below the home."""
+    kept = Credential.kept(tmp_path / "demo" / "access" / OPERATOR, Role.SPEND)
+    assert credential_for(NOBODY, None) is None
+    suite = {field.name: "" for field in fields(Suite)} | {"trainers": (), "accounts": (), "pid": 1, "task": 1}
+    Suite(**{**suite, "credential": str(tmp_path / "demo" / "access" / OPERATOR)}).write(home)  # type: ignore[arg-type]
+    assert credential_for(NOBODY, None) == kept
+    assert credential_for("gateway.example:50051", None) is None

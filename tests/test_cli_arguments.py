@@ -17,13 +17,15 @@ from typer.testing import CliRunner
 from devchain.server import Devchain
 from linklearner.chain.history import History
 from linklearner.cli import app
+from linklearner.domain.errors import InvalidConfig
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
-from services.__main__ import Settings, _enough_samples
+from services.__main__ import People, Settings, _enough_samples
 from services.chain_gateway.chain import Chain
+from services.chain_gateway.keystore import Keystore
 
 ROOT = Path(__file__).resolve().parents[1]
 NOBODY = "127.0.0.1:1"
@@ -48,6 +50,7 @@ NUMBERS = (
     "9" * 5000,
 )
 AMOUNTS = (*NUMBERS[:3], *NUMBERS[4:13], "1,000.5", "0", "0.0001", "9" * 26, "9" * 5000, "1.")
+POTS = tuple(text for text in AMOUNTS if text != "0.0001")  # pots count wei
 ADDRESSES = (
     "",
     "0x12",
@@ -90,6 +93,17 @@ TYPED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("stake", "withdraw", *AT, "--task"): NUMBERS,
     ("stake", "withdraw", *AT, "--account"): ADDRESSES,
     ("stake", "withdraw", "--gateway"): ENDPOINTS,
+    **{("task", verb, *AT, "--task", "1", "--"): POTS for verb in ("fund", "grant")},
+    **{("task", verb, *AT, "1", "--task"): NUMBERS for verb in ("fund", "grant")},
+    **{("task", verb, *AT, "1", "--account"): ADDRESSES for verb in ("fund", "grant")},
+    ("task", "close", *AT, "--task"): NUMBERS,
+    ("task", "close", *AT, "--account"): ADDRESSES,
+    ("task", "list", *AT, "--creator"): ADDRESSES,
+    ("task", "list", *AT, "--after"): NUMBERS,
+    ("task", "open", *AT): ("/nowhere", "/dev/null", "/tmp", "\0", "/dev/zero"),
+    ("task", "open", *AT, "/nowhere", "--fund"): ("", "0", "1,5", "-1", "9" * 26),
+    ("earnings", *AT, "--task"): NUMBERS,
+    ("earnings", *AT, "--account"): ADDRESSES,
     ("train", "--trainer", NOBODY, "--steps"): NUMBERS,
     ("train", "--trainer", NOBODY, "--encoding"): ("", "float32", "two_bits", "INT8"),
     ("train", "--trainer"): ENDPOINTS,
@@ -330,12 +344,24 @@ def test_settings_of_the_suite_are_checked_first(name: str, text: str, tmp_path:
     assert "Traceback" not in log and not (tmp_path / "home").exists()
 
 
-def test_a_password_among_the_keys_is_moved_away_from_them(tmp_path: Path) -> None:
-    from services.__main__ import _moved_apart
+def test_a_home_of_an_earlier_version_is_told_so_before_anything_starts(tmp_path: Path) -> None:
+    address = "0x" + "11" * 20
+    old = {"format": 1, "chain_id": 1, "block": 1, **dict.fromkeys(("pool", "token", "aspect", "owner"), address)}
+    (tmp_path / "deployment.json").write_text(json.dumps(old))
+    code, told, log = suite(tmp_path)
+    assert code == 2
+    assert "older pool" in str(told["message"]) and "deploy anew" in str(told["message"])
+    assert "Traceback" not in log and not (tmp_path / "people.json").exists()
 
-    old, new = tmp_path / "keys" / "password", tmp_path / "secrets" / "password"
-    old.parent.mkdir()
-    old.write_text("pw\n")
-    _moved_apart(old, new)
-    assert not old.exists() and new.read_text() == "pw\n"
-    assert new.parent.stat().st_mode & 0o777 == 0o700
+
+def test_the_suites_people_are_made_once_also_where_that_was_interrupted(tmp_path: Path) -> None:
+    keys, password = tmp_path / "keys", tmp_path / "secrets" / "password"
+    first = Keystore.create(keys, Keystore.new_password(password), random_password=True)
+    made = People.of_home(tmp_path, keys, password, 2)
+    assert first in made.everybody and len(set(made.everybody)) == 4 == len(list(keys.glob("*.json")))
+    assert People.of_home(tmp_path, keys, password, 2) == made
+    with pytest.raises(InvalidConfig, match="made for 2 contributors, not 3"):
+        People.of_home(tmp_path, keys, password, 3)
+    (tmp_path / "people.json").write_text('{"contributors": [1]}')
+    with pytest.raises(InvalidConfig, match="damaged"):
+        People.of_home(tmp_path, keys, password, 2)

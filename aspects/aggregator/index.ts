@@ -23,30 +23,33 @@ import { refuse, refuseNumbers, refuseWith, say, sayNumber } from "./refuse";
 import { CHANGED } from "./rules/outcome";
 import * as rules from "./rules/table";
 import {
-  countIn, decodeShape, groupCount, groupPages, pageCount, pageLength, tensorAt, weightCount,
+  countIn, decodeShape, groupCount, groupPages, pageCount, pageLength, tensorAt, tensorCount, weightCount,
 } from "./shape";
 import { DIGEST_BYTES, MAX_TASK, RULE_BYTES, pageKey, readPage, shapeKey } from "./state";
 import {
-  MAX_SQUARED_NORM, areShifts, baseOf, encodingOf, hasPage, headerBytes, isHeader, measurePage, squaredNorm, taskOf,
+  MAX_SQUARED_NORM, MIN_SQUARED_NORM, areShifts, baseOf, encodingOf, hasPage, headerBytes, isHeader, measurePage, squaredNorm, taskOf,
 } from "./update";
 
 export { allocate };
 
 // Selectors of TrainingPool; a test holds them to its ABI.
-const OPEN_TASK: u32 = 0xe26fd60f;
+const OPEN_TASK: u32 = 0xb2912c27;
 const LOAD_PAGES: u32 = 0xcee91390;
 const SUBMIT: u32 = 0x437cfc3f;
 const SETTLE: u32 = 0xfea2330a;
+const DROP: u32 = 0x3b27ef06;
 
 // Verdicts: names under which the pool looks for them, and their bytes (TrainingPool says what these are).
 const OPENED: u8 = 0x6f; // "o"
-const OPENED_BYTES: u32 = 12;
+const OPENED_BYTES: u32 = 32;
 const LOADED: u8 = 0x6c; // "l"
 const LOADED_BYTES: u32 = 45;
 const JUDGED: u8 = 0x73; // "s"
 const JUDGED_BYTES: u32 = 77;
 const MERGED: u8 = 0x6d; // "m"
 const MERGED_BYTES: u32 = 72;
+const ENDED: u8 = 0x64; // "d"
+const ENDED_BYTES: u32 = 48;
 
 /** Bytes of an answer about a task before its shape, and of one about pages before those. */
 const TASK_HEAD: u32 = 38;
@@ -98,7 +101,7 @@ function preContractCall(input: usize, length: u32): usize {
   const data = fieldAt;
   const selector = be32(data);
   setEnd(data + fieldLength);
-  if (selector != SUBMIT && selector != SETTLE && selector != LOAD_PAGES && selector != OPEN_TASK) return 0;
+  if (selector != SUBMIT && selector != SETTLE && selector != LOAD_PAGES && selector != OPEN_TASK && selector != DROP) return 0;
 
   findField(call, callLength, 1);
   const from = fieldAt;
@@ -112,6 +115,7 @@ function preContractCall(input: usize, length: u32): usize {
   if (selector == SUBMIT) submit(args, from);
   else if (selector == SETTLE) settle(args);
   else if (selector == LOAD_PAGES) loadPages(args);
+  else if (selector == DROP) drop(args);
   else openTask(args);
   return 0;
 }
@@ -151,16 +155,16 @@ function leaveVerdict(name: u8, length: u32): void {
 }
 
 /**
- * openTask(uint64 task, bytes shape, string model, Terms terms): keeps rule and shape. Terms are 8 static words, the rule first; their high bits
- * the pool's decoder checks: it reads each of them.
+ * openTask(uint64 task, bytes shape, string model, Terms terms): keeps rule and shape. Terms are 11 static words, the rule first; their high
+ * bits the pool's decoder checks: it reads each of them.
  */
 function openTask(args: usize): void {
-  needWords(args, 11);
+  needWords(args, 14);
   const task = taskFrom(args);
-  expectWord(args + 32, 11 << 5);
-  const length = bytesAt(args + (11 << 5));
-  const shape = args + (12 << 5);
-  expectWord(args + 64, (12 << 5) + padded(length));
+  expectWord(args + 32, 14 << 5);
+  const length = bytesAt(args + (14 << 5));
+  const shape = args + (15 << 5);
+  expectWord(args + 64, (15 << 5) + padded(length));
   const model = shape + padded(length);
   const modelLength = bytesAt(model);
   expectEnd(model + 32 + padded(modelLength));
@@ -176,8 +180,15 @@ function openTask(args: usize): void {
   store<u8>(shape - RULE_BYTES, load<u8>(args + 96 + 31));
   putHeader(kept, TYPE_BYTES, RULE_BYTES + length);
   stateSet(shapeKey(task), kept);
-  putBe64(VERDICT + HEADER, task);
-  putBe32(VERDICT + HEADER + 8, pageCount);
+  const verdict = VERDICT + HEADER;
+  const largest = min<u32>(groupPages, pageCount);
+  putBe64(verdict, task);
+  putBe32(verdict + 8, pageCount);
+  putBe32(verdict + 12, groupCount);
+  putBe32(verdict + 16, largest);
+  putBe32(verdict + 20, <u32>min<u64>(<u64>largest * pageLength, weightCount));
+  putBe32(verdict + 24, headerBytes());
+  putBe32(verdict + 28, tensorCount);
   leaveVerdict(OPENED, OPENED_BYTES);
 }
 
@@ -255,9 +266,12 @@ function submit(args: usize, sender: usize): void {
   if (baseOf(header) != version) {
     refuseNumbers("StaleBase: the update is for version ", baseOf(header), ", the model is at version ", version, "; pull it and train again");
   }
-  const stake = readStake(task, sender);
+  putName("vault");
+  const vault = propertyGet(KEY);
+  if (lengthOf(vault) != 20) unreachable(); // deployed without it: NoVerdict
+  const stake = readStake(vault + HEADER, task, sender);
   if (stake == 0) {
-    refuseWith("NoStake: the sender has no stake that counts in this round; lock $LL for this task, it counts from the next round on");
+    refuseWith("NoStake: the sender has no stake that counts in this round; lock $LL for this task, it counts from a later round on");
   }
 
   expectEnd(measure(header, groups + 32));
@@ -265,7 +279,11 @@ function submit(args: usize, sender: usize): void {
   if (norm > MAX_SQUARED_NORM) {
     refuseWith("NormTooLong: the update is longer than 2^31 in 2^-8 steps; the training has diverged");
   }
-  // At most a quarter of all stake, so that nobody decides alone; with fewer than 4 units there is nothing to share.
+  if (norm < MIN_SQUARED_NORM) {
+    refuseWith("EmptyUpdate: the update moves no weight by as much as a step; there is nothing to merge");
+  }
+  // At most a quarter of all stake an account: one key does not decide alone. It bounds no person, who may have several keys.
+  // With fewer than 4 units there is nothing to share.
   const weight = eligible < 4 ? stake : min<u64>(stake, eligible >> 2);
   const verdict = VERDICT + HEADER;
   copy32(verdict, args + 32);
@@ -370,6 +388,23 @@ function settle(args: usize): void {
     putModelDigest(task, digests, first, verdict + 32);
   }
   leaveVerdict(MERGED, MERGED_BYTES);
+}
+
+/**
+ * drop(uint64 task): a round that is merged in part ends as it is, and the model's digest is that of what there is. Otherwise nothing changes
+ * here.
+ */
+function drop(args: usize): void {
+  const task = taskFrom(args);
+  expectEnd(args + 32);
+  needShape(task);
+  readRound(task);
+  if (merged == 0) return;
+  const verdict = VERDICT + HEADER;
+  putBe64(verdict, task);
+  putBe64(verdict + 8, round);
+  putModelDigest(task, <usize>allocate(pageCount << 5), pageCount, verdict + 16);
+  leaveVerdict(ENDED, ENDED_BYTES);
 }
 
 // One update of a settlement: u32 where its header lies | u32 where its next page lies | u32 where its pages end | u32 unused | u64 e.

@@ -1,29 +1,36 @@
-// The pool's storage, read from outside: slots as solc lays them out (tests hold these numbers to its storage layout).
+// The storage of the pool and of its stake vault, read from outside: slots as solc lays them out (tests hold these numbers to its storage layout).
 
 import { HEADER, TYPE_BYTES, be16, be32, be64, copy20, putBe64, putHeader } from "./bytes";
 import { storageGet } from "./host";
 import { keccak256 } from "./keccak";
 import { ADDRESS, PAIR, SLOT } from "./memory";
 
-/** Slot of `mapping(uint64 task => Task) _tasks`; a task's first slot is its `Round`. */
-export const TASKS_SLOT: u64 = 1;
-/** Slot of `mapping(uint64 task => mapping(address account => Stake)) _stakes`. */
-export const STAKES_SLOT: u64 = 2;
+/** Slot of `mapping(uint64 task => Task) _tasks` of the pool; a task's first slot is its `Round`. */
+export const TASKS_SLOT: u64 = 3;
+/** Slot of `mapping(uint64 task => mapping(address account => Stake)) _stakes` of the vault. */
+export const STAKES_SLOT: u64 = 6;
 
-// struct Round, one slot, the first field in the lowest bits: version u32 | round u32 | eligible u40 | present u40 | since u40 | merged u24 |
-// accepted u16 | loaded u24.
+const LOW_40: u64 = 0xffffffffff;
+
+// struct Round, one slot, the first field in the lowest bits: version u32 | round u32 | eligible u40 | present u40 | openedAt u32 | firstAt u32 |
+// merged u24 | accepted u16. While version is 0, `present` counts the pages loaded.
 export let version: u64 = 0;
 export let round: u64 = 0;
 export let eligible: u64 = 0;
+export let openedAt: u32 = 0;
 export let merged: u32 = 0;
 export let accepted: u32 = 0;
 export let loaded: u32 = 0;
 
 /** Takes the pool's 20 address bytes for the calls below. */
 export function setPool(address: usize): void {
+  setContract(address);
+  putHeader(SLOT, TYPE_BYTES, 32);
+}
+
+function setContract(address: usize): void {
   putHeader(ADDRESS, TYPE_BYTES, 20);
   copy20(ADDRESS + HEADER, address);
-  putHeader(SLOT, TYPE_BYTES, 32);
 }
 
 /** Reads the task's open round. */
@@ -32,14 +39,19 @@ export function readRound(task: u64): void {
   const slot = storageGet(ADDRESS, SLOT) + HEADER;
   version = <u64>be32(slot + 28);
   round = <u64>be32(slot + 24);
-  eligible = be64(slot + 16) & 0xffffffffff;
-  merged = be32(slot + 5) & 0xffffff;
-  accepted = be16(slot + 4);
-  loaded = be32(slot) & 0xffffff;
+  eligible = be64(slot + 16) & LOW_40;
+  openedAt = be32(slot + 10);
+  merged = be32(slot + 2) & 0xffffff;
+  accepted = be16(slot + 1);
+  loaded = version == 0 ? <u32>(be64(slot + 11) & LOW_40) : 0;
 }
 
-/** The account's stake that counts in the open round: all of it but what was locked in that round. `readRound` came before. */
-export function readStake(task: u64, account: usize): u64 {
+/**
+ * The account's stake that counts in the open round: all of it but what matures after the round's opening. `vault`: its 20 address bytes.
+ * `readRound` came before; it cannot be called after this.
+ */
+export function readStake(vault: usize, task: u64, account: usize): u64 {
+  setContract(vault);
   slotOf(task, STAKES_SLOT);
   // The inner mapping's slot is the hash just made: key, then slot.
   store<u64>(PAIR, 0);
@@ -50,10 +62,10 @@ export function readStake(task: u64, account: usize): u64 {
   store<u64>(PAIR, load<u64>(SLOT + HEADER, 16), 48);
   store<u64>(PAIR, load<u64>(SLOT + HEADER, 24), 56);
   keccak256(PAIR, 64, SLOT + HEADER);
-  // struct Stake: amount u64 | fresh u64 | round u64 | submitted u64, the first in the lowest bits
+  // struct Stake: amount u40 | fresh u40 | maturesAt u32 | submitted u32 | unlocking u40 | withdrawableAt u32, the first in the lowest bits
   const slot = storageGet(ADDRESS, SLOT) + HEADER;
-  const amount = be64(slot + 24);
-  return be64(slot + 8) == round ? amount - be64(slot + 16) : amount;
+  const amount = be64(slot + 24) & LOW_40;
+  return be32(slot + 18) > openedAt ? amount - (be64(slot + 19) & LOW_40) : amount;
 }
 
 /** Puts the slot of a mapping's entry at SLOT: keccak256(key | slot of the mapping), both 32 bytes. */

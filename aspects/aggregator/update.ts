@@ -8,6 +8,8 @@ import { boundOf, countIn, pageCount, pageLength, tensorCount } from "./shape";
 
 const SHIFTS: usize = 18;
 export const MIN_SHIFT: i32 = -8;
+/** Squared norms below this are refused, one weight by one step: norms count in 2^-8 steps. */
+export const MIN_SQUARED_NORM: u64 = 1 << 16;
 /** Squared norms beyond this are refused: 2^62. */
 export const MAX_SQUARED_NORM: u64 = 1 << 62;
 

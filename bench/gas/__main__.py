@@ -27,13 +27,13 @@ def main() -> int:
         print(json.dumps(_quick(bench)))
         return 0
     console = Console(width=110)
-    bench.round(20, None)  # every account's balance exists from here on
-    empty = {updates: bench.round(updates, None) for updates in ROUNDS}
+    bench.round(20, TWO_BITS)  # every account has earned something from here on
+    fixed = {updates: bench.fixed(updates) for updates in ROUNDS}
     dense = {
         (encoding, updates): bench.round(updates, encoding) for encoding in ENCODINGS.values() for updates in ROUNDS
     }
-    missed = _fixed_part(console, empty) + _weights(console, dense, empty)
-    _comparison(console, per_weight(dense[TWO_BITS, 5], empty[5]).total)
+    missed = _fixed_part(console, fixed) + _weights(console, dense, fixed)
+    _comparison(console, per_weight(dense[TWO_BITS, 5], fixed[5]).total)
     wrong = [call for call in bench.predictions if call.predicted != call.measured]
     instructions = sum(call.instructions for call in bench.predictions)
     console.print(
@@ -47,20 +47,22 @@ def main() -> int:
 
 def _quick(bench: GasBench) -> dict[str, float]:
     """What the demo prints: the fixed part, and a weight above it in both encodings."""
-    bench.round(5, None)
-    empty = bench.round(5, None)
-    figures = {"fixed": empty.parts.total}
+    bench.round(5, TWO_BITS)
+    fixed = bench.fixed(5)
+    figures = {"fixed": fixed.parts.total}
     for encoding in ENCODINGS.values():
-        figures[encoding.name] = per_weight(bench.round(5, encoding), empty).total
+        figures[encoding.name] = per_weight(bench.round(5, encoding), fixed).total
     return figures
 
 
-def _fixed_part(console: Console, empty: dict[int, RoundCost]) -> int:
-    table = Table(title="The fixed part: an empty update, recorded, settled and paid (gas)", title_justify="left")
+def _fixed_part(console: Console, fixed: dict[int, RoundCost]) -> int:
+    table = Table(
+        title="The fixed part: an update beside its weights, recorded, settled, credited (gas)", title_justify="left"
+    )
     for heading in ("updates a round", "submission", "share of settlement", "together", "limit"):
         table.add_column(heading, justify="right")
     missed = 0
-    for updates, cost in empty.items():
+    for updates, cost in fixed.items():
         total = cost.parts.total
         missed += total > FIXED_LIMIT
         table.add_row(
@@ -74,7 +76,7 @@ def _fixed_part(console: Console, empty: dict[int, RoundCost]) -> int:
     return missed
 
 
-def _weights(console: Console, dense: dict[tuple[Encoding, int], RoundCost], empty: dict[int, RoundCost]) -> int:
+def _weights(console: Console, dense: dict[tuple[Encoding, int], RoundCost], fixed: dict[int, RoundCost]) -> int:
     table = Table(title="A weight of a dense update above the fixed part (gas)", title_justify="left")
     table.add_column("encoding, updates a round")
     for part in fields(Parts):
@@ -83,7 +85,7 @@ def _weights(console: Console, dense: dict[tuple[Encoding, int], RoundCost], emp
         table.add_column(heading, justify="right")
     missed = 0
     for (encoding, updates), cost in dense.items():
-        parts = per_weight(cost, empty[updates])
+        parts = per_weight(cost, fixed[updates])
         limit, goal = LIMITS.get((encoding, updates)), GOALS.get((encoding, updates))
         missed += limit is not None and parts.total > limit
         table.add_row(

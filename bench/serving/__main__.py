@@ -184,7 +184,7 @@ async def gate_alone(repeats: int = 20000) -> tuple[float, float]:
     gateway = GatewayClient(channels("127.0.0.1:1", 1)[0], "127.0.0.1:1")
     admission = StakeAdmission(
         Stake(max_calls_per_session=1_000_000),
-        task=1,
+        task="1",
         stakes=StakeWatch(gateway, 1, refresh_s=1, head_stale_s=0),
         terms=session.GetTermsResponse,
         registry=CollectorRegistry(),

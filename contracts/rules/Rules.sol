@@ -5,35 +5,35 @@ import {Terms} from "../Tasks.sol";
 import {Mean} from "./Mean.sol";
 
 /// @title The rules that this pool has: one row in each function. docs/recipes/rule.md says how to add one.
-/// @dev `has` comes first, when a task is opened: the last row of the others answers for what it has let through.
+/// @dev `has` comes first, when a task is opened: the last row of the others answers for what it has let through. What a round may pay
+/// at most, and the settler's part of it, is the same for all rules (TrainingPool); a rule divides the rest.
 library Rules {
     /// @notice Whether tasks may go by this rule.
     function has(uint8 rule) internal pure returns (bool) {
         return rule == Mean.NUMBER;
     }
 
-    /// @notice From when on the round may be settled, Unix seconds; 0: at once.
-    function settleableAt(Terms storage terms, uint256 accepted, uint256 since) internal view returns (uint256) {
-        return Mean.settleableAt(terms, accepted, since);
-    }
-
-    /// @notice From when on the round may be dropped, Unix seconds.
-    function droppableAt(Terms storage terms, uint256 since) internal view returns (uint256) {
-        return Mean.droppableAt(terms, since);
-    }
-
-    /// @notice The settler's fee, wei.
-    function fee(Terms memory terms) internal pure returns (uint256) {
-        return Mean.fee(terms);
-    }
-
-    /// @notice What one update of the round earns of `shared`, the reward without the fee, wei; all of them together at most that.
-    /// `present`: S. `eligible`: Omega.
-    function share(Terms memory, uint256 shared, uint256 weight, uint256 present, uint256 eligible)
+    /// @notice From when on the round may be settled, Unix seconds. `present`: S, of an update at least. `eligible`: Omega.
+    function settleableAt(Terms memory terms, uint256 present, uint256 eligible, uint256 openedAt, uint256 firstAt)
         internal
         pure
         returns (uint256)
     {
-        return Mean.share(shared, weight, present, eligible);
+        return Mean.settleableAt(terms, present, eligible, openedAt, firstAt);
+    }
+
+    /// @notice From when on the round may be dropped, Unix seconds. `since`: of the first accepted update, or of the opening.
+    function droppableAt(Terms memory terms, uint256 since) internal pure returns (uint256) {
+        return Mean.droppableAt(terms, since);
+    }
+
+    /// @notice What one update of the round earns of `shared`, wei; all of them together at most that. `present`: S.
+    function share(Terms memory, uint256 shared, uint256 weight, uint256 effective, uint256 present)
+        internal
+        pure
+        returns (uint256)
+    {
+        weight;
+        return Mean.share(shared, effective, present);
     }
 }

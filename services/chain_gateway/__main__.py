@@ -1,6 +1,6 @@
 """`python -m services.chain_gateway`: serves until SIGINT or SIGTERM, settings from LINKLEARNER_GATEWAY_*.
 
-`… create-account` makes an encrypted key, `… deploy` puts contracts, Aspect and a task on a chain.
+`… create-account` makes an encrypted key, `… deploy` puts contracts, Aspect and a first task on a chain.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from linklearner import log, process
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.errors import InvalidConfig
-from linklearner.domain.notation import address, node_urls, whole
+from linklearner.domain.notation import address, amount, node_urls, whole
+from linklearner.domain.plan import TaskPlan, digits
 from linklearner.domain.stakes import MAX_ELIGIBLE
 from linklearner.keyfile import read_password
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
-from services.chain_gateway.deploy import Plan, TaskPlan, deploy, digits
+from services.chain_gateway.deploy import Plan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore, looks_random
 
@@ -42,13 +43,16 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="its first line is the password; made with 256 random bits if there is none",
     )
     create.add_argument("--count", default="1", help="how many accounts (default %(default)s)")
-    place = commands.add_parser("deploy", help="contracts, Aspect and a task; goes on where it was interrupted")
+    place = commands.add_parser("deploy", help="contracts, Aspect and a first task; goes on where it was interrupted")
     place.add_argument("--rpc", required=True, help="JSON-RPC endpoint of the chain, or several, separated by commas")
     place.add_argument(
         "--wait", type=float, default=60.0, help="seconds to wait for a chain that is away (default %(default)g)"
     )
     place.add_argument(
-        "--key-file", type=Path, required=True, help="who owns and pays: a private key in hex or a keyfile"
+        "--key-file",
+        type=Path,
+        required=True,
+        help="the treasury, which owns and pays: a private key in hex or a keyfile",
     )
     place.add_argument("--password-file", type=Path, help="password of the key file, if it is encrypted")
     place.add_argument("--out", type=Path, required=True, help="the deployment file to write")
@@ -64,7 +68,19 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--stake-units", default="1000", help="0.001 $LL each, for every contributor (default %(default)s)"
     )
     place.add_argument("--coin-wei", help="coin for every contributor (default: enough for 200 million gas)")
+    place.add_argument("--cap", default="10000000", help="$LL that there will be at most (default %(default)s)")
+    place.add_argument(
+        "--emission", default="0.05", help="$LL a second that the owner may grant to pots (default %(default)s)"
+    )
     place.add_argument("--task", type=Path, help="JSON with the task's settings (default: digits)")
+    place.add_argument("--no-task", action="store_true", help="contracts and Aspect only; anyone opens tasks later")
+    place.add_argument(
+        "--creator-key-file",
+        type=Path,
+        help="who opens the task, an account like any other; the treasury sends it coin and the pot (default: the treasury)",
+    )
+    place.add_argument("--creator-password-file", type=Path, help="password of that key file, if it is encrypted")
+    place.add_argument("--pot", default="10000", help="$LL that the task can pay (default %(default)s)")
     place.add_argument(
         "--hold", action="store_true", help="stop before the first weights, so that others can lock stake first"
     )
@@ -88,30 +104,44 @@ def create_accounts(options: argparse.Namespace) -> None:
 
 
 async def place(options: argparse.Namespace) -> None:
-    owner = Keystore.of_key_file(options.key_file, options.password_file and read_password(options.password_file))
+    treasury = Keystore.of_key_file(options.key_file, options.password_file and read_password(options.password_file))
+    creator = None
+    if options.creator_key_file is not None:
+        password_file = options.creator_password_file
+        creator = Keystore.of_key_file(options.creator_key_file, password_file and read_password(password_file))
     contributors = _contributors(options.keystore, options.keystore_password_file)
     addresses = [address(text) for text in options.contributor]
     node_urls(options.rpc, "--rpc")
     addresses += [a for a in (contributors.addresses if contributors else ()) if a not in addresses]
-    task = digits(quorum=max(1, len(addresses))) if options.task is None else TaskPlan.from_json(_text(options.task))
+    if options.no_task:
+        task = None
+    elif options.task is not None:
+        task = TaskPlan.from_json(_text(options.task))
+    else:
+        task = digits(contributors=max(1, len(addresses)))
     plan = Plan(
         task=task,
+        pot_wei=amount(options.pot),
+        cap_wei=amount(options.cap),
+        emission_wei=amount(options.emission),
         contributors=addresses,
         stake_units=whole(options.stake_units, "--stake-units", 1, MAX_ELIGIBLE),
         coin_wei=None if options.coin_wei is None else whole(options.coin_wei, "--coin-wei", 0, MAX_COIN_WEI),
         load=not options.hold,
     )
-    async with Chain.connect(options.rpc, (POOL, TOKEN), wait_s=options.wait) as chain:
+    async with Chain.connect(options.rpc, CONTRACTS, wait_s=options.wait) as chain:
         deployment = await deploy(
             chain,
-            owner,
+            treasury,
             options.outbox or options.out.with_name(options.out.name + ".outbox"),
             plan,
+            creator=creator,
             contributors=contributors,
             deployment_path=options.out,
             progress=lambda name, done, total: print(f"[{done}/{total}] {name}", file=sys.stderr, flush=True),
         )
-    print(f"pool 0x{deployment.pool.hex()} aspect 0x{deployment.aspect.hex()}; written to {options.out}")
+    task_text = f" task {deployment.task}" if deployment.task else ""
+    print(f"pool 0x{deployment.pool.hex()} aspect 0x{deployment.aspect.hex()}{task_text}; written to {options.out}")
 
 
 def _contributors(folder: Path | None, password_file: Path | None) -> Keystore | None:

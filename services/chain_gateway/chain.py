@@ -232,7 +232,8 @@ class Chain:
             try:
                 await self.ask(sender, call, gas=call.known_gas + envelope)
             except Refused as refused:
-                if refused.reason != "OutOfGas":
+                # a contract that a contract calls runs out of gas without a word, and the caller has enough left to say nothing either
+                if refused.reason not in ("OutOfGas", "Reverted"):
                     raise
                 # not the contract that the computation is about (or coin for a contract): the node shall say
             else:
@@ -340,15 +341,16 @@ class Chain:
             raise DataLoss(f"what the node tells of transaction 0x{transaction_hash.hex()} does not give its hash")
         return raw
 
-    async def logs(self, contract: bytes, first: int, last: int) -> list[Log]:
-        """All events of a contract in blocks first…last, as many as the profile allows, in the order of the chain."""
+    async def logs(self, contracts: Sequence[bytes], first: int, last: int) -> list[Log]:
+        """All events of some contracts in blocks first…last, as many as the profile allows, in the order of the chain."""
         if last - first >= self.profile.log_blocks:
             raise ValueError(f"at most {self.profile.log_blocks} blocks at once")
 
         async def ask(first: int, last: int) -> list[Log]:
+            addresses = [_address(contract) for contract in contracts]
             return await self._asked(
-                self._w3.eth.get_logs({"address": _address(contract), "fromBlock": first, "toBlock": last}),
-                lambda answer: answers.logs(answer, contract, first, last),
+                self._w3.eth.get_logs({"address": addresses, "fromBlock": first, "toBlock": last}),
+                lambda answer: answers.logs(answer, contracts, first, last),
             )
 
         return await in_parts(ask, first, last)

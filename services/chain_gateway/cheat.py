@@ -5,24 +5,30 @@ Nothing is asked beforehand: the transactions land and fail.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 from eth_hash.auto import keccak
 
 from linklearner.chain.contracts import POOL
 from linklearner.chain.endpoints import wait_for_chain
+from linklearner.domain.digest import weight_bytes
 from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.errors import InvalidInput, Refused
 from linklearner.domain.events import Settlement, UpdateAccepted
+from linklearner.domain.notation import LL_WEI
 from linklearner.domain.update import Update, update_digest
 from services.chain_gateway.aspect import SYSTEM, SYSTEM_CONTRACT
 from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
 from services.chain_gateway.ledger import Ledger
 from services.chain_gateway.outbox import Outbox, Request, always
 
+AGAIN_S: Final = 0.25
+DUE_ATTEMPTS: Final = 80
 SMALL_GAS: Final = 400_000
 """Enough for every small transaction here: half of it is charged in any case."""
 REPLAY_WAIT_S: Final = 60.0
@@ -54,7 +60,8 @@ class Cheat:
         self._pool = ledger.deployment.pool
 
     async def submissions(self) -> AsyncIterator[Attempt]:
-        """Six ways to have a second, a wrong or a stolen update counted. Raises InvalidInput unless one honest update is in."""
+        """Ways to have a second, a wrong, an empty or a stolen update counted, to end the round before the others come, and to use what is
+        another's: his task, the owner's grants. Raises InvalidInput unless one honest update is in."""
         status = await self._ledger.tasks.task(self._task)
         await self._ledger.events.sync()
         shape, version, number = status.shape, status.version, status.round.round
@@ -65,26 +72,43 @@ class Cheat:
                 f"0x{self._account.hex()} has no accepted update in round {number}: contribute honestly first"
             )
 
-        nothing = Update(self._task, version, TWO_BITS, (0,) * len(shape.tensors), ())
-        header, groups = nothing.header(shape), nothing.groups(shape)
+        page = np.ones(shape.page_weights(0), np.int8)
+        small = Update(self._task, version, TWO_BITS, (0,) * len(shape.tensors), ((0, page),))
+        empty = replace(small, pages=())
+        header, groups = small.header(shape), small.groups(shape)
         yield await self._try("an update of the wrong shape", self._submit(header + b"\0", groups))
-        stale = replace(nothing, base_version=version - 1)
+        stale = replace(small, base_version=version - 1)
         yield await self._try("an update to an old version", self._submit(stale.header(shape), groups))
+        yield await self._try("an empty update", self._submit(empty.header(shape), empty.groups(shape)))
         second = self._submit(header, groups)
         yield await self._try("a second update in one round", second)
         yield await self._replay(mine[0].transaction)
         before = [event for event in self._ledger.events.find(UpdateAccepted, self._task) if event.round < number]
         old = before[-1] if before else mine[0]
-        calldata = (await self._chain.transaction(old.transaction)).call.data
+        again = Call(self._pool, (await self._chain.transaction(old.transaction)).call.data)
         yield await self._try(
             f"the calldata of an update of round {old.round} again",
-            Call(self._pool, calldata, gas_limit=SMALL_GAS + 40 * len(calldata)),
+            replace(again, gas_limit=self._enough(again)),
         )
         bound, messenger = await self._contract("bound"), await self._contract("messenger")
         binding = Call(SYSTEM_CONTRACT, SYSTEM.encode_call("bind", self._ledger.deployment.aspect, 1, bound, 0))
         await self._send(binding)
         yield await self._try("an update to a contract of its own, bound to our Aspect", replace(second, to=bound))
         yield await self._try("an update through a contract that calls the pool", replace(second, to=messenger))
+        alone = await self._ledger.settlements.of_group(self._task, number, 0)
+        early = self._ledger.settlements.call_with(self._task, number, 0, alone)
+        yield await self._try(
+            "a settlement before the others have come",
+            replace(early, gas_limit=self._chain.profile.transaction_gas // 2),
+        )
+        weights = weight_bytes(page.astype(np.int16))
+        for name, function, arguments in (
+            ("weights of its own for another's task", "loadPages", (self._task, 0, weights)),
+            ("closing another's task, for the rest of its pot", "closeTask", (self._task,)),
+            ("a grant of new $LL without owning the pool", "grant", (self._task, LL_WEI)),
+        ):
+            call = Call(self._pool, POOL.encode_call(function, *arguments))
+            yield await self._try(name, replace(call, gas_limit=self._enough(call)))
 
     async def settlements(self) -> AsyncIterator[Attempt]:
         """Five ways to settle a round wrongly. Raises InvalidInput if there is nothing to settle."""
@@ -95,7 +119,7 @@ class Cheat:
         if len(right) < 2:
             raise InvalidInput(f"round {number} has {len(right)} accepted updates; a settler who cheats needs two")
         honest = self._ledger.settlements.call_with(self._task, number, group, right)
-        limit = await self._chain.gas_limit(self._account, honest)  # raises why it cannot be settled at all
+        limit = await self._limit_when_due(honest)  # raises why it cannot be settled at all
 
         async def tried(name: str, updates: Sequence[Settlement], round_number: int = number) -> Attempt:
             call = self._ledger.settlements.call_with(self._task, round_number, group, updates)
@@ -108,6 +132,22 @@ class Cheat:
         richer = replace(first, weight=first.weight + 1, effective=first.effective + 1)
         yield await tried("a settlement that gives a friend more weight", [richer, *right[1:]])
         yield await tried("a settlement of a round that is over", right, number - 1)
+
+    async def _limit_when_due(self, honest: Call) -> int:
+        """Gas of the honest settlement, once the round has lasted long enough: before, every settlement is refused for that."""
+        for _ in range(DUE_ATTEMPTS):
+            try:
+                return await self._chain.gas_limit(self._account, honest)
+            except Refused as early:
+                if early.reason != "RoundNotOver":
+                    raise
+            await asyncio.sleep(AGAIN_S)
+            await self._send(Call(self._account))  # a chain that makes blocks on demand has no clock but them
+        return await self._chain.gas_limit(self._account, honest)
+
+    def _enough(self, call: Call) -> int:
+        """Gas for what is refused, whatever its calldata."""
+        return SMALL_GAS + 40 * len(call.data)
 
     def _submit(self, header: bytes, groups: tuple[bytes, ...]) -> Call:
         digest = update_digest(header, tuple(bytes(keccak(group)) for group in groups))

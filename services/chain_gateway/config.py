@@ -32,7 +32,7 @@ class Config(Settings):
     access: Path = Path(".linklearner/access")
     """Folder of the credentials of those who may call (*.json); operator, contributor and reader are made in an empty one."""
     auto_settle: bool = True
-    """Settle rounds that may be settled, of every task, and be paid for it."""
+    """Settle rounds that may be settled, of the tasks in which its accounts have a part, and be paid for it."""
     receipt_s: Annotated[float, Between(0.1, 3600)] = 60.0
     """Seconds after which a caller learns that there is no receipt yet; the transaction is watched on."""
     max_gas_price_gwei: Annotated[float, Between(0.001, 1_000_000)] = 500.0
@@ -41,5 +41,7 @@ class Config(Settings):
     """Seconds between two looks at the chain's head while nothing else tells that it moved."""
     max_head_age_s: Annotated[float, Between(0, 86400)] = 0.0
     """Work only on a chain whose newest block is at most so many seconds old; 0 for chains that make blocks only on demand."""
+    on_demand: bool = False
+    """true: the chain makes blocks only when asked; false: that is found out where its clock stands still, which takes two seconds."""
     log_level: LogLevel = "info"
     """debug, info, warning or error."""

@@ -1,4 +1,4 @@
-"""The pool's history as far as it is known here: raw logs in SQLite, followed from a stored cursor.
+"""The history of pool and vault as far as it is known here: raw logs in SQLite, one stream, followed from a stored cursor.
 
 Nothing is believed that did not come from `eth_getLogs` over a range that ends at the cursor; being woken up only makes the next look come
 sooner. With a witness, a second node must give the same logs before they are kept.
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from linklearner.chain.answers import Log
-from linklearner.chain.contracts import decode_event
+from linklearner.chain.contracts import POOL, VAULT, decode_event
 from linklearner.chain.logs import block_ranges
+from linklearner.domain.addresses import vault_of
 from linklearner.domain.errors import DataLoss, NotFound, Unavailable
-from linklearner.domain.events import Event
+from linklearner.domain.events import Event, TaskClosed, TaskOpened
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.heads import Head
 
@@ -28,18 +29,21 @@ _PAUSE_S: Final = 0.25
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cursor (pool BLOB PRIMARY KEY, block INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS event (
+CREATE TABLE IF NOT EXISTS told (
+    pool BLOB NOT NULL,
     block INTEGER NOT NULL,
     position INTEGER NOT NULL,
+    contract BLOB NOT NULL,
     name TEXT NOT NULL,
     task BLOB NOT NULL,
     second BLOB NOT NULL,
     transaction_hash BLOB NOT NULL,
     topics BLOB NOT NULL,
     data BLOB NOT NULL,
-    PRIMARY KEY (block, position)
+    PRIMARY KEY (pool, block, position)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS event_of ON event (name, task, second);
+CREATE INDEX IF NOT EXISTS told_of ON told (pool, name, task, second);
+CREATE INDEX IF NOT EXISTS told_by ON told (pool, name, second, task);
 """
 
 
@@ -72,6 +76,7 @@ class EventIndex:
         self._chain = chain
         self._witness = witness
         self._pool = pool
+        self._interfaces = {pool: POOL, vault_of(pool): VAULT}
         self._syncing = asyncio.Lock()
         self._grown = asyncio.Condition()
         self._poke = asyncio.Event()
@@ -168,8 +173,9 @@ class EventIndex:
         return True
 
     async def _logs(self, first: int, last: int) -> list[Log]:
-        logs = await self._chain.logs(self._pool, first, last)
-        if self._witness is not None and logs != await self._witness.logs(self._pool, first, last):
+        contracts = list(self._interfaces)
+        logs = await self._chain.logs(contracts, first, last)
+        if self._witness is not None and logs != await self._witness.logs(contracts, first, last):
             raise DataLoss(
                 f"two nodes tell different histories of blocks {first} to {last}: {self._chain.shown_url} and {self._witness.shown_url}; "
                 "trust neither until you know which one lies",
@@ -180,14 +186,16 @@ class EventIndex:
     def _keep(self, logs: list[Log], last: int) -> None:
         rows = []
         for entry in logs:
-            event = decode_event(entry)
+            event = decode_event(entry, self._interfaces[entry.address])
             if event is None:
                 continue
             second = entry.topics[2] if len(entry.topics) > 2 else b""
             rows.append(
                 (
+                    self._pool,
                     entry.block_number,
                     entry.index,
+                    entry.address,
                     type(event).__name__,
                     entry.topics[1],
                     second,
@@ -199,7 +207,7 @@ class EventIndex:
         with _file_errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                self._connection.executemany("INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
                 self._connection.execute("UPDATE cursor SET block = ? WHERE pool = ?", (last, self._pool))
                 self._connection.execute("COMMIT")
             except BaseException:  # a full disk must not leave a transaction open in which nothing works any more
@@ -212,23 +220,40 @@ class EventIndex:
         self, kind: type[E], task: int | None = None, *, second: int | None = None, above: int | None = None
     ) -> list[E]:
         """Events of one kind, in the order of the chain. second, above: what the second indexed number (round, version) is, or exceeds."""
-        where = "name = ?"
-        parameters: list[str | bytes] = [kind.__name__]
+        where = "pool = ? AND name = ?"
+        parameters: list[str | bytes] = [self._pool, kind.__name__]
         for clause, number in (("task = ?", task), ("second = ?", second), ("second > ?", above)):
             if number is not None:
                 where += f" AND {clause}"
                 parameters.append(number.to_bytes(32, "big"))
-        query = (
-            f"SELECT block, position, transaction_hash, topics, data FROM event WHERE {where} ORDER BY block, position"
-        )
         with _file_errors():
-            rows = self._connection.execute(query, parameters).fetchall()
-        found = [decode_event(self._log(*row)) for row in rows]
+            rows = self._connection.execute(
+                f"SELECT contract, block, position, transaction_hash, topics, data FROM told WHERE {where} ORDER BY block, position",
+                parameters,
+            ).fetchall()
+        found = [decode_event(_log(*row), self._interfaces[row[0]]) for row in rows]
         return [event for event in found if isinstance(event, kind)]
 
-    def _log(self, block: int, position: int, transaction: bytes, topics: bytes, data: bytes) -> Log:
-        words = tuple(topics[start : start + 32] for start in range(0, len(topics), 32))
-        return Log(self._pool, words, data, block, position, transaction)
+    def tasks(self, *, creator: bytes = b"", above: int = 0, limit: int = -1) -> list[int]:
+        """Numbers of the tasks that were opened, in their order, at most `limit` of them unless it is negative.
+
+        creator: 20 bytes; empty: anybody. Nothing of what was opened is read: anyone may open tasks, as large as a block holds.
+        """
+        where = " AND second = ?" if creator else ""
+        rows = self._connection.execute(
+            f"SELECT task FROM told WHERE pool = ? AND name = ? AND task > ?{where} ORDER BY task LIMIT ?",
+            [self._pool, TaskOpened.__name__, above.to_bytes(32, "big"), *([_word(creator)] if creator else []), limit],
+        ).fetchall()
+        return [int.from_bytes(task, "big") for (task,) in rows]
+
+    def tasks_with(self, kind: type[Event], account: bytes) -> set[int]:
+        """The tasks that are not closed in which an event of a kind named this account, 20 bytes, as its second indexed field."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT task FROM told WHERE pool = ?1 AND name = ?2 AND second = ?3 AND NOT EXISTS ("
+            "SELECT 1 FROM told AS closed WHERE closed.pool = ?1 AND closed.name = ?4 AND closed.task = told.task)",
+            (self._pool, kind.__name__, _word(account), TaskClosed.__name__),
+        ).fetchall()
+        return {int.from_bytes(task, "big") for (task,) in rows}
 
     async def wait(self, generation: int, timeout_s: float) -> None:
         """Until events were read after `generation` was, or for so long."""
@@ -257,3 +282,12 @@ class EventIndex:
                 async with asyncio.timeout(self._chain.heads.due_in(poll_s)):
                     await self._poke.wait()
             self._poke.clear()
+
+
+def _log(contract: bytes, block: int, position: int, transaction: bytes, topics: bytes, data: bytes) -> Log:
+    words = tuple(topics[start : start + 32] for start in range(0, len(topics), 32))
+    return Log(contract, words, data, block, position, transaction)
+
+
+def _word(address: bytes) -> bytes:
+    return address.rjust(32, b"\0")

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError, NotFound, Unavailable
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import Access, CallerEntrance, Role, entrances
@@ -66,9 +66,7 @@ class Gateway:
         async with contextlib.AsyncExitStack() as stack:
 
             async def connected(rpc_url: str) -> Chain:
-                chain = await stack.enter_async_context(
-                    Chain.connect(rpc_url, (POOL, TOKEN), wait_s=config.start_wait_s)
-                )
+                chain = await stack.enter_async_context(Chain.connect(rpc_url, CONTRACTS, wait_s=config.start_wait_s))
                 await _check_deployment(chain, deployment)
                 return chain
 
@@ -82,7 +80,9 @@ class Gateway:
             events = stack.enter_context(
                 EventIndex.open(config.outbox, chain, deployment.pool, first_block=deployment.block, witness=witness)
             )
-            ledger = Ledger(chain, outbox, events, deployment, max_head_age_s=config.max_head_age_s)
+            ledger = Ledger(
+                chain, outbox, events, deployment, max_head_age_s=config.max_head_age_s, on_demand=config.on_demand
+            )
             servicer = ChainGatewayServicer(ledger)
             server = RpcServer(
                 config.listen,
@@ -113,7 +113,7 @@ async def _check_deployment(chain: Chain, deployment: Deployment) -> None:
         raise InvalidConfig(
             f"the deployment is on chain {deployment.chain_id}, {chain.shown_url} is chain {chain.chain_id}; choose the right one"
         )
-    for name in ("pool", "token"):
+    for name in ("pool", "vault", "token"):
         try:
             await chain.expect_code(getattr(deployment, name))
         except NotFound:

@@ -1,14 +1,27 @@
 """Keeping rounds going without being asked: nobody has to watch the chain, and five gateways do not pay five times.
 
+It keeps the tasks in which its accounts have a part: those that they opened, and those that they have locked stake in. Anyone may open
+tasks, and settling costs coin, so whoever wants his task kept going by others has to make it worth their stake. A task that is closed is
+never asked about again.
+
 What comes next, and from when on, the task's rule says (`linklearner.domain.rules`); the keeper waits for that time and for its turn, and
-sends the transaction. The accounts that took part in a round take turns in an order that everybody computes alike and that changes from
-round to round. The first one goes at once, each further one a turn later, and only if the round is still open then: so the next one steps
+sends the transaction. A few of the accounts that took part in a round take turns; they are drawn by stake, as everybody computes alike, and
+anew each round, so many small accounts come up no sooner than one large one, and however many there are, delay nothing. The first one goes
+at once, each further one a turn later, and after the last turn everybody may, only if the round is still open then: so the next one steps
 in where a gateway is gone, and gas is wasted only in a race. Who comes too late learns it from asking the chain, not from a failed
 transaction.
 
-A round that can never be settled is dropped when its rule allows it. Dropping takes their pay from all who contributed, so no node's word
-is enough for it: that no block can hold the settlement must follow from its own bytes, or the chain must have said so at every look for
-hours, a time in which the next keeper, with another node, would have done it.
+The turns are a courtesy: the pool pays whoever's transaction comes first, and a settler's calldata, which anybody can make from the chain's
+history, can be copied out of a node's mempool and overtaken. What is merged and what contributors earn is the same whoever hands it in;
+the one who is overtaken loses the settler's share and pays gas for a call that fails at its first check (an Artela node charges half of the
+limit at least). That is the price of one settlement at most, for which the copier pays a whole one. It changes nothing of the model, and
+what a settler is after, the next round, has come.
+
+A round that can never be settled, merged in part or not at all, is dropped when its rule allows it. Dropping takes their pay from all who
+contributed, so no node's word is enough for it: that no block can hold the settlement must follow from its own bytes, or the chain must
+have said so at every look for hours, a time in which the next keeper, with another node, would have done it. A round without updates is
+dropped as soon as stake of one of our accounts has become ripe, so that it counts in the next one; nobody's work is lost by that. Stake of
+strangers is theirs to pay for: who locks a unit every minute would otherwise have us pay for a transaction every minute.
 
 Nothing that a node says, no disk and no database ends the keeper: it logs what was wrong and looks again.
 """
@@ -17,14 +30,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final, NoReturn
 
 import structlog
 from eth_hash.auto import keccak
 
 from linklearner.domain.errors import LinkLearnerError, Refused
-from linklearner.domain.events import UpdateAccepted
+from linklearner.domain.events import StakeLocked, TaskOpened, UpdateAccepted
 from linklearner.domain.rounds import Due, Standing, Step
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Task
@@ -33,6 +47,8 @@ from services.chain_gateway.ledger import Ledger
 
 TURN_S: Final = 3.0
 """For each turn: several blocks of a node that makes one a second."""
+TURNS: Final = 4
+"""Accounts that come one after another; then everybody."""
 IDLE_S: Final = 5.0
 """A look at the clock of a round that is collecting at least so often, though nothing happens on the chain."""
 QUIET_S: Final = 60.0
@@ -58,10 +74,30 @@ def standing(task: Task) -> Standing:
     return Standing(
         version=task.version,
         accepted=status.accepted,
+        present=status.present,
         eligible=status.eligible,
         merged_groups=status.merged_groups,
-        since_s=status.first_update_s or status.opened_s,
+        opened_s=status.opened_s,
+        first_s=status.first_update_s,
+        ripe=status.ripe,
     )
+
+
+def turns(weights: Mapping[bytes, int], seed: bytes) -> list[bytes]:
+    """The accounts, at most TURNS of them, that end a round one after another: drawn by weight, without putting back.
+
+    weights: of their updates, positive. Whoever has several accounts has their chances added up, and no more.
+    """
+    left, drawn = dict(sorted(weights.items())), list[bytes]()
+    while left and len(drawn) < TURNS:
+        at = int.from_bytes(keccak(seed + len(drawn).to_bytes(1, "big")), "big") % sum(left.values())
+        for account, weight in left.items():
+            at -= weight
+            if at < 0:
+                drawn.append(account)
+                break
+        del left[drawn[-1]]
+    return drawn
 
 
 class Keeper:
@@ -75,7 +111,6 @@ class Keeper:
         self._unable: dict[bytes, tuple[int, float]] = {}
         """Accounts that could not pay for a settlement, what they had and when; never all of ours."""
         self._too_large_since: dict[tuple[int, int], float] = {}
-        self._steps = {Step.SETTLED: self._settle, Step.DROPPED: self._drop}
 
     async def run(self) -> NoReturn:
         """Until cancelled."""
@@ -87,7 +122,7 @@ class Keeper:
         """Considers every task. Returns in how many seconds to look again at the latest. No error of one task is another's."""
         pause = QUIET_S
         try:
-            tasks = self._ledger.tasks.numbers()
+            tasks = self._tasks()
         except (LinkLearnerError, sqlite3.OperationalError, OSError) as error:
             log.warning("not_settled", detail=str(error))
             return RETRY_S
@@ -105,14 +140,30 @@ class Keeper:
                 pause = min(pause, SLOW_RETRY_S)
         return pause
 
+    def _tasks(self) -> list[int]:
+        """Those in which our accounts have a part and that are not closed, from the history alone."""
+        events, found = self._ledger.events, set[int]()
+        for account in self._ledger.accounts:
+            for kind in (TaskOpened, StakeLocked):
+                found |= events.tasks_with(kind, account)
+        return sorted(found)
+
     async def _consider(self, number: int) -> float:
         """Takes the round's next step if it is due and our turn. Returns in how many seconds to look again at the latest."""
         task = await self._ledger.tasks.task(number)
-        now = self._clock()
-        due = rule_of(task.terms.rule).next_step(task.terms, standing(task))
+        head = self._ledger.events.head
+        now = max(self._clock(), 0.0 if head is None else float(head.time_s))  # a chain's clock may be ahead of ours
+        at, wait, newcomer = standing(task), QUIET_S, b""
+        if task.version and not task.closed and not task.round.accepted:
+            wait, newcomer, ours = await self._newcomer(task, now)
+            at = replace(at, ripe=ours)
+        due = rule_of(task.terms.rule).next_step(task.terms, at)
         if due is None:
-            return QUIET_S
-        take = self._steps[due.step]
+            return wait
+        if due.step is Step.DROPPED and newcomer:
+            with of_round(number, task.round.round):
+                return await self._renew(task, newcomer)
+        take = {Step.SETTLED: self._settle, Step.DROPPED: self._drop}[due.step]
         if due.from_s > int(now):
             return min(IDLE_S if task.round.accepted else QUIET_S, max(due.from_s - now, SOON_S))
         await self._forgive(now)
@@ -121,6 +172,41 @@ class Keeper:
             return wait
         with of_round(number, task.round.round):
             return await take(task, account, now)
+
+    async def _newcomer(self, task: Task, now: float) -> tuple[float, bytes, int]:
+        """Of a round without updates: in how many seconds to look again, which of our accounts has stake that would count if another round
+        opened now, and how much, units.
+
+        By the clock, not by the newest block: a chain that makes blocks on demand only waits for us.
+        """
+        pause, round = QUIET_S, task.round
+        for account in self._ledger.accounts:
+            locks = self._ledger.events.find(StakeLocked, task.task, second=int.from_bytes(account, "big"))
+            if not locks or locks[-1].matures_at <= round.opened_s:
+                continue  # each lock starts all that is fresh anew
+            if locks[-1].matures_at > now:
+                pause = min(pause, max(locks[-1].matures_at - now, SOON_S))
+                continue
+            stake = await self._ledger.views.stake(account, task.task)
+            waiting = stake.locked - stake.eligible
+            if waiting and stake.locked >= task.terms.floor(round.eligible):
+                return pause, account, waiting
+        return pause, b"", 0
+
+    async def _renew(self, task: Task, account: bytes) -> float:
+        """Has the next round count the account's stake. Returns in how many seconds to look again."""
+        number, round = task.task, task.round.round
+        stake = await self._ledger.views.stake(account, number)
+        try:
+            await self._ledger.drops.renew(
+                f"auto/{number}/{round}/{account.hex()}/renew", account, number, round, stake.matures_s
+            )
+        except Refused as refused:
+            if refused.reason not in ("NotYetDroppable", "WrongRound"):
+                raise
+            return RETRY_S  # the chain's clock is behind, or somebody else was faster
+        log.info("round_renewed", task=number, round=round, account="0x" + account.hex())
+        return 0.0
 
     async def _settle(self, task: Task, account: bytes, now: float) -> float:
         """Settles the round, or gives it up where that is impossible."""
@@ -149,7 +235,7 @@ class Keeper:
     async def _is_too_large(self, task: Task, refused: Refused, now: float) -> bool:
         """Whether no block will ever hold this round's settlement, by its own bytes or, in the end, by what the chain keeps saying."""
         number, round, most = task.task, task.round.round, self._ledger.chain.profile
-        for group in range(task.shape.group_count):
+        for group in range(task.round.merged_groups, task.shape.group_count):
             call = await self._ledger.settlements.call(number, round, group)
             if len(call.data) > most.transaction_bytes or call.intrinsic_gas() > most.transaction_gas:
                 return True
@@ -190,17 +276,15 @@ class Keeper:
         """Gives up a round that cannot go on."""
         number = task.round.round
         with of_round(task.task, number):
-            await self._ledger.settlements.drop(
-                f"auto/{task.task}/{number}/{account.hex()}/drop", account, task.task, number
-            )
+            await self._ledger.drops.drop(f"auto/{task.task}/{number}/{account.hex()}/drop", account, task.task, number)
             log.info("round_dropped", task=task.task, round=number, account="0x" + account.hex())
         return 0.0
 
     def _turn(self, task: Task, now: float) -> tuple[float, bytes]:
-        """In how many seconds we may end this round, and by which account. Strangers come after all who took part."""
+        """In how many seconds we may end this round, and by which account. Who was not drawn comes after those who were."""
         accepted = self._ledger.events.find(UpdateAccepted, task.task, second=task.round.round)
         seed = task.task.to_bytes(8, "big") + task.round.round.to_bytes(8, "big")
-        order = sorted((event.contributor for event in accepted), key=lambda who: keccak(seed + who))
+        order = turns({event.contributor: event.weight for event in accepted}, seed)
         turn, account = min(
             (order.index(account) if account in order else len(order), account)
             for account in self._ledger.accounts

@@ -22,7 +22,7 @@ from pathlib import Path
 import structlog
 
 from linklearner import log, process
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.errors import InvalidInput
 from linklearner.keyfile import read_password
 from linklearner.suite import Suite
@@ -42,15 +42,17 @@ async def cheat_of(suite: Suite, account: bytes) -> AsyncIterator[Cheat]:
     deployment = Deployment(
         chain_id=suite.chain_id,
         pool=_bytes(suite.pool),
+        vault=_bytes(suite.vault),
         token=_bytes(suite.token),
         aspect=_bytes(suite.aspect),
         block=suite.deployed_block,
-        owner=bytes(20),
+        owner=_bytes(suite.owner),
+        task=suite.task,
     )
     async with AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         keystore = Keystore.of_key_file(folder / f"{account.hex()}.json", read_password(Path(suite.password_file)))
-        chain = await stack.enter_async_context(Chain.connect(suite.rpc_url, (POOL, TOKEN)))
+        chain = await stack.enter_async_context(Chain.connect(suite.rpc_url, CONTRACTS))
         outbox = await stack.enter_async_context(Outbox.open(scratch / "outbox", chain, keystore))
         events = stack.enter_context(
             EventIndex.open(scratch / "outbox", chain, deployment.pool, first_block=deployment.block)

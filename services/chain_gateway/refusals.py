@@ -18,23 +18,36 @@ _RPC_PREFIX = re.compile(r"rpc error: code = \w+ desc = ")
 
 ADVICE: Mapping[str, str] = {
     "AlreadySubmitted": "one update per account and round is taken: wait for the next version",
-    "BelowMinimumStake": "lock more $LL for this task; it counts from the next round on",
+    "BadTerms": "the pool takes no task with these terms: the field given is out of its range, or, of maxUpdates, a block would not "
+    "hold the settlement of a full round",
+    "BelowMinimumStake": "too little of the account's stake counts in the open round: lock more $LL for this task, it counts in rounds "
+    "that open one to two times stakeSeconds later",
+    "BeyondEmission": "the schedule has not released that much yet, or the cap is reached: grant at most what is left",
     "ERC20InsufficientBalance": "the account has too little $LL",
     "InsufficientStake": "that much stake is not locked; ask for less",
+    "NotCreator": "only the account that opened the task may do that",
     "NoUpdates": "the round has no accepted update yet",
     "NotDirect": "send the transaction from an externally owned account straight to the pool",
-    "NotOwner": "only the pool's owner may do that",
-    "NotYetDroppable": "wait until the time given",
+    "NotYetDroppable": "wait until the time given (Unix seconds), or, of a round without updates, for stake that becomes ripe",
+    "OwnableUnauthorizedAccount": "only the pool's owner may do that",
     "NoVerdict": "the Aspect did not judge this call: is it bound to the pool?",
     "RoundFull": "the round takes no more updates: wait for the next version",
-    "RoundNotOver": "wait for more updates or for the end of the round",
+    "RoundNotOver": "wait for the time given (Unix seconds), or for updates with more stake",
     "RoundSettling": "the round is being settled: wait for the next version",
     "RunningHashMismatch": "hand in every accepted update of the round, unchanged and in order",
-    "StakeStillLocked": "withdraw when the round given has begun",
+    "StakeLimit": "a task holds no more stake than the limit: lock less",
+    "StakeStillLocked": "withdraw at the time given (Unix seconds) or later, and after the round given, if one is: the account has an "
+    "update in it",
+    "TaskAlreadyLoaded": "the task has all its weights",
+    "TaskClosed": "the task is closed: it takes no stake any more",
+    "TaskIsClosing": "the task's creator has closed it: no round opens after the open one, and its pot takes no more",
+    "TaskNotReady": "the task's first weights are still being loaded: try again shortly",
     "UnknownTask": "this pool has no such task",
     "WrongDigest": "the digest does not belong to these bytes",
     "WrongGroup": "settle the groups in order",
     "WrongRound": "that round is not the open one",
+    "WrongTaskId": "somebody else opened a task at the same time: repeat the request",
+    "ZeroAmount": "name an amount",
     "ZeroUnits": "name at least one unit",
 }
 

@@ -6,25 +6,59 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from linklearner.domain.errors import InvalidInput
+from linklearner.domain.errors import Exhausted, InvalidInput
+from linklearner.domain.rounds import Phase
 from linklearner.domain.rules.table import rule_of
-from linklearner.domain.tasks import ChainStatus
+from linklearner.domain.shape import Shape
+from linklearner.domain.tasks import ChainStatus, Task
 from linklearner.rpc import convert
 from linklearner.rpc.access import Role, calling
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from services.chain_gateway.keeper import standing
 from services.chain_gateway.ledger import Ledger
+from services.chain_gateway.opening import NewTask
 
 SERVICE: Final = "linklearner.v1.ChainGatewayService"
 CHUNK_BYTES: Final = 1 << 20
 MAX_REQUEST_ID: Final = 128
+MAX_PAGE: Final = 100
+"""Tasks in one answer of ListTasks at most …"""
+PAGE_BYTES: Final = 2 << 20
+"""… and bytes of what their creators wrote: fewer tasks, but always one. A client takes messages of 8 MiB."""
+MAX_OPENING_BYTES: Final = 64 << 20
+"""Of a task's first weights: at 175 gas a byte 1,200 loading transactions of 14 million gas."""
+MAX_MODEL_BYTES: Final = 1 << 20
+"""Of a task's architecture: no transaction holds more."""
+MAX_OPENINGS: Final = 4
+"""Tasks whose weights are received or loaded at the same time."""
 ROLES: Final = {
     f"/{SERVICE}/{method}": role
     for role, methods in {
-        Role.READ: ("GetChain", "ListAccounts", "GetBalance", "GetTask", "GetModel", "WatchVersions", "GetRound"),
-        Role.CONTRIBUTE: ("SubmitUpdate",),
-        Role.SPEND: ("SettleRound", "LockStake", "UnlockStake", "WithdrawStake", "Transfer"),
+        Role.READ: (
+            "GetChain",
+            "ListAccounts",
+            "GetBalance",
+            "ListTasks",
+            "GetTask",
+            "GetEarnings",
+            "GetModel",
+            "WatchVersions",
+            "GetRound",
+        ),
+        # a claim goes to the account itself
+        Role.CONTRIBUTE: ("SubmitUpdate", "ClaimEarnings"),
+        Role.SPEND: (
+            "OpenTask",
+            "FundTask",
+            "GrantEmission",
+            "CloseTask",
+            "SettleRound",
+            "LockStake",
+            "UnlockStake",
+            "WithdrawStake",
+            "Transfer",
+        ),
     }.items()
     for method in methods
 }
@@ -36,6 +70,7 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._openings = 0
 
     async def GetChain(self, request: pb.GetChainRequest, context: Any) -> pb.GetChainResponse:  # noqa: N802
         head = await self._ledger.views.head()
@@ -45,6 +80,7 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
             head_block=head.number,
             head_time_s=head.time_s,
             pool=deployment.pool,
+            vault=deployment.vault,
             token=deployment.token,
             aspect=deployment.aspect,
             deployed_block=deployment.block,
@@ -60,10 +96,55 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
         return convert.balance_message(await self._ledger.wallets.balance(account, request.task))
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:  # noqa: N802
-        task = await self._ledger.tasks.task(request.task)
-        rule, at = rule_of(task.terms.rule), standing(task)
-        status = replace(task.round, phase=rule.phase(at), due=rule.due(task.terms, at))
-        return pb.GetTaskResponse(task=convert.task_message(replace(task, round=status)))
+        return pb.GetTaskResponse(task=convert.task_message(_ruled(await self._ledger.tasks.task(request.task))))
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: Any) -> pb.ListTasksResponse:  # noqa: N802
+        creator = convert.address_of(request.creator, "creator") if request.creator else b""
+        if request.page_size > MAX_PAGE:
+            raise InvalidInput(f"page_size must be between 0 and {MAX_PAGE}, got {request.page_size}")
+        tasks, more = await self._ledger.tasks.page(
+            creator, request.after_task, request.page_size or MAX_PAGE, PAGE_BYTES
+        )
+        return pb.ListTasksResponse(tasks=(convert.task_message(_ruled(task)) for task in tasks), more=more)
+
+    async def OpenTask(self, requests: AsyncIterator[pb.OpenTaskRequest], context: Any) -> pb.OpenTaskResponse:  # noqa: N802
+        first = await anext(aiter(requests), None)
+        if first is None or not first.HasField("plan"):
+            raise InvalidInput("the first message of OpenTask is the plan", reason="NoPlan")
+        request_id, account = _sender(first.plan)
+        if len(first.plan.model.encode()) > MAX_MODEL_BYTES:
+            raise InvalidInput(f"a model's description has at most {MAX_MODEL_BYTES} bytes", reason="TooLong")
+        shape, terms = Shape.decode(first.plan.shape), convert.terms_of(first.plan.terms)
+        if self._openings >= MAX_OPENINGS:
+            raise Exhausted(f"{MAX_OPENINGS} tasks are being opened here: try again when one of them is", reason="Busy")
+        self._openings += 1
+        try:
+            weights = await _first_weights(requests, shape)
+            new = NewTask(first.plan.model, shape, terms, weights)
+            return convert.opened_message(await self._ledger.openings.open(request_id, account, new))
+        finally:
+            self._openings -= 1
+
+    async def FundTask(self, request: pb.FundTaskRequest, context: Any) -> pb.FundTaskResponse:  # noqa: N802
+        wei = convert.wei_of(request.amount_wei)
+        return convert.funded_message(await self._ledger.money.fund(*_sender(request), request.task, wei))
+
+    async def GrantEmission(  # noqa: N802
+        self, request: pb.GrantEmissionRequest, context: Any
+    ) -> pb.GrantEmissionResponse:
+        wei = convert.wei_of(request.amount_wei)
+        return convert.granted_message(await self._ledger.money.grant(*_sender(request), request.task, wei))
+
+    async def CloseTask(self, request: pb.CloseTaskRequest, context: Any) -> pb.CloseTaskResponse:  # noqa: N802
+        return convert.closed_message(await self._ledger.openings.close(*_sender(request), request.task))
+
+    async def GetEarnings(self, request: pb.GetEarningsRequest, context: Any) -> pb.GetEarningsResponse:  # noqa: N802
+        account = convert.address_of(request.account, "account")
+        earnings, block = await self._ledger.money.earnings(account, request.task)
+        return pb.GetEarningsResponse(earnings=convert.earnings_message(earnings), block_number=block)
+
+    async def ClaimEarnings(self, request: pb.ClaimEarningsRequest, context: Any) -> pb.ClaimEarningsResponse:  # noqa: N802
+        return convert.claimed_message(await self._ledger.money.claim(*_sender(request), request.task))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Any) -> AsyncIterator[pb.GetModelResponse]:  # noqa: N802
         version, weights = await self._ledger.tasks.model(request.task, request.version)
@@ -114,6 +195,36 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
             case _:
                 raise InvalidInput("name the amount: token_wei or coin_wei")
         return pb.TransferResponse(receipt=convert.receipt_message(mined))
+
+
+def _ruled(task: Task) -> Task:
+    """With what the task's rule says of the open round."""
+    rule, at = rule_of(task.terms.rule), standing(task)
+    phase, due = (Phase.CLOSED, ()) if task.closed else (rule.phase(at), rule.due(task.terms, at))
+    return replace(task, round=replace(task.round, phase=phase, due=due))
+
+
+async def _first_weights(requests: AsyncIterator[pb.OpenTaskRequest], shape: Shape) -> bytes:
+    """The rest of the stream. Raises InvalidInput at the first byte too many."""
+    expected = 2 * shape.weight_count
+    if expected > MAX_OPENING_BYTES:
+        raise InvalidInput(
+            f"a gateway opens tasks of at most {MAX_OPENING_BYTES} bytes of weights, not {expected}", reason="TooLong"
+        )
+    data = bytearray()
+    async for part in requests:
+        if not part.weights:
+            raise InvalidInput("after the plan, each message of OpenTask carries weights", reason="WrongLength")
+        if len(part.weights) > CHUNK_BYTES:
+            raise InvalidInput(
+                f"a message carries at most {CHUNK_BYTES} bytes of weights, not {len(part.weights)}", reason="TooLong"
+            )
+        if len(data) + len(part.weights) > expected:
+            raise InvalidInput(f"more than the {expected} bytes of weights that the shape has", reason="WrongLength")
+        data += part.weights
+    if len(data) != expected:
+        raise InvalidInput(f"the shape has {expected} bytes of weights, {len(data)} were sent", reason="WrongLength")
+    return bytes(data)
 
 
 class _Sending(Protocol):

@@ -5,6 +5,7 @@ On uvloop: a tenth less CPU per inference than asyncio's own loop under the same
 
 import os
 import sys
+from contextlib import AsyncExitStack
 
 import uvloop
 
@@ -15,9 +16,11 @@ from services.model_server.server import ModelServer
 
 async def serve(config: Config) -> None:
     stop = process.stop_signal()
-    async with ModelServer.start(config) as server:
-        print(f"model_server {server.address} metrics http://{server.metrics_address}/metrics", flush=True)
-        await process.until(stop, server.wait())
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(ModelServer.start(one)) for one in config.each()]
+        for server in servers:
+            print(f"model_server {server.address} metrics http://{server.metrics_address}/metrics", flush=True)
+        await process.until(stop, *(server.wait() for server in servers))
 
 
 def main() -> None:

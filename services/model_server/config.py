@@ -1,15 +1,17 @@
 """The settings of a model server. Those of its admission lie with that (`admission`), under the same prefix."""
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Self
 
+from linklearner.domain.errors import InvalidConfig, InvalidInput
 from linklearner.domain.notation import UINT64, Endpoint
-from linklearner.settings import Between, HostPort, LogLevel, OneOfKinds, Settings
-from services.model_server.admission.admission import AdmissionSettings
+from linklearner.settings import Between, HostPort, LogLevel, OneOfKinds, Settings, TaskNumbers
+from services.model_server.admission.admission import AdmissionSettings, beyond
 from services.model_server.admission.stake import Stake
 from services.model_server.admission.table import ADMISSIONS
 
 BY_STAKE = Stake()
+TASKS = TaskNumbers(UINT64, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +24,9 @@ class Config(Settings):
     """host:port of the chain gateway whose word about versions and stakes is taken."""
     credential: str = ".linklearner/access/reader.json"
     """File that proves to the gateway who calls; one that may read is enough, and all this server should have. Empty: none."""
-    task: Annotated[int, Between(1, UINT64)] = 1
-    """The task whose model is served, from 1."""
+    task: Annotated[str, TASKS] = "1"
+    """The task whose model is served, from 1; or several, separated by commas: each has ports, sessions and metrics of its own, the second
+    one at the next ports after those below, and so on."""
     admission: Annotated[AdmissionSettings, OneOfKinds(ADMISSIONS)] = BY_STAKE
     """Who may ask: stake (an address with $LL locked in the task signs in) or open (everybody; at loopback addresses only)."""
     listen: Annotated[str, HostPort(any_port=True)] = "127.0.0.1:50061"
@@ -51,3 +54,27 @@ class Config(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.admission.check_listener(Endpoint.parse(self.listen, any_port=True))
+        self.each()
+
+    def tasks(self) -> tuple[int, ...]:
+        """Their numbers, in the order in which they are named."""
+        return TASKS.read(self.task, "task")
+
+    def each(self) -> tuple[Self, ...]:
+        """The settings of the server of each task. Raises InvalidConfig where there are too few ports behind the first one."""
+        tasks = self.tasks()
+        if len(tasks) == 1:
+            return (self,)
+        try:
+            return tuple(
+                replace(
+                    self,
+                    task=str(task),
+                    listen=beyond(self.listen, place),
+                    metrics_listen=beyond(self.metrics_listen, place),
+                    admission=self.admission.beyond(place),
+                )
+                for place, task in enumerate(tasks)
+            )
+        except InvalidInput as error:
+            raise InvalidConfig(f"{len(tasks)} tasks need as many ports: {error.message}") from None

@@ -61,7 +61,8 @@ class ModelServer:
     @classmethod
     @asynccontextmanager
     async def start(cls, config: Config) -> AsyncIterator[Self]:
-        """A listening server. Raises InvalidConfig if a port is in use; an absent gateway is waited for."""
+        """A listening server of one task (`Config.each`). Raises InvalidConfig if a port is in use; an absent gateway is waited for."""
+        (task,) = config.tasks()
         metrics = Metrics()
         loaded = LoadedModels(
             config.keep_previous_s,
@@ -71,9 +72,9 @@ class ModelServer:
         credential = Credential.read(Path(config.credential)) if config.credential else None
         async with GatewayClient.connect(config.gateway, credential) as gateway:
             admission = config.admission.admission(
-                task=config.task,
+                task=task,
                 gateway=gateway,
-                terms=lambda: terms_of(inference, config.task),
+                terms=lambda: terms_of(inference, task),
                 registry=metrics.registry,
             )
             inference = Inference(
@@ -117,7 +118,7 @@ class ModelServer:
 
                 follower = VersionFollower(
                     gateway,
-                    config.task,
+                    task,
                     loaded,
                     poll_s=config.poll_s,
                     max_bytes=config.max_model_bytes,
@@ -129,7 +130,7 @@ class ModelServer:
                 ]
                 for part in server._work:
                     part.add_done_callback(_log_failure)
-                log.info("model_server", address=server.address, metrics=metrics_address, task=config.task)
+                log.info("model_server", address=server.address, metrics=metrics_address, task=task)
                 try:
                     yield server
                 finally:

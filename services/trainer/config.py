@@ -7,13 +7,14 @@ from typing import Annotated, ClassVar
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding, encoding_named
 from linklearner.domain.errors import InvalidConfig, OutOfRange
 from linklearner.domain.notation import address, shown
-from linklearner.settings import Account, Between, HostPort, LogLevel, OneOf, Settings
+from linklearner.settings import Account, Between, HostPort, LogLevel, OneOf, Settings, TaskNumbers
 from services.trainer.data import Shard
 from services.trainer.recipe import MAX_STEPS, MIN_STEPS, Recipe
 
 ENDLESS = -1
 """Of `rounds`."""
 MAX_TASK = 2**21 - 1
+TASKS = TaskNumbers(MAX_TASK, 16)
 MAX_SEED = 2**63 - 1
 
 
@@ -33,8 +34,8 @@ class Config(Settings):
     """Folder of the credentials of those who may call this trainer (*.json); some are made in an empty one."""
     account: Annotated[str, Account()] = ""
     """Address to contribute with, 0x and 40 hex digits; empty: the only account of the gateway."""
-    task: Annotated[int, Between(1, MAX_TASK)] = 1
-    """The task to contribute to, from 1."""
+    task: Annotated[str, TASKS] = "1"
+    """The tasks to contribute to, from 1: one, or several separated by commas, which take turns; requests are about the first of them."""
     data: str = "digits"
     """Where the samples come from: digits, mnist:FOLDER, emnist:FOLDER or npz:FILE."""
     allow_range: bool = False
@@ -59,6 +60,8 @@ class Config(Settings):
     """Seed of the batches' order."""
     rounds: Annotated[int, Between(ENDLESS, 2**31)] = 0
     """Rounds to contribute to without being asked, counted from each start; 0: on request only, -1: without end."""
+    only_paid: bool = False
+    """true: leave rounds alone while the task's pot is empty; false: work unpaid then, and say so in the log."""
     state_dir: Path = Path(".linklearner/trainer")
     """Folder for what must survive a restart; one trainer each."""
     threads: Annotated[int, Between(1, 1024)] = 1
@@ -71,6 +74,10 @@ class Config(Settings):
         self.shard_of_data()
         self.update_encoding()
         self.recipe()
+
+    def tasks(self) -> tuple[int, ...]:
+        """Their numbers, in the order in which they are named."""
+        return TASKS.read(self.task, "task")
 
     def account_bytes(self) -> bytes | None:
         """20 bytes; None: the gateway's only account."""

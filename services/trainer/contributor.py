@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -35,6 +36,7 @@ from linklearner.log import of_round
 from services.trainer import accounts, training
 from services.trainer.data import NOTHING_TO_LEARN, Samples
 from services.trainer.journal import Held, Journal, Outcome
+from services.trainer.obstacles import CLOSED, POT_EMPTY, Obstacle, obstacle
 from services.trainer.recipe import Recipe
 
 MAX_REQUEST_ID = 128
@@ -126,7 +128,10 @@ class Contributor:
         encoding: Encoding,
         seed: int,
         allow_range: bool = False,
+        only_paid: bool = False,
+        turn: asyncio.Lock | None = None,
     ) -> None:
+        """turn: of all contributors of one trainer, which work one after the other; None: there is no other."""
         self._gateway = gateway
         self._journal = journal
         self._samples = samples
@@ -137,7 +142,9 @@ class Contributor:
         self._encoding = encoding
         self._seed = seed
         self._allow_range = allow_range
+        self._only_paid = only_paid
         self._turn = asyncio.Lock()
+        self._turns = turn or asyncio.Lock()
         self._request_id = ""
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training")
 
@@ -177,6 +184,8 @@ class Contributor:
             identity = await self.identity()
             state = await self._gateway.task(self._task)
             newest, spec = state.newest, state.spec
+            if state.closed:
+                raise Refused(f"task {self._task} is closed: no round opens any more", reason=CLOSED)
             finished = await self._resume(identity, state, request_id, contents)
             if finished is not None:
                 yield finished
@@ -247,15 +256,32 @@ class Contributor:
             yield await self._send(identity, held)
 
     async def follow(self, rounds: int | None) -> None:
-        """Contributes to every round by itself; None: without end, otherwise returns after contributions to that many rounds.
+        """Contributes to every round by itself; None: without end, otherwise returns after contributions to that many rounds. Returns, too,
+        when the task is closed. Where the open round takes nothing of this account, it waits, and says for what.
 
         Outlives every error of our tree, whoever caused it: a round that cannot be read, a gateway that talks nonsense, a full disk and
         data that the task cannot use are logged and tried again, ever less often. Anything else is a bug and ends it.
         """
         contributed, last, pause = 0, 0, RETRY_S
+        said = ""
         while rounds is None or contributed < rounds:
             try:
                 state = await self._gateway.task(self._task)
+                waits = await self._obstacle(state)
+                if waits is not None:
+                    if waits.reason != said:
+                        log.info("contribution_waits", task=self._task, reason=waits.reason, detail=waits.detail)
+                        said = waits.reason
+                    if waits.reason == CLOSED:
+                        return
+                    await self._patiently(state, waits)
+                    pause = RETRY_S
+                    continue
+                if not state.pot and said != POT_EMPTY:
+                    log.info(
+                        "works_unpaid", task=self._task, detail="the task's pot is empty: this round earns nothing"
+                    )
+                said = "" if state.pot else POT_EMPTY
                 patience: float | None = None
                 try:
                     with of_round(self._task, state.round.round):
@@ -288,6 +314,22 @@ class Contributor:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY_S)
 
+    async def _obstacle(self, state: Task) -> Obstacle | None:
+        """What keeps this trainer from the open round. An update that is on its way is looked after whatever there is."""
+        identity = await self.identity()
+        if not state.closed and state.round.round and self._journal.held(identity.scope, state.shape.weight_count):
+            return None
+        stake = (await self._gateway.balance(identity.account, self._task)).stake
+        assert stake is not None  # of a task that was named
+        return obstacle(state, stake, time.time(), only_paid=self._only_paid)
+
+    async def _patiently(self, state: Task, waits: Obstacle) -> None:
+        """Until another round is open, or the obstacle may be gone, or for LOOK_AGAIN_S."""
+        away = waits.from_s - time.time() if waits.from_s else LOOK_AGAIN_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(max(away, RETRY_S), LOOK_AGAIN_S)):
+                await self._round_after(state)
+
     async def _round_after(self, state: Task) -> None:
         """Waits until a later round than the one seen in `state` is open."""
         settle = (
@@ -304,7 +346,8 @@ class Contributor:
     async def _one_at_a_time(self, request_id: str) -> AsyncIterator[None]:
         if self._turn.locked() and self._request_id != request_id:
             raise Exhausted("this trainer is busy with another round: call again when it is done, or see GetTrainer")
-        async with self._turn:  # the same request again waits for the first and then finds its outcome
+        # The same request again waits for the first and then finds its outcome; another task's contributor comes before or after.
+        async with self._turn, self._turns:
             self._request_id = request_id
             yield
 

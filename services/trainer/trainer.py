@@ -85,21 +85,27 @@ class Trainer:
             gateway = await stack.enter_async_context(
                 GatewayClient.connect(config.gateway, credential, connect_s=CONNECT_S, remedy=REMEDY)
             )
-            contributor = Contributor(
-                gateway,
-                journal,
-                samples,
-                task=config.task,
-                account=config.account_bytes(),
-                recipe=config.recipe(),
-                encoding=config.update_encoding(),
-                seed=config.seed,
-                allow_range=config.allow_range,
-            )
-            stack.callback(contributor.close)
-            servicer = TrainerServicer(
-                contributor, Examiner(gateway, config.task, held_out), config.task, samples, held_out
-            )
+            turn = asyncio.Lock()
+            contributors = [
+                Contributor(
+                    gateway,
+                    journal,
+                    samples,
+                    task=task,
+                    account=config.account_bytes(),
+                    recipe=config.recipe(),
+                    encoding=config.update_encoding(),
+                    seed=config.seed,
+                    allow_range=config.allow_range,
+                    only_paid=config.only_paid,
+                    turn=turn,
+                )
+                for task in config.tasks()
+            ]
+            for one in contributors:
+                stack.callback(one.close)
+            contributor, first = contributors[0], config.tasks()[0]
+            servicer = TrainerServicer(contributor, Examiner(gateway, first, held_out), first, samples, held_out)
             server = await stack.enter_async_context(
                 RpcServer(
                     config.listen,
@@ -115,7 +121,7 @@ class Trainer:
             trainer._work.append(asyncio.create_task(trainer._keep_health(gateway, contributor, server)))
             if config.rounds:
                 rounds = None if config.rounds == ENDLESS else config.rounds
-                trainer._work.append(asyncio.create_task(contributor.follow(rounds)))
+                trainer._work += [asyncio.create_task(one.follow(rounds)) for one in contributors]
             try:
                 yield trainer
             finally:

@@ -4,10 +4,12 @@ import contextlib
 import enum
 import errno
 import json
-import math
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil, isfinite
 from typing import Any
 
 import grpc
@@ -28,6 +30,38 @@ class Format(enum.StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One value, as programs take it and as people read it."""
+
+    value: Any
+    text: str
+
+
+def moment(unix_s: int) -> Shown:
+    """Unix seconds; people read how far away that is."""
+    return Shown(unix_s, until(unix_s - time.time()))
+
+
+def ago(unix_s: int) -> Shown:
+    """Unix seconds that have passed, 0 for never."""
+    passed = until(time.time() - unix_s)
+    return Shown(unix_s, "never" if not unix_s else "now" if passed == "now" else passed.removeprefix("in ") + " ago")
+
+
+def until(seconds: float) -> str:
+    """`now`, `in 12 s`, `in 7 min`, `in 3.2 h`, `in 2.0 days`: rounded up, so that nobody comes too early."""
+    if seconds <= 0:
+        return "now"
+    if seconds <= 120:
+        return f"in {ceil(seconds)} s"
+    if seconds <= 2 * 3600:
+        return f"in {ceil(seconds / 60)} min"
+    if seconds <= 48 * 3600:
+        return f"in {ceil(seconds / 360) / 10:.1f} h"
+    return f"in {ceil(seconds / 8640) / 10:.1f} days"
 
 
 def console(format: Format) -> Console:
@@ -68,8 +102,10 @@ def write_json(document: Any, *, indent: int | None = None) -> None:
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, Shown):
+        return _finite(value.value)
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value if isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -78,6 +114,8 @@ def _finite(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Shown):
+        return value.text
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

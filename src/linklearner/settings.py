@@ -95,6 +95,29 @@ class NodeUrls:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskNumbers:
+    """Numbers of tasks, separated by commas, each once. high: the largest. most: so many."""
+
+    high: int
+    most: int
+
+    def check(self, value: Any, name: str) -> None:
+        self.read(value, name)
+
+    def read(self, value: str, name: str) -> tuple[int, ...]:
+        """Raises InvalidInput."""
+        numbers = tuple(notation.whole(part.strip(" "), name, 1, self.high) for part in str(value).split(","))
+        if len(set(numbers)) < len(numbers):
+            raise InvalidInput(f"{name} must name each task once, got {shown(value)}")
+        if len(numbers) > self.most:
+            raise InvalidInput(f"{name} must name at most {self.most} tasks, got {len(numbers)}")
+        return numbers
+
+    def __str__(self) -> str:
+        return f"1 to {_short(self.high)}, separated by commas" + (f" (at most {self.most})" if self.most > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """An address, 0x and 40 hex digits, or empty."""
 

@@ -27,6 +27,7 @@ class Suite:
     rpc_url: str
     chain_id: int
     pool: str
+    vault: str
     token: str
     aspect: str
     deployed_block: int
@@ -42,7 +43,13 @@ class Suite:
     credential: str
     """File of the operator's credential: gateway and trainers answer whoever shows it."""
     accounts: tuple[str, ...]
-    """0x addresses, in the order of the trainers."""
+    """0x addresses of the contributors, in the order of the trainers."""
+    creator: str
+    """Opened the task; the gateway holds its key."""
+    sponsor: str
+    """Filled its pot; the gateway holds its key."""
+    owner: str
+    """Of the pool; its key is not the gateway's."""
     pid: int
 
     def write(self, folder: Path) -> None:

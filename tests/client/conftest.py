@@ -17,6 +17,7 @@ from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Update
 from linklearner.testing.gateway import FakeGateway
+from services.chain_gateway.deploy import POT
 from tests.services.chain_gateway.conftest import CONTRIBUTORS, deployed, small_task, world_in
 
 __all__ = ["deployed"]
@@ -44,6 +45,7 @@ def fake_gateway() -> FakeGateway:
     task = small_task()
     fake = FakeGateway(spec=task.model, shape=task.shape, terms=task.terms, accounts=CONTRIBUTORS)
     fake.auto_settle = False
+    fake.first.pot = POT
     fake.publish(task.first_weights())
     return fake
 

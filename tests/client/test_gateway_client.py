@@ -12,7 +12,6 @@ from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import DataLoss, InvalidInput, InvalidModel, LinkLearnerError, NotFound, Unavailable
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
-from linklearner.domain.tasks import Task
 from linklearner.testing.gateway import FakeGateway, sets, weights_of
 from linklearner.v1 import chain_gateway_pb2 as pb
 from tests.client.conftest import Subject, fake_gateway, small_task
@@ -43,6 +42,12 @@ async def submission(client: GatewayClient) -> Any:
     return await client.submit("u", ACCOUNT, update.encode(task.shape), update.digest(task.shape))
 
 
+async def opening(client: GatewayClient) -> Any:
+    task = small_task()
+    weights = task.first_weights().astype("<i2").tobytes()
+    return await client.open_task("o", ACCOUNT, task.model.to_json(), task.shape, task.terms, weights)
+
+
 async def download(client: GatewayClient) -> Any:
     return await client.weights(await client.task(1))
 
@@ -62,9 +67,23 @@ LIES: list[tuple[str, Callable[[Any], Any], Callable[[GatewayClient], Any], str]
     ("GetTask", sets(task__version__task=2), of("task", 1), "NonsensicalAnswer"),
     ("GetTask", sets(task__version__digest=b"short"), of("task", 1), "WrongDigest"),
     ("GetTask", sets(task__round__round=0), of("task", 1), "NonsensicalAnswer"),
-    ("GetTask", sets(task__terms__reward_wei=bytes(40)), of("task", 1), "NonsensicalAnswer"),
+    ("GetTask", sets(task__terms__reward_wei=bytes(40)), of("task", 1), "BadTerms"),
     ("GetTask", sets(task__shape=b"?"), of("task", 1), "NonsensicalAnswer"),
     ("GetTask", lambda _: pb.GetTaskResponse(), of("task", 1), "NonsensicalAnswer"),
+    ("GetTask", sets(task__creator=b""), of("task", 1), "NonsensicalAnswer"),
+    ("GetTask", sets(task__round__opened_s=0), of("task", 1), "NonsensicalAnswer"),
+    ("GetTask", sets(task__terms__quorum_bps=2**16), of("task", 1), "BadTerms"),
+    ("ListTasks", lambda _: pb.ListTasksResponse(more=True), of("list_tasks"), "NonsensicalAnswer"),
+    (
+        "ListTasks",
+        lambda answer: pb.ListTasksResponse(tasks=[*answer.tasks] * 2),
+        of("list_tasks"),
+        "NonsensicalAnswer",
+    ),
+    ("GetEarnings", sets(earnings__pay_wei=b"\1"), of("earnings", ACCOUNT, 1), "NonsensicalAnswer"),
+    ("ClaimEarnings", sets(claimed__fees_wei=bytes(33)), of("claim", "c", ACCOUNT, 1), "NonsensicalAnswer"),
+    ("OpenTask", sets(task=9), opening, "NonsensicalAnswer"),
+    ("OpenTask", sets(version__digest=bytes(32)), opening, "WrongDigest"),
     ("GetModel", sets(version__version=0), download, "NonsensicalAnswer"),
     ("GetModel", sets(version__digest=bytes(32)), download, "TwoDigests"),
     ("GetModel", sets(version__task=3), download, "WrongVersion"),
@@ -97,6 +116,7 @@ async def test_an_answer_that_makes_no_sense_is_data_loss(
         await ask(client)
         fake._answers.clear()
         fake.rounds[-1].contributions.clear()
+        fake.first.closing = False
         fake.lies[method] = lie
         with pytest.raises(DataLoss) as raised:
             await ask(client)
@@ -108,7 +128,7 @@ async def test_an_answer_that_makes_no_sense_is_data_loss(
 async def test_a_round_that_another_version_came_of_was_not_settled(fake: FakeGateway) -> None:
     async with at(fake) as client:
         await submission(client)
-        fake.rounds[-1].first_update_s = 1  # long ago
+        fake.rounds[-1].opened_s = fake.rounds[-1].first_update_s = 1  # long ago
         fake.lies["SettleRound"] = sets(version__round=7)
         with pytest.raises(DataLoss, match="round 1 of task 1 was to be settled"):
             await client.settle("s", ACCOUNT, 1, 1)
@@ -213,7 +233,7 @@ async def test_what_the_gateway_refuses_stays_what_it_said(fake: FakeGateway) ->
     async with at(fake) as client:
         for error in (InvalidInput("a bad request", reason="Bad"), NotFound("nothing", reason="Nothing")):
             fake.lies = dict.fromkeys(("GetTask", "GetModel", "WatchVersions"), refuses(error))
-            task = Task(1, fake.model, fake.shape, fake.terms, 1, fake.versions[0], None)  # type: ignore[arg-type]
+            task = fake.first.told()
             for call in (client.task(1), client.weights(task), client.next_version(1, 0)):
                 with pytest.raises(LinkLearnerError) as raised:
                     await call

@@ -8,10 +8,13 @@ from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain import capacity, terms
 from linklearner.domain.errors import InvalidInput, OutOfRange
 from linklearner.domain.rounds import Due, Phase, Standing, Step, Terms, advance, running_next, running_seed
 from linklearner.domain.rules.mean import MEAN, TRANSITIONS
 from linklearner.domain.rules.table import RULES, rule_of
+from linklearner.domain.shape import Shape, Tensor
+from linklearner.domain.update import MAX_SQUARED_NORM, MIN_SQUARED_NORM
 
 
 @pytest.mark.parametrize("phase", list(Phase))
@@ -24,47 +27,135 @@ def test_only_the_steps_in_the_table_are_taken(phase: Phase, step: Step) -> None
             advance(TRANSITIONS, phase, step)
 
 
-def test_a_round_being_settled_takes_no_update_and_cannot_be_dropped() -> None:
-    assert set(TRANSITIONS[Phase.SETTLING]) == {Step.GROUP_MERGED, Step.SETTLED}
+def test_a_round_being_settled_takes_no_update_but_has_an_end() -> None:
+    assert set(TRANSITIONS[Phase.SETTLING]) == {Step.GROUP_MERGED, Step.SETTLED, Step.DROPPED}
 
 
-LIFE = Terms(quorum=3, max_updates=4, round_seconds=50, drop_seconds=200, min_stake=0, settler_bps=0, reward=0)
+LIFE = Terms(
+    quorum_bps=6_667,
+    max_updates=4,
+    min_round_seconds=10,
+    round_seconds=50,
+    drop_seconds=200,
+    stake_seconds=30,
+    min_stake=3,
+    settler_bps=0,
+    server_bps=0,
+    reward=0,
+)
 
 
 def standing(**changes: int) -> Standing:
-    values = {"version": 1, "accepted": 0, "eligible": 10, "merged_groups": 0, "since_s": 100} | changes
+    values = {"version": 1, "accepted": 0, "present": 0, "eligible": 30, "merged_groups": 0, "opened_s": 100} | changes
     return Standing(**values)
 
 
-@given(st.integers(0, 4), st.integers(1, 4))
-def test_a_round_is_over_by_quorum_or_by_time_but_never_empty(accepted: int, quorum: int) -> None:
-    terms = dataclasses.replace(LIFE, quorum=quorum)
-    settle = [due for due in MEAN.due(terms, standing(accepted=accepted)) if due.step is Step.SETTLED]
-    assert settle == ([Due(Step.SETTLED, 0 if accepted >= quorum else 150)] if accepted else [])
+def due(step: Step, **changes: int) -> Due | None:
+    return next((one for one in MEAN.due(LIFE, standing(**changes)) if one.step is step), None)
+
+
+@given(st.integers(1, 4), st.integers(1, 30), st.integers(100, 400))
+def test_stake_ends_a_round_early_but_never_at_once_and_heads_do_nothing(
+    heads: int, present: int, first_s: int
+) -> None:
+    found = due(Step.SETTLED, accepted=heads, present=present, first_s=first_s)
+    assert found is not None
+    assert found.from_s == (110 if present * 10_000 >= 6_667 * 30 else max(110, first_s + 50))
+
+
+def test_an_empty_round_is_not_settled() -> None:
+    assert due(Step.SETTLED) is None
+
+
+def test_a_round_may_be_left_in_time_from_its_first_update_or_from_its_opening() -> None:
+    assert due(Step.DROPPED) == Due(Step.DROPPED, 300)
+    assert due(Step.DROPPED, accepted=1, present=1, first_s=150) == Due(Step.DROPPED, 350)
+    assert due(Step.DROPPED, accepted=1, present=1, first_s=150, merged_groups=1) == Due(Step.DROPPED, 350)
+
+
+def test_an_empty_round_ends_for_stake_that_is_ripe_and_only_an_empty_one() -> None:
+    assert due(Step.DROPPED, ripe=1) == Due(Step.DROPPED)
+    assert due(Step.DROPPED, ripe=1, accepted=1, present=1, first_s=150) == Due(Step.DROPPED, 350)
 
 
 def test_what_is_due_is_in_the_table_of_transitions() -> None:
     for rule in RULES.values():
-        for version, accepted, merged, eligible in itertools.product((0, 1), range(5), (0, 1), (0, 10)):
-            at = standing(version=version, accepted=accepted, merged_groups=merged, eligible=eligible)
-            due = rule.due(LIFE, at)
-            assert {one.step for one in due} <= set(rule.transitions[rule.phase(at)])
-            assert rule.next_step(LIFE, at) in (*due, None)
+        for version, accepted, merged, opened_s, ripe in itertools.product((0, 1), range(5), (0, 1), (0, 100), (0, 9)):
+            at = standing(
+                version=version, accepted=accepted, present=accepted, merged_groups=merged, opened_s=opened_s, ripe=ripe
+            )
+            found = rule.due(LIFE, at)
+            assert {one.step for one in found} <= set(rule.transitions[rule.phase(at)])
+            assert rule.next_step(LIFE, at) in (*found, None)
 
 
-def test_a_full_round_takes_no_update_and_a_round_being_settled_is_not_dropped() -> None:
-    assert Step.ACCEPTED in {due.step for due in MEAN.due(LIFE, standing(accepted=3))}
-    assert Step.ACCEPTED not in {due.step for due in MEAN.due(LIFE, standing(accepted=4))}
-    assert MEAN.due(LIFE, standing(accepted=4, merged_groups=1)) == (Due(Step.SETTLED),)
+def test_a_full_round_takes_no_update() -> None:
+    assert due(Step.ACCEPTED, accepted=3, present=3) == Due(Step.ACCEPTED)
+    assert due(Step.ACCEPTED, accepted=4, present=4) is None
+    assert due(Step.ACCEPTED, accepted=3, present=3, merged_groups=1) is None
 
 
 def test_what_a_keeper_does_next() -> None:
-    assert MEAN.next_step(LIFE, standing(version=0)) is None
+    assert MEAN.next_step(LIFE, standing(version=0, opened_s=0)) is None
     assert MEAN.next_step(LIFE, standing()) is None  # contributors come first
-    assert MEAN.next_step(LIFE, standing(eligible=0)) == Due(Step.DROPPED, 300)  # and here none can come
-    assert MEAN.next_step(LIFE, standing(accepted=1)) == Due(Step.SETTLED, 150)
-    assert MEAN.next_step(LIFE, standing(accepted=1, eligible=0)) == Due(Step.SETTLED, 150)
-    assert MEAN.next_step(LIFE, standing(accepted=3, merged_groups=1)) == Due(Step.SETTLED)
+    assert MEAN.next_step(LIFE, standing(ripe=5)) == Due(Step.DROPPED)  # who wait to take part
+    assert MEAN.next_step(LIFE, standing(accepted=1, present=1, first_s=120)) == Due(Step.SETTLED, 170)
+    assert MEAN.next_step(LIFE, standing(accepted=1, present=30, first_s=120)) == Due(Step.SETTLED, 110)
+    assert MEAN.next_step(LIFE, standing(accepted=3, present=3, merged_groups=1)) == Due(Step.SETTLED)
+    assert MEAN.next_step(LIFE, standing(opened_s=0)) is None  # closed
+
+
+def test_dust_needs_a_quarter_of_all_stake_to_fill_a_round() -> None:
+    assert LIFE.floor(0) == 3
+    assert LIFE.floor(1600) == 100
+    assert LIFE.floor(1600) * LIFE.max_updates * 4 >= 1600
+
+
+def test_an_update_that_moves_nothing_is_none() -> None:
+    with pytest.raises(OutOfRange) as refused:
+        MEAN.verdict(10, MIN_SQUARED_NORM - 1, 10**6)
+    assert refused.value.reason == "EmptyUpdate"
+    assert MEAN.verdict(10, MIN_SQUARED_NORM, 10**6) == 10
+    with pytest.raises(OutOfRange) as refused:
+        MEAN.verdict(10, MAX_SQUARED_NORM + 1, 10**6)
+    assert refused.value.reason == "NormTooLong"
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("rule", (9,)),
+        ("quorum_bps", (0, 10_001)),
+        ("max_updates", (0, 1025)),
+        ("min_round_seconds", (0, 51)),
+        ("round_seconds", (0, 200)),
+        ("drop_seconds", (50, 366 * 86_400 + 1)),
+        ("stake_seconds", (0, 366 * 86_400 + 1)),
+        ("min_stake", (-1, 2**38 + 1)),
+        ("settler_bps", (-1, 10_001)),
+        ("server_bps", (-1, 5_001)),
+        ("reward", (-1, 2**128)),
+    ],
+)
+def test_terms_that_the_pool_refuses_are_named(field: str, bad: tuple[int, ...]) -> None:
+    shape = Shape((Tensor(37, 12),), 8, 2, 1)
+    terms.check(LIFE, shape)
+    for value in bad:
+        with pytest.raises(InvalidInput) as refused:
+            terms.check(dataclasses.replace(LIFE, **{field: value}), shape)
+        assert refused.value.reason == "BadTerms"
+        assert refused.value.facts.get("field") in (field, "min_round_seconds", "drop_seconds")
+
+
+def test_a_round_takes_no_more_updates_than_a_block_can_settle() -> None:
+    shape = Shape((Tensor(48_000, 12),), 16_384, 3, 1)
+    most = capacity.most_updates(shape)
+    assert most == 3
+    assert capacity.holds(most, shape) and not capacity.holds(most + 1, shape)
+    with pytest.raises(InvalidInput, match=f"between 1 and {most} "):
+        terms.check(dataclasses.replace(LIFE, max_updates=most + 1), shape)
+    with pytest.raises(InvalidInput, match="smaller"):
+        terms.check(LIFE, Shape((Tensor(200_000, 12),), 16_384, 64, 1))
 
 
 def test_an_unknown_rule_is_named_with_those_that_are_known() -> None:
@@ -80,26 +171,3 @@ def test_the_running_hash_is_what_the_contract_computes() -> None:
         ["bytes32", "bytes32", "address", "uint64", "uint64"], [seed, digest, "0x" + account.hex(), 5, 6]
     )
     assert running_next(seed, digest, account, 5, 6) == keccak(packed)
-
-
-TERMS = Terms(quorum=1, max_updates=9, round_seconds=1, drop_seconds=2, min_stake=0, settler_bps=500, reward=10**18 + 7)
-
-
-@given(st.lists(st.integers(1, 2**36), min_size=1, max_size=9), st.integers(0, 2**38), st.integers(0, 2**128))
-def test_a_round_never_pays_more_than_its_reward(weights: list[int], eligible: int, reward: int) -> None:
-    terms = Terms(quorum=1, max_updates=9, round_seconds=1, drop_seconds=2, min_stake=0, settler_bps=500, reward=reward)
-    fee, shares = MEAN.pay(terms, weights, eligible)
-    assert fee + sum(shares) <= reward
-    assert fee == reward * 500 // 10_000
-
-
-def test_all_present_share_everything_but_roundings() -> None:
-    fee, shares = MEAN.pay(TERMS, [25, 25, 25, 25], 100)
-    assert fee + sum(shares) > TERMS.reward - 5
-    assert MEAN.pay(TERMS, [1], 100)[1] == ((TERMS.reward - fee) // 25,)  # alone with little stake: little pay
-
-
-def test_pay_needs_updates_with_influence() -> None:
-    for weights in ([], [3, 0]):
-        with pytest.raises(OutOfRange):
-            MEAN.pay(TERMS, weights, 100)

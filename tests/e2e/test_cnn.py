@@ -17,10 +17,11 @@ from eth_account.signers.local import LocalAccount
 from typer.testing import CliRunner
 
 from devchain import Devchain
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.cli import app
 from linklearner.domain.digits import DIGITS_CNN
 from linklearner.domain.fixedpoint import dequantise_weights
+from linklearner.domain.plan import TaskPlan
 from linklearner.rpc.access import CONTRIBUTOR, OPERATOR, READER, Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as gateway_pb
@@ -31,7 +32,7 @@ from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 from services.chain_gateway import config as gateway_config
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.deploy import Plan, TaskPlan, deploy
+from services.chain_gateway.deploy import Plan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 from services.model_server.admission.stake import Stake
@@ -85,11 +86,12 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
     for _ in range(CONTRIBUTORS):
         Keystore.create(tmp_path / "keys", password, random_password=True)
     contributors = Keystore.unlock(tmp_path / "keys", password)
-    settings = {"model": json.loads(DIGITS_CNN.to_json()), "terms": {"quorum": CONTRIBUTORS}, "page_length": 952}
+    terms = {"quorum_bps": min(10_000, 2_500 * CONTRIBUTORS), "stake_seconds": 1}
+    settings = {"model": json.loads(DIGITS_CNN.to_json()), "terms": terms, "page_length": 952}
     plan = Plan(task=TaskPlan.from_json(json.dumps(settings)), contributors=contributors.addresses)
     async with Devchain.start() as devchain:
         owner = devchain.accounts[0]
-        async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+        async with Chain.connect(devchain.url, CONTRACTS) as chain:
             await deploy(
                 chain,
                 Keystore({owner.address: Account.from_key(owner.key)}),

@@ -1,5 +1,6 @@
 """What is written as a message is read as it was; what no gateway may say is not read."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,13 @@ from linklearner.domain.rounds import Due, Phase, Step, Terms
 from linklearner.domain.tasks import (
     Balance,
     ChainStatus,
+    Claimed,
+    Closed,
     Contribution,
+    Earnings,
+    Funded,
     Mined,
+    Opened,
     Round,
     RoundStatus,
     Settled,
@@ -23,6 +29,7 @@ from linklearner.domain.tasks import (
     Task,
 )
 from linklearner.rpc import convert
+from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import model_pb2
 
 UINT32, MOST = 2**32 - 1, convert.MAX_NUMBER
@@ -31,18 +38,24 @@ NUMBER, SMALL, FROM_1 = st.integers(0, MOST), st.integers(0, UINT32), st.integer
 WEI = st.integers(0, 2**256 - 1)
 
 MINED = st.builds(Mined, DIGEST, NUMBER, NUMBER, NUMBER)
-STAKE = st.builds(StakeStatus, NUMBER, NUMBER, NUMBER, NUMBER)
+STAKE = st.builds(StakeStatus, NUMBER, NUMBER, NUMBER, NUMBER, NUMBER)
+RECEIPTS = st.lists(MINED, max_size=2).map(tuple)
+EARNINGS = st.builds(lambda a, b, c, d: Earnings(max(a, b), min(a, b), c, d), WEI, WEI, WEI, WEI)
+FUNDED = st.builds(Funded, MINED, WEI)
 VERSION = st.builds(ModelVersion, NUMBER, FROM_1, DIGEST, NUMBER, NUMBER, SMALL, NUMBER)
 TERMS = st.builds(
     Terms,
-    rule=SMALL,
-    quorum=SMALL,
-    max_updates=SMALL,
+    rule=st.integers(0, 2**8 - 1),
+    quorum_bps=st.integers(0, 2**16 - 1),
+    max_updates=st.integers(0, 2**16 - 1),
+    min_round_seconds=SMALL,
     round_seconds=SMALL,
     drop_seconds=SMALL,
-    min_stake=NUMBER,
-    settler_bps=SMALL,
-    reward=WEI,
+    stake_seconds=SMALL,
+    min_stake=st.integers(0, 2**40 - 1),
+    settler_bps=st.integers(0, 2**16 - 1),
+    server_bps=st.integers(0, 2**16 - 1),
+    reward=st.integers(0, 2**128 - 1),
 )
 DUE = st.builds(Due, st.sampled_from(Step), NUMBER)
 STATUS = st.builds(
@@ -53,6 +66,8 @@ STATUS = st.builds(
     NUMBER,
     SMALL,
     NUMBER,
+    NUMBER,
+    NUMBER,
     phase=st.none() | st.sampled_from(Phase),
     due=st.lists(DUE, max_size=3).map(tuple),
 )
@@ -61,19 +76,31 @@ CONTRIBUTION = st.builds(Contribution, ADDRESS, DIGEST, NUMBER, NUMBER, MINED, N
 
 @st.composite
 def tasks(draw: st.DrawFn) -> Task:
-    version, status, terms = draw(st.none() | VERSION), draw(STATUS), draw(TERMS)
-    if version is None:
-        return Task(draw(NUMBER), DIGITS.to_json(), SHAPE, terms, 0, None, status)
-    status = RoundStatus(max(1, status.round), 1, 2, 3, 4, 5, phase=status.phase, due=status.due)
-    return Task(version.task, DIGITS.to_json(), SHAPE, terms, version.version, version, status)
+    version, status = draw(st.none() | VERSION), draw(STATUS)
+    if version is not None:
+        status = replace(status, round=max(1, status.round))
+    closed = status.round != 0 and status.opened_s == 0
+    return Task(
+        task=draw(NUMBER) if version is None else version.task,
+        creator=draw(ADDRESS),
+        model=DIGITS.to_json(),
+        shape=SHAPE,
+        terms=draw(TERMS),
+        pot=draw(WEI),
+        shares=draw(WEI),
+        closing=closed or draw(st.booleans()),
+        version=0 if version is None else version.version,
+        announced=version,
+        round=status,
+    )
 
 
 @st.composite
 def rounds(draw: st.DrawFn) -> Round:
     version = draw(st.none() | VERSION)
     contributions, settlements = (tuple(draw(st.lists(one, max_size=2))) for one in (CONTRIBUTION, MINED))
-    settler, fee = (b"", 0) if version is None else (draw(ADDRESS), draw(WEI))
-    dropped = version is None and draw(st.booleans())
+    dropped = draw(st.booleans())  # with a version: it was merged in part
+    settler, fee = (b"", 0) if version is None or dropped else (draw(ADDRESS), draw(WEI))
     return Round(draw(FROM_1), draw(FROM_1), contributions, version, settlements, settler, fee, dropped)
 
 
@@ -104,10 +131,22 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
         convert.balance_of,
     ),
     (
-        st.builds(ChainStatus, FROM_1, NUMBER, NUMBER, ADDRESS, ADDRESS, ADDRESS, NUMBER, st.text(max_size=50)),
+        st.builds(ChainStatus, FROM_1, NUMBER, NUMBER, *[ADDRESS] * 4, NUMBER, st.text(max_size=50)),
         convert.chain_message,
         convert.chain_of,
     ),
+    (
+        VERSION.flatmap(lambda one: st.builds(Opened, st.just(max(1, one.task)), RECEIPTS, st.just(one))).filter(
+            lambda opened: opened.task == opened.version.task
+        ),
+        convert.opened_message,
+        convert.opened_of,
+    ),
+    (FUNDED, convert.funded_message, convert.funded_of),
+    (FUNDED, convert.granted_message, convert.funded_of),
+    (st.builds(Closed, MINED, st.booleans()), convert.closed_message, convert.closed_of),
+    (EARNINGS, convert.earnings_message, convert.earnings_of),
+    (st.builds(Claimed, RECEIPTS, EARNINGS), convert.claimed_message, convert.claimed_of),
 ]
 
 
@@ -145,3 +184,26 @@ def test_phases_and_steps_that_nobody_knows_are_not_read() -> None:
     for step in (0, 99):
         with pytest.raises(InvalidInput, match=f"step {step}"):
             convert.due_of(model_pb2.Due(step=step))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "bits"), convert.TERMS_BITS.items())
+def test_terms_that_the_chain_has_no_room_for_are_not_read(name: str, bits: int) -> None:
+    with pytest.raises(InvalidInput, match=f"{name} of a task's terms is at most") as raised:
+        convert.terms_of(model_pb2.Terms(**{name: 2**bits}))
+    assert raised.value.reason == "BadTerms"
+    with pytest.raises(InvalidInput, match="a reward has at most 16 bytes"):
+        convert.terms_of(model_pb2.Terms(reward_wei=bytes(17)))
+
+
+def test_what_contradicts_itself_is_not_read() -> None:
+    task = model_pb2.Task(
+        task=1, version={"task": 1}, creator=bytes(20), shape=SHAPE.encode(), round={"round": 2, "opened_s": 0}
+    )
+    with pytest.raises(InvalidInput, match="closed, and not by its creator"):
+        convert.task_of(task)
+    with pytest.raises(InvalidInput, match="can be claimed"):
+        convert.earnings_of(pb.Earnings(earned_wei=b"\1", pay_wei=b"\2"))
+    with pytest.raises(InvalidInput, match="dropped, and a settler paid"):
+        convert.round_of(pb.GetRoundResponse(round=1, base_version=1, dropped=True, settler=bytes(20)))
+    with pytest.raises(InvalidInput, match="at most"):
+        convert.receipts_of([pb.Receipt()] * (convert.MAX_RECEIPTS + 1))

@@ -122,7 +122,7 @@ async def _watch(stack: Stack, before: int, say: Say) -> int:
         spec, shape = ModelSpec.from_json(task.model), Shape.decode(task.shape)
         accuracy = 0.0
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            line = bar.add_task("", total=task.terms.quorum)
+            line = bar.add_task("", total=stack.settings.contributors)
             for version in range(before + 1, before + rounds + 1):
                 began = time.monotonic()
                 while task.version.version < version:

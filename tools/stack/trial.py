@@ -385,7 +385,7 @@ async def _settled(stack: Stack) -> None:
     async with gateway_of(stack) as stub:
         while True:
             task = (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task
-            if task.round.accepted_count < task.terms.quorum:
+            if task.round.accepted_count < stack.settings.contributors:
                 return
             if time.monotonic() - began > ROUND_S:
                 raise Trouble(f"nobody settles round {task.round.round}")
@@ -399,25 +399,35 @@ async def _books(stack: Stack) -> dict[str, Any]:
         task = (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task
         rounds = []
         earned: dict[bytes, int] = {}
+        fees: dict[bytes, int] = {}
         for number in range(1, task.round.round):
             record = await stub.GetRound(gateway.GetRoundRequest(task=TASK, round=number))
             people = [one.contributor for one in record.contributions]
             paid = {one.contributor: int.from_bytes(one.paid_wei, "big") for one in record.contributions}
-            # fewer than the quorum is right, too: two minutes after its first update a round may be settled with what there is
-            if record.dropped or not people or len(people) != len(set(people)) or len(people) > task.terms.quorum:
+            # fewer than all is right, too: two minutes after its first update a round may be settled with what there is
+            if (
+                record.dropped
+                or not people
+                or len(people) != len(set(people))
+                or len(people) > stack.settings.contributors
+            ):
                 raise Trouble(f"round {number} has the contributors {[one.hex() for one in people]}")
             fee = int.from_bytes(record.settler_paid_wei, "big")
             if not all(paid.values()) or sum(paid.values()) + fee > int.from_bytes(task.terms.reward_wei, "big"):
                 raise Trouble(f"round {number} paid {list(paid.values())}")
-            paid[record.settler] = paid.get(record.settler, 0) + fee
+            fees[record.settler] = fees.get(record.settler, 0) + fee
             for who, wei in paid.items():
                 earned[who] = earned.get(who, 0) + wei
             rounds.append((number, record.version.digest.hex(), sorted((who.hex(), paid[who]) for who in people)))
-        for who, wei in earned.items():
+        for who in earned.keys() | fees.keys():
+            # earnings are credited, and nobody here claims them; a settler's fee is paid at once
+            told = (await stub.GetEarnings(gateway.GetEarningsRequest(account=who, task=TASK))).earnings
             balance = await stub.GetBalance(gateway.GetBalanceRequest(account=who, task=TASK))
-            if int.from_bytes(balance.token_wei, "big") != wei:
+            found = int.from_bytes(told.earned_wei, "big"), int.from_bytes(balance.token_wei, "big")
+            if found != (earned.get(who, 0), fees.get(who, 0)):
                 raise Trouble(
-                    f"0x{who.hex()} has {int.from_bytes(balance.token_wei, 'big')} wei, its rounds paid {wei}"
+                    f"0x{who.hex()} has earned {found[0]} and owns {found[1]} wei, its rounds credited {earned.get(who, 0)} and paid "
+                    f"{fees.get(who, 0)}"
                 )
     return {
         "chain": (chain.chain_id, chain.pool, chain.aspect, chain.deployed_block_number),

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.events import EventIndex
+from services.chain_gateway.ledger.drops import Drops
+from services.chain_gateway.ledger.money import Money
+from services.chain_gateway.ledger.openings import Openings
 from services.chain_gateway.ledger.queries import Queries
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.settlements import Settlements
@@ -33,18 +36,24 @@ class Ledger:
         deployment: Deployment,
         *,
         max_head_age_s: float = 0.0,
+        on_demand: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """max_head_age_s: refuse to work on a chain whose newest block is older; 0 for a chain that makes blocks on demand only."""
+        """max_head_age_s: refuse to work on a chain whose newest block is older; 0 for a chain that makes blocks on demand only.
+
+        on_demand: it is known to be one, so that nobody waits to see whether its clock stands still."""
         self.chain = chain
         self.deployment = deployment
         self.events = events
         self._outbox = outbox
         self.views = Views(chain, deployment, max_head_age_s, clock)
-        sending = Sending(outbox, self.views)
+        sending = Sending(outbox, self.views, clock, on_demand=on_demand)
         self.tasks = Tasks(self.views, events)
-        self.submissions = Submissions(self.tasks, sending)
-        self.settlements = Settlements(self.tasks, self.submissions, sending, clock)
+        self.drops = Drops(self.tasks, sending)
+        self.submissions = Submissions(self.tasks, sending, self.drops, clock)
+        self.settlements = Settlements(self.tasks, self.submissions, sending)
+        self.openings = Openings(self.tasks, sending)
+        self.money = Money(self.tasks, sending)
         self.wallets = Wallets(self.tasks, sending)
         self.queries = Queries(self.tasks, self.submissions)
 

@@ -22,7 +22,8 @@ class Queries:
         """A round with its contributions; 0: the open one. Raises NotFound for a round that has not begun."""
         events = self._tasks.events
         head = (await self._tasks.views.head()).number
-        _, status = await self._tasks.views.version_and_round(task, head)
+        state = await self._tasks.views.task(task, head)
+        status = state.round
         await events.sync(head)
         number = number or status.round
         if not 1 <= number <= status.round:
@@ -49,13 +50,13 @@ class Queries:
                 event.effective,
                 submission.mined,
                 len(submission.header) + sum(map(len, submission.groups)),
-                paid.get(event.contributor) if made is not None else None,
+                paid.get(event.contributor) if made is not None and not dropped else None,
             )
             for event, submission in await self._submissions.of_round(task, number)
         )
         settlements = tuple(await asyncio.gather(*(self._submissions.mined(event.transaction) for event in merges)))
         settler = b""
-        if made is not None:
+        if made is not None and not dropped:
             # the fee may be 0, and then there is no event
             settler = (
                 fee.settler

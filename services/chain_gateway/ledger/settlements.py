@@ -1,21 +1,19 @@
-"""Ending rounds: group after group, or by giving them up."""
+"""Ending rounds by merging their updates, group after group."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
 
 import numpy as np
 from eth_hash.auto import keccak
 
 from linklearner.chain import contracts
-from linklearner.chain.contracts import POOL
 from linklearner.domain import gas
 from linklearner.domain.errors import InvalidUpdate, LinkLearnerError, Refused, Unavailable
-from linklearner.domain.events import ContributionPaid, Settlement
+from linklearner.domain.events import ContributionPaid, RoundDropped, Settlement
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Mined, Settled
@@ -25,23 +23,17 @@ from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.submissions import Submissions
 from services.chain_gateway.ledger.tasks import Tasks
 from services.chain_gateway.ledger.values import mined as mined_by
-from services.chain_gateway.outbox import Outcome, Prepare, Request, State
-
-STANDSTILL_S: Final = 2.0
-"""A chain without a new block for so long makes none unless asked; Artela makes one a second at least."""
-DUE: Final = {"RoundNotOver": "endsAt", "NotYetDroppable": "droppableAt"}
-"""Refusals that time alone ends, and the fact that says when, Unix seconds."""
+from services.chain_gateway.outbox import Request, State
 
 
 class Settlements:
     """Of all tasks."""
 
-    def __init__(self, tasks: Tasks, submissions: Submissions, sending: Sending, clock: Callable[[], float]) -> None:
+    def __init__(self, tasks: Tasks, submissions: Submissions, sending: Sending) -> None:
         self._tasks = tasks
         self._views = tasks.views
         self._submissions = submissions
         self._sending = sending
-        self._clock = clock
 
     async def settle(self, request_id: str, account: bytes, task: int, number: int) -> Settled:
         """Settles a round, group after group; groups that others merge meanwhile are theirs.
@@ -60,7 +52,7 @@ class Settlements:
                 continue  # somebody else did this one
             request = Request(request_id=step, account=account, kind="settle", contents=_contents(task, number))
             try:
-                outcome = await self._send_when_due(request, partial(self.call, task, number, group))
+                outcome = await self._sending.send_when_due(request, partial(self.call, task, number, group))
             except Refused as refused:
                 if refused.reason not in ("WrongGroup", "WrongRound"):
                     raise
@@ -72,40 +64,21 @@ class Settlements:
             self._submissions.remember(mined[-1])
         await self._tasks.events.sync(max((part.block for part in mined), default=0))
         made = self._tasks.made_by(task, number)
+        if made is not None and self._tasks.events.find(RoundDropped, task, second=number):
+            raise await self._wrong_round(task, number)
         if made is None:
             raise Unavailable(f"round {number} of task {task} is merged in part; repeat the request to go on")
         if not mined:
             raise await self._wrong_round(task, number)
         return Settled(tuple(mined), made)
 
-    async def _send_when_due(self, request: Request, prepare: Prepare) -> Outcome:
-        """For what the chain refuses before its time: that time may have passed without a block to say so."""
-        try:
-            return await self._sending.send(request, prepare)
-        except Refused as refused:
-            due_s = int(refused.facts.get(DUE.get(refused.reason, ""), 0))
-            if not due_s or not await self._stands_still_before(due_s):
-                raise
-        # A chain that makes blocks on demand only stands still in time, too: its clock moves with the block that we cause.
-        tick = Request(request_id=f"{request.request_id}/{due_s}", account=request.account, kind="tick", contents=b"")
-        await self._sending.send(tick, Call(request.account))
-        return await self._sending.send(request, prepare)
-
-    async def _stands_still_before(self, time_s: int) -> bool:
-        """Whether the chain's clock is before a time that has passed, and no block comes to change that."""
-        if self._clock() < time_s:
-            return False
-        before = await self._views.chain.head()
-        await asyncio.sleep(STANDSTILL_S)
-        return before.time_s < time_s and (await self._views.chain.head()).number == before.number
-
     async def _merged(self, task: int, number: int) -> int | None:
         """Groups of a round that are merged; None if it is not the open one."""
-        status = await self._views.open_round(task)
+        status = (await self._views.newest(task)).round
         return status.merged_groups if status.round == number else None
 
     async def _wrong_round(self, task: int, number: int) -> Refused:
-        current = (await self._views.open_round(task)).round
+        current = (await self._views.newest(task)).round.round
         return Refused(
             f"round {number} of task {task} is not the open one, round {current} is",
             reason="WrongRound",
@@ -137,7 +110,7 @@ class Settlements:
             return None
         merged = None
         try:
-            eligible = (await self._views.open_round(task)).eligible
+            eligible = (await self._views.newest(task)).round.eligible
             _, weights = await self._tasks.model(task, 0)
             base = np.frombuffer(weights, "<i2").astype(np.int16)
             pages = shape.group_page_range(group)
@@ -177,19 +150,6 @@ class Settlements:
     def call_with(self, task: int, number: int, group: int, updates: Sequence[Settlement]) -> Call:
         """The transaction that hands in these updates, whatever they are."""
         return Call(self._views.deployment.pool, contracts.settle(task, number, group, updates))
-
-    async def drop(self, request_id: str, account: bytes, task: int, number: int) -> Mined:
-        """Gives up a round that nobody settled in time. Raises Refused: WrongRound, NotYetDroppable, RoundSettling."""
-
-        async def prepare() -> Call:
-            if await self._merged(task, number) is None:
-                raise await self._wrong_round(task, number)
-            return Call(self._views.deployment.pool, POOL.encode_call("drop", task), known_gas=gas.DROP)
-
-        request = Request(request_id=request_id, account=account, kind="drop", contents=_contents(task, number))
-        outcome = await self._send_when_due(request, prepare)
-        self._tasks.events.poke()
-        return mined_by(outcome)
 
 
 def _contents(task: int, number: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from eth_hash.auto import keccak
@@ -10,12 +11,13 @@ from eth_hash.auto import keccak
 from linklearner.chain import contracts
 from linklearner.chain.contracts import Submit, decode_call, decode_event
 from linklearner.domain import gas
-from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, Unavailable
+from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, Refused, Unavailable
 from linklearner.domain.events import UpdateAccepted
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import Mined, Submitted
 from linklearner.domain.update import Update, update_digest
 from services.chain_gateway.chain import Call
+from services.chain_gateway.ledger.drops import Drops
 from services.chain_gateway.ledger.kept import Kept
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.tasks import Tasks
@@ -27,6 +29,8 @@ CALLDATA_BYTES: Final = 256 << 20
 """Of submissions, kept in memory."""
 MINED_COUNT: Final = 100_000
 """Of transactions whose block and gas are kept in memory."""
+TOO_LITTLE: Final = ("NoStake", "BelowMinimumStake")
+"""What the Aspect and the pool say where too little stake counts in the open round."""
 HEADER_BYTES: Final = 18
 """That every update begins with; its task is in bytes 2 to 9."""
 
@@ -34,8 +38,10 @@ HEADER_BYTES: Final = 18
 class Submissions:
     """Of all tasks."""
 
-    def __init__(self, tasks: Tasks, sending: Sending) -> None:
+    def __init__(self, tasks: Tasks, sending: Sending, drops: Drops, clock: Callable[[], float]) -> None:
         self._tasks = tasks
+        self._drops = drops
+        self._clock = clock
         self._chain = tasks.views.chain
         self._pool = tasks.views.deployment.pool
         self._sending = sending
@@ -43,16 +49,60 @@ class Submissions:
         self._mined = Kept[bytes, Mined](MINED_COUNT, lambda _: 1)
 
     async def submit(self, request_id: str, account: bytes, update: bytes) -> Submitted:
-        """Sends one update. Raises InvalidUpdate for bytes that the task cannot read, Refused with the chain's reason."""
+        """Sends one update. Raises InvalidUpdate for bytes that the task cannot read, Refused with the chain's reason.
+
+        Stake that has matured since the open round began counts in the next one only. If nobody has an update in the open round, it is
+        ended first, by the account whose stake waits: a transaction of its own, without which a newcomer could only wait.
+        """
         decoded, shape = await self._decoded(update)
         request = Request(request_id=request_id, account=account, kind="submit", contents=update)
-        outcome = await self._sending.send(request, self._call(decoded, shape))
-        accepted, mined = _accepted(outcome), mined_by(outcome)
+        call = self._call(decoded, shape)
+        try:
+            outcome = await self._sending.send(request, call)
+        except Refused as refused:
+            if refused.reason not in TOO_LITTLE:
+                raise
+            await self._renew(request, decoded.task, refused)
+            outcome = await self._sending.send(request, call)
+        accepted, mined = self._accepted(outcome), mined_by(outcome)
         # what we have sent ourselves need not be read from the chain
         self._calldata.put(mined.transaction, Submission(decoded.header(shape), decoded.groups(shape), mined))
         self.remember(mined)
         self._tasks.events.poke()
         return Submitted(mined, accepted.digest, accepted.round, accepted.weight, accepted.effective)
+
+    async def _renew(self, request: Request, task: int, refused: Refused) -> None:
+        """Ends the open round for stake that would let the update in. Raises what says when it will be, or that it is too little."""
+        views = self._tasks.views
+        stake, state, head = await asyncio.gather(
+            views.stake(request.account, task), views.newest(task), self._chain.head()
+        )
+        waiting, round = stake.locked - stake.eligible, state.round
+        terms = self._tasks.opened(task).terms
+        if not waiting or stake.locked < terms.floor(round.eligible):
+            raise refused
+        facts = refused.facts | {"maturesAt": stake.matures_s, "waiting": waiting}
+        if max(self._clock(), head.time_s) < stake.matures_s:
+            raise Refused(
+                f"{waiting} units of the account's stake count in rounds that open at {stake.matures_s} (Unix seconds) or later: "
+                "submit then",
+                reason=refused.reason,
+                facts=facts,
+            ) from refused
+        if round.accepted:
+            raise Refused(
+                f"{waiting} units of the account's stake count from the next round on: wait for the next version",
+                reason=refused.reason,
+                facts=facts,
+            ) from refused
+        try:
+            await self._drops.renew(
+                f"{request.request_id}/renew/{round.round}", request.account, task, round.round, stake.matures_s
+            )
+        except Refused as error:
+            if error.reason not in ("WrongRound", "NotYetDroppable"):
+                raise
+            # somebody else was faster: with the drop, or with an update
 
     async def call(self, update: bytes) -> Call:
         """The transaction that submits an update. Raises InvalidUpdate, NotFound for its task."""
@@ -120,12 +170,12 @@ class Submissions:
         """A transaction of ours, which need not be read from the chain."""
         self._mined.put(mined.transaction, mined)
 
-
-def _accepted(outcome: Outcome) -> UpdateAccepted:
-    """Raises DataLoss for the receipt of a submission that tells of no accepted update."""
-    for event in map(decode_event, outcome.receipt.logs):
-        if isinstance(event, UpdateAccepted):
-            return event
-    raise DataLoss(
-        f"the node's receipt of the submission 0x{outcome.receipt.transaction_hash.hex()} says nothing of an accepted update"
-    )
+    def _accepted(self, outcome: Outcome) -> UpdateAccepted:
+        """Raises DataLoss for the receipt of a submission that tells of no accepted update."""
+        for log in outcome.receipt.logs:
+            event = decode_event(log) if log.address == self._pool else None
+            if isinstance(event, UpdateAccepted):
+                return event
+        raise DataLoss(
+            f"the node's receipt of the submission 0x{outcome.receipt.transaction_hash.hex()} says nothing of an accepted update"
+        )

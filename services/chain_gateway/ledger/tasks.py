@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -16,10 +17,12 @@ from linklearner.domain.tasks import Task
 from services.chain_gateway.aspect import read_weights
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.ledger.kept import Kept
-from services.chain_gateway.ledger.views import Views
+from services.chain_gateway.ledger.views import TaskState, Views
 
 WEIGHT_BYTES: Final = 256 << 20
 """Weights of verified versions kept in memory, so that five trainers cost one read."""
+AT_ONCE: Final = 8
+"""Tasks about which the chain is asked at the same time."""
 WATCH_S: Final = 60.0
 """A look for new versions at least so often."""
 
@@ -36,15 +39,49 @@ class Tasks:
     async def task(self, task: int) -> Task:
         """Raises NotFound for an unknown task."""
         block = (await self.views.head()).number
-        version, round = await self.views.version_and_round(task, block)
+        state = await self.views.task(task, block)
         await self.events.sync(block)
-        opened = self.opened(task)
-        announced = self.announced(task, version) if version else None
-        return Task(task, opened.model, self.shape(task), opened.terms, version, announced, round)
+        return self._task(task, state)
 
-    def numbers(self) -> tuple[int, ...]:
-        """The tasks that are known so far."""
-        return tuple(event.task for event in self.events.find(TaskOpened))
+    def _task(self, task: int, state: TaskState) -> Task:
+        opened = self.opened(task)
+        return Task(
+            task=task,
+            creator=state.creator,
+            model=opened.model,
+            shape=self.shape(task),
+            terms=opened.terms,
+            pot=state.pot,
+            shares=state.shares,
+            closing=state.closing,
+            version=state.version,
+            announced=self.announced(task, state.version) if state.version else None,
+            round=state.round,
+        )
+
+    async def page(self, creator: bytes, above: int, most: int, most_bytes: int) -> tuple[list[Task], bool]:
+        """Tasks with a number above `above`, oldest first, and whether there are more.
+
+        creator: 20 bytes; empty: everybody's. most: tasks; most_bytes: of what their creators wrote, but always one task.
+        """
+        block = (await self.views.head()).number
+        await self.events.sync(block)
+        numbers = self.events.tasks(creator=creator, above=above, limit=most + 1)
+        places, known = asyncio.Semaphore(AT_ONCE), list[int]()
+        size = 0
+        for number in numbers[:most]:
+            opened = self.opened(number)
+            size += len(opened.model.encode()) + len(opened.shape)
+            if known and size > most_bytes:
+                break
+            known.append(number)
+
+        async def described(number: int) -> Task:
+            async with places:
+                return self._task(number, await self.views.task(number, block))
+
+        found = list(await asyncio.gather(*map(described, known)))
+        return found, len(found) < len(numbers)
 
     def opened(self, task: int) -> TaskOpened:
         """How a task began, if that is known. Raises NotFound."""

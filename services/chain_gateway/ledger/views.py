@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from linklearner.chain.abi import Interface
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import POOL, TOKEN, VAULT
 from linklearner.domain.errors import DataLoss, InvalidInput, NotFound, Refused, Unavailable
-from linklearner.domain.tasks import RoundStatus, StakeStatus
+from linklearner.domain.tasks import Earnings, RoundStatus, StakeStatus
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.heads import Head
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What pool and vault say of a task at one block. version: the newest, 0 while the first weights are being loaded."""
+
+    version: int
+    round: RoundStatus
+    pot: int
+    shares: int
+    creator: bytes
+    closing: bool
+
+    @property
+    def closed(self) -> bool:
+        return self.round.round != 0 and self.round.opened_s == 0
 
 
 class Views:
@@ -43,30 +60,53 @@ class Views:
                 facts={"head": head.number, "age_s": int(age)},
             )
 
-    async def version_and_round(self, task: int, block: int) -> tuple[int, RoundStatus]:
-        """The newest version's number, 0 while the first weights are loaded, and the open round. Raises NotFound for an unknown task."""
-        status = (await self._pool("taskOf", task, block=block))["status"]
-        return status["version"], RoundStatus(
-            status["round"],
-            status["accepted"],
-            status["present"],
-            status["eligible"],
-            status["merged"],
-            status["firstAt"],
-            status["openedAt"],
+    async def task(self, task: int, block: int) -> TaskState:
+        """A task and its open round. Raises NotFound for an unknown task."""
+        answer, changes = await asyncio.gather(
+            self._pool("taskOf", task, block=block), self._vault("changesOf", task, block=block)
+        )
+        status = answer["status"]
+        return TaskState(
+            version=status["version"],
+            round=RoundStatus(
+                round=status["round"],
+                accepted=status["accepted"],
+                present=status["present"],
+                eligible=status["eligible"],
+                merged_groups=status["merged"],
+                opened_s=status["openedAt"],
+                first_update_s=status["firstAt"],
+                ripe=changes["joining"],
+            ),
+            pot=status["pot"],
+            shares=status["shares"],
+            creator=status["creator"],
+            closing=status["closing"],
         )
 
-    async def open_round(self, task: int) -> RoundStatus:
+    async def newest(self, task: int) -> TaskState:
         """At the newest block, however old. Raises NotFound for an unknown task."""
-        _, status = await self.version_and_round(task, (await self.chain.head()).number)
-        return status
+        return await self.task(task, (await self.chain.head()).number)
 
     async def stake(self, account: bytes, task: int, block: int | None = None) -> StakeStatus:
         """Raises NotFound for an unknown task."""
-        stake, unlocking = await asyncio.gather(
-            self._pool("stakeOf", task, account, block=block), self._pool("unlockingOf", task, account, block=block)
+        stake = await self._vault("stakeOf", task, account, block=block)
+        return StakeStatus(
+            eligible=stake["counting"],
+            locked=stake["counting"] + stake["fresh"],
+            matures_s=stake["maturesAt"],
+            unlocking=stake["unlocking"],
+            withdrawable_s=stake["withdrawableAt"],
         )
-        return StakeStatus(stake["eligible"], stake["locked"], unlocking["units"], unlocking["round"])
+
+    async def earnings(self, account: bytes, task: int, block: int) -> Earnings:
+        """Raises NotFound for an unknown task."""
+        claimable, earned, stake_fees = await asyncio.gather(
+            self._pool("claimable", task, account, block=block),
+            self._pool("earnedBy", task, account, block=block),
+            self._vault("feesOf", task, account, block=block),
+        )
+        return Earnings(earned=earned["0"], pay=claimable["pay"], fees=claimable["fees"], stake_fees=stake_fees["0"])
 
     async def token_balance(self, account: bytes, block: int) -> int:
         """$LL, wei."""
@@ -78,8 +118,16 @@ class Views:
         await self._pool("termsOf", task)
 
     async def _pool(self, name: str, *arguments: Any, block: int | None = None) -> dict[str, Any]:
+        return await self._of_task(POOL, self.deployment.pool, name, *arguments, block=block)
+
+    async def _vault(self, name: str, *arguments: Any, block: int | None = None) -> dict[str, Any]:
+        return await self._of_task(VAULT, self.deployment.vault, name, *arguments, block=block)
+
+    async def _of_task(
+        self, interface: Interface, to: bytes, name: str, *arguments: Any, block: int | None
+    ) -> dict[str, Any]:
         try:
-            return await self._view(POOL, self.deployment.pool, name, *arguments, block=block)
+            return await self._view(interface, to, name, *arguments, block=block)
         except Refused as refused:
             if refused.reason == "UnknownTask":
                 raise NotFound(refused.message, reason=refused.reason, facts=refused.facts) from None

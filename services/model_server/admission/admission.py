@@ -26,6 +26,13 @@ from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.settings import Settings
 from linklearner.v1 import session_pb2 as session
 
+
+def beyond(address: str, place: int) -> str:
+    """host:port so many ports further on; a free port stays one. Raises InvalidInput beyond the last one."""
+    first = Endpoint.parse(address, any_port=True)
+    return str(Endpoint.parse(str(Endpoint(first.host, first.port and first.port + place)), any_port=True))
+
+
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -140,6 +147,10 @@ class AdmissionSettings(Settings):
 
     def check_listener(self, listen: Endpoint) -> None:
         """Raises InvalidConfig for an address at which this admission must not stand."""
+
+    def beyond(self, place: int) -> Self:
+        """The same for the server of another task in this process, so many ports further on."""
+        return self
 
     def admission(
         self,

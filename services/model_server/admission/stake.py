@@ -7,8 +7,8 @@ and within `stake_stale_s` even if the gateway or the chain stops answering: the
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Self
 
 import grpc
 import structlog
@@ -23,7 +23,7 @@ from linklearner.rpc.status import code_of
 from linklearner.settings import Between
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
-from services.model_server.admission.admission import Admission, AdmissionSettings, Metadata
+from services.model_server.admission.admission import Admission, AdmissionSettings, Metadata, beyond
 from services.model_server.admission.sessions import Challenges, Holding, Session, Sessions, recover
 from services.model_server.stakes import StakeWatch
 
@@ -65,6 +65,9 @@ class Stake(AdmissionSettings):
             )
         if any(character.isspace() for character in self.domain):
             raise InvalidConfig("domain must be a host:port without spaces", facts={"setting": "domain"})
+
+    def beyond(self, place: int) -> Self:
+        return replace(self, domain=beyond(self.domain, place)) if self.domain else self
 
     def admission(
         self,

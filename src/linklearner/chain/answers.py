@@ -7,14 +7,16 @@ The fields may be as JSON-RPC writes them (`"0x2a"`) or as web3.py has read them
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
 COUNT_BITS: Final = 63
 """Of block numbers, positions, gas, nonces and times: what SQLite keeps as a number."""
 WORD_BITS: Final = 256
+TIME_BITS: Final = 32
+"""Of a block's time: what the contracts keep."""
 
 _QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _DATA: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*+")
@@ -26,7 +28,10 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """An event as the chain keeps it. index: of the log in its block."""
+    """An event as the chain keeps it. index: of the log in its block.
+
+    block_hash: 32 bytes, empty in a log that comes from a store of ours: number and index say which log it is.
+    """
 
     address: bytes
     topics: tuple[bytes, ...]
@@ -34,6 +39,16 @@ class Log:
     block_number: int
     index: int
     transaction_hash: bytes
+    block_hash: bytes = field(default=b"", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Of a block. time_s: Unix seconds."""
+
+    number: int
+    block_hash: bytes
+    time_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +117,46 @@ def log(entry: object) -> Log:
         block_number=quantity(found.get("blockNumber"), "log's block number"),
         index=quantity(found.get("logIndex"), "log's index"),
         transaction_hash=data(found.get("transactionHash"), "log's transaction", 32),
+        block_hash=data(found.get("blockHash"), "log's block", 32),
     )
 
 
-def logs(entries: object, of: bytes, first: int, last: int) -> list[Log]:
-    """The answer to eth_getLogs for one contract and blocks first…last, in the order of the chain. Nothing else may be among them."""
+def logs(entries: object, of: Collection[bytes], first: int, last: int) -> list[Log]:
+    """The answer to eth_getLogs for some contracts and blocks first…last, in the order of the chain.
+
+    Nothing else may be among them, no log twice, and no two blocks with one number.
+    """
     found = sorted(map(log, items(entries, "logs")), key=lambda one: (one.block_number, one.index))
     for one in found:
-        if one.address != of or not first <= one.block_number <= last:
+        if one.address not in of or not first <= one.block_number <= last:
+            asked = " and ".join(f"0x{contract.hex()}" for contract in of)
             raise Malformed(
-                f"the node was asked for logs of 0x{of.hex()} in blocks {first} to {last} and gives one of 0x{one.address.hex()} "
+                f"the node was asked for logs of {asked} in blocks {first} to {last} and gives one of 0x{one.address.hex()} "
                 f"in block {one.block_number}"
             )
     for one, other in pairwise(found):
-        if (one.block_number, one.index) == (other.block_number, other.index):
+        if one.block_number != other.block_number:
+            continue
+        if one.index == other.index:
             raise Malformed(f"the node gives two logs at position {one.index} of block {one.block_number}")
+        if one.block_hash != other.block_hash:
+            raise Malformed(f"the node gives logs of two blocks with the number {one.block_number}")
     return found
+
+
+def header(answer: object, number: int, block_hash: bytes) -> Header:
+    """The answer to eth_getBlockByNumber for `number`, where a log has named the block's hash."""
+    found = fields(answer, "block")
+    told = Header(
+        number=quantity(found.get("number"), "block's number"),
+        block_hash=data(found.get("hash"), "block's hash", 32),
+        time_s=quantity(found.get("timestamp"), "block's time", TIME_BITS),
+    )
+    if (told.number, told.block_hash) != (number, block_hash):
+        raise Malformed(
+            f"the node gives block {told.number} 0x{told.block_hash.hex()} where its logs are of block {number} 0x{block_hash.hex()}"
+        )
+    return told
 
 
 def receipt(answer: object, of: bytes) -> Receipt:

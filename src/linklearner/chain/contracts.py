@@ -1,4 +1,5 @@
-"""The contracts' interfaces, and the pool's events and calls as dataclasses: the one place where their fields are named twice.
+"""The contracts' interfaces, and the events of pool and vault and the pool's calls as dataclasses: the one place where their fields are
+named twice.
 
 A field of a dataclass is called as in the contract, with underscores for capitals (`firstPage`: `first_page`), and that is all the
 mapping there is; tests hold the dataclasses to the ABI.
@@ -20,7 +21,10 @@ from linklearner.domain.events import Event, Settlement
 from linklearner.domain.rounds import Terms
 
 POOL: Final = Interface(artifacts.contract("TrainingPool").abi)
+VAULT: Final = Interface(artifacts.contract("StakeVault").abi)
 TOKEN: Final = Interface(artifacts.contract("LinkLearnerToken").abi)
+CONTRACTS: Final = (POOL, VAULT, TOKEN)
+"""Whose refusals are understood."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +63,27 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
     for kind in (
         events.TaskOpened,
         events.PagesLoaded,
-        events.StakeLocked,
-        events.StakeUnlocked,
-        events.StakeWithdrawn,
+        events.PotFunded,
+        events.PotGranted,
         events.UpdateAccepted,
         events.GroupMerged,
         events.ModelUpdated,
         events.ContributionPaid,
         events.SettlerPaid,
         events.RoundDropped,
+        events.TaskClosing,
+        events.TaskClosed,
+        events.FeesShared,
+        events.EarningsClaimed,
+        events.StakeLocked,
+        events.StakeUnlocked,
+        events.StakeWithdrawn,
+        events.StakeMatured,
+        events.StakeFeesClaimed,
     )
 }
-"""What the pool tells of its tasks, by the contract's names. Beside these there is AspectSet, which concerns no task."""
+"""What pool and vault tell of their tasks, by the contracts' names. Beside these there are AspectSet, those of ownership and those of
+votes, which concern no task."""
 CALLS: Final[Mapping[type, str]] = {LoadPages: "loadPages", Submit: "submit", Settle: "settle"}
 COMPLETED: Final[Mapping[type[Event], tuple[type, type[Event]]]] = {
     events.PagesLoaded: (LoadPages, events.WeightsLoaded),
@@ -81,13 +94,14 @@ COMPLETED: Final[Mapping[type[Event], tuple[type, type[Event]]]] = {
 _STRUCTS: Final[Mapping[str, Callable[..., object]]] = {"terms": Terms, "updates": Settlement}
 
 
-def decode_event(log: Log) -> Event | None:
-    """An event of a task; None for one that concerns none (AspectSet) and for one that this version of the pool does not have.
+def decode_event(log: Log, by: Interface = POOL) -> Event | None:
+    """An event of a task, made by a contract with the interface `by`: POOL or VAULT.
 
-    Raises DataLoss for a log that claims to be one of the pool's events and is not.
+    None for one that concerns no task and for one that this version of the contract does not have. The block's time is not in a log.
+    Raises DataLoss for a log that claims to be one of the contract's events and is not.
     """
     try:
-        decoded = POOL.decode_log(log.topics, log.data)
+        decoded = by.decode_log(log.topics, log.data)
     except InvalidInput as error:
         raise DataLoss(
             f"an event of transaction 0x{log.transaction_hash.hex()} cannot be read: {error.message}",
@@ -98,9 +112,9 @@ def decode_event(log: Log) -> Event | None:
     return _made(EVENTS[decoded.name], decoded.values, block=log.block_number, transaction=log.transaction_hash)
 
 
-def is_known(log: Log) -> bool:
-    """Whether this version of the pool has such an event."""
-    return POOL.has_topic(log.topics)
+def is_known(log: Log, by: Interface = POOL) -> bool:
+    """Whether this version of the contract has such an event."""
+    return by.has_topic(log.topics)
 
 
 def decode_call(kind: type[T], data: bytes) -> T:

@@ -1,7 +1,8 @@
 """A pool's history over plain JSON-RPC, as the events that `linklearner.domain.replay` takes: what anybody needs to check everything.
 
-Logs come in ranges of as many blocks as the node answers at once, and calldata in batches, both only up to the block
-that was the head at the start. Nothing is read from the node but logs and transactions: what they mean is computed here.
+Pool and vault are one stream, in the order of the chain; where the vault is follows from the pool's address. Logs come in ranges of as
+many blocks as the node answers at once, calldata and block headers in batches, all only up to the block that was the head at the start.
+Nothing of the history is read from the node but logs, transactions and times: what they mean is computed here.
 """
 
 from __future__ import annotations
@@ -9,25 +10,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import httpx
 
-from linklearner.chain.answers import WORD_BITS, Log, Malformed, data, fields, logs, quantity
-from linklearner.chain.contracts import COMPLETED, completed, decode_event, is_known
+from linklearner.chain.abi import Decoded, Interface
+from linklearner.chain.answers import WORD_BITS, Header, Log, Malformed, data, fields, header, logs, quantity
+from linklearner.chain.contracts import COMPLETED, POOL, TOKEN, VAULT, completed, decode_event, is_known
 from linklearner.chain.endpoints import Endpoints, Lost, Persistence, Reply
 from linklearner.chain.logs import block_ranges, in_parts
 from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain import strictjson
-from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
+from linklearner.domain.addresses import token_of, vault_of
+from linklearner.domain.errors import DataLoss, InvalidConfig, InvalidInput, NotFound, Unavailable
 from linklearner.domain.events import Event
 from linklearner.domain.notation import is_loopback_url
 from linklearner.domain.strictjson import NotJson
 
 BATCH: Final = 16
-"""Transactions in one request: sixteen of a megabyte are what a patient node answers at once."""
+"""Events whose transactions and blocks are asked for in one request: sixteen of a megabyte are what a patient node answers at once."""
 TIMEOUT_S: Final = 60.0
 ANSWER_BYTES: Final = 128 << 20
 """Of one answer: a batch of transactions has 35 MB, ten thousand events 20."""
@@ -42,8 +46,17 @@ Progress = Callable[[int, int], None]
 """Called with the block that is read and the last one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where a pool begins. genesis: wei of $LL that were there then."""
+
+    block: int
+    time_s: int
+    genesis: int
+
+
 class History:
-    """One pool's events on one chain. Use as `async with`.
+    """The events of one pool and its vault on one chain. Use as `async with`.
 
     Raises Unavailable if the node cannot be reached or refuses, DataLoss if what it answers does not fit together,
     InvalidConfig if there is no JSON-RPC node at the URL, or URLs of different chains.
@@ -53,9 +66,14 @@ class History:
         """rpc_url: one or several of the same chain, separated by commas. Raises InvalidConfig for what is none."""
         self._endpoints = Endpoints(rpc_url, self._post, Persistence(attempt_s=TIMEOUT_S, total_s=2 * TIMEOUT_S))
         self._pool = pool
+        self._token = token_of(pool)
+        self._interfaces = {pool: POOL, vault_of(pool): VAULT}
         self._from_block = from_block
         self._profile = profile
         self._ids = itertools.count(1)
+        self._newest = Header(-1, b"", 0)
+        self.deployment: Deployment | None = None
+        """Known once `events` has given the first one."""
 
     async def __aenter__(self) -> Self:
         # proxies as http_proxy and no_proxy say, but never to this very machine
@@ -87,39 +105,151 @@ class History:
     async def chain_id(self) -> int:
         return self._read(quantity, await self._ask("eth_chainId"), "chain id", WORD_BITS)
 
-    async def events(self, progress: Progress = lambda block, last: None) -> AsyncIterator[Event]:
-        """Every event of the pool in the order of the chain, up to the head as it is now; those of COMPLETED with their calldata."""
-        last = self._read(quantity, await self._ask("eth_blockNumber"), "block number", BLOCK_BITS)
+    async def head(self) -> int:
+        """The number of the newest block."""
+        return self._read(quantity, await self._ask("eth_blockNumber"), "block number", BLOCK_BITS)
+
+    async def numbers(
+        self, contract: bytes, interface: Interface, block: int, *questions: tuple[Any, ...]
+    ) -> list[int]:
+        """What views of a contract answer at a block, one number each. questions: a function's name and its arguments.
+
+        Raises NotFound where there is no contract.
+        """
+        answers = await self._batch(
+            [
+                (
+                    "eth_call",
+                    [{"to": "0x" + contract.hex(), "data": "0x" + interface.encode_call(*one).hex()}, hex(block)],
+                )
+                for one in questions
+            ]
+        )
+        found = []
+        for (name, *_), answer in zip(questions, answers, strict=True):
+            told = self._read(data, answer, f"answer of {name}")
+            if not told:
+                raise NotFound(
+                    f"there is no contract at 0x{contract.hex()}, where $LL of pool 0x{self._pool.hex()} should be: "
+                    "the pool's address is wrong, or its contracts are of another version"
+                )
+            try:
+                (value,) = interface.decode_result(name, told).values()
+            except InvalidInput as error:
+                raise DataLoss(
+                    f"0x{contract.hex()} answers {name} with {error.message} ({self._endpoints.shown})"
+                ) from error
+            found.append(int(value))
+        return found
+
+    async def events(
+        self, progress: Progress = lambda block, last: None, last: int | None = None
+    ) -> AsyncIterator[Event]:
+        """Every event of pool and vault in the order of the chain with its time, those of COMPLETED with their calldata.
+
+        last: block up to which; the head as it is now if None. Raises NotFound if they do not begin with the pool's deployment.
+        """
+        last = await self.head() if last is None else last
         for first, until in block_ranges(self._from_block, last, self._profile):
             progress(first, last)
-            found = [
-                (event, type(event) in COMPLETED)
-                for event in map(_event, await in_parts(self._logs, first, until))
-                if event
-            ]
-            for part in _batched(found, BATCH):
-                calldata = await self._calldata([event.transaction for event, short in part if short])
-                for event, short in part:
+            found = await in_parts(self._logs, first, until)
+            known = [(log, event) for log in found if (event := self._event(log))]
+            if found and self.deployment is None:
+                self.deployment = await self._deployed(found[0])
+            for part in _batched(known, BATCH):
+                calldata, times = await self._details(part)
+                for log, event in part:
                     progress(event.block, last)
-                    yield completed(event, calldata[event.transaction]) if short else event
+                    whole = completed(event, calldata[log.transaction_hash]) if type(event) in COMPLETED else event
+                    yield replace(whole, time_s=times[log.block_number])
         progress(last, last)
 
-    async def _logs(self, first: int, last: int) -> list[Log]:
-        wanted = {"address": "0x" + self._pool.hex(), "fromBlock": hex(first), "toBlock": hex(last)}
-        return self._read(logs, await self._ask("eth_getLogs", wanted), self._pool, first, last)
+    async def _deployed(self, first: Log) -> Deployment:
+        """Of the pool whose first log this is: its constructor makes the owner, the vault and the token with the genesis supply."""
+        owner = _decoded(POOL, first)
+        if owner is None or owner.name != "OwnershipTransferred" or owner.values["previousOwner"] != bytes(20):
+            raise NotFound(
+                f"the events of pool 0x{self._pool.hex()} from block {self._from_block} on do not begin with its deployment: "
+                "give the block in which it was deployed, or an earlier one"
+            )
+        wanted = {
+            "address": "0x" + self._token.hex(),
+            "fromBlock": hex(first.block_number),
+            "toBlock": hex(first.block_number),
+            "topics": ["0x" + TOKEN.topic("Transfer").hex(), "0x" + bytes(32).hex()],
+        }
+        minted = self._read(
+            logs, await self._ask("eth_getLogs", wanted), (self._token,), first.block_number, first.block_number
+        )
+        genesis = _decoded(TOKEN, minted[0]) if minted else None
+        if genesis is None or genesis.name != "Transfer" or minted[0].transaction_hash != first.transaction_hash:
+            raise DataLoss(f"the deployment of pool 0x{self._pool.hex()} minted no genesis supply of $LL")
+        number = first.block_number
+        answer = await self._ask("eth_getBlockByNumber", hex(number), False)
+        times = self._times({number: first.block_hash}, [answer])
+        return Deployment(number, times[number], genesis.values["value"])
 
-    async def _calldata(self, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Of transactions, all asked for at once."""
-        wanted = list(dict.fromkeys(hashes))
-        answers = await self._batch([("eth_getTransactionByHash", ["0x" + one.hex()]) for one in wanted])
+    async def _logs(self, first: int, last: int) -> list[Log]:
+        # go-ethereum's filter, which all these nodes have, takes one address or a list
+        contracts = ["0x" + one.hex() for one in self._interfaces]
+        wanted = {"address": contracts, "fromBlock": hex(first), "toBlock": hex(last)}
+        return self._read(logs, await self._ask("eth_getLogs", wanted), self._interfaces, first, last)
+
+    def _event(self, log: Log) -> Event | None:
+        """None for what changes no task: who owns the pool, its Aspect, votes."""
+        interface = self._interfaces[log.address]
+        if not is_known(log, interface):
+            name = "pool" if interface is POOL else "stake vault"
+            raise DataLoss(
+                f"transaction 0x{log.transaction_hash.hex()} made an event that this version of the {name} does not know"
+            )
+        return decode_event(log, interface)
+
+    async def _details(self, part: Sequence[tuple[Log, Event]]) -> tuple[dict[bytes, bytes], dict[int, int]]:
+        """Calldata of the events of COMPLETED by transaction, and the times of all by block number; all asked for at once."""
+        hashes = list(dict.fromkeys(log.transaction_hash for log, event in part if type(event) in COMPLETED))
+        blocks = {log.block_number: log.block_hash for log, _ in part}
+        answers = await self._batch(
+            [
+                *(("eth_getTransactionByHash", ["0x" + one.hex()]) for one in hashes),
+                *(("eth_getBlockByNumber", [hex(number), False]) for number in blocks),
+            ]
+        )
+        return self._calldata(hashes, answers[: len(hashes)]), self._times(blocks, answers[len(hashes) :])
+
+    def _calldata(self, hashes: Sequence[bytes], answers: Sequence[Any]) -> dict[bytes, bytes]:
+        """Of transactions, by hash."""
         calldata = {}
-        for one, answer in zip(wanted, answers, strict=True):
+        for one, answer in zip(hashes, answers, strict=True):
             if answer is None:
                 raise DataLoss(
                     f"the node tells of events of transaction 0x{one.hex()} and no longer has it: ask one that keeps its history"
                 )
             calldata[one] = self._read(data, self._read(fields, answer, "transaction").get("input"), "calldata")
         return calldata
+
+    def _times(self, blocks: Mapping[int, bytes], answers: Sequence[Any]) -> dict[int, int]:
+        """Of blocks, Unix seconds by number. blocks: the hashes that their logs name, by number, ascending.
+
+        From one call to the next they ascend, too: a block whose time is before an earlier one's is DataLoss.
+        """
+        times = {}
+        for (number, block_hash), answer in zip(blocks.items(), answers, strict=True):
+            if answer is None:
+                raise DataLoss(
+                    f"the node tells of events in block {number} and no longer has it: ask one that keeps its history"
+                )
+            told = self._read(header, answer, number, block_hash)
+            if told.time_s < self._newest.time_s:
+                raise DataLoss(
+                    f"the node says that block {number} is of second {told.time_s}, and block {self._newest.number} before it "
+                    f"of {self._newest.time_s}"
+                )
+            if told.number == self._newest.number and told != self._newest:
+                raise DataLoss(f"the node tells of two blocks with the number {number}")
+            self._newest = told
+            times[number] = told.time_s
+        return times
 
     def _read(self, parse: Callable[Concatenate[Any, P], T], answer: Any, *arguments: P.args, **named: P.kwargs) -> T:
         """What an answer means. Raises DataLoss if it means nothing."""
@@ -175,10 +305,10 @@ def _batched(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _event(log: Log) -> Event | None:
-    """None for what changes no task (AspectSet)."""
-    if not is_known(log):
+def _decoded(interface: Interface, log: Log) -> Decoded | None:
+    try:
+        return interface.decode_log(log.topics, log.data)
+    except InvalidInput as error:
         raise DataLoss(
-            f"transaction 0x{log.transaction_hash.hex()} made an event that this version of the pool does not know"
-        )
-    return decode_event(log)
+            f"an event of transaction 0x{log.transaction_hash.hex()} cannot be read: {error.message}"
+        ) from error

@@ -15,6 +15,7 @@ app = typer.Typer(
 app.add_typer(task.app, name="task")
 app.add_typer(stake.app, name="stake")
 app.command()(account.balance)
+app.command()(account.earnings)
 app.command()(training.train)
 app.command()(inference.infer)
 app.command()(verify.verify)

@@ -11,8 +11,12 @@ import typer
 from typer.core import TyperGroup
 
 from linklearner.domain import encodings, notation
+from linklearner.domain.errors import OutOfRange
 from linklearner.output import Format, reporting
 from linklearner.v1 import model_pb2 as model
+
+MAX_WEI = 2**90
+"""All $LL that there can be, wei (contracts/TrainingPool.sol)."""
 
 
 class Commands(TyperGroup):
@@ -66,6 +70,14 @@ def account_address(typed: str | bytes) -> bytes:
 def stake_amount(typed: str | int) -> int:
     """$LL in units of stake."""
     return typed if isinstance(typed, int) else notation.stake_units(typed)
+
+
+def pot_amount(typed: str | int) -> int:
+    """$LL in wei, more than nothing. Raises OutOfRange."""
+    wei = typed if isinstance(typed, int) else notation.amount(typed)
+    if not 0 < wei <= MAX_WEI:
+        raise OutOfRange(f"the amount must be more than 0 and at most {notation.amount_text(MAX_WEI)} $LL")
+    return wei
 
 
 def encoding_named(name: str) -> model.Encoding:

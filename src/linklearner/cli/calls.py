@@ -85,10 +85,18 @@ def connected(address: str, credential: Path | None) -> grpc.aio.Channel:
 def credential_for(address: str, credential: Path | None) -> Credential | None:
     """The one that was named, or the operator's own: that goes to services on this machine only, unless it is named."""
     if credential is None:
-        operator = home() / "access" / OPERATOR
+        operator = _operators()
         if operator.exists() and is_loopback(address.rpartition(":")[0]):
             credential = operator
     return None if credential is None else Credential.read(credential)
+
+
+def _operators() -> Path:
+    """The operator's of the suite that runs here (what `demo --keep` left running lies in a folder of its own), or of this home."""
+    try:
+        return Path(Suite.read(home()).credential)
+    except InvalidConfig:
+        return home() / "access" / OPERATOR
 
 
 def account_of(key_file: Path | None, password_file: Path | None) -> LocalAccount | None:
@@ -127,10 +135,18 @@ def asks_gateway(work: Callable[..., Coroutine[Any, Any, Rows]]) -> Callable[...
     work: takes a GatewayCall, then its own arguments and options by name, as Typer reads them; the options of every such command are
     added behind them.
     """
+    return _asking(work, of_task=True)
 
+
+def asks_gateway_of_all(work: Callable[..., Coroutine[Any, Any, Rows]]) -> Callable[..., None]:
+    """The same without `--task`: no one task is meant."""
+    return _asking(work, of_task=False)
+
+
+def _asking(work: Callable[..., Coroutine[Any, Any, Rows]], *, of_task: bool) -> Callable[..., None]:
     @wraps(work)
     def command(
-        *, format: Format, gateway_address: str | None, credential: Path | None, task: int | None, **own: Any
+        *, format: Format, gateway_address: str | None, credential: Path | None, task: int | None = None, **own: Any
     ) -> None:
         async def ask() -> Rows:
             where = service_address(gateway_address, "gateway")
@@ -151,6 +167,8 @@ def asks_gateway(work: Callable[..., Coroutine[Any, Any, Rows]]) -> Callable[...
 
     _, *own = inspect.signature(work).parameters.values()
     options = [*own, *inspect.signature(shared).parameters.values()]
+    if not of_task:
+        options.pop()
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
     )

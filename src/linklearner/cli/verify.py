@@ -1,13 +1,14 @@
 """`verify`: the chain's history, replayed here."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from linklearner.cli.arguments import account_address, number, url
 from linklearner.cli.calls import FormatOption, TaskOption, run
 from linklearner.domain.notation import UINT64, address
-from linklearner.output import Format, reporting, show
+from linklearner.output import Format, ll, reporting, show
 from linklearner.suite import Suite, home
 from linklearner.verification import HistoryOf, verified
 
@@ -23,8 +24,17 @@ def verify(
     ] = None,
     task: TaskOption = None,
 ) -> None:
-    """Replay the chain's history in Python: every verdict, weight, digest and payment, byte for byte."""
-    show(format, run(verified(_history_of(rpc, pool, from_block, task, format), format), format))
+    """Replay the chain's history in Python: every verdict, weight, digest, pot and payment, to the wei."""
+    found = run(verified(_history_of(rpc, pool, from_block, task, format), format), format)
+    show(format, in_words(found) if format is Format.TEXT else found)
+
+
+def in_words(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Money as people read it, instead of wei."""
+    return {
+        name.removesuffix("_wei"): ll(int(value)) + " $LL" if name.endswith("_wei") else value
+        for name, value in found.items()
+    }
 
 
 def _history_of(

@@ -19,9 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest
-from linklearner.domain.errors import DataLoss, InvalidInput, InvalidModel, Unavailable
+from linklearner.domain.errors import DataLoss, Exhausted, InvalidInput, InvalidModel, Unavailable
 from linklearner.domain.model import ModelVersion
-from linklearner.domain.tasks import Balance, ChainStatus, Mined, Round, Settled, StakeStatus, Submitted, Task
+from linklearner.domain.rounds import Terms
+from linklearner.domain.shape import Shape
+from linklearner.domain.tasks import (
+    Balance,
+    ChainStatus,
+    Claimed,
+    Closed,
+    Earnings,
+    Funded,
+    Mined,
+    Opened,
+    Round,
+    Settled,
+    StakeStatus,
+    Submitted,
+    Task,
+)
 from linklearner.rpc import convert
 from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
@@ -39,6 +55,10 @@ SLOWEST_BYTES_S = 100_000
 """A download that is slower on the whole is given up: a byte now and then must not hold its caller."""
 MESSAGE_BYTES = 8 << 20
 """A gateway sends models in parts of a mebibyte, and everything else is smaller."""
+CHUNK_BYTES = 1 << 20
+"""Of the weights in one message, at most."""
+LIST_BYTES = 64 << 20
+"""Of the tasks that are listed at once: anyone may open tasks, and a gateway may make them up."""
 
 
 class GatewayClient:
@@ -107,6 +127,45 @@ class GatewayClient:
             found = convert.task_of(answer)
             found.spec  # noqa: B018  # raises if it is none, or not of this shape
         return found
+
+    async def list_tasks(self, creator: bytes = b"", after_task: int = 0) -> tuple[Task, ...]:
+        """All tasks of the pool, or of one creator (20 bytes), with a number above `after_task`, oldest first.
+
+        Anyone opens tasks: what they mean is not looked at here (`Task.spec` raises for a model that this program cannot read). Raises
+        Exhausted (TooManyTasks) for more than LIST_BYTES of them.
+        """
+        found: list[Task] = []
+        size = 0
+        while True:
+            request = pb.ListTasksRequest(creator=creator, after_task=after_task)
+            answer = await self._ask(self._stub.ListTasks, request)
+            size += answer.ByteSize()
+            if size > LIST_BYTES:
+                raise Exhausted(
+                    f"there are more than {LIST_BYTES >> 20} MiB of tasks: name their creator, or a task to begin after",
+                    reason="TooManyTasks",
+                    facts={"after_task": after_task},
+                )
+            with self._sense():
+                for task in map(convert.task_of, answer.tasks):
+                    if task.task <= after_task:
+                        raise InvalidInput(f"tasks after {after_task} were asked for, {task.task} is described")
+                    if creator and task.creator != creator:
+                        raise InvalidInput(
+                            f"tasks of 0x{creator.hex()} were asked for, one of 0x{task.creator.hex()} is described"
+                        )
+                    after_task = task.task
+                    found.append(task)
+                if answer.more and not answer.tasks:
+                    raise InvalidInput("more tasks are promised in a page that has none")
+            if not answer.more:
+                return tuple(found)
+
+    async def earnings(self, account: bytes, task: int) -> Earnings:
+        """account: 20 bytes. Raises NotFound for an unknown task."""
+        answer = await self._ask(self._stub.GetEarnings, pb.GetEarningsRequest(account=account, task=task))
+        with self._sense():
+            return convert.earnings_of(answer.earnings)
 
     async def weights(self, task: Task, version: int = 0) -> tuple[ModelVersion, NDArray[np.int16]]:
         """A version (0: the newest, at least as new as `task` says) and its weights, (N,) int16.
@@ -228,18 +287,89 @@ class GatewayClient:
                 )
         return settled
 
+    async def open_task(
+        self, request_id: str, account: bytes, model: str, shape: Shape, terms: Terms, weights: bytes
+    ) -> Opened:
+        """Opens a task, the account's, and loads its first weights: little-endian int16, as many as the shape has.
+
+        Several transactions; one that was interrupted goes on when it is repeated. Raises InvalidInput for weights of another length,
+        Refused (BadTerms, …), DataLoss if something else than these weights became version 1.
+        """
+        expected = 2 * shape.weight_count
+        if len(weights) != expected:
+            raise InvalidInput(f"the model has {expected} bytes of weights, not {len(weights)}", reason="WrongLength")
+
+        async def parts() -> AsyncIterator[pb.OpenTaskRequest]:
+            yield pb.OpenTaskRequest(
+                plan=pb.OpenTaskRequest.Plan(
+                    request_id=request_id,
+                    account=account,
+                    model=model,
+                    shape=shape.encode(),
+                    terms=convert.terms_message(terms),
+                )
+            )
+            for start in range(0, len(weights), CHUNK_BYTES):
+                yield pb.OpenTaskRequest(weights=weights[start : start + CHUNK_BYTES])
+
+        answer = await self._ask(self._stub.OpenTask, parts(), SEND_S)
+        with self._sense():
+            opened = convert.opened_of(answer)
+        digest = await asyncio.to_thread(model_digest, np.frombuffer(weights, "<i2").astype(np.int16), shape)
+        if (opened.version.version, opened.version.digest) != (1, digest):
+            raise DataLoss(
+                f"the gateway at {self.address} says that task {opened.task} began with version {opened.version.version} of digest "
+                f"{opened.version.digest.hex()}, the weights sent give {digest.hex()}: ask another one",
+                reason="WrongDigest",
+                facts={"task": opened.task},
+            )
+        return opened
+
+    async def fund_task(self, request_id: str, account: bytes, task: int, amount_wei: int) -> Funded:
+        """Adds $LL of the account to a task's pot. Raises Refused (TaskIsClosing, ERC20InsufficientBalance)."""
+        request = pb.FundTaskRequest(
+            request_id=request_id, account=account, task=task, amount_wei=convert.wei_message(amount_wei)
+        )
+        answer = await self._ask(self._stub.FundTask, request, SEND_S)
+        with self._sense():
+            return convert.funded_of(answer)
+
+    async def grant_emission(self, request_id: str, account: bytes, task: int, amount_wei: int) -> Funded:
+        """Adds new $LL to a task's pot; the account owns the pool. Raises Refused (BeyondEmission, OwnableUnauthorizedAccount)."""
+        request = pb.GrantEmissionRequest(
+            request_id=request_id, account=account, task=task, amount_wei=convert.wei_message(amount_wei)
+        )
+        answer = await self._ask(self._stub.GrantEmission, request, SEND_S)
+        with self._sense():
+            return convert.funded_of(answer)
+
+    async def close_task(self, request_id: str, account: bytes, task: int) -> Closed:
+        """No round opens after the open one; the account opened the task. Raises Refused (NotCreator, TaskIsClosing)."""
+        request = pb.CloseTaskRequest(request_id=request_id, account=account, task=task)
+        answer = await self._ask(self._stub.CloseTask, request, SEND_S)
+        with self._sense():
+            return convert.closed_of(answer)
+
+    async def claim(self, request_id: str, account: bytes, task: int) -> Claimed:
+        """Pays out to the account what it has earned in a task and its fees; nothing is sent where that is nothing."""
+        request = pb.ClaimEarningsRequest(request_id=request_id, account=account, task=task)
+        answer = await self._ask(self._stub.ClaimEarnings, request, SEND_S)
+        with self._sense():
+            return convert.claimed_of(answer)
+
     async def lock(self, request_id: str, account: bytes, task: int, units: int) -> tuple[Mined, StakeStatus]:
-        """Counts from the next round on."""
+        """Counts in rounds that open one to two times the task's `stake_seconds` later."""
         request = pb.LockStakeRequest(request_id=request_id, account=account, task=task, units=units)
         return self._stake(await self._ask(self._stub.LockStake, request, SEND_S))
 
     async def unlock(self, request_id: str, account: bytes, task: int, units: int) -> tuple[Mined, StakeStatus]:
-        """Stops counting at once, may be withdrawn when the present round is over."""
+        """Stops counting, may be withdrawn the task's `stake_seconds` later, and not before the end of a round with an update of the
+        account."""
         request = pb.UnlockStakeRequest(request_id=request_id, account=account, task=task, units=units)
         return self._stake(await self._ask(self._stub.UnlockStake, request, SEND_S))
 
     async def withdraw(self, request_id: str, account: bytes, task: int) -> tuple[Mined, StakeStatus]:
-        """Raises Refused (StakeStillLocked) before its round is over."""
+        """Raises Refused (StakeStillLocked) before its time."""
         request = pb.WithdrawStakeRequest(request_id=request_id, account=account, task=task)
         return self._stake(await self._ask(self._stub.WithdrawStake, request, SEND_S))
 

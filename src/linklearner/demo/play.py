@@ -1,4 +1,4 @@
-"""The whole play: start, rounds, an answer behind the token, an audit."""
+"""The whole play: start, rounds, an answer behind the token, pay, an audit."""
 
 import asyncio
 import shutil
@@ -11,6 +11,7 @@ import grpc
 from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.gas import gas_measured, show_gas
 from linklearner.demo.inference import ask_the_server
+from linklearner.demo.payout import pay_out
 from linklearner.demo.report import NEXT_STEPS, farewell, introduce
 from linklearner.demo.rounds import Stage, play_round
 from linklearner.demo.screen import Screen
@@ -75,6 +76,7 @@ async def _acts(plan: Plan, suite: Suite, folder: Path, screen: Screen, started:
                 refusals += await play_round(plan, stage, people, task.shape, number, cheats, screen)
             await show_gas(gas, screen)
         await ask_the_server(suite, folder, screen)
+        await pay_out(stage, task, screen, close=not plan.keep)
         await audit(suite, screen)
         seconds = time.monotonic() - started
         screen.event("done", seconds=round(seconds, 2), refused=refusals)

@@ -13,7 +13,7 @@ from linklearner.v1 import trainer_pb2 as trainer
 NEXT_STEPS = """
 Next:  make demo KEEP=1                    leave it running, then
        .venv/bin/linklearner task show     what the chain knows
-       .venv/bin/linklearner balance       who earned what
+       .venv/bin/linklearner earnings      who earned what, --claim pays it out
        .venv/bin/linklearner train         one more round of yours
        .venv/bin/linklearner verify        the audit again"""
 
@@ -27,14 +27,18 @@ def introduce(
 ) -> None:
     spec, shape = task.spec, task.shape
     screen.event(
-        "introduced", task=task.task, weights=shape.weight_count, accuracy=first.accuracy, chain_id=suite.chain_id, pool=suite.pool,
+        "introduced", task=task.task, creator=suite.creator, sponsor=suite.sponsor, owner=suite.owner,
+        pot_wei=str(task.pot), weights=shape.weight_count, accuracy=first.accuracy, chain_id=suite.chain_id, pool=suite.pool,
         token=suite.token, aspect=suite.aspect, samples=[person.sample_count for person in people],
     )  # fmt: skip
     screen.say(
         f"\n  chain {suite.chain_id} at {shown_urls(suite.rpc_url)}\n"
         f"  pool   {suite.pool}\n  $LL    {suite.token}\n  Aspect {suite.aspect}\n"
         f"  task {task.task}: {spec.name}, {spec.architecture}, {shape.weight_count:,} int16 weights in "
-        f"{shape.page_count} pages, rule mean, {ll(task.terms.reward)} $LL a round\n"
+        f"{shape.page_count} pages, rule mean\n"
+        f"  opened by  {suite.creator}, an account like any other\n"
+        f"  pot        {ll(task.pot)} $LL, filled by the sponsor {suite.sponsor}; a round of {task.terms.round_seconds} s takes "
+        f"{ll(task.terms.reward)}, a shorter one as much less\n"
         f"  before training: accuracy {first.accuracy:.3f} on {first.sample_count} held-out digits"
     )
 
@@ -51,5 +55,5 @@ def farewell(suite: Suite, root: Path, screen: Screen) -> None:
         f"  trainers      {', '.join(suite.trainers)}\n"
         f"  model server  {suite.model_server}   (Open Inference Protocol)\n"
         f"  metrics       http://{suite.metrics}/metrics\n"
-        f"\nTry:   .venv/bin/linklearner task show | balance | train | verify\nStop:  .venv/bin/linklearner down"
+        f"\nTry:   .venv/bin/linklearner task show | earnings | balance | train | verify\nStop:  .venv/bin/linklearner down"
     )

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,22 @@ from linklearner.client.gateway import GatewayClient
 from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.screen import Line, Screen, first_clause, round_table
 from linklearner.demo.start import NAMES, Plan
-from linklearner.domain.errors import DataLoss, Refused
+from linklearner.domain.errors import DataLoss, Refused, TimedOut
+from linklearner.domain.rounds import Step
 from linklearner.domain.shape import Shape
+from linklearner.domain.tasks import Settled
+from linklearner.output import ll
 from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import rpc_errors
 from linklearner.suite import Suite
 from linklearner.v1 import trainer_pb2 as trainer
 from linklearner.v1 import trainer_pb2_grpc as trainer_grpc
+
+NO_REASONS = ("OutOfGas", "Reverted")
+"""Of a transaction that failed before a rule could refuse it."""
+SETTLE_TIMEOUT_S = 120.0
+AGAIN_S = 0.2
 
 
 class Stage:
@@ -52,7 +61,8 @@ async def play_round(
     began = time.monotonic()
     lines = [Line(name, person.sample_count) for name, person in zip(NAMES, people, strict=True)]
     attempts: list[dict[str, Any]] = []
-    opened = (await stage.gateway.round(stage.suite.task)).round
+    before = await stage.gateway.task(stage.suite.task)
+    opened = before.round.round
     with Live(console=screen.console, refresh_per_second=8, transient=True) as live:
 
         def draw() -> None:
@@ -70,23 +80,31 @@ async def play_round(
             attempts += await cheat.tries("settle")
         else:
             await asyncio.gather(*(takes_part(index) for index in range(len(lines))))
-        settler = people[number % len(people)].account
-        settled = await stage.gateway.settle(f"demo-settle-{opened}", settler, stage.suite.task, opened)
+        settler = number % len(people)
+        settled = await settle_when_due(stage, people[settler].account, opened)
+    after = await stage.gateway.task(stage.suite.task)
+    pay = RoundPaid(
+        elapsed_s=after.round.opened_s - before.round.opened_s,  # a round opens in the block that settles the last
+        round_s=before.terms.round_seconds,
+        took_wei=before.pot - after.pot,
+        pot_wei=after.pot,
+    )
     result = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=settled.version.version))
     history = await stage.gateway.round(stage.suite.task, opened)
     settlement_gas = sum(mined.gas_used for mined in settled.mined)
     for line, person in zip(lines, people, strict=True):
         for one in history.contributions:
             if one.contributor == person.account:
-                line.gas, line.paid_wei = one.mined.gas_used, one.paid or 0
+                line.gas, line.earned_wei = one.mined.gas_used, one.paid or 0
     share = settlement_gas / max(1, len(history.contributions))
     screen.event(
         "round", round=opened, version=settled.version.version, digest="0x" + settled.version.digest.hex(), accuracy=result.accuracy,
         loss=result.loss, saturated=settled.version.saturated_count, settlement_gas=settlement_gas,
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(time.monotonic() - began, 3), elapsed_s=pay.elapsed_s, round_s=pay.round_s, took_wei=str(pay.took_wei),
+        pot_wei=str(pay.pot_wei), settler=lines[settler].name, settler_wei=str(history.settler_paid),
         contributors=[
             {"name": line.name, "verdict": line.state, "gas": line.gas, "gas_per_weight": round((line.gas + share) / shape.weight_count, 1),
-             "bytes": line.update_bytes, "paid_wei": str(line.paid_wei), "loss": line.loss}
+             "bytes": line.update_bytes, "earned_wei": str(line.earned_wei), "loss": line.loss}
             for line in lines
         ],
     )  # fmt: skip
@@ -97,7 +115,44 @@ async def play_round(
     )
     screen.say()
     screen.console.print(round_table(title, lines, shape, share))
+    screen.say(
+        f"  [dim]pay[/dim]  {pay.elapsed_s} of {pay.round_s} s: {ll(pay.took_wei)} $LL from the pot, {ll(history.settler_paid)} of it to "
+        f"{lines[settler].name}, who settled; {ll(pay.pot_wei)} are left"
+    )
     return show_attempts(attempts, screen)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPaid:
+    """What a round took from the pot, wei, for its time."""
+
+    elapsed_s: int
+    round_s: int
+    took_wei: int
+    pot_wei: int
+
+
+async def settle_when_due(stage: Stage, account: bytes, round: int) -> Settled:
+    """Settles a round, from the first block on that may: it lasts the task's least time, whoever is there.
+
+    Raises TimedOut if it never may.
+    """
+    attempt = 0
+    try:
+        async with asyncio.timeout(SETTLE_TIMEOUT_S):
+            while True:
+                task = await stage.gateway.task(stage.suite.task)
+                due = next((due.from_s for due in task.round.due if due.step is Step.SETTLED), 0)
+                await asyncio.sleep(max(0.0, due - time.time()))
+                attempt += 1
+                try:
+                    return await stage.gateway.settle(f"demo-settle-{round}-{attempt}", account, task.task, round)
+                except Refused as early:
+                    if early.reason != "RoundNotOver":
+                        raise
+                    await asyncio.sleep(AGAIN_S)  # the chain's clock is behind ours
+    except TimeoutError:
+        raise TimedOut(f"round {round} could not be settled in {SETTLE_TIMEOUT_S:.0f} s") from None
 
 
 async def contribute(plan: Plan, stub: trainer_grpc.TrainerServiceStub, line: Line, draw: Callable[[], None]) -> None:
@@ -132,6 +187,10 @@ def show_attempts(attempts: Sequence[dict[str, Any]], screen: Screen) -> int:
         screen.event("attempt", **attempt)
         if not attempt["refused"]:
             raise DataLoss(f"the chain took what it must refuse: {attempt['attempt']}", reason="CheatSucceeded")
+        if attempt["reason"] in NO_REASONS:
+            raise DataLoss(
+                f"not the rules refused it: {attempt['attempt']} ({attempt['reason']})", reason="CheatFailed"
+            )
         table.add_row(
             attempt["attempt"], "[red]refused[/red]", escape(f"{attempt['reason']}: {first_clause(attempt['message'])}")
         )

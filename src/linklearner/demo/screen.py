@@ -44,7 +44,7 @@ class Line:
     state: str = "waiting"
     update_bytes: int = 0
     gas: int = 0
-    paid_wei: int = 0
+    earned_wei: int = 0
     loss: float | None = None
 
 
@@ -53,7 +53,7 @@ def round_table(title: str, lines: Sequence[Line], shape: Shape, settlement_shar
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 2))
     for name, justify in (
         ("contributor", "left"), ("samples", "right"), ("verdict", "left"), ("loss", "right"), ("bytes", "right"),
-        ("gas", "right"), ("gas a weight", "right"), ("$LL", "right"),
+        ("gas", "right"), ("gas a weight", "right"), ("$LL earned", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for line in lines:
@@ -65,7 +65,7 @@ def round_table(title: str, lines: Sequence[Line], shape: Shape, settlement_shar
         table.add_row(
             line.name, str(line.samples), f"[green]{line.state}[/green]" if line.state == "accepted" else escape(line.state),
             "" if line.loss is None else f"{line.loss:.3f}", f"{line.update_bytes:,}" if line.update_bytes else "",
-            f"{line.gas:,}" if line.gas else "", per_weight, ll(line.paid_wei // SHOWN_WEI * SHOWN_WEI) if line.paid_wei else "",
+            f"{line.gas:,}" if line.gas else "", per_weight, ll(line.earned_wei // SHOWN_WEI * SHOWN_WEI) if line.earned_wei else "",
         )  # fmt: skip
     return Group(Text.from_markup(title), table)
 

@@ -18,6 +18,8 @@ from linklearner.v1 import model_pb2 as model
 
 NAMES = ("alice", "bob", "carol", "dave", "mallory")
 """The last one cheats."""
+ROUND_S = 10
+"""A round that lasts so long takes its whole reward from the pot; most of the demo's last a second or two."""
 START_TIMEOUT_S = 300.0
 """Deploying takes a minute on a node with slow blocks; every step is shown as it happens."""
 STOP_TIMEOUT_S = 10.0
@@ -52,6 +54,8 @@ async def start_suite(plan: Plan, folder: Path, screen: Screen) -> asyncio.subpr
         "--contributors",
         str(len(NAMES)),
         "--settle-on-request",
+        "--round-seconds",
+        str(ROUND_S),
         *plan.chain,
     ]
     log_path = folder / "suite.log"

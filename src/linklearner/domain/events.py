@@ -1,7 +1,8 @@
 """What happens to the tasks of a pool, one dataclass for each event of the contract, in the contract's words.
 
-Three of them say little by themselves: the calldata that made them holds the rest. `WeightsLoaded`, `UpdateSubmitted` and `GroupSettled`
-are those events together with what that calldata holds. `linklearner.chain.contracts` reads both from a chain.
+Pool and vault are one stream, in the order of the chain. Three of the events say little by themselves: the calldata that made them
+holds the rest. `WeightsLoaded`, `UpdateSubmitted` and `GroupSettled` are those events together with what that calldata holds.
+`linklearner.chain.contracts` reads both from a chain.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ from linklearner.domain.rounds import Terms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that a transaction did. `block`: its number; `transaction`: its hash, 32 bytes."""
+    """Something that a transaction did. `block`: its number; `transaction`: its hash, 32 bytes.
+
+    `time_s`: of the block, Unix seconds; 0 where nobody has asked for it. `linklearner.chain.history` does, because replaying needs it.
+    """
 
     block: int
     transaction: bytes
     task: int
+    time_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOpened(Event):
-    """A task begins; its weights are loaded next. `model`, `shape`: as the owner wrote them, read by nobody so far."""
+    """A task begins; its weights are loaded next. `model`, `shape`: as its creator wrote them, read by nobody so far."""
 
+    creator: bytes
     model: str
     shape: bytes
     terms: Terms
@@ -45,29 +51,63 @@ class WeightsLoaded(PagesLoaded):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PotFunded(Event):
+    """Somebody added $LL to the task's pot. `amount`: wei."""
+
+    funder: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PotGranted(Event):
+    """The pool's owner had new $LL emitted to the task's pot. `amount`: wei."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StakeLocked(Event):
-    """`round`: the round in which it was locked; it counts from the next."""
+    """Of the vault. `matures_at`: rounds opened then or later, Unix seconds, count the account's fresh stake; 0: round 1 does."""
 
     account: bytes
     units: int
-    round: int
+    matures_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StakeUnlocked(Event):
-    """`round`: the round in which it was asked for."""
+    """Of the vault. `withdrawable_at`: Unix seconds."""
 
     account: bytes
     units: int
-    round: int
+    withdrawable_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StakeWithdrawn(Event):
-    """Stake goes back to its owner; an unlock that pays out matured stake emits it too, before its StakeUnlocked."""
+    """Of the vault: unlocked stake goes back to its owner."""
 
     account: bytes
     units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StakeMatured(Event):
+    """Of the vault: by its owner's wish, fresh stake that a round counts shares in fees from now on.
+
+    Whatever else moves the account's stake does the same without this event.
+    """
+
+    account: bytes
+    units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StakeFeesClaimed(Event):
+    """Of the vault: fees that an account's stake had earned. `amount`: wei."""
+
+    account: bytes
+    amount: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +172,7 @@ class ModelUpdated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContributionPaid(Event):
-    """After ModelUpdated, in the order of the updates. `amount`: wei."""
+    """After ModelUpdated, in the order of the updates: credited, to be claimed. `amount`: wei."""
 
     round: int
     contributor: bytes
@@ -150,6 +190,36 @@ class SettlerPaid(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundDropped(Event):
-    """A round ended without a new version."""
+    """A round ended without pay; a ModelUpdated before it in the same transaction: it was merged in part."""
 
     round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskClosing(Event):
+    """The task's creator wants no round after the open one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskClosed(Event):
+    """The last round is over. `refund`: the rest of the pot, to the creator, wei."""
+
+    refund: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeesShared(Event):
+    """A fee for inference, shared; wei. Of a closed task `to_pot` went to its creator."""
+
+    to_contributors: int
+    to_stake: int
+    to_pot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarningsClaimed(Event):
+    """An account took what it had earned in the task (`pay`) and its shares' fees. Wei."""
+
+    account: bytes
+    pay: int
+    fees: int

@@ -1,44 +1,99 @@
-"""Replaying a task's history: the chain's own words in order, and after each of them, is that what the rules give?
+"""Replaying a pool's history: the chain's own words in order, and after each of them, is that what the rules give?
 
-`linklearner.chain.history` turns a chain's transactions and their events into the dataclasses of `linklearner.domain.events`, in the order
-of the chain; whoever verifies feeds them to `Replay`. Each weight, digest, verdict, running hash, stake and payment is computed anew by the
-modules beside this one; the first thing that differs raises `Divergence` with the block, the transaction and the name of the field. Nothing
-that the chain says is taken as given but who sent what: signatures are the node's business.
+`linklearner.chain.history` turns a chain's transactions and their events into the dataclasses of `linklearner.domain.events`, in the
+order of the chain; whoever verifies feeds them to `Replay`. Each weight, digest, verdict, running hash, stake, date and payment is
+computed anew by the modules beside this one; the first thing that differs raises `Divergence` with the block, the transaction and the
+name of the field. Nothing that the chain says is taken as given but who sent what and the times of its blocks: signatures and clocks are
+the node's business.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
 from eth_hash.auto import keccak
 from numpy.typing import NDArray
 
+from linklearner.domain import terms as task_terms
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import Divergence, InvalidModel, LinkLearnerError
 from linklearner.domain.events import (
     ContributionPaid,
+    EarningsClaimed,
     Event,
+    FeesShared,
     GroupSettled,
     ModelUpdated,
+    PotFunded,
+    PotGranted,
     RoundDropped,
     SettlerPaid,
+    StakeFeesClaimed,
     StakeLocked,
+    StakeMatured,
     StakeUnlocked,
     StakeWithdrawn,
+    TaskClosed,
+    TaskClosing,
     TaskOpened,
     UpdateSubmitted,
     WeightsLoaded,
 )
 from linklearner.domain.model import ModelSpec
-from linklearner.domain.rounds import Phase, Step, Terms, advance, running_next, running_seed
-from linklearner.domain.rules.rule import Contribution
-from linklearner.domain.rules.table import RULES, rule_of
+from linklearner.domain.notation import UNIT_WEI
+from linklearner.domain.pay import ContributionShares, round_pay, share_fee
+from linklearner.domain.rounds import Phase, Standing, Step, Terms, advance, running_next, running_seed
+from linklearner.domain.rules.rule import Contribution, Merged
+from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
 from linklearner.domain.stakes import StakeLedger, influence
 from linklearner.domain.update import Update, join
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """What bounds the supply of $LL: read from the token, which cannot change any of it. Wei; start_s: Unix seconds."""
+
+    genesis: int
+    cap: int
+    per_second: int
+    start_s: int
+
+    def emittable(self, emitted: int, now_s: int) -> int:
+        """What may be emitted at `now_s`: what the schedule has released and nobody has asked for, as far as the cap has room."""
+        released = self.per_second * (now_s - self.start_s)
+        return min(max(released - emitted, 0), self.cap - self.genesis - emitted)
+
+
+@dataclass(slots=True)
+class Flows:
+    """All $LL that went into a task and out of it, wei. Pool and vault hold the difference."""
+
+    funded: int = 0
+    granted: int = 0
+    fees_to_contributors: int = 0
+    fees_to_stake: int = 0
+    fees_to_pot: int = 0
+    """Of a closed task they went to the creator: they are in `refunded`, too."""
+    earned: int = 0
+    """Credited for updates: stays in the pool until it is claimed."""
+    settlers: int = 0
+    refunded: int = 0
+    """To the task's creator."""
+    pay_claimed: int = 0
+    fees_claimed: int = 0
+    stake_fees_claimed: int = 0
+    roundings: int = 0
+    """Divisions of fees so far: each leaves less than a wei with pool or vault."""
+
+    @property
+    def pool(self) -> int:
+        """What of the pool's $LL is the task's."""
+        inwards = self.funded + self.granted + self.fees_to_contributors + self.fees_to_pot
+        return inwards - self.settlers - self.refunded - self.pay_claimed - self.fees_claimed
 
 
 @dataclass(slots=True)
@@ -56,62 +111,118 @@ class TaskReplay:
     model: ModelSpec | None
     """None where the text is no description of these weights that this program can read."""
     terms: Terms
+    creator: bytes
     running: bytes
+    ledger: StakeLedger
     phase: Phase = Phase.LOADING
     version: int = 0
     weights: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, dtype=np.int16))
     """(N,) int16 of `version`; while loading, the pages loaded so far."""
     digest: bytes = b""
-    ledger: StakeLedger = field(default_factory=StakeLedger)
+    pot: int = 0
+    """What the task can still pay, wei."""
+    shares: ContributionShares = field(default_factory=ContributionShares)
+    closing: bool = False
+    flows: Flows = field(default_factory=Flows)
+    first_s: int = 0
+    """Of the first accepted update of the open round, Unix seconds; 0 while there is none."""
     merged_groups: int = 0
-    saturated: int = 0
-    paid: int = 0
-    """All that the task has minted, wei."""
     accepted: list[_Accepted] = field(default_factory=list)
-    due: list[Event] = field(default_factory=list)
-    """The events that must follow before anything else of this task, computed here."""
+
+    @property
+    def present(self) -> int:
+        """S, units."""
+        return sum(one.event.weight for one in self.accepted)
+
+    @property
+    def pool_owes(self) -> int:
+        """Wei of the pool's $LL that somebody will be paid or can claim: the pot, and all that was earned."""
+        return self.pot + self.shares.claimable
+
+    @property
+    def vault_owes(self) -> int:
+        """Wei of the vault's $LL that somebody can unlock, withdraw or claim."""
+        return self.ledger.held * UNIT_WEI + self.ledger.fees_owed
+
+    @property
+    def vault_holds(self) -> int:
+        """Wei of the vault's $LL that is the task's."""
+        return self.ledger.held * UNIT_WEI + self.flows.fees_to_stake - self.flows.stake_fees_claimed
+
+    def standing(self, now_s: int) -> Standing:
+        return Standing(
+            version=self.version,
+            accepted=len(self.accepted),
+            present=self.present,
+            eligible=self.ledger.eligible,
+            merged_groups=self.merged_groups,
+            opened_s=self.ledger.opened_s,
+            first_s=self.first_s,
+            ripe=self.ledger.ripe(now_s),
+        )
 
 
 class Replay:
-    """Feed every event of one pool in the order of the chain. After `finish`, all of it is what the rules give."""
+    """Feed every event of one pool and its vault in the order of the chain. After `finish`, all of it is what the rules give."""
 
-    def __init__(self, chain_id: int, pool: bytes) -> None:
+    def __init__(self, chain_id: int, pool: bytes, emission: Emission) -> None:
         self._chain_id = chain_id
         self._pool = pool
+        self._emission = emission
+        self._now_s = 0
+        self._due: list[Event] = []
+        """The events that must follow in the same transaction before anything else, computed here."""
         self.tasks: dict[int, TaskReplay] = {}
+
+    @property
+    def emitted(self) -> int:
+        """$LL granted to pots so far, wei."""
+        return sum(task.flows.granted for task in self.tasks.values())
 
     def feed(self, event: Event) -> None:
         """Raises Divergence naming block, transaction and field; the replay is of no use after that."""
-        task = self.tasks.get(event.task)
+        if event.time_s < self._now_s:
+            _diverge(event, "time_s", f"{self._now_s} or later", event.time_s)
+        self._now_s = event.time_s
+        if self._due:
+            self._expect(event)
+            return
         if isinstance(event, TaskOpened):
             self._open(event)
             return
+        task = self.tasks.get(event.task)
         if task is None:
             _diverge(event, "task", "a task that was opened", event.task)
-        if task.due:
-            self._expect(task, event)
-            return
         match event:
             case WeightsLoaded():
                 self._load(task, event)
-            case StakeLocked() | StakeUnlocked() | StakeWithdrawn():
+            case PotFunded() | PotGranted():
+                self._fund(task, event)
+            case StakeLocked() | StakeUnlocked() | StakeWithdrawn() | StakeMatured() | StakeFeesClaimed():
                 self._stake(task, event)
             case UpdateSubmitted():
                 self._submit(task, event)
             case GroupSettled():
                 self._settle(task, event)
+            case ModelUpdated():
+                self._drop_half_merged(task, event)
             case RoundDropped():
-                _compare(event, "round", task.ledger.round, event.round)
-                self._advance(task, event, Step.DROPPED)
-                self._next_round(task, event.task)
+                self._drop(task, event)
+            case TaskClosing():
+                self._close(task, event)
+            case FeesShared():
+                self._share_fees(task, event)
+            case EarningsClaimed():
+                self._claim(task, event)
             case _:
                 _diverge(event, "event", "no such event here", type(event).__name__)
 
     def finish(self) -> None:
         """Raises Divergence if an event that had to come has not come."""
-        for task in self.tasks.values():
-            if task.due:
-                _diverge(task.due[0], "event", type(task.due[0]).__name__, "the end of the history")
+        if self._due:
+            _diverge(self._due[0], "event", type(self._due[0]).__name__, "the end of the history")
+
+    # -- a task, its first weights, its pot
 
     def _open(self, event: TaskOpened) -> None:
         _compare(event, "task", len(self.tasks) + 1, event.task)
@@ -119,14 +230,17 @@ class Replay:
             shape = Shape.decode(event.shape)
         except LinkLearnerError as error:
             _diverge(event, "shape", "a task that can be read", error.message)
+        try:
+            task_terms.check(event.terms, shape)
+        except LinkLearnerError as error:
+            _diverge(event, "terms", error.message, event.terms)
         model: ModelSpec | None = None
         with suppress(InvalidModel):  # the chain keeps any text, and no rule of it reads the model
             model = ModelSpec.from_json(event.model)
         if model is not None and model.weight_count != shape.weight_count:
             model = None
-        if event.terms.rule not in RULES:
-            _diverge(event, "terms.rule", " or ".join(map(str, RULES)), event.terms.rule)
-        self.tasks[event.task] = TaskReplay(shape, model, event.terms, self._seed(event.task, 0))
+        ledger = StakeLedger(event.terms.stake_seconds)
+        self.tasks[event.task] = TaskReplay(shape, model, event.terms, event.creator, self._seed(event.task, 0), ledger)
 
     def _load(self, task: TaskReplay, event: WeightsLoaded) -> None:
         if task.phase is not Phase.LOADING:
@@ -142,46 +256,71 @@ class Replay:
         _compare(event, "next_page", -(-task.weights.size // task.shape.page_length), event.next_page)
         if task.weights.size == task.shape.weight_count:
             self._advance(task, event, Step.LOADED)
-            task.version = 1
-            task.digest = model_digest(task.weights, task.shape)
-            self._next_round(task, event.task)
-            task.due = [
-                ModelUpdated(
-                    block=event.block,
-                    transaction=event.transaction,
-                    task=event.task,
-                    version=1,
-                    digest=task.digest,
-                    round=0,
-                    accepted=0,
-                    saturated=0,
-                )
-            ]
+            self._due = [self._new_version(task, event, 0, 0, 0)]
+            self._next_round(task, event)
 
-    def _stake(self, task: TaskReplay, event: StakeLocked | StakeUnlocked | StakeWithdrawn) -> None:
+    def _fund(self, task: TaskReplay, event: PotFunded | PotGranted) -> None:
+        if task.closing:
+            _diverge(event, "task", "a task that is not closing", event.task)
+        if event.amount <= 0:
+            _diverge(event, "amount", "more than 0", event.amount)
+        if isinstance(event, PotFunded):
+            task.flows.funded += event.amount
+        else:
+            most = self._emission.emittable(self.emitted, event.time_s)
+            if event.amount > most:
+                _diverge(event, "amount", f"at most {most}, by the schedule", event.amount)
+            task.flows.granted += event.amount
+        task.pot += event.amount
+
+    def _close(self, task: TaskReplay, event: TaskClosing) -> None:
+        if task.closing:
+            _diverge(event, "task", "a task that is not closing", event.task)
+        task.closing = True
+        if not task.accepted:
+            self._next_round(task, event)
+
+    # -- stake
+
+    def _stake(
+        self,
+        task: TaskReplay,
+        event: StakeLocked | StakeUnlocked | StakeWithdrawn | StakeMatured | StakeFeesClaimed,
+    ) -> None:
         ledger = task.ledger
         try:
-            if isinstance(event, StakeWithdrawn):
-                _compare(event, "units", ledger.withdraw(event.account), event.units)
-                return
-            _compare(event, "round", ledger.round, event.round)
-            if isinstance(event, StakeLocked):
-                ledger.lock(event.account, event.units)
-            else:
-                _compare(event, "matured", 0, ledger.unlock(event.account, event.units))
+            match event:
+                case StakeLocked():
+                    _compare(
+                        event, "matures_at", ledger.lock(event.account, event.units, event.time_s), event.matures_at
+                    )
+                case StakeUnlocked():
+                    until = ledger.unlock(event.account, event.units, event.time_s)
+                    _compare(event, "withdrawable_at", until, event.withdrawable_at)
+                case StakeWithdrawn():
+                    _compare(event, "units", ledger.withdraw(event.account, event.time_s), event.units)
+                case StakeMatured():
+                    _compare(event, "units", ledger.mature(event.account), event.units)
+                case StakeFeesClaimed():
+                    _compare(event, "amount", ledger.claim(event.account), event.amount)
+                    task.flows.stake_fees_claimed += event.amount
         except Divergence:
             raise
         except LinkLearnerError as error:
-            _diverge(event, "units", error.message, event.units)
+            _diverge(event, "units", error.message, getattr(event, "units", 0))
+        task.flows.roundings += 1
+
+    # -- a round
 
     def _submit(self, task: TaskReplay, event: UpdateSubmitted) -> None:
         shape, ledger, terms = task.shape, task.ledger, task.terms
         _compare(event, "round", ledger.round, event.round)
         self._advance(task, event, Step.ACCEPTED)
+        counting = ledger.eligible_of(event.contributor)
         try:
             update = Update.decode(join(event.header, event.groups), shape)
             norm = update.squared_norm(shape)
-            weight = influence(ledger.eligible_of(event.contributor), ledger.eligible)
+            weight = influence(counting, ledger.eligible)
             effective = rule_of(terms.rule).verdict(weight, norm, shape.norm_bound)
         except LinkLearnerError as error:
             _diverge(event, "update", "an update that the rules accept", error.message)
@@ -192,18 +331,21 @@ class Replay:
         _compare(event, "digest", update.digest(shape), event.digest)
         _compare(event, "weight", weight, event.weight)
         _compare(event, "effective", effective, event.effective)
-        if weight == 0 or ledger.eligible_of(event.contributor) < terms.min_stake:
-            _diverge(event, "stake", f"at least {max(terms.min_stake, 1)}", ledger.eligible_of(event.contributor))
+        least = max(terms.floor(ledger.eligible), 1)
+        if weight == 0 or counting < least:
+            _diverge(event, "stake", f"at least {least}", counting)
         if ledger.of(event.contributor).submitted == ledger.round:
             _diverge(event, "contributor", "one update a round", "a second one")
         if len(task.accepted) >= terms.max_updates:
             _diverge(event, "accepted", f"at most {terms.max_updates}", len(task.accepted) + 1)
         ledger.record_update(event.contributor)
+        task.flows.roundings += 1
         task.running = running_next(task.running, event.digest, event.contributor, event.weight, event.effective)
+        if not task.accepted:
+            task.first_s = event.time_s
         task.accepted.append(_Accepted(event, update, tuple(bytes(keccak(group)) for group in event.groups)))
 
     def _settle(self, task: TaskReplay, event: GroupSettled) -> None:
-        shape = task.shape
         _compare(event, "round", task.ledger.round, event.round)
         _compare(event, "group", task.merged_groups, event.group)
         _compare(event, "updates", len(task.accepted), len(event.updates))
@@ -221,51 +363,152 @@ class Replay:
                 _compare(event, f"updates[{index}].{name}", ours, theirs)
             running = running_next(running, submitted.digest, settled.contributor, settled.weight, settled.effective)
         _compare(event, "running hash", task.running, running)
+        self._in_time(task, event, Step.SETTLED)
         task.merged_groups += 1
-        if task.merged_groups < shape.group_count:
+        task.ledger.merging = True
+        if task.merged_groups < task.shape.group_count:
             self._advance(task, event, Step.GROUP_MERGED)
             return
         self._advance(task, event, Step.SETTLED)
+        merged = self._merge(task)
+        self._due = [self._new_version(task, event, event.round, len(task.accepted), merged.saturated)]
+        self._pay(task, event)
+        self._next_round(task, event)
+
+    def _drop(self, task: TaskReplay, event: RoundDropped) -> None:
+        _compare(event, "round", task.ledger.round, event.round)
+        if task.merged_groups:
+            _diverge(event, "event", ModelUpdated.__name__, RoundDropped.__name__)
+        self._in_time(task, event, Step.DROPPED)
+        self._advance(task, event, Step.DROPPED)
+        self._next_round(task, event)
+
+    def _drop_half_merged(self, task: TaskReplay, event: ModelUpdated) -> None:
+        """A version that no settlement has just made: of a round that is dropped after some of its groups were merged."""
+        if not task.merged_groups:
+            _diverge(event, "event", "no such event here", ModelUpdated.__name__)
+        self._in_time(task, event, Step.DROPPED)
+        self._advance(task, event, Step.DROPPED)
+        merged = self._merge(task)
+        _compare_all(event, self._new_version(task, event, task.ledger.round, len(task.accepted), merged.saturated))
+        self._due = [RoundDropped(**_where(event), round=task.ledger.round)]
+        self._next_round(task, event)
+
+    def _merge(self, task: TaskReplay) -> Merged:
+        """Of the groups that are merged: all of them, unless the round is dropped half-way."""
+        shape = task.shape
+        pages = range(min(task.merged_groups * shape.group_pages, shape.page_count))
         merged = rule_of(task.terms.rule).merge(
             task.weights,
-            [Contribution(a.event.contributor, a.event.weight, a.event.effective, a.update) for a in task.accepted],
+            [
+                Contribution(
+                    one.event.contributor, one.event.weight, one.event.effective, one.update.within(pages, shape)
+                )
+                for one in task.accepted
+            ],
             task.ledger.eligible,
             shape,
         )
         task.weights = merged.weights
-        task.version += 1
-        task.digest = model_digest(task.weights, shape)
-        fee, shares = rule_of(task.terms.rule).pay(
-            task.terms, [a.event.weight for a in task.accepted], task.ledger.eligible
-        )
-        where: dict[str, Any] = {"block": event.block, "transaction": event.transaction, "task": event.task}
-        task.due = [
-            ModelUpdated(
-                **where,
-                version=task.version,
-                digest=task.digest,
-                round=event.round,
-                accepted=len(task.accepted),
-                saturated=merged.saturated,
-            ),
-            *(
-                ContributionPaid(**where, round=event.round, contributor=a.event.contributor, amount=share)
-                for a, share in zip(task.accepted, shares, strict=True)
-            ),
-        ]
-        if fee:
-            task.due.append(SettlerPaid(**where, round=event.round, settler=b"", amount=fee))
-        self._next_round(task, event.task)
+        return merged
 
-    def _expect(self, task: TaskReplay, event: Event) -> None:
-        expected = task.due.pop(0)
+    def _new_version(
+        self, task: TaskReplay, event: Event, round_number: int, accepted: int, saturated: int
+    ) -> ModelUpdated:
+        task.version += 1
+        task.digest = model_digest(task.weights, task.shape)
+        return ModelUpdated(
+            **_where(event),
+            version=task.version,
+            digest=task.digest,
+            round=round_number,
+            accepted=accepted,
+            saturated=saturated,
+        )
+
+    def _pay(self, task: TaskReplay, event: GroupSettled) -> None:
+        elapsed_s = event.time_s - task.ledger.opened_s
+        pay = round_pay(task.terms, task.pot, elapsed_s, task.present, task.ledger.eligible)
+        earned = rule_of(task.terms.rule).divide(
+            task.terms,
+            pay.shared,
+            [one.event.weight for one in task.accepted],
+            [one.event.effective for one in task.accepted],
+        )
+        where = _where(event)
+        for one, amount in zip(task.accepted, earned, strict=True):
+            contributor = one.event.contributor
+            self._due.append(ContributionPaid(**where, round=event.round, contributor=contributor, amount=amount))
+            task.shares.credit(contributor, amount)
+            task.flows.roundings += 1
+        if pay.fee:
+            self._due.append(SettlerPaid(**where, round=event.round, settler=b"", amount=pay.fee))
+        task.pot -= pay.fee + sum(earned)
+        task.flows.settlers += pay.fee
+        task.flows.earned += sum(earned)
+
+    def _next_round(self, task: TaskReplay, event: Event) -> None:
+        """The open round is over, or the first one begins; a task that is closing has no other."""
+        if task.closing:
+            self._advance(task, event, Step.CLOSED)
+            self._due.append(TaskClosed(**_where(event), refund=task.pot))
+            task.flows.refunded += task.pot
+            task.pot = 0
+        task.ledger.next_round(event.time_s, closing=task.closing)
+        task.accepted = []
+        task.merged_groups = 0
+        task.first_s = 0
+        task.running = self._seed(event.task, task.ledger.round)
+
+    # -- fees and earnings
+
+    def _share_fees(self, task: TaskReplay, event: FeesShared) -> None:
+        amount = event.to_contributors + event.to_stake + event.to_pot
+        shared = share_fee(amount, task.shares.total, task.ledger.sharing)
+        _compare(event, "to_contributors", shared.to_contributors, event.to_contributors)
+        _compare(event, "to_stake", shared.to_stake, event.to_stake)
+        _compare(event, "to_pot", shared.to_pot, event.to_pot)
+        if shared.to_stake:
+            task.ledger.share_fees(shared.to_stake)
+        if shared.to_contributors:
+            task.shares.share_fees(shared.to_contributors)
+        task.flows.fees_to_stake += shared.to_stake
+        task.flows.fees_to_contributors += shared.to_contributors
+        task.flows.fees_to_pot += shared.to_pot
+        task.flows.roundings += 2
+        if task.ledger.closed:
+            task.flows.refunded += shared.to_pot
+        else:
+            task.pot += shared.to_pot
+
+    def _claim(self, task: TaskReplay, event: EarningsClaimed) -> None:
+        pay, fees = task.shares.claim(event.account)
+        _compare(event, "pay", pay, event.pay)
+        _compare(event, "fees", fees, event.fees)
+        if not pay + fees:
+            _diverge(event, "pay", "more than 0, or no claim", 0)
+        task.flows.pay_claimed += pay
+        task.flows.fees_claimed += fees
+        task.flows.roundings += 1
+
+    # -- what must be so
+
+    def _expect(self, event: Event) -> None:
+        expected = self._due.pop(0)
         if type(event) is not type(expected):
             _diverge(event, "event", type(expected).__name__, type(event).__name__)
-        for name in type(expected).__dataclass_fields__:
-            if name != "settler":  # whoever sent the settlement
-                _compare(event, name, getattr(expected, name), getattr(event, name))
-        if isinstance(event, ContributionPaid | SettlerPaid):
-            task.paid += event.amount
+        if isinstance(event, SettlerPaid) and isinstance(expected, SettlerPaid):
+            expected = replace(expected, settler=event.settler)  # whoever sent the settlement
+        _compare_all(event, expected)
+
+    def _in_time(self, task: TaskReplay, event: Event, step: Step) -> None:
+        """The rule lets the round take this step by now."""
+        due = rule_of(task.terms.rule).due(task.terms, task.standing(event.time_s))
+        from_s = next((one.from_s for one in due if one.step is step), None)
+        if from_s is None:
+            _diverge(event, "phase", "a step that the round allows", step.value)
+        if event.time_s < from_s:
+            _diverge(event, "time_s", f"{from_s} or later", event.time_s)
 
     def _advance(self, task: TaskReplay, event: Event, step: Step) -> None:
         try:
@@ -273,14 +516,18 @@ class Replay:
         except LinkLearnerError as error:
             _diverge(event, "phase", "a step that the round allows", error.message)
 
-    def _next_round(self, task: TaskReplay, number: int) -> None:
-        task.ledger.next_round()
-        task.accepted = []
-        task.merged_groups = 0
-        task.running = self._seed(number, task.ledger.round)
-
     def _seed(self, task: int, round_number: int) -> bytes:
         return running_seed(self._chain_id, self._pool, task, round_number)
+
+
+def _where(event: Event) -> dict[str, Any]:
+    """What an event shares with all others of its call."""
+    return {"block": event.block, "transaction": event.transaction, "task": event.task, "time_s": event.time_s}
+
+
+def _compare_all(event: Event, expected: Event) -> None:
+    for name in type(expected).__dataclass_fields__:
+        _compare(event, name, getattr(expected, name), getattr(event, name))
 
 
 def _compare(event: Event, name: str, ours: object, theirs: object) -> None:

@@ -26,20 +26,34 @@ class Terms:
     """What a task fixed for all its rounds when it was opened. The order of the fields is that of the contract's struct."""
 
     rule: int = RULE_MEAN
-    quorum: int
-    """Accepted updates after which a round may be settled at once."""
+    quorum_bps: int
+    """Accepted stake, in 1/10000 of Omega, from which on a round may be settled once `min_round_seconds` have passed."""
     max_updates: int
     """Accepted updates that a round takes."""
+    min_round_seconds: int
+    """A round lasts at least so long."""
     round_seconds: int
-    """After this long from the first accepted update a round may be settled with fewer than the quorum."""
+    """After this long from the first accepted update less stake than the quorum is enough; also the time in which a round earns
+    `reward`."""
     drop_seconds: int
-    """Anyone may drop a round without a merged group this long after its first accepted update (after its opening if none)."""
+    """Anyone may drop a round this long after its first accepted update (after its opening if none)."""
+    stake_seconds: int
+    """Stake counts in rounds that open one to two times this long after it was locked, and is paid out so long after it was unlocked."""
     min_stake: int
     """Units that must count in the round for an update of the account to be taken."""
     settler_bps: int
-    """The settler's share of the reward, in 1/10000."""
+    """The settler's share of what a round pays, in 1/10000."""
+    server_bps: int
+    """A model server's share of what its clients pay for inference, in 1/10000, at most a half."""
     reward: int
-    """R: what a settled round mints at most, in wei of $LL."""
+    """What a round of `round_seconds` takes from the pot at most, in wei of $LL."""
+
+    def floor(self, eligible: int) -> int:
+        """Units that must count for an update to be taken when Omega is `eligible`.
+
+        So that filling a round with dust takes a quarter of all stake.
+        """
+        return max(self.min_stake, eligible // (4 * self.max_updates))
 
 
 class Phase(Enum):
@@ -52,7 +66,10 @@ class Phase(Enum):
     COLLECTING = "collecting"
     """At least one update accepted."""
     SETTLING = "settling"
-    """Some groups of the model are merged: no more updates, and the round can no longer be dropped."""
+    """Some groups of the model are merged: no more updates. Should the rest never be, the round may be dropped, which makes a version of
+    what is merged."""
+    CLOSED = "closed"
+    """The task is closed: this round never opens."""
 
 
 class Step(Enum):
@@ -62,7 +79,8 @@ class Step(Enum):
     ACCEPTED = "an update was accepted"
     GROUP_MERGED = "a group was merged, not the last"
     SETTLED = "the last group was merged: next version, next round"
-    DROPPED = "the round was dropped: same version, next round"
+    DROPPED = "the round was dropped: nothing is paid, next round"
+    CLOSED = "the task's last round is over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +90,17 @@ class Standing:
     version: int
     """Of the weights; 0 while they are being loaded."""
     accepted: int
+    present: int
+    """S, units."""
     eligible: int
     """Omega, units."""
     merged_groups: int
-    since_s: int
-    """Unix seconds of the first accepted update, or of the round's opening while there is none."""
+    opened_s: int
+    """Unix seconds of the round's opening; 0 once the task is closed."""
+    first_s: int = 0
+    """Unix seconds of the first accepted update; 0 while there is none."""
+    ripe: int = 0
+    """Units that would count if a round opened now, and do not in this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class ChainStatus:
     head_block: int
     head_time_s: int
     pool: bytes
+    vault: bytes
     token: bytes
     aspect: bytes
     deployed_block: int
@@ -39,12 +40,36 @@ class ChainStatus:
 
 @dataclass(frozen=True, slots=True)
 class StakeStatus:
-    """Units. unlocking_round: the round after which `unlocking` may be withdrawn."""
+    """Of one account in one task, units; times are Unix seconds.
+
+    eligible: counts in the open round. locked: everything locked, fresh stake included. matures_s: rounds that open then or later count
+    the fresh part too (0: round 1 does). withdrawable_s: from then on `unlocking` can be withdrawn, after the end of a round in which the
+    account has an update.
+    """
 
     eligible: int
     locked: int
+    matures_s: int
     unlocking: int
-    unlocking_round: int
+    withdrawable_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Earnings:
+    """Of one account in one task, wei.
+
+    earned: by updates, ever. pay, fees, stake_fees: to be claimed, of what it earned, of the fees that its contributions share, of those
+    that its stake shares.
+    """
+
+    earned: int
+    pay: int
+    fees: int
+    stake_fees: int
+
+    @property
+    def claimable(self) -> int:
+        return self.pay + self.fees + self.stake_fees
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +86,9 @@ class Balance:
 class RoundStatus:
     """Where the open round stands; stakes in units, times in Unix seconds.
 
-    round: 0 while the first weights are being loaded. first_update_s: 0 while there is none. opened_s: 0 once there is one, and where
-    the status has come over the wire, which does not carry it. phase, due: what the task's rule says of the round, on the wire; None and
-    empty where nobody has asked it.
+    round: 0 while the first weights are being loaded. opened_s: 0 then, and once the task is closed. first_update_s: 0 while there is none.
+    ripe: stake that would count if a round opened now, beyond `eligible`. phase, due: what the task's rule says of the round, on the wire;
+    None and empty where nobody has asked it.
     """
 
     round: int
@@ -71,23 +96,35 @@ class RoundStatus:
     present: int
     eligible: int
     merged_groups: int
+    opened_s: int
     first_update_s: int
-    opened_s: int = 0
+    ripe: int = 0
     phase: Phase | None = None
     due: tuple[Due, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """version: the number of the newest weights, 0 while the first ones are being loaded; announced: the same with its digest."""
+    """version: the number of the newest weights, 0 while the first ones are being loaded; announced: the same with its digest.
+
+    pot: what the task can still pay, shares: all that its contributors have earned, wei. closing: no round opens after the open one.
+    """
 
     task: int
+    creator: bytes
     model: str
     shape: Shape
     terms: Terms
+    pot: int
+    shares: int
+    closing: bool
     version: int
     announced: ModelVersion | None
     round: RoundStatus
+
+    @property
+    def closed(self) -> bool:
+        return self.round.round != 0 and self.round.opened_s == 0
 
     @property
     def spec(self) -> ModelSpec:
@@ -130,6 +167,40 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A task of our own: the transactions that opened it and loaded its first weights, and version 1."""
+
+    task: int
+    mined: tuple[Mined, ...]
+    version: ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Funded:
+    """pot: what the task can pay after it, wei."""
+
+    mined: Mined
+    pot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """closed: at once, because the open round had no update; otherwise that round is still settled and paid, or dropped."""
+
+    mined: Mined
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What was paid out (`earned`: ever, paid out or not), by no transaction where that was nothing, else by one of the pool, of the
+    vault, or of each."""
+
+    mined: tuple[Mined, ...]
+    earnings: Earnings
+
+
+@dataclass(frozen=True, slots=True)
 class Contribution:
     """One accepted update of a round. update_bytes: length of its byte string. paid: wei, None while the round is open."""
 
@@ -144,7 +215,9 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round, open or over. version: what it made, None unless it is settled. settler: empty, settler_paid: 0 wei until then."""
+    """A round, open or over. version: what it made, None unless it is settled. settler: empty, settler_paid: 0 wei until then.
+
+    dropped: nothing was paid; with a version, it was merged in part."""
 
     round: int
     base_version: int

@@ -25,6 +25,8 @@ from linklearner.domain.shape import Shape
 FORMAT = 1
 MAX_SQUARED_NORM = 2**62
 """An update longer than this is refused (NormTooLong), in (2**-8 step)^2."""
+MIN_SQUARED_NORM = 2**16
+"""An update shorter than one step of one weight is refused (EmptyUpdate), in (2**-8 step)^2."""
 MAX_TASK = 2**21 - 1  # state keys hold a task in three 7-bit characters
 
 _HEAD = struct.Struct(">BBQQ")

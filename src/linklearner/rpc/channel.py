@@ -15,7 +15,7 @@ from linklearner.rpc.server import MAX_MESSAGE_BYTES, REQUEST_ID_KEY
 # alike answer UNAVAILABLE then. Together the pauses stay below a second: a model server gives its questions two.
 IDEMPOTENT: Mapping[str, tuple[str, ...]] = {
     "linklearner.v1.ChainGatewayService": (
-        "GetChain", "ListAccounts", "GetTask", "GetModel", "GetRound", "GetBalance", "WatchVersions",
+        "GetChain", "ListAccounts", "ListTasks", "GetTask", "GetEarnings", "GetModel", "GetRound", "GetBalance", "WatchVersions",
     ),
     "linklearner.v1.TrainerService": ("GetTrainer", "Evaluate", "ExportModel"),
 }  # fmt: skip
@@ -70,6 +70,16 @@ class _StreamMetadata(_CallMetadata, grpc.aio.UnaryStreamClientInterceptor):
         return await continuation(self.added_to(client_call_details), request)
 
 
+class _SentStreamMetadata(_CallMetadata, grpc.aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(
+        self,
+        continuation: Callable[..., Awaitable[Any]],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request_iterator: Any,
+    ) -> Any:
+        return await continuation(self.added_to(client_call_details), request_iterator)
+
+
 def _direct(address: str) -> tuple[tuple[str, int], ...]:
     return (("grpc.enable_http_proxy", 0),) if is_loopback(address.rpartition(":")[0]) else ()
 
@@ -84,7 +94,7 @@ def channel(
     """
     return grpc.aio.insecure_channel(
         address,
-        interceptors=(_UnaryMetadata(credential), _StreamMetadata(credential)),
+        interceptors=(_UnaryMetadata(credential), _StreamMetadata(credential), _SentStreamMetadata(credential)),
         options=(
             *_direct(address),
             ("grpc.max_receive_message_length", receive_bytes),

@@ -5,6 +5,7 @@ addresses, digests and hashes, and numbers beyond what SQLite holds are InvalidI
 `linklearner.client` the server's.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from linklearner.domain.errors import InvalidInput
@@ -14,8 +15,13 @@ from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import (
     Balance,
     ChainStatus,
+    Claimed,
+    Closed,
     Contribution,
+    Earnings,
+    Funded,
     Mined,
+    Opened,
     Round,
     RoundStatus,
     Settled,
@@ -30,6 +36,18 @@ MAX_NUMBER: Final = 2**63 - 1
 """Of whatever is counted: what SQLite holds; the wire has uint64."""
 MAX_TEXT: Final = 4096
 """Characters of a URL."""
+MAX_RECEIPTS: Final = 10_000
+"""Transactions that one answer tells of: loading the largest model takes a few hundred."""
+TERMS_BITS: Final = {
+    "rule": 8,
+    "quorum_bps": 16,
+    "max_updates": 16,
+    "min_stake_units": 40,
+    "settler_bps": 16,
+    "server_bps": 16,
+}
+"""Of the terms that the chain keeps in fewer bits than the wire."""
+REWARD_BYTES: Final = 16
 PHASES: Final = {phase: model_pb2.Phase.Value(f"PHASE_{phase.name}") for phase in Phase}
 STEPS: Final = {step: model_pb2.Step.Value(f"STEP_{step.name}") for step in Step}
 
@@ -102,25 +120,41 @@ def version_of(message: model_pb2.ModelVersion) -> ModelVersion:
 def terms_message(terms: Terms) -> model_pb2.Terms:
     return model_pb2.Terms(
         rule=terms.rule,
-        quorum=terms.quorum,
+        quorum_bps=terms.quorum_bps,
         max_updates=terms.max_updates,
+        min_round_seconds=terms.min_round_seconds,
         round_seconds=terms.round_seconds,
         drop_seconds=terms.drop_seconds,
+        stake_seconds=terms.stake_seconds,
         min_stake_units=terms.min_stake,
         settler_bps=terms.settler_bps,
+        server_bps=terms.server_bps,
         reward_wei=wei_message(terms.reward),
     )
 
 
 def terms_of(message: model_pb2.Terms) -> Terms:
+    """Raises InvalidInput also for a number that the chain has no room for. Whether they are terms that it takes, it says itself."""
+    for name, bits in TERMS_BITS.items():
+        if getattr(message, name) >> bits:
+            raise InvalidInput(
+                f"{name} of a task's terms is at most {2**bits - 1}, not {getattr(message, name)}", reason="BadTerms"
+            )
+    if len(message.reward_wei) > REWARD_BYTES:
+        raise InvalidInput(
+            f"a reward has at most {REWARD_BYTES} bytes, not {len(message.reward_wei)}", reason="BadTerms"
+        )
     return Terms(
         rule=message.rule,
-        quorum=message.quorum,
+        quorum_bps=message.quorum_bps,
         max_updates=message.max_updates,
+        min_round_seconds=message.min_round_seconds,
         round_seconds=message.round_seconds,
         drop_seconds=message.drop_seconds,
-        min_stake=number_of(message.min_stake_units, "the least stake"),
+        stake_seconds=message.stake_seconds,
+        min_stake=message.min_stake_units,
         settler_bps=message.settler_bps,
+        server_bps=message.server_bps,
         reward=wei_of(message.reward_wei),
     )
 
@@ -132,7 +166,9 @@ def round_status_message(status: RoundStatus) -> model_pb2.RoundStatus:
         present_units=status.present,
         eligible_units=status.eligible,
         merged_group_count=status.merged_groups,
+        opened_s=status.opened_s,
         first_update_s=status.first_update_s,
+        ripe_units=status.ripe,
         phase=model_pb2.PHASE_UNSPECIFIED if status.phase is None else PHASES[status.phase],
         due=map(due_message, status.due),
     )
@@ -145,7 +181,9 @@ def round_status_of(message: model_pb2.RoundStatus) -> RoundStatus:
         present=number_of(message.present_units, "a round's stake"),
         eligible=number_of(message.eligible_units, "a round's stake"),
         merged_groups=message.merged_group_count,
+        opened_s=number_of(message.opened_s, "the time of a round's opening"),
         first_update_s=number_of(message.first_update_s, "the time of the first update"),
+        ripe=number_of(message.ripe_units, "stake that waits for the next round"),
         phase=None if message.phase == model_pb2.PHASE_UNSPECIFIED else _phase_of(message.phase),
         due=tuple(map(due_of, message.due)),
     )
@@ -173,31 +211,42 @@ def _phase_of(number: int) -> Phase:
 def task_message(task: Task) -> model_pb2.Task:
     return model_pb2.Task(
         task=task.task,
+        creator=task.creator,
         model=task.model,
         shape=task.shape.encode(),
         terms=terms_message(task.terms),
+        pot_wei=wei_message(task.pot),
+        shares_wei=wei_message(task.shares),
+        closing=task.closing,
         version=model_pb2.ModelVersion(task=task.task) if task.announced is None else version_message(task.announced),
         round=round_status_message(task.round),
     )
 
 
 def task_of(message: model_pb2.Task) -> Task:
-    """Raises InvalidInput also for a version of another task, or one without a round after it."""
+    """Raises InvalidInput also for a version of another task, one without a round after it, and a task that is closed and not closing."""
     announced = version_of(message.version) if message.version.version else None
     if message.version.task != message.task:
         raise InvalidInput(f"task {message.task} is described with a version of task {message.version.task}")
     round = round_status_of(message.round)
     if announced is not None and not round.round:
         raise InvalidInput(f"task {message.task} has version {announced.version} and no open round")
-    return Task(
+    task = Task(
         task=number_of(message.task, "a task"),
+        creator=address_of(message.creator, "a task's creator"),
         model=message.model,
         shape=Shape.decode(message.shape),
         terms=terms_of(message.terms),
+        pot=wei_of(message.pot_wei),
+        shares=wei_of(message.shares_wei),
+        closing=message.closing,
         version=message.version.version,
         announced=announced,
         round=round,
     )
+    if task.closed and not task.closing:
+        raise InvalidInput(f"task {task.task} is said to be closed, and not by its creator")
+    return task
 
 
 # --- the gateway
@@ -209,6 +258,7 @@ def chain_message(status: ChainStatus) -> pb.GetChainResponse:
         head_block_number=status.head_block,
         head_time_s=status.head_time_s,
         pool=status.pool,
+        vault=status.vault,
         token=status.token,
         aspect=status.aspect,
         deployed_block_number=status.deployed_block,
@@ -224,6 +274,7 @@ def chain_of(message: pb.GetChainResponse) -> ChainStatus:
         head_block=number_of(message.head_block_number, "the newest block"),
         head_time_s=number_of(message.head_time_s, "the newest block's time"),
         pool=address_of(message.pool, "the pool's address"),
+        vault=address_of(message.vault, "the vault's address"),
         token=address_of(message.token, "the token's address"),
         aspect=address_of(message.aspect, "the Aspect's address"),
         deployed_block=number_of(message.deployed_block_number, "the block of the deployment"),
@@ -251,12 +302,20 @@ def receipt_of(message: pb.Receipt) -> Mined:
     )
 
 
+def receipts_of(messages: Sequence[pb.Receipt]) -> tuple[Mined, ...]:
+    """Raises InvalidInput for more than MAX_RECEIPTS."""
+    if len(messages) > MAX_RECEIPTS:
+        raise InvalidInput(f"an answer tells of at most {MAX_RECEIPTS} transactions, not {len(messages)}")
+    return tuple(map(receipt_of, messages))
+
+
 def stake_message(stake: StakeStatus) -> pb.StakeStatus:
     return pb.StakeStatus(
         eligible_units=stake.eligible,
         locked_units=stake.locked,
+        matures_s=stake.matures_s,
         unlocking_units=stake.unlocking,
-        unlocking_round=stake.unlocking_round,
+        withdrawable_s=stake.withdrawable_s,
     )
 
 
@@ -264,8 +323,9 @@ def stake_of(message: pb.StakeStatus) -> StakeStatus:
     return StakeStatus(
         eligible=number_of(message.eligible_units, "stake"),
         locked=number_of(message.locked_units, "stake"),
+        matures_s=number_of(message.matures_s, "the time when stake matures"),
         unlocking=number_of(message.unlocking_units, "stake"),
-        unlocking_round=number_of(message.unlocking_round, "the round of an unlock"),
+        withdrawable_s=number_of(message.withdrawable_s, "the time of a withdrawal"),
     )
 
 
@@ -314,7 +374,78 @@ def settled_message(settled: Settled) -> pb.SettleRoundResponse:
 
 
 def settled_of(message: pb.SettleRoundResponse) -> Settled:
-    return Settled(tuple(map(receipt_of, message.receipts)), version_of(message.version))
+    return Settled(receipts_of(message.receipts), version_of(message.version))
+
+
+def opened_message(opened: Opened) -> pb.OpenTaskResponse:
+    return pb.OpenTaskResponse(
+        task=opened.task,
+        receipts=map(receipt_message, opened.mined),
+        version=version_message(opened.version),
+    )
+
+
+def opened_of(message: pb.OpenTaskResponse) -> Opened:
+    """Raises InvalidInput also for a version of another task."""
+    if message.version.task != message.task:
+        raise InvalidInput(f"task {message.task} was opened with a version of task {message.version.task}")
+    return Opened(
+        task=number_of(message.task, "a task", 1),
+        mined=receipts_of(message.receipts),
+        version=version_of(message.version),
+    )
+
+
+def funded_message(funded: Funded) -> pb.FundTaskResponse:
+    return pb.FundTaskResponse(receipt=receipt_message(funded.mined), pot_wei=wei_message(funded.pot))
+
+
+def granted_message(funded: Funded) -> pb.GrantEmissionResponse:
+    return pb.GrantEmissionResponse(receipt=receipt_message(funded.mined), pot_wei=wei_message(funded.pot))
+
+
+def funded_of(message: pb.FundTaskResponse | pb.GrantEmissionResponse) -> Funded:
+    return Funded(receipt_of(message.receipt), wei_of(message.pot_wei))
+
+
+def closed_message(closed: Closed) -> pb.CloseTaskResponse:
+    return pb.CloseTaskResponse(receipt=receipt_message(closed.mined), closed=closed.closed)
+
+
+def closed_of(message: pb.CloseTaskResponse) -> Closed:
+    return Closed(receipt_of(message.receipt), message.closed)
+
+
+def earnings_message(earnings: Earnings) -> pb.Earnings:
+    return pb.Earnings(
+        earned_wei=wei_message(earnings.earned),
+        pay_wei=wei_message(earnings.pay),
+        fees_wei=wei_message(earnings.fees),
+        stake_fees_wei=wei_message(earnings.stake_fees),
+    )
+
+
+def earnings_of(message: pb.Earnings) -> Earnings:
+    """Raises InvalidInput also for pay that was never earned."""
+    earnings = Earnings(
+        earned=wei_of(message.earned_wei),
+        pay=wei_of(message.pay_wei),
+        fees=wei_of(message.fees_wei),
+        stake_fees=wei_of(message.stake_fees_wei),
+    )
+    if earnings.pay > earnings.earned:
+        raise InvalidInput(f"{earnings.pay} wei can be claimed of {earnings.earned} that were earned")
+    return earnings
+
+
+def claimed_message(claimed: Claimed) -> pb.ClaimEarningsResponse:
+    return pb.ClaimEarningsResponse(
+        receipts=map(receipt_message, claimed.mined), claimed=earnings_message(claimed.earnings)
+    )
+
+
+def claimed_of(message: pb.ClaimEarningsResponse) -> Claimed:
+    return Claimed(receipts_of(message.receipts), earnings_of(message.claimed))
 
 
 def contribution_message(one: Contribution) -> pb.Contribution:
@@ -349,22 +480,23 @@ def round_message(found: Round) -> pb.GetRoundResponse:
         version=None if found.version is None else version_message(found.version),
         settlements=map(receipt_message, found.settlements),
         settler=found.settler,
-        settler_paid_wei=wei_message(found.settler_paid) if found.version is not None else b"",
+        settler_paid_wei=wei_message(found.settler_paid) if found.settler else b"",
         dropped=found.dropped,
     )
 
 
 def round_of(message: pb.GetRoundResponse) -> Round:
-    """Raises InvalidInput also for a round that is both settled and dropped, or settled by nobody."""
-    settled = message.HasField("version")
-    if settled and message.dropped:
-        raise InvalidInput(f"round {message.round} is said to be both settled and dropped")
+    """Raises InvalidInput also for a round that is settled by nobody, or dropped and paid."""
+    ended = message.HasField("version")
+    if message.dropped and message.settler:
+        raise InvalidInput(f"round {message.round} is said to be dropped, and a settler paid for it")
+    settled = ended and not message.dropped
     return Round(
         round=number_of(message.round, "a round", 1),
         base_version=number_of(message.base_version, "the round's base version", 1),
         contributions=tuple(map(contribution_of, message.contributions)),
-        version=version_of(message.version) if settled else None,
-        settlements=tuple(map(receipt_of, message.settlements)),
+        version=version_of(message.version) if ended else None,
+        settlements=receipts_of(message.settlements),
         settler=address_of(message.settler, "the settler") if settled else message.settler,
         settler_paid=wei_of(message.settler_paid_wei),
         dropped=message.dropped,

@@ -7,7 +7,7 @@ holds the sender back at its flow-control window (64 KiB at first), until the ha
 
 import asyncio
 import ipaddress
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
 from types import TracebackType
 from typing import Any
 
@@ -106,13 +106,25 @@ class Entrance:
 
     async def message(self, context: Context, party: Hashable) -> bytes:
         """The bytes of the call's one message. Raises Exhausted or InvalidInput."""
+        message = await self._read(context, party)
+        if message is None:
+            raise InvalidInput("this call takes one message, and none came", reason="NoMessage")
+        return message
+
+    async def messages(self, context: Context, party: Hashable) -> AsyncIterator[bytes]:
+        """The bytes of each message of a call that streams them. Raises as `message` does; how many there may be is for the call to say."""
+        while (message := await self._read(context, party)) is not None:
+            yield message
+
+    async def _read(self, context: Context, party: Hashable) -> bytes | None:
+        """None where the caller has ended."""
         if self.bodies is None:
             message = await context.read()
         else:
             async with self.bodies.taken(party):
                 message = await context.read()
         if not isinstance(message, bytes):
-            raise InvalidInput("this call takes one message, and none came", reason="NoMessage")
+            return None
         if self.max_bytes is not None and len(message) > self.max_bytes:
             raise InvalidInput(
                 f"a message here has at most {self.max_bytes} bytes, not {len(message)}", reason="TooLong"

@@ -64,15 +64,20 @@ class _Boundary(grpc.aio.ServerInterceptor):
         entrance = self._entrances.get(method, self._entrance)
         if method.startswith("/grpc."):
             return _bounded(handler, entrance)
-        if handler.request_streaming:
-            raise TypeError(f"{method}: client streaming is not part of linklearner.v1")
+        if handler.request_streaming and handler.response_streaming:
+            raise TypeError(f"{method}: streaming both ways is not part of linklearner.v1")
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
                 self._streaming(_received(handler, entrance), handler.unary_stream, entrance, method),
                 response_serializer=handler.response_serializer,
             )
+        receive, behaviour = (
+            (_streamed(handler, entrance), handler.stream_unary)
+            if handler.request_streaming
+            else (_received(handler, entrance), handler.unary_unary)
+        )
         return grpc.stream_unary_rpc_method_handler(
-            self._unary(_received(handler, entrance), handler.unary_unary, entrance, method),
+            self._unary(receive, behaviour, entrance, method),
             response_serializer=handler.response_serializer,
         )
 
@@ -186,6 +191,23 @@ def _received(handler: grpc.RpcMethodHandler, entrance: Entrance) -> Receive:
             return parse(message)
         except DecodeError:
             raise InvalidInput("these bytes are not a message of this call", reason="NotAMessage") from None
+
+    return receive
+
+
+def _streamed(handler: grpc.RpcMethodHandler, entrance: Entrance) -> Receive:
+    """What a handler that takes a stream reads from: each message is taken off the transport and parsed when it is asked for."""
+    parse = handler.request_deserializer or bytes
+
+    async def messages(context: Context, party: Hashable) -> AsyncIterator[Any]:
+        async for message in entrance.messages(context, party):
+            try:
+                yield parse(message)
+            except DecodeError:
+                raise InvalidInput("these bytes are not a message of this call", reason="NotAMessage") from None
+
+    async def receive(context: Context, party: Hashable) -> Any:
+        return messages(context, party)
 
     return receive
 

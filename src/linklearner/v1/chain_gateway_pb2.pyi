@@ -24,7 +24,7 @@ class GetChainRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetChainResponse(_message.Message):
-    __slots__ = ("chain_id", "head_block_number", "head_time_s", "pool", "token", "aspect", "deployed_block_number", "rpc_url")
+    __slots__ = ("chain_id", "head_block_number", "head_time_s", "pool", "token", "aspect", "deployed_block_number", "rpc_url", "vault")
     CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
     HEAD_BLOCK_NUMBER_FIELD_NUMBER: _ClassVar[int]
     HEAD_TIME_S_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class GetChainResponse(_message.Message):
     ASPECT_FIELD_NUMBER: _ClassVar[int]
     DEPLOYED_BLOCK_NUMBER_FIELD_NUMBER: _ClassVar[int]
     RPC_URL_FIELD_NUMBER: _ClassVar[int]
+    VAULT_FIELD_NUMBER: _ClassVar[int]
     chain_id: int
     head_block_number: int
     head_time_s: int
@@ -41,7 +42,8 @@ class GetChainResponse(_message.Message):
     aspect: bytes
     deployed_block_number: int
     rpc_url: str
-    def __init__(self, chain_id: _Optional[int] = ..., head_block_number: _Optional[int] = ..., head_time_s: _Optional[int] = ..., pool: _Optional[bytes] = ..., token: _Optional[bytes] = ..., aspect: _Optional[bytes] = ..., deployed_block_number: _Optional[int] = ..., rpc_url: _Optional[str] = ...) -> None: ...
+    vault: bytes
+    def __init__(self, chain_id: _Optional[int] = ..., head_block_number: _Optional[int] = ..., head_time_s: _Optional[int] = ..., pool: _Optional[bytes] = ..., token: _Optional[bytes] = ..., aspect: _Optional[bytes] = ..., deployed_block_number: _Optional[int] = ..., rpc_url: _Optional[str] = ..., vault: _Optional[bytes] = ...) -> None: ...
 
 class ListAccountsRequest(_message.Message):
     __slots__ = ()
@@ -74,16 +76,18 @@ class GetBalanceResponse(_message.Message):
     def __init__(self, token_wei: _Optional[bytes] = ..., coin_wei: _Optional[bytes] = ..., stake: _Optional[_Union[StakeStatus, _Mapping]] = ..., block_number: _Optional[int] = ...) -> None: ...
 
 class StakeStatus(_message.Message):
-    __slots__ = ("eligible_units", "locked_units", "unlocking_units", "unlocking_round")
+    __slots__ = ("eligible_units", "locked_units", "unlocking_units", "withdrawable_s", "matures_s")
     ELIGIBLE_UNITS_FIELD_NUMBER: _ClassVar[int]
     LOCKED_UNITS_FIELD_NUMBER: _ClassVar[int]
     UNLOCKING_UNITS_FIELD_NUMBER: _ClassVar[int]
-    UNLOCKING_ROUND_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWABLE_S_FIELD_NUMBER: _ClassVar[int]
+    MATURES_S_FIELD_NUMBER: _ClassVar[int]
     eligible_units: int
     locked_units: int
     unlocking_units: int
-    unlocking_round: int
-    def __init__(self, eligible_units: _Optional[int] = ..., locked_units: _Optional[int] = ..., unlocking_units: _Optional[int] = ..., unlocking_round: _Optional[int] = ...) -> None: ...
+    withdrawable_s: int
+    matures_s: int
+    def __init__(self, eligible_units: _Optional[int] = ..., locked_units: _Optional[int] = ..., unlocking_units: _Optional[int] = ..., withdrawable_s: _Optional[int] = ..., matures_s: _Optional[int] = ...) -> None: ...
 
 class GetTaskRequest(_message.Message):
     __slots__ = ("task",)
@@ -294,3 +298,156 @@ class TransferResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     receipt: Receipt
     def __init__(self, receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
+
+class ListTasksRequest(_message.Message):
+    __slots__ = ("creator", "after_task", "page_size")
+    CREATOR_FIELD_NUMBER: _ClassVar[int]
+    AFTER_TASK_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    creator: bytes
+    after_task: int
+    page_size: int
+    def __init__(self, creator: _Optional[bytes] = ..., after_task: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...
+
+class ListTasksResponse(_message.Message):
+    __slots__ = ("tasks", "more")
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[_model_pb2.Task]
+    more: bool
+    def __init__(self, tasks: _Optional[_Iterable[_Union[_model_pb2.Task, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class OpenTaskRequest(_message.Message):
+    __slots__ = ("plan", "weights")
+    class Plan(_message.Message):
+        __slots__ = ("request_id", "account", "model", "shape", "terms")
+        REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+        ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+        MODEL_FIELD_NUMBER: _ClassVar[int]
+        SHAPE_FIELD_NUMBER: _ClassVar[int]
+        TERMS_FIELD_NUMBER: _ClassVar[int]
+        request_id: str
+        account: bytes
+        model: str
+        shape: bytes
+        terms: _model_pb2.Terms
+        def __init__(self, request_id: _Optional[str] = ..., account: _Optional[bytes] = ..., model: _Optional[str] = ..., shape: _Optional[bytes] = ..., terms: _Optional[_Union[_model_pb2.Terms, _Mapping]] = ...) -> None: ...
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    plan: OpenTaskRequest.Plan
+    weights: bytes
+    def __init__(self, plan: _Optional[_Union[OpenTaskRequest.Plan, _Mapping]] = ..., weights: _Optional[bytes] = ...) -> None: ...
+
+class OpenTaskResponse(_message.Message):
+    __slots__ = ("task", "receipts", "version")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    task: int
+    receipts: _containers.RepeatedCompositeFieldContainer[Receipt]
+    version: _model_pb2.ModelVersion
+    def __init__(self, task: _Optional[int] = ..., receipts: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., version: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ...) -> None: ...
+
+class FundTaskRequest(_message.Message):
+    __slots__ = ("request_id", "account", "task", "amount_wei")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_WEI_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    account: bytes
+    task: int
+    amount_wei: bytes
+    def __init__(self, request_id: _Optional[str] = ..., account: _Optional[bytes] = ..., task: _Optional[int] = ..., amount_wei: _Optional[bytes] = ...) -> None: ...
+
+class FundTaskResponse(_message.Message):
+    __slots__ = ("receipt", "pot_wei")
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    POT_WEI_FIELD_NUMBER: _ClassVar[int]
+    receipt: Receipt
+    pot_wei: bytes
+    def __init__(self, receipt: _Optional[_Union[Receipt, _Mapping]] = ..., pot_wei: _Optional[bytes] = ...) -> None: ...
+
+class GrantEmissionRequest(_message.Message):
+    __slots__ = ("request_id", "account", "task", "amount_wei")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_WEI_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    account: bytes
+    task: int
+    amount_wei: bytes
+    def __init__(self, request_id: _Optional[str] = ..., account: _Optional[bytes] = ..., task: _Optional[int] = ..., amount_wei: _Optional[bytes] = ...) -> None: ...
+
+class GrantEmissionResponse(_message.Message):
+    __slots__ = ("receipt", "pot_wei")
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    POT_WEI_FIELD_NUMBER: _ClassVar[int]
+    receipt: Receipt
+    pot_wei: bytes
+    def __init__(self, receipt: _Optional[_Union[Receipt, _Mapping]] = ..., pot_wei: _Optional[bytes] = ...) -> None: ...
+
+class CloseTaskRequest(_message.Message):
+    __slots__ = ("request_id", "account", "task")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    account: bytes
+    task: int
+    def __init__(self, request_id: _Optional[str] = ..., account: _Optional[bytes] = ..., task: _Optional[int] = ...) -> None: ...
+
+class CloseTaskResponse(_message.Message):
+    __slots__ = ("receipt", "closed")
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    receipt: Receipt
+    closed: bool
+    def __init__(self, receipt: _Optional[_Union[Receipt, _Mapping]] = ..., closed: _Optional[bool] = ...) -> None: ...
+
+class Earnings(_message.Message):
+    __slots__ = ("earned_wei", "pay_wei", "fees_wei", "stake_fees_wei")
+    EARNED_WEI_FIELD_NUMBER: _ClassVar[int]
+    PAY_WEI_FIELD_NUMBER: _ClassVar[int]
+    FEES_WEI_FIELD_NUMBER: _ClassVar[int]
+    STAKE_FEES_WEI_FIELD_NUMBER: _ClassVar[int]
+    earned_wei: bytes
+    pay_wei: bytes
+    fees_wei: bytes
+    stake_fees_wei: bytes
+    def __init__(self, earned_wei: _Optional[bytes] = ..., pay_wei: _Optional[bytes] = ..., fees_wei: _Optional[bytes] = ..., stake_fees_wei: _Optional[bytes] = ...) -> None: ...
+
+class GetEarningsRequest(_message.Message):
+    __slots__ = ("account", "task")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    account: bytes
+    task: int
+    def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ...) -> None: ...
+
+class GetEarningsResponse(_message.Message):
+    __slots__ = ("earnings", "block_number")
+    EARNINGS_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    earnings: Earnings
+    block_number: int
+    def __init__(self, earnings: _Optional[_Union[Earnings, _Mapping]] = ..., block_number: _Optional[int] = ...) -> None: ...
+
+class ClaimEarningsRequest(_message.Message):
+    __slots__ = ("request_id", "account", "task")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    account: bytes
+    task: int
+    def __init__(self, request_id: _Optional[str] = ..., account: _Optional[bytes] = ..., task: _Optional[int] = ...) -> None: ...
+
+class ClaimEarningsResponse(_message.Message):
+    __slots__ = ("receipts", "claimed")
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    CLAIMED_FIELD_NUMBER: _ClassVar[int]
+    receipts: _containers.RepeatedCompositeFieldContainer[Receipt]
+    claimed: Earnings
+    def __init__(self, receipts: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., claimed: _Optional[_Union[Earnings, _Mapping]] = ...) -> None: ...

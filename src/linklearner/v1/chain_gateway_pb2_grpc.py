@@ -58,6 +58,41 @@ class ChainGatewayServiceStub:
                 request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetBalanceRequest.SerializeToString,
                 response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetBalanceResponse.FromString,
                 _registered_method=True)
+        self.ListTasks = channel.unary_unary(
+                '/linklearner.v1.ChainGatewayService/ListTasks',
+                request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.ListTasksRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.ListTasksResponse.FromString,
+                _registered_method=True)
+        self.OpenTask = channel.stream_unary(
+                '/linklearner.v1.ChainGatewayService/OpenTask',
+                request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.OpenTaskRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.OpenTaskResponse.FromString,
+                _registered_method=True)
+        self.FundTask = channel.unary_unary(
+                '/linklearner.v1.ChainGatewayService/FundTask',
+                request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.FundTaskRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.FundTaskResponse.FromString,
+                _registered_method=True)
+        self.GrantEmission = channel.unary_unary(
+                '/linklearner.v1.ChainGatewayService/GrantEmission',
+                request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GrantEmissionRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GrantEmissionResponse.FromString,
+                _registered_method=True)
+        self.CloseTask = channel.unary_unary(
+                '/linklearner.v1.ChainGatewayService/CloseTask',
+                request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.CloseTaskRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.CloseTaskResponse.FromString,
+                _registered_method=True)
+        self.GetEarnings = channel.unary_unary(
+                '/linklearner.v1.ChainGatewayService/GetEarnings',
+                request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetEarningsRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetEarningsResponse.FromString,
+                _registered_method=True)
+        self.ClaimEarnings = channel.unary_unary(
+                '/linklearner.v1.ChainGatewayService/ClaimEarnings',
+                request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.ClaimEarningsRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.ClaimEarningsResponse.FromString,
+                _registered_method=True)
         self.GetTask = channel.unary_unary(
                 '/linklearner.v1.ChainGatewayService/GetTask',
                 request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetTaskRequest.SerializeToString,
@@ -143,6 +178,55 @@ class ChainGatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTasks(self, request, context):
+        """ListTasks reads all tasks of the pool, or those of one creator, oldest first, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenTask(self, request_iterator, context):
+        """OpenTask opens a task, which is the account's, and loads its first weights: several transactions, each sent once, whatever is repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FundTask(self, request, context):
+        """FundTask adds $LL of the account to a task's pot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrantEmission(self, request, context):
+        """GrantEmission adds new $LL to a task's pot, on the token's schedule; the account owns the pool.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseTask(self, request, context):
+        """CloseTask lets no round open after the open one; the account opened the task, and gets the rest of its pot then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEarnings(self, request, context):
+        """GetEarnings reads what an account has earned in a task and can claim.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimEarnings(self, request, context):
+        """ClaimEarnings pays it out: pay, fees of its contributions, fees of its stake.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTask(self, request, context):
         """GetTask reads a task's architecture, terms, newest version and open round.
         """
@@ -188,21 +272,21 @@ class ChainGatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LockStake(self, request, context):
-        """LockStake locks $LL for a task (the pool needs no approval); it counts from the next round on.
+        """LockStake locks $LL for a task (no approval is needed); it counts in rounds that open one to two times stake_seconds later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnlockStake(self, request, context):
-        """UnlockStake asks for stake back: it stops counting at once and may be withdrawn when the present round is over.
+        """UnlockStake asks for stake back: it stops counting and may be withdrawn stake_seconds later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawStake(self, request, context):
-        """WithdrawStake takes unlocked stake home. FAILED_PRECONDITION (StakeStillLocked) before its round is over.
+        """WithdrawStake takes unlocked stake home. FAILED_PRECONDITION (StakeStillLocked) before its time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,6 +316,41 @@ def add_ChainGatewayServiceServicer_to_server(servicer, server):
                     servicer.GetBalance,
                     request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetBalanceRequest.FromString,
                     response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetBalanceResponse.SerializeToString,
+            ),
+            'ListTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTasks,
+                    request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.ListTasksRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.ListTasksResponse.SerializeToString,
+            ),
+            'OpenTask': grpc.stream_unary_rpc_method_handler(
+                    servicer.OpenTask,
+                    request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.OpenTaskRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.OpenTaskResponse.SerializeToString,
+            ),
+            'FundTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.FundTask,
+                    request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.FundTaskRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.FundTaskResponse.SerializeToString,
+            ),
+            'GrantEmission': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantEmission,
+                    request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GrantEmissionRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GrantEmissionResponse.SerializeToString,
+            ),
+            'CloseTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseTask,
+                    request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.CloseTaskRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.CloseTaskResponse.SerializeToString,
+            ),
+            'GetEarnings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEarnings,
+                    request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetEarningsRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetEarningsResponse.SerializeToString,
+            ),
+            'ClaimEarnings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimEarnings,
+                    request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.ClaimEarningsRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.ClaimEarningsResponse.SerializeToString,
             ),
             'GetTask': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTask,
@@ -374,6 +493,195 @@ class ChainGatewayService:
             '/linklearner.v1.ChainGatewayService/GetBalance',
             linklearner_dot_v1_dot_chain__gateway__pb2.GetBalanceRequest.SerializeToString,
             linklearner_dot_v1_dot_chain__gateway__pb2.GetBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/linklearner.v1.ChainGatewayService/ListTasks',
+            linklearner_dot_v1_dot_chain__gateway__pb2.ListTasksRequest.SerializeToString,
+            linklearner_dot_v1_dot_chain__gateway__pb2.ListTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenTask(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/linklearner.v1.ChainGatewayService/OpenTask',
+            linklearner_dot_v1_dot_chain__gateway__pb2.OpenTaskRequest.SerializeToString,
+            linklearner_dot_v1_dot_chain__gateway__pb2.OpenTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FundTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/linklearner.v1.ChainGatewayService/FundTask',
+            linklearner_dot_v1_dot_chain__gateway__pb2.FundTaskRequest.SerializeToString,
+            linklearner_dot_v1_dot_chain__gateway__pb2.FundTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantEmission(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/linklearner.v1.ChainGatewayService/GrantEmission',
+            linklearner_dot_v1_dot_chain__gateway__pb2.GrantEmissionRequest.SerializeToString,
+            linklearner_dot_v1_dot_chain__gateway__pb2.GrantEmissionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/linklearner.v1.ChainGatewayService/CloseTask',
+            linklearner_dot_v1_dot_chain__gateway__pb2.CloseTaskRequest.SerializeToString,
+            linklearner_dot_v1_dot_chain__gateway__pb2.CloseTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEarnings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/linklearner.v1.ChainGatewayService/GetEarnings',
+            linklearner_dot_v1_dot_chain__gateway__pb2.GetEarningsRequest.SerializeToString,
+            linklearner_dot_v1_dot_chain__gateway__pb2.GetEarningsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimEarnings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/linklearner.v1.ChainGatewayService/ClaimEarnings',
+            linklearner_dot_v1_dot_chain__gateway__pb2.ClaimEarningsRequest.SerializeToString,
+            linklearner_dot_v1_dot_chain__gateway__pb2.ClaimEarningsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -12,15 +12,16 @@ from eth_account import Account
 
 from devchain import Devchain
 from devchain.config import ChainConfig
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.encodings import TWO_BITS, Encoding
+from linklearner.domain.plan import USUAL_TERMS, TaskPlan
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
-from services.chain_gateway.deploy import DIGITS_TERMS, Plan, TaskPlan, deploy
+from services.chain_gateway.deploy import Plan, deploy
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
@@ -43,11 +44,18 @@ ROUND_SECONDS = 3600
 
 
 def small_task() -> TaskPlan:
-    """Two settlement groups of 2,410 weights, so that a settlement takes two transactions; quorum 2."""
-    terms = Terms(
-        **{**DIGITS_TERMS, "quorum": 2, "max_updates": 4, "round_seconds": ROUND_SECONDS, "drop_seconds": 7200}
-    )
-    return TaskPlan(terms=terms, page_length=1024, group_pages=2)
+    """Two settlement groups of 2,410 weights, so that a settlement takes two transactions.
+
+    Two of three equal stakes are the quorum: each counts a quarter.
+    """
+    own = {
+        "quorum_bps": 5000,
+        "max_updates": 4,
+        "round_seconds": ROUND_SECONDS,
+        "drop_seconds": 7200,
+        "stake_seconds": 1,
+    }
+    return TaskPlan(terms=Terms(**{**USUAL_TERMS, **own}), page_length=1024, group_pages=2)
 
 
 def keystore_of(devchain: Devchain, *positions: int) -> Keystore:
@@ -123,6 +131,15 @@ class World:
             shutil.copy(self.folder / "keys" / f"{account.hex()}.json", folder)
         return folder
 
+    async def later(self, seconds: int) -> None:
+        """The chain's clock goes on by so much, and a block says so."""
+
+        def pass_time() -> None:
+            self.devchain.chain.increase_time(seconds)
+            self.devchain.chain.mine()
+
+        await self.devchain.thread.run(pass_time)
+
     def update(self, version: int = 1, *, seed: int = 0, encoding: Encoding = TWO_BITS) -> bytes:
         shape = self.task.shape
         delta = np.random.default_rng(seed).normal(0.0, 0.01, shape.weight_count)
@@ -138,13 +155,14 @@ async def make_deployment(folder: Path, task: TaskPlan | None = None) -> None:
     plan = Plan(task=task or small_task(), contributors=contributors.addresses)
     async with (
         Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
-        Chain.connect(devchain.url, (POOL, TOKEN)) as chain,
+        Chain.connect(devchain.url, CONTRACTS) as chain,
     ):
         await deploy(
             chain,
             keystore_of(devchain, 0),
             folder / "deploy.sqlite",
             plan,
+            creator=keystore_of(devchain, 1),
             contributors=contributors,
             deployment_path=folder / "deployment.json",
         )

@@ -10,11 +10,11 @@ from eth_hash.auto import keccak
 
 from bench.proxy import Proxy
 from devchain import Devchain
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN, VAULT
 from linklearner.chain.profile import ARTELA, ETHEREUM
 from linklearner.domain.errors import InvalidConfig, NotFound, Refused, Unavailable
 from services.chain_gateway.chain import Call, Chain, NonceRefused, SendResult
-from tests.services.chain_gateway.conftest import STRICT, World, keystore_of
+from tests.services.chain_gateway.conftest import CONTRIBUTORS, STRICT, World, keystore_of
 from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 TARGET = bytes(19) + b"\x77"
@@ -95,25 +95,32 @@ async def test_another_kind_of_node_has_other_limits(node: QuirkyNode) -> None:
 
 async def test_logs_are_asked_for_in_ranges_that_a_node_answers(world: World) -> None:
     async with Chain.connect(world.node.url) as chain:
-        await chain.logs(world.deployment.pool, 1, ARTELA.log_blocks)
+        await chain.logs([world.deployment.pool], 1, ARTELA.log_blocks)
         with pytest.raises(ValueError, match="10000"):
-            await chain.logs(world.deployment.pool, 1, ARTELA.log_blocks + 1)
-        logs = await chain.logs(world.deployment.pool, 0, await chain.head_number())
+            await chain.logs([world.deployment.pool], 1, ARTELA.log_blocks + 1)
+        logs = await chain.logs([world.deployment.pool], 0, await chain.head_number())
         names = [decoded.name for one in logs if (decoded := POOL.decode_log(one.topics, one.data)) is not None]
-        assert names[-3:] == ["StakeLocked", "PagesLoaded", "ModelUpdated"]
+        assert names[-3:] == ["PotFunded", "PagesLoaded", "ModelUpdated"]
+        vault = list(await chain.logs([world.deployment.vault], 0, await chain.head_number()))
+        locked = [
+            one for one in vault if (told := VAULT.decode_log(one.topics, one.data)) and told.name == "StakeLocked"
+        ]
+        assert len(locked) == CONTRIBUTORS
+        both = await chain.logs([world.deployment.pool, world.deployment.vault], 0, await chain.head_number())
+        assert both == sorted(logs + vault, key=lambda one: (one.block_number, one.index))
 
 
 async def test_more_logs_than_a_node_tells_at_once_are_asked_for_in_parts(world: World) -> None:
     async with Chain.connect(world.node.url) as chain:
         head = await chain.head_number()
-        whole = await chain.logs(world.deployment.pool, 0, head)
+        whole = await chain.logs([world.deployment.pool], 0, head)
         before = world.node.calls["eth_getLogs"]
         world.node.log_limit = 2
-        assert await chain.logs(world.deployment.pool, 0, head) == whole
+        assert await chain.logs([world.deployment.pool], 0, head) == whole
         assert world.node.calls["eth_getLogs"] > before + 4
         world.node.log_limit = 0  # not even one block's
         with pytest.raises(Refused):
-            await chain.logs(world.deployment.pool, 0, head)
+            await chain.logs([world.deployment.pool], 0, head)
 
 
 @pytest.mark.parametrize("kind", ["legacy", "access list", "fee cap"])
@@ -207,7 +214,7 @@ async def test_a_slow_node_is_given_up(devchain: Devchain) -> None:
 
 
 async def test_custom_errors_of_every_contract_are_decoded(world: World) -> None:
-    async with Chain.connect(world.devchain.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(world.devchain.url, CONTRACTS) as chain:
         with pytest.raises(Refused) as refused:
             await chain.call(world.deployment.pool, POOL.encode_call("taskOf", 77))
         assert (refused.value.reason, refused.value.facts) == ("UnknownTask", {"task": "77"})

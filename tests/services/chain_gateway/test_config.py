@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from linklearner.domain.addresses import token_of, vault_of
 from linklearner.domain.errors import InvalidConfig
 from services.chain_gateway.config import Config
 from services.chain_gateway.deployment import Deployment
@@ -66,8 +67,16 @@ def test_a_setting_out_of_bounds_says_what_they_are() -> None:
 
 
 def test_a_deployment_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    pool = b"\1" * 20
     deployment = Deployment(
-        chain_id=11820, pool=b"\1" * 20, token=b"\2" * 20, aspect=b"\3" * 20, block=7, owner=b"\4" * 20
+        chain_id=11820,
+        pool=pool,
+        vault=vault_of(pool),
+        token=token_of(pool),
+        aspect=b"\3" * 20,
+        block=7,
+        owner=b"\4" * 20,
+        task=1,
     )
     deployment.save(tmp_path / "d.json")
     assert Deployment.load(tmp_path / "d.json") == deployment
@@ -83,3 +92,20 @@ def test_a_file_that_is_no_deployment_is_named(tmp_path: Path, content: str) -> 
         Deployment.load(tmp_path / "d.json")
     with pytest.raises(InvalidConfig, match="deploy"):
         Deployment.load(tmp_path / "nowhere.json")
+
+
+def test_the_file_of_an_older_pool_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"format": 1, "chain_id": 1, "block": 1}')
+    with pytest.raises(InvalidConfig, match=r"of an older pool.*deploy anew"):
+        Deployment.load(tmp_path / "d.json")
+
+
+@pytest.mark.parametrize("name", ["vault", "token"])
+def test_contracts_that_the_pool_did_not_make_are_refused(tmp_path: Path, name: str) -> None:
+    pool = b"\1" * 20
+    addresses = {"pool": pool, "vault": vault_of(pool), "token": token_of(pool), "aspect": pool, "owner": pool}
+    addresses[name] = b"\7" * 20
+    deployment = Deployment(chain_id=1, block=1, task=1, **addresses)
+    deployment.save(tmp_path / "d.json")
+    with pytest.raises(InvalidConfig, match=f"another {name} than the pool"):
+        Deployment.load(tmp_path / "d.json")

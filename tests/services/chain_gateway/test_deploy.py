@@ -10,14 +10,16 @@ import pytest
 from web3 import AsyncWeb3
 
 from devchain import Devchain
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN, VAULT
 from linklearner.domain.errors import InvalidConfig, Refused, RequestIdReused
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.plan import TaskPlan, digits
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.deploy import FIRST_TASK, Plan, TaskPlan, _loads, deploy, digits
+from services.chain_gateway.deploy import POT, Plan, deploy
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.keystore import Keystore
+from services.chain_gateway.opening import loads
 from tests.services.chain_gateway.conftest import HURRY, STRICT, keystore_of, small_task
 from tests.services.chain_gateway.quirky_node import QuirkyNode
 
@@ -25,20 +27,21 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 async def status(chain: Chain, deployment: Deployment) -> dict[str, int]:
-    answer = await chain.call(deployment.pool, POOL.encode_call("taskOf", FIRST_TASK))
+    answer = await chain.call(deployment.pool, POOL.encode_call("taskOf", deployment.task))
     found: dict[str, int] = POOL.decode_result("taskOf", answer)["status"]
     return found
 
 
 async def test_a_finished_deployment_sends_nothing_more(tmp_path: Path, node: QuirkyNode, devchain: Devchain) -> None:
     plan = Plan(task=small_task(), contributors=[devchain.accounts[1].address])
-    async with Chain.connect(node.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(node.url, CONTRACTS) as chain:
         steps: list[tuple[str, int, int]] = []
         first = await deploy(
             chain,
             keystore_of(devchain, 0),
             tmp_path / "outbox",
             plan,
+            creator=keystore_of(devchain, 2),
             contributors=keystore_of(devchain, 1),
             deployment_path=tmp_path / "deployment.json",
             progress=lambda *step: steps.append(step),
@@ -46,8 +49,15 @@ async def test_a_finished_deployment_sends_nothing_more(tmp_path: Path, node: Qu
         sent = len(node.raw)
         assert steps[-1] == ("ready", sent, sent)
         assert (await status(chain, first))["eligible"] == 1000
+        assert (await status(chain, first))["creator"] == devchain.accounts[2].address
+        assert (await status(chain, first))["pot"] == POT
         again = await deploy(
-            chain, keystore_of(devchain, 0), tmp_path / "outbox", plan, contributors=keystore_of(devchain, 1)
+            chain,
+            keystore_of(devchain, 0),
+            tmp_path / "outbox",
+            plan,
+            creator=keystore_of(devchain, 2),
+            contributors=keystore_of(devchain, 1),
         )
         assert again == first == Deployment.load(tmp_path / "deployment.json")
         assert len(node.raw) == sent
@@ -59,7 +69,7 @@ async def test_a_finished_deployment_sends_nothing_more(tmp_path: Path, node: Qu
 async def test_an_interrupted_deployment_goes_on_where_it_was(tmp_path: Path, devchain: Devchain) -> None:
     """Cut off after every third transaction that the node has taken."""
     plan = Plan(task=small_task(), contributors=[devchain.accounts[1].address])
-    async with QuirkyNode.start(devchain.url) as node, Chain.connect(node.url, (POOL, TOKEN)) as chain:
+    async with QuirkyNode.start(devchain.url) as node, Chain.connect(node.url, CONTRACTS) as chain:
 
         async def attempt() -> Deployment:
             return await deploy(
@@ -67,6 +77,7 @@ async def test_an_interrupted_deployment_goes_on_where_it_was(tmp_path: Path, de
                 keystore_of(devchain, 0),
                 tmp_path / "outbox",
                 plan,
+                creator=keystore_of(devchain, 2),
                 contributors=keystore_of(devchain, 1),
                 patience=HURRY,
             )
@@ -96,14 +107,14 @@ async def test_an_interrupted_deployment_goes_on_where_it_was(tmp_path: Path, de
 async def test_on_hold_others_lock_before_the_weights_are_loaded(tmp_path: Path, devchain: Devchain) -> None:
     outsider = devchain.accounts[1].address
     plan = Plan(task=small_task(), contributors=[outsider], load=False)
-    async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(devchain.url, CONTRACTS) as chain:
         held = await deploy(chain, keystore_of(devchain, 0), tmp_path / "outbox", plan)
         assert (await status(chain, held))["version"] == 0
-        lock = POOL.encode_call("lock", FIRST_TASK, 700)
+        lock = VAULT.encode_call("lock", held.task, 700)
         raw = keystore_of(devchain, 1).sign_transaction(
             outsider,
-            {"chainId": chain.chain_id, "nonce": 0, "gas": 150_000, "gasPrice": 100, "value": 0, "data": lock,
-             "to": AsyncWeb3.to_checksum_address(held.pool)},
+            {"chainId": chain.chain_id, "nonce": 0, "gas": 250_000, "gasPrice": 100, "value": 0, "data": lock,
+             "to": AsyncWeb3.to_checksum_address(held.vault)},
         )  # fmt: skip
         await chain.send(raw)
         done = await deploy(
@@ -116,7 +127,7 @@ async def test_on_hold_others_lock_before_the_weights_are_loaded(tmp_path: Path,
 async def test_an_owner_without_coin_is_told_so(tmp_path: Path, devchain: Devchain) -> None:
     key = tmp_path / "key"
     key.write_text("0x" + "11" * 32)
-    async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(devchain.url, CONTRACTS) as chain:
         with pytest.raises(Refused) as refused:
             await deploy(chain, Keystore.of_key_file(key), tmp_path / "outbox", Plan(task=small_task()))
         assert refused.value.reason == "InsufficientFunds"
@@ -125,7 +136,7 @@ async def test_an_owner_without_coin_is_told_so(tmp_path: Path, devchain: Devcha
 async def test_the_command_deploys_and_says_where(tmp_path: Path) -> None:
     async with Devchain.start(config=STRICT) as devchain:
         (tmp_path / "key").write_text(devchain.accounts[0].key.hex())
-        task = {"page_length": 1024, "terms": {"quorum": 1}}
+        task = {"page_length": 1024, "terms": {"quorum_bps": 2500}}
         (tmp_path / "task.json").write_text(json.dumps(task))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "services.chain_gateway", "deploy", "--rpc", devchain.url, "--key-file", tmp_path / "key",
@@ -143,7 +154,7 @@ async def test_the_command_deploys_and_says_where(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"page_length": 3}', '{"terms": {"quorums": 3}}', '{"nonsense": 1}', '{"model": 7}']
+    "text", ["", "{", "[]", '{"page_length": 3}', '{"terms": {"quorum": 3}}', '{"nonsense": 1}', '{"model": 7}']
 )
 def test_settings_of_a_task_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(InvalidConfig):
@@ -153,8 +164,8 @@ def test_settings_of_a_task_that_cannot_be_read_are_refused(text: str) -> None:
 def test_weights_are_loaded_in_whole_pages_of_about_80_kb() -> None:
     model = ModelSpec("big", Mlp((1000, 300, 10)), tuple("0123456789"))
     shape = TaskPlan(model=model, page_length=16384, terms=digits().terms).shape
-    loads = _loads(shape)
-    assert [place.start for _, place in loads] == [first * 16384 for first, _ in loads]
-    assert all(a.stop == b.start for (_, a), (_, b) in pairwise(loads))
-    assert (loads[0][1].start, loads[-1][1].stop) == (0, shape.weight_count)
-    assert max(2 * (place.stop - place.start) for _, place in loads) == 2 * 2 * 16384
+    found = loads(shape)
+    assert [place.start for _, place in found] == [first * 16384 for first, _ in found]
+    assert all(a.stop == b.start for (_, a), (_, b) in pairwise(found))
+    assert (found[0][1].start, found[-1][1].stop) == (0, shape.weight_count)
+    assert max(2 * (place.stop - place.start) for _, place in found) == 2 * 2 * 16384

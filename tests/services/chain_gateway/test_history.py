@@ -16,6 +16,8 @@ from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
 from linklearner.domain.events import Event, StakeLocked
 from linklearner.domain.replay import Replay
+from linklearner.verification import _emission
+from services.chain_gateway.deploy import POT
 from tests.services.chain_gateway.conftest import World
 from tests.services.chain_gateway.quirky_node import QuirkyNode
 
@@ -23,19 +25,23 @@ from tests.services.chain_gateway.quirky_node import QuirkyNode
 async def two_rounds(world: World) -> None:
     async with world.gateway() as gateway:
         for version in (1, 2):
+            await world.later(60)
             for who in (0, 1):
                 await gateway.ledger.submissions.submit(
                     f"u{version}-{who}", world.accounts[who], world.update(version, seed=who)
                 )
             await gateway.ledger.wallets.unlock(f"unlock-{version}", world.accounts[2], 1, 300)
             await gateway.ledger.settlements.settle(f"s{version}", world.accounts[0], 1, version)
+            await world.later(2)
             await gateway.ledger.wallets.withdraw(f"withdraw-{version}", world.accounts[2], 1)
 
 
 async def replayed(world: World, url: str | None = None, profile: Profile = ARTELA) -> Replay:
     async with History(url or world.node.url, world.deployment.pool, world.deployment.block, profile) as read:
-        found = Replay(await read.chain_id(), world.deployment.pool)
-        async for event in read.events():
+        head = await read.head()
+        emission = await _emission(read, world.deployment.pool, head)
+        found = Replay(await read.chain_id(), world.deployment.pool, emission)
+        async for event in read.events(lambda *_: None, head):
             found.feed(event)
     found.finish()
     return found
@@ -47,7 +53,7 @@ async def test_a_history_replays_to_the_weights_on_the_chain(world: World) -> No
     async with world.gateway() as gateway:
         version, weights = await gateway.ledger.tasks.model(1, 0)
     assert (task.version, task.digest, task.weights.tobytes()) == (version.version, version.digest, weights)
-    assert 0 < task.paid <= 2 * world.task.terms.reward
+    assert 0 < POT - task.pot <= 2 * world.task.terms.reward
 
 
 async def test_small_ranges_give_the_same_events_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +72,7 @@ async def test_small_ranges_give_the_same_events_in_order(world: World, monkeypa
     world.node.log_limit = 10_000
     kinds = Counter(type(event).__name__ for event in whole)
     assert kinds == {
-        "TaskOpened": 1, "StakeLocked": 3, "WeightsLoaded": 1, "ModelUpdated": 3, "UpdateSubmitted": 4, "GroupSettled": 4,
+        "TaskOpened": 1, "PotFunded": 1, "StakeLocked": 3, "WeightsLoaded": 1, "ModelUpdated": 3, "UpdateSubmitted": 4, "GroupSettled": 4,
         "StakeUnlocked": 2, "StakeWithdrawn": 2, "ContributionPaid": 4, "SettlerPaid": 2,
     }  # fmt: skip
 

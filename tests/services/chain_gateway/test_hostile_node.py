@@ -188,7 +188,7 @@ async def test_no_answer_of_a_node_is_a_traceback_of_the_gateway(world: World, m
                 lambda: chain.block_hash(block),
                 lambda: chain.transaction_at(world.accounts[0], 1, block, block),
             ],
-            "eth_getLogs": [lambda: chain.logs(world.deployment.pool, block, block)],
+            "eth_getLogs": [lambda: chain.logs([world.deployment.pool], block, block)],
             "eth_chainId": [
                 lambda: chain.price(),
                 lambda: chain.balance(world.accounts[0]),

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devchain import Devchain
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.tasks import Task
@@ -19,8 +20,9 @@ from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import Config
 from services.chain_gateway.deploy import Plan, deploy
 from services.chain_gateway.gateway import Gateway
-from services.chain_gateway.keeper import Keeper
+from services.chain_gateway.keeper import TURNS, Keeper, turns
 from services.chain_gateway.keystore import Keystore
+from services.chain_gateway.opening import NewTask
 from tests.seams.chain import extended
 from tests.seams.median_of_signs import MEDIAN_OF_SIGNS
 from tests.seams.one_bit import ONE_BIT
@@ -62,6 +64,7 @@ async def contribute(world: World, gateways: list[Gateway], version: int = 1) ->
 
 async def test_several_gateways_settle_a_round_once(world: World) -> None:
     async with AsyncExitStack() as stack:
+        await world.later(2)  # the round may end: nobody has to make a block for that
         served = await gateways(stack, world)
         keepers = [asyncio.create_task(Keeper(gateway.ledger, turn_s=2.0).run()) for gateway in served]
         await contribute(world, served)
@@ -155,7 +158,6 @@ async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_com
             raise Refused("no block holds it", reason="GasLimitTooHigh")
 
         monkeypatch.setattr(ledger.settlements, "settle", too_large)
-        monkeypatch.setattr(keeper_module, "RAW_LIMIT", 100)  # the settlement's own bytes are too many
         monkeypatch.setattr(keeper_module, "SLOW_RETRY_S", 0.1)
         for who in (0, 1):
             await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
@@ -179,13 +181,14 @@ async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_com
 
 
 async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
-    tmp_path: Path, devchain: Devchain
+    tmp_path: Path, devchain: Devchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody locks only after the first round has opened without any stake: without an end of that round it would never count."""
+    monkeypatch.setattr("services.chain_gateway.ledger.sending.STANDSTILL_S", 0.1)
     keys = tmp_path / "keys"
     password = Keystore.new_password(keys / "password")
     late = Keystore.create(keys, password, random_password=True)
-    async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+    async with Chain.connect(devchain.url, CONTRACTS) as chain:
         await deploy(
             chain,
             keystore_of(devchain, 0),
@@ -201,14 +204,13 @@ async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
         ledger = gateway.ledger
         task = await ledger.tasks.task(1)
         assert (task.round.round, task.round.eligible) == (1, 0)
-        drop_seconds = task.terms.drop_seconds
-        await devchain.thread.run(devchain.chain.increase_time, drop_seconds + 1)
-        await ledger.wallets.lock("late", late, 1, 500)
-        keeper = Keeper(ledger, turn_s=0.0, clock=lambda: task.round.opened_s + drop_seconds - 1.0)
-        assert 0 < await keeper._consider(1) <= 1.0
+        _, stake = await ledger.wallets.lock("late", late, 1, 500)
+        keeper = Keeper(ledger, turn_s=0.0, clock=lambda: stake.matures_s - 1.5)
+        assert 0 < await keeper._consider(1) <= 2.0
         assert (await ledger.tasks.task(1)).round.round == 1
-        keeper = Keeper(ledger, turn_s=0.0, clock=lambda: task.round.opened_s + drop_seconds + 1.0)
-        await keeper._consider(1)
+        # nothing happens on the chain, whose clock stands still: ours is enough
+        await asyncio.sleep(max(0.0, stake.matures_s - time.time()) + 0.1)
+        assert await Keeper(ledger, turn_s=0.0)._consider(1) == 0.0
         task = await ledger.tasks.task(1)
         assert (task.round.round, task.round.eligible) == (2, 500)
 
@@ -332,24 +334,74 @@ async def test_the_keeper_asks_the_tasks_own_rule(tmp_path: Path) -> None:
         async with world_in(tmp_path) as world, world.gateway() as gateway:
             ledger = gateway.ledger
             for who in (0, 1):
-                await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who, encoding=ONE_BIT))
-            first = (await ledger.task(1)).round.first_update_s
+                await ledger.submissions.submit(
+                    f"u{who}", world.accounts[who], world.update(seed=who, encoding=ONE_BIT)
+                )
+            first = (await ledger.tasks.task(1)).round.first_update_s
             times = [first + ROUND_SECONDS - 1.0]
             keeper = Keeper(ledger, turn_s=0.0, clock=lambda: times[-1])
             assert 0 < await keeper._look() <= 1.0
             assert await version_of(gateway) == 1
             await world.devchain.thread.run(world.devchain.chain.increase_time, ROUND_SECONDS + 1)
-            await ledger.unlock("a block with the new time", world.accounts[2], 1, 1)
+            await ledger.wallets.unlock("a block with the new time", world.accounts[2], 1, 1)
             times.append(first + ROUND_SECONDS + 1.0)
             await keeper._look()
             assert await version_of(gateway) == 2
             updates = [Update.decode(world.update(seed=who, encoding=ONE_BIT), plan.shape) for who in (0, 1)]
-            settled = await ledger.round(1, 1)
+            settled = await ledger.queries.round(1, 1)
             accepted = [
                 Contribution(one.contributor, one.weight, one.effective, update)
                 for one, update in zip(settled.contributions, updates, strict=True)
             ]
-            _, weights = await ledger.model(1, 2)
+            _, weights = await ledger.tasks.model(1, 2)
             assert weights == MEDIAN_OF_SIGNS.merge(plan.first_weights(), accepted, 3000, plan.shape).weights.tobytes()
             assert settled.settler_paid == 0
             assert [one.paid for one in settled.contributions] == [plan.terms.reward // 2] * 2
+
+
+async def test_nobody_pays_for_a_stranger_s_stake(world: World) -> None:
+    """Who locks a unit every minute would otherwise have every gateway end an empty round every minute."""
+    async with AsyncExitStack() as stack:
+        served = await gateways(stack, world)
+        theirs, account = served[2].ledger, world.accounts[2]
+        await theirs.wallets.unlock("out", account, 1, 1000)
+        await world.later(3)
+        await theirs.wallets.withdraw("home", account, 1)
+        await theirs.wallets.lock("in", account, 1, 1000)
+        await world.later(3)
+        for gateway in served:
+            await gateway.ledger.events.sync()
+        await Keeper(served[0].ledger)._consider(1)
+        assert (await theirs.tasks.task(1)).round.round == 1
+        assert await Keeper(theirs)._consider(1) == 0.0
+        task = await theirs.tasks.task(1)
+        assert (task.round.round, task.round.eligible, task.round.ripe) == (2, 3000, 0)
+
+
+async def test_tasks_of_strangers_and_closed_ones_are_not_asked_about(world: World) -> None:
+    plan = small_task()
+    weights = plan.first_weights().astype("<i2").tobytes()
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        new = NewTask(plan.model.to_json(), plan.shape, plan.terms, weights)
+        opened = await ledger.openings.open("open", world.accounts[0], new)
+        assert Keeper(ledger)._tasks() == [1, opened.task]
+        await ledger.openings.close("close", world.accounts[0], opened.task)
+        await ledger.events.sync()
+        assert Keeper(ledger)._tasks() == [1]
+    password = (world.folder / "keys" / "password").read_text().strip()
+    Keystore.create(world.folder / "stranger", password, random_password=True)
+    async with world.gateway(keystore=world.folder / "stranger", outbox=world.folder / "stranger.sqlite") as gateway:
+        await gateway.ledger.events.sync()
+        assert Keeper(gateway.ledger)._tasks() == []
+        assert len(await gateway.ledger.tasks.page(b"", 0, 10, 1 << 20)) == 2
+
+
+def test_small_accounts_come_up_no_sooner_than_one_large_one() -> None:
+    large, dust = b"\xff" * 20, {bytes([i]) * 20: 1 for i in range(40)}
+    drawn = [turns({**dust, large: 4000}, round.to_bytes(8, "big")) for round in range(500)]
+    assert all(len(one) == len(set(one)) == TURNS for one in drawn)
+    assert sum(one[0] == large for one in drawn) > 480  # 99 % of the stake; 495 in the mean
+    alike = [turns(dict.fromkeys(dust, 1), round.to_bytes(8, "big"))[0] for round in range(2000)]
+    assert min(alike.count(account) for account in dust) > 20  # 50 in the mean: everybody comes up
+    assert turns({}, b"") == [] and turns({large: 1}, b"") == [large]

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.digest import model_digest
 from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.errors import (
     DataLoss,
     InvalidUpdate,
     NotFound,
+    OutOfRange,
     Refused,
     RequestIdReused,
     Unavailable,
@@ -25,6 +26,7 @@ from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.update import Update
 from services.chain_gateway.chain import Chain
+from services.chain_gateway.deploy import POT
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.ledger import Ledger
@@ -43,6 +45,7 @@ async def submit(
 async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding) -> None:
     async with world.gateway() as gateway:
         ledger = gateway.ledger
+        await world.later(60)
         submitted = [await submit(ledger, world, who, encoding=encoding) for who in range(3)]
         assert [(one.round, one.weight, one.effective) for one in submitted] == [
             (1, 750, 750)
@@ -86,8 +89,11 @@ async def test_a_round_goes_from_update_to_pay(world: World, encoding: Encoding)
         paid = [one.paid for one in history.contributions]
         assert paid[0] and paid == [paid[0]] * 3
         balance = await ledger.wallets.balance(world.accounts[0], 1)
-        assert balance.token == paid[0] + history.settler_paid
+        assert balance.token == history.settler_paid  # at once; the pay of contributors is credited, and claimed
+        earnings, _ = await ledger.money.earnings(world.accounts[0], 1)
+        assert (earnings.earned, earnings.pay) == (paid[0], paid[0])
         assert sum(p or 0 for p in paid) + history.settler_paid <= world.task.terms.reward
+        assert (await ledger.tasks.task(1)).pot == POT - sum(p or 0 for p in paid) - history.settler_paid
 
 
 async def test_the_open_round_is_told_as_it_stands(world: World) -> None:
@@ -123,7 +129,9 @@ async def test_the_chain_s_reasons_arrive_by_name_and_cost_nothing(world: World)
         second = await refused("submissions.submit", "second", account, world.update(1, seed=9))
         assert (second.reason, second.facts["round"]) == ("AlreadySubmitted", "1")
         early = await refused("settlements.settle", "early", account, 1, 1)
-        assert (early.reason, early.facts["quorum"]) == ("RoundNotOver", "2")
+        opened_s = (await ledger.tasks.task(1)).round.opened_s
+        assert (early.reason, early.facts["present"], early.facts["eligible"]) == ("RoundNotOver", "750", "3000")
+        assert int(early.facts["settleableAt"]) >= opened_s + ROUND_SECONDS
         assert (await refused("settlements.settle", "wrong", account, 1, 2)).reason == "WrongRound"
         assert (await refused("wallets.unlock", "much", account, 1, 10**6)).reason == "InsufficientStake"
         assert (await refused("wallets.withdraw", "nothing", account, 1)).reason == "ZeroUnits"
@@ -174,20 +182,70 @@ async def test_unknown_tasks_versions_rounds_and_accounts_are_not_found(world: W
 async def test_stake_is_locked_unlocked_and_taken_home(world: World) -> None:
     async with world.gateway() as gateway:
         ledger, account = gateway.ledger, world.accounts[0]
-        await ledger.wallets.transfer_token("gift", world.accounts[1], account, 0)
+        await submit(ledger, world, 0)
         _, stake = await ledger.wallets.unlock("unlock", account, 1, 400)
-        assert (stake.eligible, stake.locked, stake.unlocking, stake.unlocking_round) == (600, 600, 400, 1)
-        with pytest.raises(Refused) as refused:
+        assert (stake.eligible, stake.locked, stake.unlocking) == (600, 600, 400)
+        head = await ledger.chain.head()
+        assert stake.withdrawable_s == head.time_s + world.task.terms.stake_seconds
+        await world.later(5)
+        with pytest.raises(Refused) as refused:  # the account has an update in the round
             await ledger.wallets.withdraw("too early", account, 1)
-        assert (refused.value.reason, refused.value.facts["untilRound"]) == ("StakeStillLocked", "2")
-        for who in (1, 2):
-            await submit(ledger, world, who)
+        assert (refused.value.reason, refused.value.facts) == (
+            "StakeStillLocked",
+            {"withdrawableAt": str(stake.withdrawable_s), "round": "1"},
+        )
+        await submit(ledger, world, 1)
         await ledger.settlements.settle("settle", account, 1, 1)
         _, stake = await ledger.wallets.withdraw("withdraw", account, 1)
         assert (stake.locked, stake.unlocking) == (600, 0)
         assert (await ledger.wallets.balance(account, 0)).token >= 400 * 10**15
         _, stake = await ledger.wallets.lock("lock", account, 1, 400)
-        assert (stake.eligible, stake.locked) == (600, 1000)  # fresh stake counts from the next round
+        assert (stake.eligible, stake.locked) == (600, 1000)
+        assert stake.matures_s > (await ledger.chain.head()).time_s
+
+
+async def test_units_that_no_task_holds_are_refused_here(world: World) -> None:
+    async with world.gateway() as gateway:
+        for name in ("lock", "unlock"):
+            with pytest.raises(OutOfRange, match="units must be between 1 and"):
+                await getattr(gateway.ledger.wallets, name)(name, world.accounts[0], 1, 2**63)
+        assert not world.node.raw
+
+
+async def newcomer(world: World, ledger: Ledger) -> bytes:
+    """An account whose stake was taken out and locked anew: nothing of it counts in the open round."""
+    account = world.accounts[2]
+    await ledger.wallets.unlock("out", account, 1, 1000)
+    await world.later(5)
+    await ledger.wallets.withdraw("home", account, 1)
+    await ledger.wallets.lock("in", account, 1, 1000)
+    return account
+
+
+async def test_a_newcomer_takes_part_at_once_while_the_round_is_empty(world: World) -> None:
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        account = await newcomer(world, ledger)
+        with pytest.raises(Refused, match="rounds that open at") as early:
+            await ledger.submissions.submit("u", account, world.update())
+        assert early.value.reason in ("NoStake", "BelowMinimumStake") and early.value.facts["waiting"] == "1000"
+        await world.later(3)
+        submitted = await ledger.submissions.submit("u", account, world.update())
+        assert (submitted.round, submitted.weight) == (2, 750)
+        assert (await ledger.queries.round(1, 1)).dropped
+        assert await ledger.submissions.submit("u", account, world.update()) == submitted
+
+
+async def test_a_newcomer_waits_for_the_end_of_a_round_with_updates(world: World) -> None:
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        account = await newcomer(world, ledger)
+        await submit(ledger, world, 0)
+        await world.later(3)
+        sent = len(world.node.raw)
+        with pytest.raises(Refused, match="from the next round on"):
+            await ledger.submissions.submit("u", account, world.update())
+        assert len(world.node.raw) == sent
 
 
 async def test_transfers_move_what_they_say_once(world: World) -> None:
@@ -215,6 +273,7 @@ async def test_versions_are_watched_from_the_last_one_seen(world: World) -> None
 
         watching = asyncio.create_task(watch(0))
         for version in (1, 2):
+            await world.later(1)
             for who in (0, 1):
                 await submit(ledger, world, who, version)
             await ledger.settlements.settle(f"settle-{version}", world.accounts[0], 1, version)
@@ -284,7 +343,7 @@ def on_a_chain_that_stands_still(gateway: Gateway, world: World, later_s: int) -
 async def test_on_a_chain_that_stands_still_the_round_ends_with_the_clock(
     world: World, monkeypatch: pytest.MonkeyPatch, seconds: int, over: bool
 ) -> None:
-    monkeypatch.setattr("services.chain_gateway.ledger.settlements.STANDSTILL_S", 0.1)
+    monkeypatch.setattr("services.chain_gateway.ledger.sending.STANDSTILL_S", 0.1)
     async with world.gateway() as gateway:
         await submit(gateway.ledger, world, 0)  # one of two
         later = ROUND_SECONDS + 1 + seconds
@@ -303,18 +362,18 @@ async def test_on_a_chain_that_stands_still_the_round_ends_with_the_clock(
 async def test_on_a_chain_that_stands_still_a_round_may_be_dropped_by_the_clock(
     world: World, monkeypatch: pytest.MonkeyPatch, seconds: int, due: bool
 ) -> None:
-    monkeypatch.setattr("services.chain_gateway.ledger.settlements.STANDSTILL_S", 0.1)
+    monkeypatch.setattr("services.chain_gateway.ledger.sending.STANDSTILL_S", 0.1)
     async with world.gateway() as gateway:
         await submit(gateway.ledger, world, 0)
         later = world.task.terms.drop_seconds + 1 + seconds
         await world.devchain.thread.run(world.devchain.chain.increase_time, later)
         ledger = on_a_chain_that_stands_still(gateway, world, later)
         if due:
-            await ledger.settlements.drop("drop", world.accounts[0], 1, 1)
+            await ledger.drops.drop("drop", world.accounts[0], 1, 1)
             assert (await ledger.queries.round(1, 1)).dropped
         else:
             with pytest.raises(Refused) as refused:
-                await ledger.settlements.drop("drop", world.accounts[0], 1, 1)
+                await ledger.drops.drop("drop", world.accounts[0], 1, 1)
             assert refused.value.reason == "NotYetDroppable"
 
 
@@ -368,7 +427,7 @@ async def test_a_witness_that_tells_another_history_stops_the_reading(world: Wor
         await submit(gateway.ledger, world, 0)
     async with QuirkyNode.start(world.devchain.url) as liar:
         liar.drop_logs = True
-        async with Chain.connect(world.node.url, (POOL, TOKEN)) as chain, Chain.connect(liar.url) as witness:
+        async with Chain.connect(world.node.url, CONTRACTS) as chain, Chain.connect(liar.url) as witness:
             path = world.folder / "other.sqlite"
             with EventIndex.open(
                 path, chain, world.deployment.pool, first_block=world.deployment.block, witness=witness

@@ -14,6 +14,7 @@ def suite_of(world: World) -> Suite:
         rpc_url=world.node.url,
         chain_id=deployment.chain_id,
         pool="0x" + deployment.pool.hex(),
+        vault="0x" + deployment.vault.hex(),
         token="0x" + deployment.token.hex(),
         aspect="0x" + deployment.aspect.hex(),
         deployed_block=deployment.block,
@@ -26,6 +27,9 @@ def suite_of(world: World) -> Suite:
         password_file=str(world.folder / "keys" / "password"),
         credential="",
         accounts=(),
+        creator="",
+        sponsor="",
+        owner="0x" + deployment.owner.hex(),
         pid=0,
     )
 
@@ -41,6 +45,7 @@ def check(attempts: list[Attempt], expected: dict[str, str]) -> None:
 
 async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World) -> None:
     cheat_account, honest = world.accounts[0], world.accounts[1]
+    await world.later(60)
     async with world.gateway() as gateway:
         for version in (1, 2):
             for who in (0, 1):
@@ -52,11 +57,16 @@ async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World
                         {
                             "an update of the wrong shape": "WrongShape",
                             "an update to an old version": "StaleBase",
+                            "an empty update": "EmptyUpdate",
                             "a second update in one round": "AlreadySubmitted",
                             "the same signed transaction again": "AlreadyKnown",
                             "the calldata of an update of round 1 again": "StaleBase",
                             "an update to a contract of its own, bound to our Aspect": "NotThePool",
                             "an update through a contract that calls the pool": "NotDirect",
+                            "a settlement before the others have come": "RoundNotOver",
+                            "weights of its own for another's task": "TaskLoaded",
+                            "closing another's task, for the rest of its pot": "NotCreator",
+                            "a grant of new $LL without owning the pool": "OwnableUnauthorizedAccount",
                         },
                     )
                 update = world.update(version, seed=who)

@@ -81,7 +81,7 @@ async def every_odd_answer(node: QuirkyNode, ask: Callable[[], Awaitable[object]
 async def test_the_client_of_the_gateway(world: World, name: str) -> None:
     account = world.accounts[0]
     async with Chain.connect(world.node.url, (POOL, TOKEN), timeout_s=5) as chain:
-        logs = await chain.logs(world.deployment.pool, 1, await chain.head_number())
+        logs = await chain.logs([world.deployment.pool], 1, await chain.head_number())
         done = logs[-1].transaction_hash
         ask: dict[str, Callable[[], Awaitable[object]]] = {
             "head": chain.head,
@@ -94,7 +94,7 @@ async def test_the_client_of_the_gateway(world: World, name: str) -> None:
             "transaction": lambda: chain.transaction(done),
             "at": lambda: chain.transaction_at(account, 0, 1, logs[-1].block_number),
             "raw": lambda: chain.raw_transaction(done),
-            "logs": lambda: chain.logs(world.deployment.pool, 1, logs[-1].block_number),
+            "logs": lambda: chain.logs([world.deployment.pool], 1, logs[-1].block_number),
         }
         assert await every_odd_answer(world.node, ask[name]) >= len(ODD)
 

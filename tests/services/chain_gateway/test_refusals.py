@@ -6,7 +6,7 @@ from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.errors import LinkLearnerError, NotFound, Refused, Unavailable
 from services.chain_gateway.refusals import ADVICE, refusal
 
@@ -53,7 +53,7 @@ def error_data(text: str) -> bytes:
     ],
 )  # fmt: skip
 def test_a_node_s_no_has_a_name(message: str, data: bytes, kind: type[LinkLearnerError], reason: str) -> None:
-    error = refusal(message, data, (POOL, TOKEN))
+    error = refusal(message, data, CONTRACTS)
     assert type(error) is kind
     assert error.reason == reason
     assert error.message
@@ -61,7 +61,7 @@ def test_a_node_s_no_has_a_name(message: str, data: bytes, kind: type[LinkLearne
 
 def test_the_contract_s_error_comes_with_its_facts_and_with_advice() -> None:
     data = keccak(b"WrongRound(uint64,uint64)")[:4] + encode(["uint64", "uint64"], [3, 5])
-    error = refusal("execution reverted", data, (POOL, TOKEN))
+    error = refusal("execution reverted", data, CONTRACTS)
     assert (error.reason, error.facts) == ("WrongRound", {"given": "3", "current": "5"})
     assert error.message == "WrongRound: that round is not the open one (given 3, current 5)"
 
@@ -79,12 +79,12 @@ def test_backtraces_are_not_for_people() -> None:
 
 
 def test_advice_is_given_for_errors_that_exist() -> None:
-    names = {entry["name"] for artifact in (POOL, TOKEN) for entry in artifact._errors.values()}
+    names = {entry["name"] for artifact in CONTRACTS for entry in artifact._errors.values()}
     assert set(ADVICE) <= names
 
 
 @given(st.text(max_size=80), st.binary(max_size=120))
 def test_nothing_that_a_node_says_breaks_the_translation(message: str, data: bytes) -> None:
-    assert isinstance(refusal(message, data, (POOL, TOKEN)), LinkLearnerError)
+    assert isinstance(refusal(message, data, CONTRACTS), LinkLearnerError)
     for selector in ("08c379a0", "4e487b71"):
-        assert isinstance(refusal(message, bytes.fromhex(selector) + data, (POOL, TOKEN)), LinkLearnerError)
+        assert isinstance(refusal(message, bytes.fromhex(selector) + data, CONTRACTS), LinkLearnerError)

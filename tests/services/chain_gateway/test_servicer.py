@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
 
-from linklearner.domain.shape import Shape
+from linklearner.domain.shape import Shape, Tensor
+from linklearner.rpc import convert
 from linklearner.rpc.access import Credential, Role
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
@@ -43,7 +45,7 @@ async def test_task_and_model(world: World, stub: pb_grpc.ChainGatewayServiceStu
     task = (await stub.GetTask(pb.GetTaskRequest(task=1))).task
     assert Shape.decode(task.shape) == world.task.shape
     assert task.model == world.task.model.to_json()
-    assert (task.terms.quorum, int.from_bytes(task.terms.reward_wei, "big")) == (2, world.task.terms.reward)
+    assert (task.terms.quorum_bps, int.from_bytes(task.terms.reward_wei, "big")) == (5000, world.task.terms.reward)
     assert (task.version.version, task.version.round, task.round.round, task.round.eligible_units) == (1, 0, 1, 3000)
     assert task.round.phase == model_pb2.PHASE_OPEN
     accept, drop = task.round.due
@@ -57,6 +59,7 @@ async def test_task_and_model(world: World, stub: pb_grpc.ChainGatewayServiceStu
 
 
 async def test_a_round_over_the_wire(world: World, stub: pb_grpc.ChainGatewayServiceStub) -> None:
+    await world.later(60)
     watching = stub.WatchVersions(pb.WatchVersionsRequest(task=1, after_version=1))
     for who in (0, 1):
         answer = await stub.SubmitUpdate(
@@ -67,7 +70,8 @@ async def test_a_round_over_the_wire(world: World, stub: pb_grpc.ChainGatewaySer
         task = (await stub.GetTask(pb.GetTaskRequest(task=1))).task
         settle = next(due for due in task.round.due if due.step == model_pb2.STEP_SETTLED)
         assert task.round.phase == model_pb2.PHASE_COLLECTING
-        assert settle.from_s == (task.round.first_update_s + task.terms.round_seconds if who == 0 else 0)  # quorum: 2
+        late, soon = task.round.first_update_s + task.terms.round_seconds, task.round.opened_s + 1
+        assert settle.from_s == (late if who == 0 else soon)  # two are the quorum
     settled = await stub.SettleRound(pb.SettleRoundRequest(request_id="s", account=world.accounts[0], task=1, round=1))
     assert len(settled.receipts) == 2
     announced = await asyncio.wait_for(watching.read(), 5)
@@ -75,7 +79,9 @@ async def test_a_round_over_the_wire(world: World, stub: pb_grpc.ChainGatewaySer
     history = await stub.GetRound(pb.GetRoundRequest(task=1, round=1))
     assert list(history.settlements) == list(settled.receipts)
     assert history.settler == world.accounts[0]
-    assert int.from_bytes(history.settler_paid_wei, "big") == world.task.terms.reward * 500 // 10_000
+    fee = int.from_bytes(history.settler_paid_wei, "big")
+    earned = sum(int.from_bytes(one.paid_wei, "big") for one in history.contributions)
+    assert 0 < fee <= world.task.terms.reward * 500 // 10_000 and abs(19 * fee - earned) < 100  # a twentieth
 
 
 async def test_refusals_carry_reason_and_facts(world: World, stub: pb_grpc.ChainGatewayServiceStub) -> None:
@@ -221,3 +227,55 @@ async def test_a_caller_cannot_claim_the_gateways_own_or_anothers_request_ids(wo
             await gateway.ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
         settled = await gateway.ledger.settlements.settle(f"auto/1/1/{account.hex()}", account, 1, 1)
         assert settled.version.version == 2
+
+
+def plan_of(world: World, **changes: Any) -> pb.OpenTaskRequest:
+    task = world.task
+    plan = pb.OpenTaskRequest.Plan(
+        request_id="open",
+        account=world.accounts[0],
+        model=task.model.to_json(),
+        shape=task.shape.encode(),
+        terms=convert.terms_message(task.terms),
+    )
+    for name, value in changes.items():
+        setattr(plan, name, value)
+    return pb.OpenTaskRequest(plan=plan)
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "no plan", "two plans", "short", "long", "empty", "large", "shape"])
+async def test_what_opens_no_task_is_refused_before_anything_is_sent(
+    world: World, stub: pb_grpc.ChainGatewayServiceStub, wrong: str
+) -> None:
+    data = world.task.first_weights().astype("<i2").tobytes()
+    weights, plan = pb.OpenTaskRequest(weights=data), plan_of(world)
+    huge = Shape(tuple(Tensor(2**20, 12) for _ in range(64)), 16384, 1, 2**20)
+    messages = {
+        "nothing": [],
+        "no plan": [weights],
+        "two plans": [plan, plan],
+        "short": [plan, pb.OpenTaskRequest(weights=data[:-2])],
+        "long": [plan, weights, pb.OpenTaskRequest(weights=b"\0\0")],
+        "empty": [plan, pb.OpenTaskRequest()],
+        "large": [plan_of(world, shape=huge.encode())],
+        "shape": [plan_of(world, shape=b"x")],
+    }[wrong]
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.OpenTask(iter(messages))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not world.node.raw
+
+
+async def test_tasks_are_listed_in_pages(world: World, stub: pb_grpc.ChainGatewayServiceStub) -> None:
+    data = world.task.first_weights().astype("<i2").tobytes()
+    opened = await stub.OpenTask(iter([plan_of(world), pb.OpenTaskRequest(weights=data)]))
+    assert opened.task == 2
+    first = await stub.ListTasks(pb.ListTasksRequest(page_size=1))
+    assert ([one.task for one in first.tasks], first.more) == ([1], True)
+    rest = await stub.ListTasks(pb.ListTasksRequest(after_task=1))
+    assert ([one.task for one in rest.tasks], rest.more) == ([2], False)
+    assert rest.tasks[0].creator == world.accounts[0] and rest.tasks[0].round.phase == model_pb2.PHASE_OPEN
+    for request in (pb.ListTasksRequest(page_size=101), pb.ListTasksRequest(creator=b"x")):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.ListTasks(request)
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT

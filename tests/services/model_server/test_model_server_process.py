@@ -174,7 +174,7 @@ def test_every_setting_comes_from_the_environment() -> None:
         Config.PREFIX + "STAKE_STALE_S": "20.5",
         "LINKLEARNER_OTHER": "x",
     }
-    assert Config.from_environment(given) == Config(gateway="gateway:1", task=7, admission=Stake(stake_stale_s=20.5))
+    assert Config.from_environment(given) == Config(gateway="gateway:1", task="7", admission=Stake(stake_stale_s=20.5))
     assert Config.from_environment({}) == Config()
 
 

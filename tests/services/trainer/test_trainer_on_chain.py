@@ -13,8 +13,9 @@ import pytest
 from eth_account import Account
 
 from devchain import Devchain
-from linklearner.chain.contracts import POOL, TOKEN
+from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.digits import SHAPE
+from linklearner.domain.plan import digits
 from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.rpc.access import CONTRIBUTOR, OPERATOR, Credential
 from linklearner.rpc.channel import channel
@@ -24,7 +25,7 @@ from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 from services.chain_gateway import config as gateway_config
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.deploy import Plan, deploy, digits
+from services.chain_gateway.deploy import Plan, deploy
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
@@ -89,12 +90,12 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
     contributors = Keystore.unlock(tmp_path / "keys", password)
     async with Devchain.start() as devchain:
         owner = devchain.accounts[0]
-        async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
+        async with Chain.connect(devchain.url, CONTRACTS) as chain:
             await deploy(
                 chain,
                 Keystore({owner.address: Account.from_key(owner.key)}),
                 tmp_path / "deploy.sqlite",
-                Plan(task=digits(quorum=CONTRIBUTORS), contributors=contributors.addresses),
+                Plan(task=digits(contributors=CONTRIBUTORS, stake_seconds=1), contributors=contributors.addresses),
                 contributors=contributors,
                 deployment_path=tmp_path / "deployment.json",
             )

@@ -7,8 +7,8 @@ by stake.
 Bounds: e_i <= omega_i, sum omega_i <= Omega <= 2**38 and |d| * 2**(shift + 8) <= 2**23, so every partial sum stays within 2**61; and since
 also sum e_i <= S <= D, a weight moves by at most 2**15 steps.
 
-A round: updates are taken until `max_updates`; from the quorum on, or when its time is up, it may be settled, and later dropped. The same
-rule in the Aspect: aspects/aggregator/rules/mean.ts (verdict, merge); in the pool: contracts/rules/Mean.sol (times, pay).
+A round: updates are taken until `max_updates`; with the quorum of stake, or when its time is up, it may be settled, and later dropped.
+The same rule in the Aspect: aspects/aggregator/rules/mean.ts (verdict, merge); in the pool: contracts/rules/Mean.sol (times, pay).
 """
 
 from __future__ import annotations
@@ -27,21 +27,24 @@ from linklearner.domain.rounds import BPS, RULE_MEAN, Due, Phase, Standing, Step
 from linklearner.domain.rules.rule import Contribution, Merged
 from linklearner.domain.shape import Shape
 from linklearner.domain.stakes import MAX_ELIGIBLE
-from linklearner.domain.update import MAX_SQUARED_NORM, Update
+from linklearner.domain.update import MAX_SQUARED_NORM, MIN_SQUARED_NORM, Update
 
 SCALE_BITS = 24
 
 TRANSITIONS: Final[Mapping[Phase, Mapping[Step, Phase]]] = {
-    Phase.LOADING: {Step.LOADED: Phase.OPEN},
-    Phase.OPEN: {Step.ACCEPTED: Phase.COLLECTING, Step.DROPPED: Phase.OPEN},
+    Phase.LOADING: {Step.LOADED: Phase.OPEN, Step.CLOSED: Phase.CLOSED},
+    Phase.OPEN: {Step.ACCEPTED: Phase.COLLECTING, Step.DROPPED: Phase.OPEN, Step.CLOSED: Phase.CLOSED},
     Phase.COLLECTING: {
         Step.ACCEPTED: Phase.COLLECTING,
         Step.GROUP_MERGED: Phase.SETTLING,
         Step.SETTLED: Phase.OPEN,
         Step.DROPPED: Phase.OPEN,
     },
-    Phase.SETTLING: {Step.GROUP_MERGED: Phase.SETTLING, Step.SETTLED: Phase.OPEN},
+    Phase.SETTLING: {Step.GROUP_MERGED: Phase.SETTLING, Step.SETTLED: Phase.OPEN, Step.DROPPED: Phase.OPEN},
+    Phase.CLOSED: {},
 }
+"""CLOSED is entered from OPEN: the round that follows the last one of a task (Step.CLOSED) never opens; and from LOADING by a task whose
+weights are never loaded."""
 
 
 class Mean:
@@ -54,34 +57,46 @@ class Mean:
     def phase(self, standing: Standing) -> Phase:
         if not standing.version:
             return Phase.LOADING
+        if not standing.opened_s:
+            return Phase.CLOSED
         if standing.merged_groups:
             return Phase.SETTLING
         return Phase.COLLECTING if standing.accepted else Phase.OPEN
 
     def due(self, terms: Terms, standing: Standing) -> tuple[Due, ...]:
         accept = (Due(Step.ACCEPTED),) if standing.accepted < terms.max_updates else ()
-        drop = Due(Step.DROPPED, standing.since_s + terms.drop_seconds)
+        drop = Due(Step.DROPPED, (standing.first_s or standing.opened_s) + terms.drop_seconds)
         match self.phase(standing):
             case Phase.LOADING:
                 return (Due(Step.LOADED),)
             case Phase.OPEN:
-                return (*accept, drop)
+                return (*accept, Due(Step.DROPPED) if standing.ripe else drop)
             case Phase.COLLECTING:
-                from_s = 0 if standing.accepted >= terms.quorum else standing.since_s + terms.round_seconds
-                return (*accept, Due(Step.SETTLED, from_s), drop)
+                return (*accept, Due(Step.SETTLED, self._settleable_s(terms, standing)), drop)
             case Phase.SETTLING:
-                return (Due(Step.SETTLED),)
+                return (Due(Step.SETTLED), drop)
+            case Phase.CLOSED:
+                return ()
+
+    def _settleable_s(self, terms: Terms, standing: Standing) -> int:
+        least = standing.opened_s + terms.min_round_seconds
+        if standing.present * BPS >= terms.quorum_bps * standing.eligible:
+            return least
+        return max(standing.first_s + terms.round_seconds, least)
 
     def next_step(self, terms: Terms, standing: Standing) -> Due | None:
-        # Without stake that counts no update can come. Whoever locked some meanwhile waits for the next round.
-        idle = self.phase(standing) is Phase.OPEN and not standing.eligible
-        wanted = Step.DROPPED if idle else Step.SETTLED
+        # A round without updates ends for those who wait to take part; contributors have to act first otherwise.
+        wanted = Step.DROPPED if self.phase(standing) is Phase.OPEN else Step.SETTLED
+        if wanted is Step.DROPPED and not standing.ripe:
+            return None
         return next((due for due in self.due(terms, standing) if due.step is wanted), None)
 
     def verdict(self, weight: int, squared_norm: int, norm_bound: int) -> int:
         """omega, scaled down (rounded down twice) where the update is longer than the bound, so that |e * delta| <= omega * B."""
         if squared_norm > MAX_SQUARED_NORM:
             raise OutOfRange("the update is longer than 2**31 in 2**-8 steps", reason="NormTooLong")
+        if squared_norm < MIN_SQUARED_NORM:
+            raise OutOfRange("the update moves no weight by as much as a step", reason="EmptyUpdate")
         if squared_norm <= norm_bound * norm_bound:
             return weight
         length = isqrt(squared_norm - 1) + 1  # rounded up; > norm_bound, so the factor is below 1
@@ -127,13 +142,15 @@ class Mean:
                 result[place] = clipped
         return Merged(result, saturated, tuple(changed))
 
-    def pay(self, terms: Terms, weights: Sequence[int], eligible: int) -> tuple[int, tuple[int, ...]]:
-        """A share is (R - fee) * omega / max(S, floor(Omega / 4)), rounded down, so they sum to at most R - fee whatever the order."""
+    def divide(self, terms: Terms, shared: int, weights: Sequence[int], effective: Sequence[int]) -> tuple[int, ...]:
+        """shared * e / S, rounded down: sum e <= S, so they sum to at most `shared` whatever the order.
+
+        What over-long updates do not earn stays in the pot.
+        """
         if min(weights, default=0) <= 0:
             raise OutOfRange("a settled round has updates, each with influence")
-        fee = terms.reward * terms.settler_bps // BPS
-        divisor = max(sum(weights), eligible // 4)
-        return fee, tuple((terms.reward - fee) * weight // divisor for weight in weights)
+        present = sum(weights)
+        return tuple(shared * one // present for one in effective)
 
     def merge_gas(self, updates: Sequence[Update], pages: range, shape: Shape, saturated: bool) -> float:
         gas = 0.0

@@ -75,8 +75,10 @@ class Rule(Protocol):
         """
         ...
 
-    def pay(self, terms: Terms, weights: Sequence[int], eligible: int) -> tuple[int, tuple[int, ...]]:
-        """The settler's fee and each contributor's share, wei, at most `terms.reward` in all. weights: omega of each accepted update."""
+    def divide(self, terms: Terms, shared: int, weights: Sequence[int], effective: Sequence[int]) -> tuple[int, ...]:
+        """What each accepted update earns of `shared`, wei: of what the round pays (`linklearner.domain.pay`) without the settler's fee.
+
+        weights, effective: omega and e of each. Together at most `shared`, whatever the order."""
         ...
 
     def merge_gas(self, updates: Sequence[Update], pages: range, shape: Shape, saturated: bool) -> float:

@@ -13,32 +13,29 @@ library Rules {
         return rule == Mean.NUMBER || rule == MedianOfSigns.NUMBER;
     }
 
-    /// @notice From when on the round may be settled, Unix seconds; 0: at once.
-    function settleableAt(Terms storage terms, uint256 accepted, uint256 since) internal view returns (uint256) {
-        if (terms.rule == MedianOfSigns.NUMBER) return MedianOfSigns.settleableAt(terms, accepted, since);
-        return Mean.settleableAt(terms, accepted, since);
-    }
-
-    /// @notice From when on the round may be dropped, Unix seconds.
-    function droppableAt(Terms storage terms, uint256 since) internal view returns (uint256) {
-        if (terms.rule == MedianOfSigns.NUMBER) return MedianOfSigns.droppableAt(terms, since);
-        return Mean.droppableAt(terms, since);
-    }
-
-    /// @notice The settler's fee, wei.
-    function fee(Terms memory terms) internal pure returns (uint256) {
-        if (terms.rule == MedianOfSigns.NUMBER) return MedianOfSigns.fee(terms);
-        return Mean.fee(terms);
-    }
-
-    /// @notice What one update of the round earns of `shared`, the reward without the fee, wei; all of them together at most that.
-    /// `present`: S. `eligible`: Omega.
-    function share(Terms memory terms, uint256 shared, uint256 weight, uint256 present, uint256 eligible)
+    /// @notice From when on the round may be settled, Unix seconds. `present`: S, of an update at least. `eligible`: Omega.
+    function settleableAt(Terms memory terms, uint256 present, uint256 eligible, uint256 openedAt, uint256 firstAt)
         internal
         pure
         returns (uint256)
     {
-        if (terms.rule == MedianOfSigns.NUMBER) return MedianOfSigns.share(shared, weight, present, eligible);
-        return Mean.share(shared, weight, present, eligible);
+        if (terms.rule == MedianOfSigns.NUMBER) return MedianOfSigns.settleableAt(terms, firstAt);
+        return Mean.settleableAt(terms, present, eligible, openedAt, firstAt);
+    }
+
+    /// @notice From when on the round may be dropped, Unix seconds. `since`: of the first accepted update, or of the opening.
+    function droppableAt(Terms memory terms, uint256 since) internal pure returns (uint256) {
+        if (terms.rule == MedianOfSigns.NUMBER) return MedianOfSigns.droppableAt(terms, since);
+        return Mean.droppableAt(terms, since);
+    }
+
+    /// @notice What one update of the round earns of `shared`, wei; all of them together at most that. `present`: S.
+    function share(Terms memory terms, uint256 shared, uint256 weight, uint256 effective, uint256 present)
+        internal
+        pure
+        returns (uint256)
+    {
+        if (terms.rule == MedianOfSigns.NUMBER) return MedianOfSigns.share(shared, weight, present);
+        return Mean.share(shared, effective, present);
     }
 }

@@ -1,0 +1,120 @@
+"""A task as somebody plans it: model, shape, terms and the seed of its first weights. Read from JSON that people write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linklearner.domain import notation, strictjson, terms
+from linklearner.domain.capacity import most_updates
+from linklearner.domain.digits import DIGITS, SHAPE
+from linklearner.domain.errors import InvalidConfig, InvalidInput
+from linklearner.domain.fixedpoint import quantise_weights
+from linklearner.domain.model import ModelSpec
+from linklearner.domain.notation import LL_WEI
+from linklearner.domain.rounds import BPS, Terms
+from linklearner.domain.shape import Shape
+
+PLAN_BYTES: Final = 1 << 20
+"""Of a plan's JSON."""
+MAX_UPDATES: Final = 64
+"""That a round takes unless the plan says otherwise, or the shape allows fewer."""
+MAX_SEED: Final = 2**32 - 1
+USUAL_TERMS: Final[Mapping[str, int]] = {
+    "quorum_bps": 6667,
+    "max_updates": MAX_UPDATES,
+    "min_round_seconds": 1,
+    "round_seconds": 120,
+    "drop_seconds": 3600,
+    "stake_seconds": 60,
+    "min_stake": 100,
+    "settler_bps": 500,
+    "server_bps": 2000,
+    "reward": 100 * LL_WEI,
+}
+"""Of a plan that does not say otherwise; reward in wei."""
+MONEY: Final = {"reward": notation.amount, "min_stake": notation.stake_units}
+"""Terms that may be a text, too: $LL as people type it, instead of wei and units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPlan:
+    """A task to open. seed: of its first weights."""
+
+    model: ModelSpec = DIGITS
+    exponent: int = SHAPE.tensors[0].exponent
+    page_length: int = SHAPE.page_length
+    group_pages: int = SHAPE.group_pages
+    norm_bound: int = SHAPE.norm_bound
+    terms: Terms
+    seed: int = 0
+
+    @property
+    def shape(self) -> Shape:
+        return self.model.shape(self.exponent, self.page_length, self.group_pages, self.norm_bound)
+
+    def first_weights(self) -> NDArray[np.int16]:
+        """(N,) int16."""
+        return quantise_weights(self.model.initial(self.seed), self.shape)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> TaskPlan:
+        """`{"model": {…}, "exponent": 12, …, "terms": {"quorum_bps": 6667, "reward": "100", …}}`; what is left out is as for `digits`.
+
+        Raises InvalidConfig, which names the setting: also for terms that no pool takes.
+        """
+        try:
+            settings = _object(strictjson.loads(text, max_bytes=PLAN_BYTES, max_values=PLAN_BYTES), "a task")
+            model = ModelSpec.from_json(json.dumps(settings["model"])) if "model" in settings else DIGITS
+            written = _object(settings.get("terms", {}), "terms")
+            amounts = {
+                name: parse(written[name]) for name, parse in MONEY.items() if isinstance(written.get(name), str)
+            }
+            given = _numbers({**written, **amounts}, Terms)
+            others = {name: value for name, value in settings.items() if name not in ("model", "terms")}
+            found = _numbers(others, cls)
+            plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, **given}), **found)
+            shape = plan.shape
+            shape.encode()  # checks it
+            if "max_updates" not in given:
+                most = max(1, min(MAX_UPDATES, most_updates(shape)))
+                plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, "max_updates": most, **given}), **found)
+            if not 0 <= plan.seed <= MAX_SEED:
+                raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {plan.seed}")
+            terms.check(plan.terms, shape)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvalidConfig(f"the task's settings cannot be read: {error}") from None
+        except InvalidInput as error:
+            raise InvalidConfig(f"the task's settings: {error.message}") from None
+        return plan
+
+
+def digits(*, contributors: int = 5, seed: int = 0, **changes: int) -> TaskPlan:
+    """64-32-10 on handwritten digits: 2,410 weights in one settlement group, rule `mean`. changes: of the terms.
+
+    The quorum is that all of so many `contributors` with equal stake take part: each counts a quarter at most.
+    """
+    quorum_bps = min(BPS, contributors * (BPS // 4))
+    return TaskPlan(terms=Terms(**{**USUAL_TERMS, "quorum_bps": quorum_bps, **changes}), seed=seed)
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is a JSON object")
+    return value
+
+
+def _numbers(given: Mapping[str, Any], kind: type) -> dict[str, int]:
+    """Whole numbers that are fields of `kind`."""
+    known = [one.name for one in fields(kind)]
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"there is no {name:.40}, but {', '.join(known)}")
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{name} is a whole number")
+    return dict(given)
