@@ -180,11 +180,10 @@ contract StakeVault is Votes {
 
     /// @notice Pays out the fees of the caller's stake in a task.
     function claim(uint64 task) external returns (uint256 amount) {
-        Stake memory stake = _stakes[task][msg.sender];
-        _settleFees(task, msg.sender, stake.amount - stake.fresh);
-        amount = _fees[task][msg.sender].owed;
+        amount = feesOf(task, msg.sender);
+        // Nothing is written then, and no event tells of it: fractions of a wei stay with the account.
         if (amount == 0) return 0;
-        _fees[task][msg.sender].owed = 0;
+        _fees[task][msg.sender] = Fees({seen: _feesPerUnit[task], owed: 0});
         token.transfer(msg.sender, amount);
         emit StakeFeesClaimed(task, msg.sender, amount);
     }
@@ -253,7 +252,7 @@ contract StakeVault is Votes {
     }
 
     /// @notice Fees that `claim` would pay to the account, wei.
-    function feesOf(uint64 task, address account) external view returns (uint256) {
+    function feesOf(uint64 task, address account) public view returns (uint256) {
         Stake memory stake = _stakes[task][account];
         Fees memory fees = _fees[task][account];
         return fees.owed + Math.mulDiv(stake.amount - stake.fresh, _feesPerUnit[task] - fees.seen, 2 ** 128);

@@ -163,7 +163,7 @@ def test_an_offset_may_lead_back_to_before_the_calldata_where_all_is_zero() -> N
 
 
 def test_text_that_is_not_utf_8_is_read() -> None:
-    terms = (1, 1, 1, 1, 2, 1, 0, 0)
+    terms = (1, 1, 1, 1, 1, 2, 1, 0, 0, 0, 0)
     data = POOL.encode_call("openTask", 1, b"", "name", terms).replace(b"name", b"n\xffme")
     assert POOL.decode_call(data).values["model"] == "n\ufffdme"
     with pytest.raises(InvalidInput, match="canonical"):

@@ -14,7 +14,7 @@ POOL = b"\1" * 20
 HASH = b"\2" * 32
 LOG = {
     "address": "0x" + POOL.hex(), "topics": ["0x" + "03" * 32], "data": "0x04", "blockNumber": "0x5", "logIndex": "0x6",
-    "transactionHash": "0x" + HASH.hex(), "removed": False,
+    "transactionHash": "0x" + HASH.hex(), "blockHash": "0x" + HASH.hex(), "removed": False,
 }  # fmt: skip
 RECEIPT = {
     "transactionHash": "0x" + HASH.hex(), "blockNumber": "0x5", "status": "0x1", "gasUsed": "0x5208",
@@ -75,7 +75,7 @@ def test_no_field_of_a_receipt_can_break_anything(name: str, value: Any) -> None
 
 @given(JUNK)
 def test_no_answer_can_break_anything(answer: Any) -> None:
-    for read in (answers.log, lambda one: answers.receipt(one, HASH), lambda one: answers.logs(one, POOL, 0, 9)):
+    for read in (answers.log, lambda one: answers.receipt(one, HASH), lambda one: answers.logs(one, (POOL,), 0, 9)):
         with contextlib.suppress(Malformed):
             read(answer)
 
@@ -98,6 +98,31 @@ def test_a_receipt_of_another_transaction_is_no_answer() -> None:
     ids=["another contract", "earlier", "later", "no number that SQLite keeps", "twice"],
 )
 def test_logs_that_were_not_asked_for_are_no_answer(changes: dict[str, str]) -> None:
-    assert answers.logs([LOG | {"logIndex": "0x7"}, LOG], POOL, 5, 7)[0] == READ_LOG
+    assert answers.logs([LOG | {"logIndex": "0x7"}, LOG], (POOL,), 5, 7)[0] == READ_LOG
     with pytest.raises(Malformed):
-        answers.logs([LOG, LOG | changes], POOL, 5, 7)
+        answers.logs([LOG, LOG | changes], (POOL,), 5, 7)
+
+
+def test_logs_of_two_contracts_are_one_stream_and_of_one_block_have_one_hash() -> None:
+    other = LOG | {"address": "0x" + "09" * 20, "logIndex": "0x7"}
+    found = answers.logs([other, LOG], (POOL, b"\x09" * 20), 5, 5)
+    assert [one.address for one in found] == [POOL, b"\x09" * 20]
+    with pytest.raises(Malformed, match="two blocks"):
+        answers.logs([other | {"blockHash": "0x" + "08" * 32}, LOG], (POOL, b"\x09" * 20), 5, 5)
+
+
+HEADER = {"number": "0x5", "hash": "0x" + HASH.hex(), "timestamp": "0x6553f100"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"number": "0x6"}, {"hash": "0x" + "08" * 32}, {"timestamp": hex(2**32)}, {"timestamp": None}, {"hash": "0x"}],
+    ids=["number", "hash", "after 2106", "no time", "no hash"],
+)
+def test_a_header_that_is_not_the_one_asked_for_is_no_answer(changes: dict[str, Any]) -> None:
+    assert answers.header(HEADER, 5, HASH) == answers.Header(5, HASH, 1_700_000_000)
+    with pytest.raises(Malformed):
+        answers.header(HEADER | changes, 5, HASH)
+    for answer in (None, [], "0x"):
+        with pytest.raises(Malformed):
+            answers.header(answer, 5, HASH)

@@ -10,18 +10,34 @@ import pytest
 from linklearner import artifacts
 from linklearner.chain import contracts
 from linklearner.chain.answers import Log
-from linklearner.chain.contracts import CALLS, COMPLETED, EVENTS, POOL, LoadPages, Submit, completed, decode_call
+from linklearner.chain.contracts import CALLS, COMPLETED, EVENTS, POOL, VAULT, LoadPages, Submit, completed, decode_call
 from linklearner.domain import events
 from linklearner.domain.errors import DataLoss, InvalidInput
 from linklearner.domain.events import GroupMerged, Settlement, TaskOpened, UpdateAccepted, UpdateSubmitted
 from linklearner.domain.rounds import Terms
 
-ABI: list[Mapping[str, Any]] = artifacts.contract("TrainingPool").abi
-TERMS = Terms(quorum=2, max_updates=3, round_seconds=4, drop_seconds=5, min_stake=6, settler_bps=7, reward=8)
+ABI: list[Mapping[str, Any]] = [*artifacts.contract("TrainingPool").abi, *artifacts.contract("StakeVault").abi]
+TERMS = Terms(
+    quorum_bps=2,
+    max_updates=3,
+    min_round_seconds=4,
+    round_seconds=5,
+    drop_seconds=6,
+    stake_seconds=7,
+    min_stake=8,
+    settler_bps=9,
+    server_bps=10,
+    reward=11,
+)
 UPDATE = UpdateAccepted(
     block=3, transaction=b"\2" * 32, task=1, round=2, contributor=b"\3" * 20, digest=b"\4" * 32, weight=5, effective=6
 )
 SUBMIT = Submit(task=1, digest=b"\4" * 32, header=b"header", groups=(b"a", b"", b"c"))
+
+
+NO_TASK = {
+    "AspectSet", "OwnershipTransferStarted", "OwnershipTransferred", "DelegateChanged", "DelegateVotesChanged", "EIP712DomainChanged",
+}  # fmt: skip
 
 
 def named(entries: list[Mapping[str, Any]]) -> list[str]:
@@ -34,7 +50,12 @@ def inputs(kind: str, name: str) -> list[Mapping[str, Any]]:
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_an_event_s_fields_are_the_contract_s(name: str) -> None:
-    assert {one.name for one in fields(EVENTS[name])} == {"block", "transaction", *named(inputs("event", name))}
+    assert {one.name for one in fields(EVENTS[name])} == {
+        "block",
+        "transaction",
+        "time_s",
+        *named(inputs("event", name)),
+    }
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -49,7 +70,7 @@ def test_a_struct_s_fields_are_the_contract_s_in_its_order(function: str, struct
 
 
 def test_all_events_of_tasks_are_known() -> None:
-    assert {one["name"] for one in ABI if one["type"] == "event"} == {*EVENTS, "AspectSet"}
+    assert {one["name"] for one in ABI if one["type"] == "event"} == {*EVENTS, *NO_TASK}
     kinds = {kind for kind in vars(events).values() if is_dataclass(kind) and issubclass(kind, events.Event)}
     assert kinds == {events.Event, *EVENTS.values(), *(whole for _, whole in COMPLETED.values())}
 
@@ -119,11 +140,23 @@ def test_what_concerns_no_task_is_no_event_and_strange_events_are_not_known() ->
 def test_a_task_s_opening_has_its_terms() -> None:
     from eth_abi.abi import encode
 
-    kinds = ["string", "bytes", "(uint8,uint16,uint16,uint32,uint32,uint64,uint16,uint256)"]
+    creator = bytes(12) + b"\7" * 20
     components = inputs("function", "openTask")[-1]["components"]
-    kinds[-1] = "(" + ",".join(one["type"] for one in components) + ")"
+    kinds = ["string", "bytes", "(" + ",".join(one["type"] for one in components) + ")"]
     data = encode(kinds, ["model", b"shape", [getattr(TERMS, one.name) for one in fields(Terms)]])
-    log = Log(bytes(20), (POOL.topic("TaskOpened"), (9).to_bytes(32, "big")), data, 7, 0, b"\1" * 32)
+    log = Log(bytes(20), (POOL.topic("TaskOpened"), (9).to_bytes(32, "big"), creator), data, 7, 0, b"\1" * 32)
     assert contracts.decode_event(log) == TaskOpened(
-        block=7, transaction=b"\1" * 32, task=9, model="model", shape=b"shape", terms=TERMS
+        block=7, transaction=b"\1" * 32, task=9, creator=b"\7" * 20, model="model", shape=b"shape", terms=TERMS
     )
+
+
+def test_an_event_counts_only_from_the_contract_that_has_it() -> None:
+    word = bytes(31) + b"\1"
+    locked = Log(bytes(20), (VAULT.topic("StakeLocked"), word, word), word * 2, 1, 0, bytes(32))
+    assert contracts.is_known(locked, VAULT) and not contracts.is_known(locked)
+    assert contracts.decode_event(locked) is None
+    assert contracts.decode_event(locked, VAULT) == events.StakeLocked(
+        block=1, transaction=bytes(32), task=1, account=bytes(19) + b"\1", units=1, matures_at=1
+    )
+    closing = Log(bytes(20), (POOL.topic("TaskClosing"), word), b"", 1, 0, bytes(32))
+    assert contracts.is_known(closing) and not contracts.is_known(closing, VAULT)

@@ -11,12 +11,13 @@ import pytest
 from linklearner.chain.abi import Interface
 from linklearner.chain.contracts import POOL, TOKEN, VAULT
 from linklearner.domain import gas
+from linklearner.domain.capacity import most_updates
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
-from tests.contracts.task_chain import TERMS, TaskChain, address_of, some_weights
+from tests.contracts.task_chain import TERMS, Reverted, TaskChain, address_of, some_weights
 
 SMALL = Shape((Tensor(10, 12), Tensor(7, 8), Tensor(20, 12)), 8, 2, 2**20)
 FREE = 2.4
@@ -160,3 +161,25 @@ def test_rounds_fit_their_limits_with_all_that_the_vault_may_have_to_count(
                 world.call(who, VAULT, "lock", task, 10)
             world.wait(200)
             world.drop(7, task)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        SMALL,
+        Shape((Tensor(48_000, 12),), 16_384, 3, 1),
+        Shape((Tensor(9, 1),) * 200, 256, 4, 1),
+        Shape((Tensor(1000, 1),), 64, 3, 1),
+    ],
+    ids=["small", "large pages", "many tensors", "many groups"],
+)
+def test_python_and_the_pool_agree_on_how_many_updates_a_block_can_settle(world: TaskChain, shape: Shape) -> None:
+    most = most_updates(shape)
+    for updates, taken in ((most, True), (most + 1, False)):
+        terms = dataclasses.replace(TERMS, max_updates=updates)
+        arguments = (world.number(POOL, "nextTask"), shape.encode(), "{}", astuple(terms))
+        if taken:
+            world.call(1, POOL, "openTask", *arguments)
+        else:
+            with pytest.raises(Reverted, match="BadTerms"):
+                world.call(1, POOL, "openTask", *arguments)

@@ -14,7 +14,7 @@ from linklearner.domain.encodings import INT8, TWO_BITS
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape, Tensor
-from tests.contracts.task_chain import PEOPLE, Reverted, TaskChain, agrees
+from tests.contracts.task_chain import PEOPLE, Reverted, TaskChain, address_of, agrees
 
 SHAPE = Shape((Tensor(10, 12), Tensor(7, 8)), 8, 2, 2**12)  # three pages in two groups; some updates are scaled down
 TERMS = Terms(
@@ -136,4 +136,20 @@ def test_a_random_history_replays_to_what_is_on_the_chain(begun: Callable[[], Ta
     for event in world.history():
         result.feed(event)
     result.finish()
+    agrees(world, result)
+
+
+def test_a_claim_of_less_than_a_wei_changes_nothing(begun: Callable[[], TaskChain]) -> None:
+    """It has no event: if it lost the fraction, anybody could make all later claims of his differ from what others compute."""
+    world = begun()
+    for who in (1, 2, 3, 4):
+        world.call(who, VAULT, "mature", 1)
+    before = world.balance(address_of(4))
+    for _ in range(200):
+        world.call(5, POOL, "shareFees", 1, 3)  # a wei for 243 units of stake, of which 3 are of account 4
+        world.call(4, VAULT, "claim", 1)
+    assert world.balance(address_of(4)) - before == 2
+    result = world.replay()
+    for event in world.history():
+        result.feed(event)
     agrees(world, result)

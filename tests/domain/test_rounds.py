@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linklearner.domain import capacity, terms
-from linklearner.domain.errors import InvalidInput, OutOfRange
+from linklearner.domain.errors import InvalidInput
 from linklearner.domain.rounds import Due, Phase, Standing, Step, Terms, advance, running_next, running_seed
 from linklearner.domain.rules.mean import MEAN, TRANSITIONS
 from linklearner.domain.rules.table import RULES, rule_of
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import MAX_SQUARED_NORM, MIN_SQUARED_NORM
 
 
 @pytest.mark.parametrize("phase", list(Phase))
@@ -109,16 +108,6 @@ def test_dust_needs_a_quarter_of_all_stake_to_fill_a_round() -> None:
     assert LIFE.floor(0) == 3
     assert LIFE.floor(1600) == 100
     assert LIFE.floor(1600) * LIFE.max_updates * 4 >= 1600
-
-
-def test_an_update_that_moves_nothing_is_none() -> None:
-    with pytest.raises(OutOfRange) as refused:
-        MEAN.verdict(10, MIN_SQUARED_NORM - 1, 10**6)
-    assert refused.value.reason == "EmptyUpdate"
-    assert MEAN.verdict(10, MIN_SQUARED_NORM, 10**6) == 10
-    with pytest.raises(OutOfRange) as refused:
-        MEAN.verdict(10, MAX_SQUARED_NORM + 1, 10**6)
-    assert refused.value.reason == "NormTooLong"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
-from linklearner.domain.errors import InvalidUpdate
+from linklearner.domain.errors import InvalidUpdate, OutOfRange
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Update, join
 from tests.domain.strategies import shapes, shapes_with_updates
@@ -158,3 +158,24 @@ def test_values_that_do_not_fit_the_shape_are_not_encoded(changes: dict[str, obj
 def test_both_encodings_reach_the_same_largest_step() -> None:
     assert 3 << (TWO_BITS.max_shift + 8) <= 2**23
     assert 128 << (INT8.max_shift + 8) == 2**23
+
+
+@pytest.mark.parametrize(
+    ("shift", "values", "reason"),
+    [(-1, (1, 1, 1, 0), "EmptyUpdate"), (-1, (1, 1, 1, 1), ""), (0, (1, 0, 0, 0), ""), (-8, (127,) * 4, "EmptyUpdate")],
+)
+def test_an_update_that_moves_no_weight_by_a_step_is_empty(shift: int, values: tuple[int, ...], reason: str) -> None:
+    shape = Shape((Tensor(4, 12),), 4, 1, 2**20)
+    update = Update(1, 1, INT8, (shift,), ((0, np.array(values, dtype=np.int8)),))
+    if not reason:
+        assert update.checked_norm(shape) == update.squared_norm(shape)
+        return
+    with pytest.raises(OutOfRange) as refused:
+        update.checked_norm(shape)
+    assert refused.value.reason == reason
+
+
+def test_an_update_without_pages_is_empty() -> None:
+    with pytest.raises(OutOfRange) as refused:
+        Update(1, 1, INT8, (0,), ()).checked_norm(Shape((Tensor(4, 12),), 4, 1, 2**20))
+    assert refused.value.reason == "EmptyUpdate"

@@ -319,7 +319,7 @@ class Replay:
         counting = ledger.eligible_of(event.contributor)
         try:
             update = Update.decode(join(event.header, event.groups), shape)
-            norm = update.squared_norm(shape)
+            norm = update.checked_norm(shape)
             weight = influence(counting, ledger.eligible)
             effective = rule_of(terms.rule).verdict(weight, norm, shape.norm_bound)
         except LinkLearnerError as error:

@@ -19,7 +19,7 @@ from eth_hash.auto import keccak
 from numpy.typing import NDArray
 
 from linklearner.domain.encodings import ENCODINGS, MIN_SHIFT, Encoding
-from linklearner.domain.errors import InvalidUpdate
+from linklearner.domain.errors import InvalidUpdate, OutOfRange
 from linklearner.domain.shape import Shape
 
 FORMAT = 1
@@ -126,6 +126,15 @@ class Update:
             for tensor, a, b in shape.segments(page):
                 sums[tensor] += int(squares[a - start : b - start].sum())
         return sum(total << 2 * (shift - MIN_SHIFT) for total, shift in zip(sums, self.shifts, strict=True))
+
+    def checked_norm(self, shape: Shape) -> int:
+        """`squared_norm`, as a chain judges it before the task's rule does. Raises OutOfRange: EmptyUpdate, NormTooLong."""
+        norm = self.squared_norm(shape)
+        if norm < MIN_SQUARED_NORM:
+            raise OutOfRange("the update moves no weight by as much as a step", reason="EmptyUpdate")
+        if norm > MAX_SQUARED_NORM:
+            raise OutOfRange("the update is longer than 2**31 in 2**-8 steps", reason="NormTooLong")
+        return norm
 
     def within(self, pages: range, shape: Shape) -> Update:
         """The part of the update that lies in some pages, canonical again."""

@@ -27,7 +27,7 @@ from linklearner.domain.rounds import BPS, RULE_MEAN, Due, Phase, Standing, Step
 from linklearner.domain.rules.rule import Contribution, Merged
 from linklearner.domain.shape import Shape
 from linklearner.domain.stakes import MAX_ELIGIBLE
-from linklearner.domain.update import MAX_SQUARED_NORM, MIN_SQUARED_NORM, Update
+from linklearner.domain.update import MAX_SQUARED_NORM, Update
 
 SCALE_BITS = 24
 
@@ -95,8 +95,6 @@ class Mean:
         """omega, scaled down (rounded down twice) where the update is longer than the bound, so that |e * delta| <= omega * B."""
         if squared_norm > MAX_SQUARED_NORM:
             raise OutOfRange("the update is longer than 2**31 in 2**-8 steps", reason="NormTooLong")
-        if squared_norm < MIN_SQUARED_NORM:
-            raise OutOfRange("the update moves no weight by as much as a step", reason="EmptyUpdate")
         if squared_norm <= norm_bound * norm_bound:
             return weight
         length = isqrt(squared_norm - 1) + 1  # rounded up; > norm_bound, so the factor is below 1
