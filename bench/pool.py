@@ -279,9 +279,7 @@ class PoolChain:
         return VAULT.decode_result(function, self.ask(self.vault, VAULT.encode_call(function, *arguments)))
 
     def read_token(self, function: str, *arguments: Any) -> int:
-        (value,) = TOKEN.decode_result(
-            function, self.ask(self.token, TOKEN.encode_call(function, *arguments))
-        ).values()
+        (value,) = TOKEN.decode_result(function, self.ask(self.token, TOKEN.encode_call(function, *arguments))).values()
         return int(value)
 
     def balance(self, who: bytes) -> int:

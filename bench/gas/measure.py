@@ -17,12 +17,15 @@ from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms
-from linklearner.domain.shape import Shape
+from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Update
 
 TERMS = Terms(
-    quorum=1, max_updates=20, round_seconds=60, drop_seconds=600, min_stake=1, settler_bps=500, reward=100 * LL_WEI
-)
+    quorum_bps=1, max_updates=20, min_round_seconds=10, round_seconds=60, drop_seconds=600, stake_seconds=100,
+    min_stake=1, settler_bps=500, server_bps=2_000, reward=100 * LL_WEI,
+)  # fmt: skip
+LEAST = Shape((Tensor(4, 12),), 4, 1, 2**20)
+"""The smallest task there is: what an update of it costs is the fixed part (empty updates are refused)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class GasBench:
         self._world.chain._runtime = self._watched  # type: ignore[assignment]
         base = quantise_weights(DIGITS.initial(1), SHAPE)
         self._task = self._world.open_task(SHAPE, base, [1000] * 20, TERMS, DIGITS.to_json())
+        self._least = self._world.open_task(LEAST, np.zeros(4, np.int16), [1000] * 20, TERMS)
         self._generator = np.random.default_rng(7)
 
     @property
@@ -83,8 +87,9 @@ class GasBench:
         return self._watched.calls
 
     def round(self, updates: int, encoding: Encoding | None) -> RoundCost:
-        """A round of that many dense updates (None: of empty ones), its averages."""
-        round_ = Round(self._world, self._task, SHAPE)
+        """A round of that many dense updates (None: of those of the smallest task), its averages."""
+        task, shape = (self._least, LEAST) if encoding is None else (self._task, SHAPE)
+        round_ = Round(self._world, task, shape)
         version = round_.version
         submissions = Parts()
         for contributor in range(1, updates + 1):
@@ -95,7 +100,7 @@ class GasBench:
 
     def _update(self, version: int, encoding: Encoding | None) -> Update:
         if encoding is None:
-            return Update(self._task, version, TWO_BITS, (0,) * len(SHAPE.tensors), ())
+            return Update(self._least, version, TWO_BITS, (2,), ((0, np.array([1, -1, 1, -1], np.int8)),))
         delta = self._generator.normal(0, 0.02, SHAPE.weight_count)
         return quantise_delta(delta, SHAPE, self._task, version, encoding).update
 
@@ -118,4 +123,4 @@ class GasBench:
 
 def per_weight(cost: RoundCost, empty: RoundCost, shape: Shape = SHAPE) -> Parts:
     """What a weight costs above the fixed part."""
-    return cost.parts.less(empty.parts).scaled(1 / shape.weight_count)
+    return cost.parts.less(empty.parts).scaled(1 / (shape.weight_count - LEAST.weight_count))
