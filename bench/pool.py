@@ -1,8 +1,10 @@
-"""A pool with its Aspect on an in-process devchain, driven by signed transactions; `gasUsed` is exactly what was used."""
+"""A pool with its Aspect on an in-process devchain, driven by signed transactions; `gasUsed` is exactly what was used.
+
+Time stands still unless `wait` moves it, and goes back with the chain when that is rewound.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from fractions import Fraction
@@ -23,7 +25,6 @@ from devchain.config import ChainConfig
 from linklearner import artifacts
 from linklearner.chain.abi import Decoded, error_string
 from linklearner.chain.contracts import POOL, TOKEN, VAULT
-from linklearner.domain.addresses import vault_of
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.rounds import Terms
@@ -35,28 +36,27 @@ PRE_CONTRACT_CALL = 4
 GAS = 19_000_000
 BASE_FEE = 7
 
+CREATOR = 99
+"""The account that opens the tasks: nobody special."""
+START = 1_800_000_000
+"""Unix seconds of the first block: the start of an epoch of every `stake_seconds` used here."""
+GENESIS, CAP = 10**9 * LL_WEI, 11 * 10**8 * LL_WEI
+EMISSION = LL_WEI
+"""Wei of $LL a second."""
+POT = 10**6 * LL_WEI
+
 TERMS = Terms(
-    quorum_bps=1,
-    max_updates=20,
-    min_round_seconds=1,
-    round_seconds=60,
-    drop_seconds=600,
-    stake_seconds=1,
-    min_stake=1,
-    settler_bps=500,
-    server_bps=2000,
-    reward=100 * LL_WEI,
-)
-GENESIS = 10**6 * LL_WEI
-POT = 100_000 * LL_WEI
-"""Of each task that is opened here."""
+    quorum_bps=5_000, max_updates=20, min_round_seconds=10, round_seconds=60, drop_seconds=600, stake_seconds=100,
+    min_stake=1, settler_bps=500, server_bps=2_000, reward=100 * LL_WEI,
+)  # fmt: skip
 
 
 class Reverted(Exception):
     """A transaction failed: the contract's custom error or the Aspect's reason, by name."""
 
     def __init__(self, receipt: Receipt) -> None:
-        error = next(filter(None, (one.decode_error(receipt.output) for one in (POOL, VAULT, TOKEN))), None)
+        found = (interface.decode_error(receipt.output) for interface in (POOL, VAULT, TOKEN))
+        error = next((error for error in found if error), None)
         text = error_string(receipt.output) or receipt.error or ""
         self.name = error.name if error else text.partition(":")[0]
         self.values: dict[str, Any] = error.values if error else {}
@@ -85,10 +85,9 @@ def terms_tuple(terms: Terms) -> tuple[int, ...]:
 
 @dataclass
 class PoolChain:
-    """owner and treasury: account 0; contributors: accounts 1 and up. The chain's clock stands unless `wait` moves it."""
+    """owner and treasury: account 0; contributors: accounts 1 and up; account CREATOR opens the tasks."""
 
     chain: Chain
-    clock: list[float]
     pool: bytes = b""
     vault: bytes = b""
     token: bytes = b""
@@ -96,33 +95,47 @@ class PoolChain:
 
     @classmethod
     def begin(cls, accounts: int = 24) -> PoolChain:
-        alloc = {address_of(account(index)): 10**24 for index in range(accounts)}
+        alloc = {address_of(account(index)): 10**24 for index in (*range(accounts), CREATOR)}
         config = ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0))
-        clock = [float(int(time.time()))]
-        return cls(Chain(config, None, lambda: clock[0]), clock)
+        return cls(Chain(config, None, lambda: START))
 
     @classmethod
-    def deployed(cls, accounts: int = 24, aspect: bytes | None = None) -> PoolChain:
-        """Pool, vault, token and Aspect through real transactions, bound, every contributor with 10,000 LL.
-
-        aspect: other code than today's."""
+    def deployed(
+        cls, accounts: int = 24, aspect: bytes | None = None, cap: int = CAP, emission: int = EMISSION
+    ) -> PoolChain:
+        """Pool, vault, token and Aspect through real transactions, bound, every contributor with 10,000 LL. aspect: other code than today's."""
         world = cls.begin(accounts)
         owner = account(0)
-        pool = artifacts.contract("TrainingPool")
-        arguments = POOL.encode_constructor(owner.address, owner.address, GENESIS, 2 * GENESIS, LL_WEI)
-        world.pool = world.create(owner, pool.bytecode + arguments)
-        (world.token,) = world.read("token").values()
-        (world.vault,) = world.read("vault").values()
-        world.aspect = world.deploy_aspect(owner, world.pool, aspect)
-        world.bind(owner, world.pool)  # nobody can once the Aspect is named
+        world.create_pool(owner, cap, emission)
+        world.aspect = world.deploy_aspect(owner, aspect)
+        world.bind(owner, world.pool)  # the pool lets its owner bind until it knows its Aspect
         world.transact(owner, "setAspect", world.aspect)
         for index in range(1, accounts):
             world.send(owner, world.token, TOKEN.encode_call("transfer", account(index).address, 10_000 * LL_WEI))
         return world
 
-    def wait(self, seconds: float) -> None:
-        """The next block comes so much later."""
-        self.clock[0] += seconds
+    def create_pool(self, owner: LocalAccount, cap: int = CAP, emission: int = EMISSION) -> None:
+        code = artifacts.contract("TrainingPool").bytecode
+        arguments = POOL.encode_constructor(owner.address, owner.address, GENESIS, cap, emission)
+        self.pool = self.create(owner, code + arguments)
+        (self.vault,) = self.read("vault").values()
+        (self.token,) = self.read("token").values()
+
+    # -- time
+
+    @property
+    def now(self) -> int:
+        """Unix seconds of the newest block; the next one has the same unless somebody waits."""
+        return self.chain.head.timestamp
+
+    def wait(self, seconds: int) -> None:
+        self.wait_until(self.now + seconds)
+
+    def wait_until(self, time_s: int) -> None:
+        """An empty block at that time, if it is not over."""
+        if time_s > self.now:
+            self.chain.set_next_timestamp(time_s)
+            self.chain.mine()
 
     # -- transactions
 
@@ -162,15 +175,19 @@ class PoolChain:
         """A transaction to the pool."""
         return self.send(signer, self.pool, POOL.encode_call(function, *arguments), gas=gas)
 
-    def deploy_aspect(self, signer: LocalAccount, pool: bytes, code: bytes | None = None) -> bytes:
-        """Of nobody: nobody can upgrade it."""
+    def transact_vault(self, signer: LocalAccount, function: str, *arguments: Any) -> Receipt:
+        """A transaction to the vault."""
+        return self.send(signer, self.vault, VAULT.encode_call(function, *arguments))
+
+    def deploy_aspect(self, signer: LocalAccount, code: bytes | None = None, owner: bytes = bytes(20)) -> bytes:
+        """owner: who may upgrade it; nobody."""
         data = selector("deploy(bytes,bytes,(string,bytes)[],address,bytes,uint256)") + encode(
             ["bytes", "bytes", "(string,bytes)[]", "address", "bytes", "uint256"],
             [
                 artifacts.aspect("aggregator") if code is None else code,
                 b"",
-                [("owner", bytes(20)), ("pool", pool), ("vault", vault_of(pool))],
-                address_of(signer),
+                [("owner", owner), ("pool", self.pool), ("vault", self.vault)],
+                signer.address,
                 b"",
                 PRE_CONTRACT_CALL,
             ],
@@ -193,21 +210,21 @@ class PoolChain:
         terms: Terms = TERMS,
         model: str = "{}",
         pages_per_call: int = 1024,
+        pot: int = POT,
     ) -> int:
-        """Opens a task; contributor i locks stakes[i] units before the weights are loaded, so that they count in round 1.
-
-        The owner fills its pot."""
-        owner = account(0)
+        """Opens a task and fills its pot; contributor i locks stakes[i] units before the weights are loaded, so that they count in round 1."""
+        creator = account(CREATOR)
         task = self.number("nextTask")
-        self.transact(owner, "openTask", task, shape.encode(), model, terms_tuple(terms))
-        self.transact(owner, "fund", task, POT)
+        self.transact(creator, "openTask", task, shape.encode(), model, terms_tuple(terms))
         for index, units in enumerate(stakes):
             if units:
-                self.send(account(index + 1), self.vault, VAULT.encode_call("lock", task, units))
+                self.transact_vault(account(index + 1), "lock", task, units)
+        if pot:
+            self.transact(account(0), "fund", task, pot)
         for first in range(0, shape.page_count, pages_per_call):
             last = min(first + pages_per_call, shape.page_count)
             part = weights[first * shape.page_length : last * shape.page_length]
-            self.transact(owner, "loadPages", task, first, weight_bytes(part))
+            self.transact(creator, "loadPages", task, first, weight_bytes(part))
         return task
 
     def submit(self, contributor: int, update: Update, shape: Shape) -> Receipt:
@@ -257,14 +274,23 @@ class PoolChain:
         (value,) = self.read("taskOf", task).values()
         return dict(value)
 
+    def read_vault(self, function: str, *arguments: Any) -> dict[str, Any]:
+        """A view of the vault."""
+        return VAULT.decode_result(function, self.ask(self.vault, VAULT.encode_call(function, *arguments)))
+
+    def read_token(self, function: str, *arguments: Any) -> int:
+        (value,) = TOKEN.decode_result(function, self.ask(self.token, TOKEN.encode_call(function, *arguments))).values()
+        return int(value)
+
     def balance(self, who: bytes) -> int:
-        result = TOKEN.decode_result(
-            "balanceOf", self.ask(self.token, TOKEN.encode_call("balanceOf", "0x" + who.hex()))
-        )
-        return int(result["0"])
+        return self.read_token("balanceOf", "0x" + who.hex())
 
     def supply(self) -> int:
-        return int(TOKEN.decode_result("totalSupply", self.ask(self.token, TOKEN.encode_call("totalSupply")))["0"])
+        return self.read_token("totalSupply")
+
+    def earned(self, task: int, contributor: int) -> int:
+        """All that the account has earned by updates in the task, claimed or not, wei."""
+        return self.number("earnedBy", task, account(contributor).address)
 
     def operation(self, question: bytes) -> bytes:
         """What the Aspect answers. Raises CallFailed."""
@@ -281,7 +307,7 @@ class PoolChain:
         return tuple(answer[i : i + 32] for i in range(0, len(answer), 32))
 
     def events(self, receipt: Receipt | None = None) -> list[Decoded]:
-        """The pool's events, of one receipt or of all blocks."""
+        """The pool's and the vault's events, of one receipt or of all blocks."""
         if receipt is None:
             numbers = range(1, self.chain.head.number + 1)
             receipts = [one for number in numbers for one in self.chain.store.receipts(number)]
@@ -290,16 +316,19 @@ class PoolChain:
         decoded = []
         for one in receipts:
             for log in one.logs:
-                if log.address == self.pool:
-                    event = POOL.decode_log(log.topics, log.data)
+                if log.address in (self.pool, self.vault):
+                    interface = POOL if log.address == self.pool else VAULT
+                    event = interface.decode_log(log.topics, log.data)
                     assert event is not None
                     decoded.append(event)
         return decoded
 
 
 __all__ = [
+    "CREATOR",
     "GAS",
     "POOL",
+    "POT",
     "SYSTEM",
     "TERMS",
     "TOKEN",

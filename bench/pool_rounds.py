@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 from eth_hash.auto import keccak
 
-from bench.pool import POOL, TERMS, PoolChain, account, address_of
+from bench.pool import POOL, POT, TERMS, PoolChain, account, address_of
 from devchain.chain.blocks import Receipt
 from linklearner.domain.encodings import TWO_BITS, Encoding
-from linklearner.domain.rounds import Terms
+from linklearner.domain.rounds import Standing, Step, Terms
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
+from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.stakes import influence
 from linklearner.domain.update import Update
@@ -74,7 +76,7 @@ class Round:
     def submit(self, contributor: int, update: Update | None = None) -> Receipt:
         update = self.update(contributor) if update is None else update
         receipt = self.world.submit(contributor, update, self.shape)
-        (event,) = self.world.events(receipt)
+        event = next(event for event in self.world.events(receipt) if event.name == "UpdateAccepted")
         self.accepted.append(
             (address_of(account(contributor)), update, event.values["weight"], event.values["effective"])
         )
@@ -89,12 +91,28 @@ class Round:
             found.append((who, weight, effective, update.header(self.shape), digests, groups[group]))
         return found
 
+    def standing(self) -> Standing:
+        status = self.world.status(self.task)
+        return Standing(
+            version=status["version"], accepted=status["accepted"], present=status["present"], eligible=status["eligible"],
+            merged_groups=status["merged"], opened_s=status["openedAt"], first_s=status["firstAt"],
+            ripe=self.world.read_vault("changesOf", self.task)["joining"],
+        )  # fmt: skip
+
+    def ripen(self) -> None:
+        """Waits until the round may be settled."""
+        values = self.world.read("termsOf", self.task)["0"]
+        terms = Terms(**{re.sub("[A-Z]", lambda c: "_" + c[0].lower(), name): value for name, value in values.items()})
+        due = next(due for due in rule_of(terms.rule).due(terms, self.standing()) if due.step is Step.SETTLED)
+        self.world.wait_until(due.from_s)
+
     def settle_group(self, group: int, settler: int = 1, updates: list[tuple[Any, ...]] | None = None) -> Receipt:
         updates = self.settlement(group) if updates is None else updates
         return self.world.transact(account(settler), "settle", self.task, self.number, group, updates)
 
     def settle(self, settler: int = 1) -> list[Receipt]:
-        """All groups; then the next round is open and has no updates."""
+        """All groups, as soon as it may be; then the next round is open and has no updates."""
+        self.ripen()
         number = self.number
         receipts = []
         for group in range(self.shape.group_count):
@@ -113,5 +131,7 @@ def expected_verdict(round_: Round, stake: int, update: Update) -> tuple[int, in
     return weight, MEAN.verdict(weight, update.squared_norm(round_.shape), round_.shape.norm_bound)
 
 
-def opened(world: PoolChain, shape: Shape, stakes: Sequence[int], terms: Terms = TERMS, seed: int = 1) -> Round:
-    return Round(world, world.open_task(shape, some_weights(shape, seed), stakes, terms), shape)
+def opened(
+    world: PoolChain, shape: Shape, stakes: Sequence[int], terms: Terms = TERMS, seed: int = 1, pot: int = POT
+) -> Round:
+    return Round(world, world.open_task(shape, some_weights(shape, seed), stakes, terms, pot=pot), shape)

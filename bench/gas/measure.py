@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Final
 
 import numpy as np
 
 from bench.gas.predict import Prediction, Watched
-from bench.pool import TERMS, PoolChain
+from bench.pool import PoolChain
 from bench.pool_rounds import Round
 from devchain.aspect.runtime import WASM_GAS_PER_EVM_GAS
 from devchain.chain.blocks import Receipt
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.fixedpoint import quantise_weights
+from linklearner.domain.notation import LL_WEI
 from linklearner.domain.quantise import quantise_delta
-from linklearner.domain.shape import Shape
+from linklearner.domain.rounds import Terms
+from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Update
 
-CUT: Final = DIGITS.shape(SHAPE.tensors[0].exponent, 2408, SHAPE.group_pages, SHAPE.norm_bound)
-"""The digits' tensors in two pages, as in the task, but the second one has two weights: an update of that page is as good as empty."""
+TERMS = Terms(
+    quorum_bps=1, max_updates=20, min_round_seconds=10, round_seconds=60, drop_seconds=600, stake_seconds=100,
+    min_stake=1, settler_bps=500, server_bps=2_000, reward=100 * LL_WEI,
+)  # fmt: skip
+LEAST = Shape((Tensor(4, 12),), 4, 1, 2**20)
+"""The smallest task there is: what an update of it costs is the fixed part (empty updates are refused)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,9 @@ class GasBench:
         self._world = PoolChain.deployed()
         self._watched = Watched(self._world.chain._runtime)
         self._world.chain._runtime = self._watched  # type: ignore[assignment]
-        base = quantise_weights(DIGITS.initial(1), CUT)
-        self._task = self._world.open_task(CUT, base, [1000] * 20, TERMS, DIGITS.to_json())
+        base = quantise_weights(DIGITS.initial(1), SHAPE)
+        self._task = self._world.open_task(SHAPE, base, [1000] * 20, TERMS, DIGITS.to_json())
+        self._least = self._world.open_task(LEAST, np.zeros(4, np.int16), [1000] * 20, TERMS)
         self._generator = np.random.default_rng(7)
 
     @property
@@ -81,35 +86,23 @@ class GasBench:
         """Every Aspect call so far, predicted and measured."""
         return self._watched.calls
 
-    def fixed(self, updates: int) -> RoundCost:
-        """What a contribution to a round of so many costs beside its pages and their weights.
-
-        Empty updates are refused, so it is not measured but is what three rounds that are have in common: with F the fixed part, p what a
-        page costs and w a weight, the first page alone costs F + p + 2408 w, the second one F + p + 2 w, both F + 2 p + 2410 w.
-        """
-        first, second, both = (self.round(updates, TWO_BITS, pages) for pages in ((0,), (1,), (0, 1)))
-        return RoundCost(
-            (first.submission + second.submission).less(both.submission),
-            (first.settlement_share + second.settlement_share).less(both.settlement_share),
-        )
-
-    def round(self, updates: int, encoding: Encoding, pages: Sequence[int] = (0, 1)) -> RoundCost:
-        """A round of that many updates, dense in these pages, its averages."""
-        round_ = Round(self._world, self._task, CUT)
+    def round(self, updates: int, encoding: Encoding | None) -> RoundCost:
+        """A round of that many dense updates (None: of those of the smallest task), its averages."""
+        task, shape = (self._least, LEAST) if encoding is None else (self._task, SHAPE)
+        round_ = Round(self._world, task, shape)
         version = round_.version
         submissions = Parts()
         for contributor in range(1, updates + 1):
-            update = self._update(version, encoding, pages)
+            update = self._update(version, encoding)
             submissions += self._measured(round_.submit(contributor, update))
-        self._world.wait(TERMS.min_round_seconds)
         (receipt,) = round_.settle()
         return RoundCost(submissions.scaled(1 / updates), self._measured(receipt).scaled(1 / updates))
 
-    def _update(self, version: int, encoding: Encoding, pages: Sequence[int]) -> Update:
-        delta = self._generator.normal(0, 0.02, CUT.weight_count)
-        for page in {*range(CUT.page_count)}.difference(pages):
-            delta[CUT.page_slice(page)] = 0
-        return quantise_delta(delta, CUT, self._task, version, encoding).update
+    def _update(self, version: int, encoding: Encoding | None) -> Update:
+        if encoding is None:
+            return Update(self._least, version, TWO_BITS, (2,), ((0, np.array([1, -1, 1, -1], np.int8)),))
+        delta = self._generator.normal(0, 0.02, SHAPE.weight_count)
+        return quantise_delta(delta, SHAPE, self._task, version, encoding).update
 
     def _measured(self, receipt: Receipt) -> Parts:
         call = self._watched.calls[-1]
@@ -128,6 +121,6 @@ class GasBench:
         return parts
 
 
-def per_weight(cost: RoundCost, fixed: RoundCost, shape: Shape = SHAPE) -> Parts:
+def per_weight(cost: RoundCost, empty: RoundCost, shape: Shape = SHAPE) -> Parts:
     """What a weight costs above the fixed part."""
-    return cost.parts.less(fixed.parts).scaled(1 / shape.weight_count)
+    return cost.parts.less(empty.parts).scaled(1 / (shape.weight_count - LEAST.weight_count))

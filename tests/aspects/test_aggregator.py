@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.pool import POOL, TERMS, CallFailed, PoolChain, Reverted, account, terms_tuple
+from bench.pool import CREATOR, POOL, TERMS, CallFailed, PoolChain, Reverted, account, terms_tuple
 from bench.pool_rounds import FLAT, SMALL, Round, expected_verdict, opened, some_update, some_weights
 from linklearner.domain import digits
 from linklearner.domain.digest import model_digest, page_digests, weight_bytes
@@ -46,7 +46,7 @@ def test_rounds_of_any_shape_settle_to_what_python_computes(
 ) -> None:
     head = world.chain.head.number
     stakes = data.draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=3))
-    round_ = opened(world, shape, stakes, dataclasses.replace(TERMS, quorum=1))
+    round_ = opened(world, shape, stakes, dataclasses.replace(TERMS, max_updates=3))
     base = some_weights(shape)
     for contributor in range(1, len(stakes) + 1):
         update = data.draw(updates(shape, round_.task, 1))
@@ -54,6 +54,11 @@ def test_rounds_of_any_shape_settle_to_what_python_computes(
             expected = expected_verdict(round_, stakes[contributor - 1], update)
         except OutOfRange:
             refused("NormTooLong", lambda c=contributor, u=update: round_.submit(c, u))
+            continue
+        if update.squared_norm(shape) < 2**16:
+            refused("EmptyUpdate", lambda c=contributor, u=update: round_.submit(c, u))
+            continue
+        if stakes[contributor - 1] < TERMS.floor(sum(stakes)):
             continue
         round_.submit(contributor, update)
         assert round_.accepted[-1][2:] == expected
@@ -263,7 +268,7 @@ def test_only_pages_that_change_are_written_and_once(world: PoolChain) -> None:
 
 
 def test_a_mean_that_rounds_to_nothing_writes_nothing(world: PoolChain) -> None:
-    round_ = opened(world, FLAT, [1000, 1000, 1000, 1000], dataclasses.replace(TERMS, quorum=1))
+    round_ = opened(world, FLAT, [1000, 1000, 1000, 1000], dataclasses.replace(TERMS, quorum_bps=1))
     base = some_weights(FLAT)
     round_.submit(1, round_.update(1, shift=-8))
     quiet = round_.settle()[0].gas_used
@@ -326,19 +331,21 @@ def test_the_aspect_refuses_settlements_that_are_not_due_before_it_touches_a_wei
 def test_pages_are_loaded_whole_and_in_order(world: PoolChain) -> None:
     task = world.number("nextTask")
     weights = weight_bytes(some_weights(SMALL))
-    owner = account(0)
-    refused("NoSuchTask", lambda: world.transact(owner, "loadPages", task, 0, weights))
-    world.transact(owner, "openTask", task, SMALL.encode(), "{}", terms_tuple(TERMS))
-    refused("WrongPage", lambda: world.transact(owner, "loadPages", task, 1, weights[16:]))
-    refused("WrongShape", lambda: world.transact(owner, "loadPages", task, 0, b""))
-    left_over = refused("WrongShape", lambda: world.transact(owner, "loadPages", task, 0, weights[:15]))
+    creator = account(CREATOR)
+    refused("NoSuchTask", lambda: world.transact(creator, "loadPages", task, 0, weights))
+    world.transact(creator, "openTask", task, SMALL.encode(), "{}", terms_tuple(TERMS))
+    refused("WrongPage", lambda: world.transact(creator, "loadPages", task, 1, weights[16:]))
+    refused("WrongShape", lambda: world.transact(creator, "loadPages", task, 0, b""))
+    left_over = refused("WrongShape", lambda: world.transact(creator, "loadPages", task, 0, weights[:15]))
     assert "15 bytes are left over for a page of 16" in left_over
     for more in (2, 16):  # a weight too many, and a whole page
-        too_many = refused("WrongShape", lambda n=more: world.transact(owner, "loadPages", task, 0, weights + bytes(n)))
+        too_many = refused(
+            "WrongShape", lambda n=more: world.transact(creator, "loadPages", task, 0, weights + bytes(n))
+        )
         assert "more weights than the 37" in too_many
-    world.transact(owner, "loadPages", task, 0, weights[:32])
-    refused("WrongPage", lambda: world.transact(owner, "loadPages", task, 0, weights[:32]))
-    world.transact(owner, "loadPages", task, 2, weights[32:])
+    world.transact(creator, "loadPages", task, 0, weights[:32])
+    refused("WrongPage", lambda: world.transact(creator, "loadPages", task, 0, weights[:32]))
+    world.transact(creator, "loadPages", task, 2, weights[32:])
     assert weight_bytes(world.weights(task, SMALL)) == weights
     assert world.page_digests(task, SMALL) == page_digests(some_weights(SMALL), SMALL)
 
@@ -349,7 +356,7 @@ def test_a_shape_that_python_refuses_is_not_opened(world: PoolChain) -> None:
         refused(
             "WrongShape",
             lambda w=wrong: world.transact(
-                account(0), "openTask", world.number("nextTask"), w, "{}", terms_tuple(TERMS)
+                account(CREATOR), "openTask", world.number("nextTask"), w, "{}", terms_tuple(TERMS)
             ),
         )
 
@@ -358,7 +365,7 @@ def test_a_task_number_is_used_once(world: PoolChain) -> None:
     round_ = opened(world, SMALL, [100])
     refused(
         "TaskExists",
-        lambda: world.transact(account(0), "openTask", round_.task, SMALL.encode(), "{}", terms_tuple(TERMS)),
+        lambda: world.transact(account(CREATOR), "openTask", round_.task, SMALL.encode(), "{}", terms_tuple(TERMS)),
     )
 
 
@@ -425,7 +432,7 @@ def test_tasks_do_not_mix(world: PoolChain) -> None:
 
 def test_a_model_with_many_pages_settles_group_by_group(world: PoolChain) -> None:
     shape = Shape((Tensor(30_000, 12), Tensor(3000, 12)), 1024, 4, 2**25)
-    round_ = opened(world, shape, [100, 100], dataclasses.replace(TERMS, quorum=1))
+    round_ = opened(world, shape, [100, 100], dataclasses.replace(TERMS, quorum_bps=1))
     round_.submit(1, round_.update(1, pages=[0, 5, 32]))
     merged = MEAN.merge(some_weights(shape), round_.contributions(), 200, shape)
     receipts = round_.settle()

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eth_hash.auto import keccak
@@ -16,7 +17,8 @@ from linklearner.v1 import model_pb2
 
 SOURCES = Path(__file__).parents[2] / "aspects/aggregator"
 CONTRACTS = Path(__file__).parents[2] / "contracts"
-LAYOUT = artifacts.contract("TrainingPool").storage_layout
+POOL_LAYOUT = artifacts.contract("TrainingPool").storage_layout
+VAULT_LAYOUT = artifacts.contract("StakeVault").storage_layout
 
 
 def constant(file: str, name: str) -> int:
@@ -27,47 +29,55 @@ def constant(file: str, name: str) -> int:
     return int(eval(found[1].replace("<u64>", ""), {"__builtins__": {}}))
 
 
-def members(kind: str) -> dict[str, tuple[int, int, int]]:
+def members(layout: dict[str, Any], kind: str) -> dict[str, tuple[int, int, int]]:
     """Of a struct: field -> (slot, first byte from the low end, bytes)."""
-    entry = next(entry for name, entry in LAYOUT["types"].items() if name.startswith(f"t_struct({kind})"))
+    entry = next(entry for name, entry in layout["types"].items() if name.startswith(f"t_struct({kind})"))
     return {
-        m["label"]: (int(m["slot"]), m["offset"], int(LAYOUT["types"][m["type"]]["numberOfBytes"]))
+        m["label"]: (int(m["slot"]), m["offset"], int(layout["types"][m["type"]]["numberOfBytes"]))
         for m in entry["members"]
     }
 
 
 def test_the_mappings_lie_where_the_aspect_looks() -> None:
-    slots = {entry["label"]: int(entry["slot"]) for entry in LAYOUT["storage"]}
-    assert slots["_tasks"] == constant("pool.ts", "TASKS_SLOT")
-    assert slots["_stakes"] == constant("pool.ts", "STAKES_SLOT")
+    for layout, label, name in ((POOL_LAYOUT, "_tasks", "TASKS_SLOT"), (VAULT_LAYOUT, "_stakes", "STAKES_SLOT")):
+        slots = {entry["label"]: int(entry["slot"]) for entry in layout["storage"]}
+        assert slots[label] == constant("pool.ts", name)
 
 
 def test_a_task_begins_with_its_round_and_the_round_is_packed_as_the_aspect_unpacks_it() -> None:
-    assert members("Task")["current"] == (0, 0, 32)
-    assert members("Round") == {
+    assert members(POOL_LAYOUT, "Task")["current"] == (0, 0, 32)
+    assert members(POOL_LAYOUT, "Round") == {
         "version": (0, 0, 4),
         "round": (0, 4, 4),
         "eligible": (0, 8, 5),
         "present": (0, 13, 5),
-        "since": (0, 18, 5),
-        "merged": (0, 23, 3),
-        "accepted": (0, 26, 2),
-        "loaded": (0, 28, 3),
+        "openedAt": (0, 18, 4),
+        "firstAt": (0, 22, 4),
+        "merged": (0, 26, 3),
+        "accepted": (0, 29, 2),
     }
 
 
 def test_a_stake_is_packed_as_the_aspect_unpacks_it() -> None:
-    assert members("Stake") == {
-        "amount": (0, 0, 8),
-        "fresh": (0, 8, 8),
-        "round": (0, 16, 8),
-        "submitted": (0, 24, 8),
+    assert members(VAULT_LAYOUT, "Stake") == {
+        "amount": (0, 0, 5),
+        "fresh": (0, 5, 5),
+        "maturesAt": (0, 10, 4),
+        "submitted": (0, 14, 4),
+        "unlocking": (0, 18, 5),
+        "withdrawableAt": (0, 23, 4),
     }
 
 
 @pytest.mark.parametrize(
     ("name", "function"),
-    [("OPEN_TASK", "openTask"), ("LOAD_PAGES", "loadPages"), ("SUBMIT", "submit"), ("SETTLE", "settle")],
+    [
+        ("OPEN_TASK", "openTask"),
+        ("LOAD_PAGES", "loadPages"),
+        ("SUBMIT", "submit"),
+        ("SETTLE", "settle"),
+        ("DROP", "drop"),
+    ],
 )
 def test_the_selectors_are_the_pools(name: str, function: str) -> None:
     selectors = {entry["name"]: key for key, entry in POOL._by_selector.items()}
