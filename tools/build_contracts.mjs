@@ -1,4 +1,4 @@
-// Compiles contracts/*.sol into src/linklearner/artifacts/{TrainingPool,LinkLearnerToken}.json. The same sources and lock file give the same
+// Compiles contracts/*.sol into src/linklearner/artifacts/*.json. The same sources and lock file give the same
 // bytes: no timestamps, no metadata hash, keys in a fixed order. Usage: node tools/build_contracts.mjs [output folder]
 import { readFileSync, writeFileSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -30,7 +30,8 @@ const result = JSON.parse(solc.compile(JSON.stringify(input), { import: imports 
 for (const error of result.errors ?? []) console.error(error.formattedMessage);
 if ((result.errors ?? []).length > 0) process.exit(1); // warnings too
 
-for (const name of ["LinkLearnerToken", "TrainingPool"]) {
+const CONTRACTS = ["InferenceEscrow", "LinkLearnerToken", "TrainingPool"];
+for (const name of CONTRACTS) {
   const contract = result.contracts[`${name}.sol`][name];
   const deployed = contract.evm.deployedBytecode.object;
   if (deployed.length / 2 > MAX_CODE_BYTES) {
@@ -49,7 +50,7 @@ for (const name of ["LinkLearnerToken", "TrainingPool"]) {
 }
 record(output, "contracts", {
   compiler: `solc ${solc.version().replace(/\+commit.*/, "")}`,
-  outputs: ["LinkLearnerToken.json", "TrainingPool.json"],
+  outputs: CONTRACTS.map((name) => `${name}.json`),
   sources: [...names.map((name) => `contracts/${name}`), "tools/build_contracts.mjs", "tools/package-lock.json"],
 });
 
