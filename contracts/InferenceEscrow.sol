@@ -124,6 +124,8 @@ contract InferenceEscrow is EIP712 {
     /// @notice The same with an ERC-2612 permit of the caller for exactly `amount`.
     function depositWithPermit(address server, uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
         // Whoever sees the permit may hand it to the token first. It has done its work then: the allowance decides.
+        // The token calls nobody, and nothing was read before it.
+        // slither-disable-next-line reentrancy-benign,reentrancy-events
         try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
         _deposit(server, amount);
     }
@@ -141,9 +143,11 @@ contract InferenceEscrow is EIP712 {
     /// @notice Pays the caller what is left of its deposit for `server`.
     function withdraw(address server) external returns (uint256 amount) {
         Channel memory channel = _channels[msg.sender][server];
+        // slither-disable-next-line incorrect-equality: 0 is no time but the absence of one
         if (channel.withdrawableAt == 0) revert NotAsked(msg.sender, server);
         if (block.timestamp < channel.withdrawableAt) revert NotYetWithdrawable(channel.withdrawableAt);
         amount = channel.deposit;
+        // slither-disable-next-line incorrect-equality: a channel's deposit, which nobody else can add to
         if (amount == 0) revert NothingDeposited(msg.sender, server);
         delete _channels[msg.sender][server];
         emit Withdrawn(msg.sender, server, amount);
@@ -164,7 +168,7 @@ contract InferenceEscrow is EIP712 {
         if (vouchers.length != signatures.length) revert UnequalLengths(vouchers.length, signatures.length);
         Run[] memory runs = new Run[](vouchers.length);
         uint256 count = 0;
-        Run memory run;
+        Run memory run = Run(0, 0, 0);
         for (uint256 i = 0; i < vouchers.length; i++) {
             Voucher calldata voucher = vouchers[i];
             if (voucher.server != msg.sender) revert NotTheServer(voucher.server, msg.sender);
@@ -247,13 +251,18 @@ contract InferenceEscrow is EIP712 {
         for (uint256 i = 0; i < count; i++) {
             uint256 share = runs[i].amount * runs[i].serverBps / BPS; // < 2^(128 + 16 + vouchers)
             toServer += share;
+            // slither-disable-next-line reentrancy-events: the pool calls nobody but the token and its own vault
             emit FeesSplit(msg.sender, runs[i].task, share, runs[i].amount - share);
+            // The pool is trusted not to fail for a task that it has named; one that did could be left out of a redemption.
+            // slither-disable-next-line calls-loop
             pool.shareFees(runs[i].task, runs[i].amount - share);
         }
         if (toServer != 0) token.safeTransfer(msg.sender, toServer);
     }
 
     function _serverBps(uint64 task) private view returns (bool known, uint16 serverBps) {
+        // A view, once for each change of task: whoever redeems chose how many.
+        // slither-disable-next-line calls-loop
         try pool.serverBpsOf(task) returns (uint16 bps) {
             return (true, bps);
         } catch {
@@ -264,6 +273,8 @@ contract InferenceEscrow is EIP712 {
     function _isSignedWithinGas(Voucher calldata voucher, bytes calldata signature) private view returns (bool) {
         if (_isSignedByKey(voucher.client, digestOf(voucher), signature)) return true;
         if (voucher.client.code.length == 0) return false;
+        // A call, because only calls can be given so much gas and no more; one for each client that is a contract.
+        // slither-disable-next-line calls-loop,var-read-using-this
         try this.isSigned{gas: SIGNATURE_GAS}(voucher, signature) returns (bool signed) {
             return signed;
         } catch {
@@ -273,6 +284,8 @@ contract InferenceEscrow is EIP712 {
 
     /// Asked first, of every account: one that delegates to code later (EIP-7702) does not unsign what its key has signed.
     function _isSignedByKey(address client, bytes32 digest, bytes calldata signature) private pure returns (bool) {
+        // The third value tells a malformed signature's length or s: all faults are one here.
+        // slither-disable-next-line unused-return
         (address signer, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
         return fault == ECDSA.RecoverError.NoError && signer == client;
     }

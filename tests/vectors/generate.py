@@ -239,7 +239,11 @@ def voucher_vectors() -> list[dict[str, Any]]:
         {"task": 0, "amount": 0, "expiry": 0},
         ends,
     ]
-    domains = [(11820, bytes.fromhex("5fbdb2315678afecb367f032d93f642f64180aa3")), (1, b"\xff" * 20), (2**256 - 1, bytes(20))]
+    domains = [
+        (11820, bytes.fromhex("5fbdb2315678afecb367f032d93f642f64180aa3")),
+        (1, b"\xff" * 20),
+        (2**256 - 1, bytes(20)),
+    ]
     key = PrivateKey(keccak(b"test account 1"))
     vectors = []
     for chain_id, escrow in domains:
