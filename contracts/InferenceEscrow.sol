@@ -194,7 +194,20 @@ contract InferenceEscrow is EIP712 {
     /// @return whether it is the account's own signature, or the client's contract takes it (EIP-1271).
     function isSigned(Voucher calldata voucher, bytes calldata signature) public view returns (bool) {
         bytes32 digest = digestOf(voucher);
-        return _isSignedByKey(voucher.client, digest, signature) || _isSignedByContract(voucher.client, digest, signature);
+        // The key first, whatever code its account has: one that delegates to code later (EIP-7702) does not unsign what it has signed.
+        if (_isSignedByKey(voucher.client, digest, signature)) return true;
+        // A call, because only calls can be given so much gas and no more; for clients that are contracts, and forgeries.
+        // slither-disable-next-line calls-loop,var-read-using-this
+        try this.isSignedByContract{gas: SIGNATURE_GAS}(voucher.client, digest, signature) returns (bool signed) {
+            return signed;
+        } catch {
+            return false;
+        }
+    }
+
+    /// @notice Whether a contract takes a signature for its own; for `isSigned`.
+    function isSignedByContract(address client, bytes32 digest, bytes calldata signature) external view returns (bool) {
+        return SignatureChecker.isValidERC1271SignatureNowCalldata(client, digest, signature);
     }
 
     /// @notice What a client signs.
@@ -237,7 +250,7 @@ contract InferenceEscrow is EIP712 {
         Channel storage channel = _channels[voucher.client][voucher.server];
         uint128 left = channel.deposit;
         if (left == 0) return _skip(voucher, Reason.NothingLeft);
-        if (!_isSignedWithinGas(voucher, signature)) return _skip(voucher, Reason.WrongSignature);
+        if (!isSigned(voucher, signature)) return _skip(voucher, Reason.WrongSignature);
         amount = voucher.amount - redeemed;
         if (amount > left) amount = left;
         channel.deposit = left - uint128(amount); // amount <= left < 2^128
@@ -270,29 +283,11 @@ contract InferenceEscrow is EIP712 {
         }
     }
 
-    function _isSignedWithinGas(Voucher calldata voucher, bytes calldata signature) private view returns (bool) {
-        if (_isSignedByKey(voucher.client, digestOf(voucher), signature)) return true;
-        if (voucher.client.code.length == 0) return false;
-        // A call, because only calls can be given so much gas and no more; one for each client that is a contract.
-        // slither-disable-next-line calls-loop,var-read-using-this
-        try this.isSigned{gas: SIGNATURE_GAS}(voucher, signature) returns (bool signed) {
-            return signed;
-        } catch {
-            return false;
-        }
-    }
-
-    /// Asked first, of every account: one that delegates to code later (EIP-7702) does not unsign what its key has signed.
     function _isSignedByKey(address client, bytes32 digest, bytes calldata signature) private pure returns (bool) {
         // The third value tells a malformed signature's length or s: all faults are one here.
         // slither-disable-next-line unused-return
         (address signer, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
         return fault == ECDSA.RecoverError.NoError && signer == client;
-    }
-
-    function _isSignedByContract(address client, bytes32 digest, bytes calldata signature) private view returns (bool) {
-        return client.code.length != 0
-            && SignatureChecker.isValidERC1271SignatureNowCalldata(client, digest, signature);
     }
 
     function _skip(Voucher calldata voucher, Reason reason) private returns (uint256) {

@@ -546,8 +546,9 @@ def test_lists_of_unequal_lengths_are_the_callers_mistake(escrow: EscrowChain) -
 
 def test_zero_is_nothing(escrow: EscrowChain) -> None:
     escrow.deposit(1, SERVER, 1000)
-    assert redeem(escrow, escrow.voucher(1, SERVER, 0)) == ([], ["NothingNew"])
-    assert escrow.tasks.held(escrow.world) == 0
+    receipt = escrow.redeem(SERVER, [escrow.voucher(1, SERVER, 0)])
+    assert [event.name for event in escrow.events(receipt)] == ["VoucherSkipped"]  # no fee of nothing is shared either
+    assert len(receipt.logs) == 1
 
 
 @pytest.mark.parametrize("amount", [1, 2, 3, 7, 9999, 10001])
@@ -724,6 +725,17 @@ def test_a_contract_may_take_back_what_it_signed(escrow: EscrowChain) -> None:
     assert redeem(escrow, voucher) == ([], ["WrongSignature"])
     behave(escrow, address, "Signs")
     assert redeem(escrow, voucher) == ([100], [])
+
+
+def test_an_account_that_delegates_to_code_later_does_not_unsign(escrow: EscrowChain) -> None:
+    """EIP-7702, which our chain has not: the account gets its code behind the chain's back."""
+    escrow.deposit(1, SERVER, 1000)
+    voucher, signature = escrow.voucher(1, SERVER, 100)
+    escrow.world.chain._world.set_code(voucher.client, b"\0")
+    escrow.deposit(2, SERVER, 1)  # a block
+    code = escrow.world.chain.world_at(escrow.world.chain.head.number).get_code(voucher.client)
+    assert code == b"\0"
+    assert redeem(escrow, (voucher, signature)) == ([100], [])
 
 
 # ── What Python and the contract agree on ────────────────────────────────────────────────────────────────────────────────
