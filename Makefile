@@ -75,7 +75,7 @@ constraints: $(VENV)/.dev
 	@$(BIN)/python -m pip freeze --exclude-editable | sed "s,+cpu$$,," > constraints.txt
 
 clean:
-	rm -rf $(VENV) .linklearner
+	rm -rf $(VENV) .slither .linklearner
 
 ## up: the stack in containers (settings in .env, e.g. `CONTRIBUTORS=5 make up`); down, logs: stop it, watch it
 up: $(VENV)/.dev

@@ -33,7 +33,7 @@ const complaints = (result.errors ?? []).filter((error) => !foreign(error));
 for (const error of complaints) console.error(error.formattedMessage);
 if (complaints.length > 0) process.exit(1);
 
-const CONTRACTS = ["LinkLearnerToken", "StakeVault", "TrainingPool"];
+const CONTRACTS = ["InferenceEscrow", "LinkLearnerToken", "StakeVault", "TrainingPool"];
 for (const name of CONTRACTS) {
   const contract = result.contracts[`${name}.sol`][name];
   const deployed = contract.evm.deployedBytecode.object;

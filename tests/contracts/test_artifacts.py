@@ -40,7 +40,7 @@ def test_the_lock_file_names_no_registry() -> None:
     assert "http" not in lock.replace('"url": "https://', "")
 
 
-@pytest.mark.parametrize("name", ["TrainingPool", "LinkLearnerToken"])
+@pytest.mark.parametrize("name", ["InferenceEscrow", "LinkLearnerToken", "TrainingPool"])
 def test_contract_code_fits_a_node(name: str) -> None:
     assert 0 < len(artifacts.contract(name).deployed_bytecode) <= 24_576
 

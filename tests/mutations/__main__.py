@@ -25,8 +25,14 @@ from linklearner import artifacts
 
 ROOT = Path(__file__).parents[2]
 POOL, TOKEN = "contracts/TrainingPool.sol", "contracts/LinkLearnerToken.sol"
+ESCROW = "contracts/InferenceEscrow.sol"
 ASPECT = "aspects/aggregator/"
-TESTS = ("tests/contracts/test_training_pool.py", "tests/aspects/test_aggregator.py", "tests/aspects/test_attacks.py")
+TESTS = (
+    "tests/contracts/test_training_pool.py",
+    "tests/contracts/test_inference_escrow.py",
+    "tests/aspects/test_aggregator.py",
+    "tests/aspects/test_attacks.py",
+)
 # Stands for the number of the mutant that is switched on.
 MAGIC = bytes.fromhex("6d7574616e74206e756d626572206f6620746865206c696e6b6c6561726e6572")
 
@@ -115,6 +121,100 @@ CONTRACT_MUTANTS = [
     statement(POOL, "if (saturated != 0) t.saturated += saturated;", "saturated"),
     guard(TOKEN, "msg.sender != pool", "but_the_pool_mints"),
     expression(TOKEN, "spender == pool", "true", "without_approval or genesis"),
+    guard(ESCROW, "withdrawalDelay_ == 0 || withdrawalDelay_ > MAX_WITHDRAWAL_DELAY", "delay_that_protects"),
+    statement(ESCROW, "token.forceApprove(address(pool_), type(uint256).max);", "pays_its_server"),
+    Mutant(
+        ESCROW,
+        "try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}",
+        "if (ON) IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s);\n"
+        "try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}",
+        "a_stranger_used_first",
+    ),
+    guard(ESCROW, "channel.withdrawableAt != 0", "asking_again"),
+    guard(ESCROW, "channel.deposit == 0", "nothing_is_asked_for"),
+    expression(ESCROW, "uint64(block.timestamp) + withdrawalDelay", "uint64(block.timestamp)", "waits_for_its_delay"),
+    guard(ESCROW, "channel.withdrawableAt == 0", "waits_for_its_delay"),
+    guard(ESCROW, "block.timestamp < channel.withdrawableAt", "waits_for_its_delay"),
+    guard(ESCROW, "amount == 0", "empty_channel_with"),  # withdraw
+    Mutant(
+        ESCROW,
+        """delete _channels[msg.sender][server];
+        emit Withdrawn(msg.sender, server, amount);
+        token.safeTransfer(msg.sender, amount);""",
+        """if (!(ON)) delete _channels[msg.sender][server];
+        emit Withdrawn(msg.sender, server, amount);
+        token.safeTransfer(msg.sender, amount);
+        if (ON) delete _channels[msg.sender][server];""",
+        "withdrawal_within",
+    ),
+    guard(ESCROW, "vouchers.length != signatures.length", "unequal_lengths"),
+    guard(ESCROW, "voucher.server != msg.sender", "one_server_is_of_no_use"),
+    expression(ESCROW, "run.task != voucher.task", "false", "tasks_in_any_order"),
+    guard(ESCROW, "!known", "one_bad_voucher"),
+    guard(ESCROW, "amount == 0", "zero_is_nothing"),  # redeem
+    guard(ESCROW, "amount == 0", "nobody_deposits_nothing"),  # deposit
+    guard(ESCROW, "amount > room", "less_than_2_128"),
+    expression(
+        ESCROW,
+        "Channel(channel.deposit + uint128(amount), 0)",
+        "Channel(channel.deposit + uint128(amount), channel.withdrawableAt)",
+        "lies_ready",
+    ),
+    Mutant(
+        ESCROW,
+        """_channels[msg.sender][server] = channel;
+        emit Deposited(msg.sender, server, amount, channel.deposit);
+        token.safeTransferFrom(msg.sender, address(this), amount);""",
+        """if (!(ON)) _channels[msg.sender][server] = channel;
+        emit Deposited(msg.sender, server, amount, channel.deposit);
+        token.safeTransferFrom(msg.sender, address(this), amount);
+        if (ON) _channels[msg.sender][server] = channel;""",
+        "deposit_within",
+    ),
+    guard(ESCROW, "block.timestamp > voucher.expiry", "after_its_last_second"),
+    guard(ESCROW, "voucher.amount <= redeemed", "redeemed_once"),
+    guard(ESCROW, "left == 0", "from_one_deposit"),
+    guard(ESCROW, "!isSigned(voucher, signature)", "wrong_signature or was_altered or one_escrow"),
+    expression(ESCROW, "voucher.amount - redeemed", "voucher.amount", "sums_since"),
+    guard(ESCROW, "amount > left", "beyond_the_deposit"),
+    Mutant(
+        ESCROW,
+        "channel.deposit = left - uint128(amount);",
+        "if (ON) token.safeTransfer(msg.sender, 0); channel.deposit = left - uint128(amount);",
+        "redemption_within",
+    ),
+    statement(ESCROW, "channel.deposit = left - uint128(amount);", "beyond_the_deposit"),
+    statement(
+        ESCROW,
+        "_redeemed[voucher.client][voucher.server][voucher.task] = redeemed + amount;",
+        "redeemed_once",
+    ),
+    expression(ESCROW, "runs[i].amount - share", "runs[i].amount", "pays_its_server"),
+    expression(
+        ESCROW,
+        "_isSignedByKey(voucher.client, digest, signature)",
+        "(voucher.client.code.length == 0 && _isSignedByKey(voucher.client, digest, signature))",
+        "delegates",
+    ),
+    Mutant(ESCROW, "{gas: SIGNATURE_GAS}", "{gas: (ON) ? gasleft() : SIGNATURE_GAS}", "does_not_lose_the_others"),
+    Mutant(
+        ESCROW,
+        """private pure returns (bool) {
+        // The third value tells a malformed signature's length or s: all faults are one here.
+        // slither-disable-next-line unused-return
+        (address signer, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
+        return fault""",
+        """private view returns (bool) {
+        (address signer, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
+        return (ON) ? signer == client : fault""",
+        "recovering_fails",
+    ),
+    expression(
+        ESCROW,
+        "_hashTypedDataV4(keccak256(abi.encode(VOUCHER_TYPEHASH, voucher)))",
+        "keccak256(abi.encode(VOUCHER_TYPEHASH, voucher))",
+        "one_escrow_on_one_chain",
+    ),
 ]
 
 ASPECT_MUTANTS = [
@@ -285,25 +385,30 @@ def survives(mutant: Mutant, output: Path) -> bool:
 
 def contract_survivors(chosen: list[Mutant]) -> Iterator[bool]:
     with sources() as tree:
-        for file in (POOL, TOKEN):
+        for file in (POOL, TOKEN, ESCROW):
             text = (tree / file).read_text()
             for number, mutant in enumerate(CONTRACT_MUTANTS, start=1):
                 if mutant.file == file:
                     text = changed(text, mutant, f"mutant == {number}")
-            declared = f'\n    uint256 private immutable mutant = uint256(bytes32(hex"{MAGIC.hex()}"));\n'
+            # not a constant: the compiler would decide in constructors what is switched on
+            switch = f'uint256(bytes32(hex"{MAGIC.hex()}")) ^ (block.chainid >> 255)'
+            declared = f"\n    uint256 private immutable mutant = {switch};\n"
             opening = text.index("{", text.index("\ncontract ")) + 1
             (tree / file).write_text(text[:opening] + declared + text[opening:])
         build(tree, "build_contracts.mjs", tree / "artifacts")
-        built = (tree / "artifacts/TrainingPool.json").read_text()
-        if MAGIC.hex() not in json.loads(built)["bytecode"]:
+        # the token's code is in the pool's
+        built = {
+            name: (tree / "artifacts" / name).read_text() for name in ("TrainingPool.json", "InferenceEscrow.json")
+        }
+        if not all(MAGIC.hex() in json.loads(text)["bytecode"] for text in built.values()):
             raise SystemExit("the switch is not in the creation code")
         for mutant in (None, *chosen):
             number = 0 if mutant is None else CONTRACT_MUTANTS.index(mutant) + 1
-            patched = built.replace(MAGIC.hex(), number.to_bytes(32, "big").hex())
-            (tree / "artifacts/TrainingPool.json").write_text(patched)
+            for name, text in built.items():
+                (tree / "artifacts" / name).write_text(text.replace(MAGIC.hex(), number.to_bytes(32, "big").hex()))
             if mutant is not None:
                 yield survives(mutant, tree / "artifacts")
-            elif not survives(Mutant("", "", "", "settled_round or pays_by"), tree / "artifacts"):
+            elif not survives(Mutant("", "", "", "settled_round or pays_by or pays_its"), tree / "artifacts"):
                 raise SystemExit("with no mutant switched on the tests fail")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from coincurve import PrivateKey
 from eth_hash.auto import keccak
 
 from linklearner.artifacts import contract
@@ -24,6 +25,7 @@ from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import MAX_SQUARED_NORM, Update
+from linklearner.domain.voucher import Voucher, domain_separator
 
 HERE = Path(__file__).parent
 
@@ -223,6 +225,61 @@ def calldata_vectors() -> list[dict[str, Any]]:
     ]
 
 
+def voucher_vectors() -> list[dict[str, Any]]:
+    """Vouchers, their digests, and a test key's signature of each (deterministic, RFC 6979)."""
+    ends = {"client": bytes(20), "server": b"\xff" * 20, "task": 2**64 - 1, "amount": 2**256 - 1, "expiry": 2**64 - 1}
+    usual = {"client": account(1), "server": account(2), "task": 1, "amount": 10**18, "expiry": 2_000_000_000}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"client": account(3)},
+        {"server": account(3)},
+        {"task": 2},
+        {"amount": 10**18 + 1},
+        {"expiry": 2_000_000_001},
+        {"task": 0, "amount": 0, "expiry": 0},
+        ends,
+    ]
+    domains = [
+        (11820, bytes.fromhex("5fbdb2315678afecb367f032d93f642f64180aa3")),
+        (1, b"\xff" * 20),
+        (2**256 - 1, bytes(20)),
+    ]
+    key = PrivateKey(keccak(b"test account 1"))
+    vectors = []
+    for chain_id, escrow in domains:
+        separator = domain_separator(chain_id, escrow)
+        for change in changes:
+            voucher = Voucher(**(usual | change))
+            digest = voucher.digest(separator)
+            vectors.append(
+                {
+                    "chain_id": str(chain_id),
+                    "escrow": escrow.hex(),
+                    "separator": separator.hex(),
+                    "client": voucher.client.hex(),
+                    "server": voucher.server.hex(),
+                    "task": str(voucher.task),
+                    "amount": str(voucher.amount),
+                    "expiry": str(voucher.expiry),
+                    "digest": digest.hex(),
+                    "signature": signed(key, digest).hex(),
+                }
+            )
+    return vectors
+
+
+def account(number: int) -> bytes:
+    """The address of a test key."""
+    key = PrivateKey(keccak(b"test account %d" % number)).public_key
+    return bytes(keccak(key.format(compressed=False)[1:])[-20:])
+
+
+def signed(key: PrivateKey, digest: bytes) -> bytes:
+    """r | s | v, v 27 or 28: as wallets and Solidity have it."""
+    signature = key.sign_recoverable(digest, hasher=None)
+    return signature[:64] + bytes([27 + signature[64]])
+
+
 FILES = {
     "updates.json": update_vectors,
     "merge.json": merge_vectors,
@@ -231,6 +288,7 @@ FILES = {
     "digest.json": digest_vectors,
     "forward.json": forward_vectors,
     "calldata.json": calldata_vectors,
+    "vouchers.json": voucher_vectors,
 }
 
 

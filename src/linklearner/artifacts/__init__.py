@@ -28,7 +28,7 @@ class ContractArtifact:
 
 @cache
 def contract(name: str) -> ContractArtifact:
-    """The contract `TrainingPool` or `LinkLearnerToken`. Raises NotFound for another name."""
+    """The contract `TrainingPool`, `LinkLearnerToken` or `InferenceEscrow`. Raises NotFound for another name."""
     fields = json.loads(_read(f"{name}.json"))
     return ContractArtifact(
         name=fields["contractName"],

@@ -1,0 +1,10 @@
+"""Over which pool the escrow's tests run: a pool and its token as bench/escrow.py's `Tasks` describes it."""
+
+from __future__ import annotations
+
+from bench.escrow import FeePool, Tasks
+
+
+def escrow_pool() -> Tasks:
+    """A new one for each chain."""
+    return FeePool()
