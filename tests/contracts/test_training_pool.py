@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from eth_hash.auto import keccak
 
-from bench.pool import CREATOR, POOL, TERMS, CallFailed, PoolChain, Reverted, account, address_of, terms_tuple
+from bench.pool import CREATOR, TERMS, CallFailed, PoolChain, Reverted, account, address_of, terms_tuple
 from bench.pool_rounds import FLAT, SMALL, Round, opened, some_update, some_weights
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding
