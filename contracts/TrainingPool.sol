@@ -292,10 +292,10 @@ contract TrainingPool is Ownable2Step {
         Round memory current = t.current;
         _requireOpen(task, current);
         if (current.merged != 0) revert RoundSettling(current.round, current.merged);
-        Terms memory terms = t.terms;
-        if (current.accepted >= terms.maxUpdates) revert RoundFull(current.round, terms.maxUpdates);
+        uint256 maxUpdates = t.terms.maxUpdates;
+        if (current.accepted >= maxUpdates) revert RoundFull(current.round, uint64(maxUpdates));
         // To fill a round with dust takes a quarter of all stake.
-        uint256 minimum = Math.max(terms.minStake, current.eligible / (4 * uint256(terms.maxUpdates)));
+        uint256 minimum = Math.max(t.terms.minStake, current.eligible / (4 * maxUpdates));
         uint256 counting = vault.take(task, msg.sender, current.round, current.openedAt, minimum);
 
         bytes memory verdict = _verdict("s", JUDGED_BYTES);
