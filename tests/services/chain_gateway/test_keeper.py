@@ -155,7 +155,6 @@ async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_com
             raise Refused("no block holds it", reason="GasLimitTooHigh")
 
         monkeypatch.setattr(ledger.settlements, "settle", too_large)
-        monkeypatch.setattr(keeper_module, "RAW_LIMIT", 100)  # the settlement's own bytes are too many
         monkeypatch.setattr(keeper_module, "SLOW_RETRY_S", 0.1)
         for who in (0, 1):
             await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
@@ -332,24 +331,26 @@ async def test_the_keeper_asks_the_tasks_own_rule(tmp_path: Path) -> None:
         async with world_in(tmp_path) as world, world.gateway() as gateway:
             ledger = gateway.ledger
             for who in (0, 1):
-                await ledger.submit_update(f"u{who}", world.accounts[who], world.update(seed=who, encoding=ONE_BIT))
-            first = (await ledger.task(1)).round.first_update_s
+                await ledger.submissions.submit(
+                    f"u{who}", world.accounts[who], world.update(seed=who, encoding=ONE_BIT)
+                )
+            first = (await ledger.tasks.task(1)).round.first_update_s
             times = [first + ROUND_SECONDS - 1.0]
             keeper = Keeper(ledger, turn_s=0.0, clock=lambda: times[-1])
             assert 0 < await keeper._look() <= 1.0
             assert await version_of(gateway) == 1
             await world.devchain.thread.run(world.devchain.chain.increase_time, ROUND_SECONDS + 1)
-            await ledger.unlock("a block with the new time", world.accounts[2], 1, 1)
+            await ledger.wallets.unlock("a block with the new time", world.accounts[2], 1, 1)
             times.append(first + ROUND_SECONDS + 1.0)
             await keeper._look()
             assert await version_of(gateway) == 2
             updates = [Update.decode(world.update(seed=who, encoding=ONE_BIT), plan.shape) for who in (0, 1)]
-            settled = await ledger.round(1, 1)
+            settled = await ledger.queries.round(1, 1)
             accepted = [
                 Contribution(one.contributor, one.weight, one.effective, update)
                 for one, update in zip(settled.contributions, updates, strict=True)
             ]
-            _, weights = await ledger.model(1, 2)
+            _, weights = await ledger.tasks.model(1, 2)
             assert weights == MEDIAN_OF_SIGNS.merge(plan.first_weights(), accepted, 3000, plan.shape).weights.tobytes()
             assert settled.settler_paid == 0
             assert [one.paid for one in settled.contributions] == [plan.terms.reward // 2] * 2
