@@ -128,6 +128,29 @@ def test_a_gateway_is_spoken_to_in_one_place() -> None:
     assert found == rim
 
 
+@pytest.mark.parametrize(
+    ("messages", "rim"),
+    [
+        (
+            ("trainer_pb2",),
+            {"src/linklearner/client/trainer.py", "src/linklearner/rpc/convert.py"}
+            | {f"services/trainer/{name}.py" for name in ("servicer", "trainer")},
+        ),
+        (("open_inference_grpc_pb2", "session_pb2"), {"src/linklearner/client/inference.py"}),
+    ],
+)
+def test_trainer_and_model_server_are_spoken_to_in_one_place(messages: tuple[str, ...], rim: set[str]) -> None:
+    """Command line, demo and stack use the clients. What a model server itself does with its messages is its own affair."""
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in ("src/linklearner", "services/trainer", "services/chain_gateway", "tools/stack")
+        for path in sources(folder)
+        if path.parent.name not in ("v1", "oip")
+        and any(message in name for name in names_imported(path) for message in messages)
+    }
+    assert found == rim
+
+
 def test_no_message_lives_inside_the_trainer() -> None:
     for path in sources("services/trainer"):
         if path.name not in ("servicer.py", "trainer.py"):

@@ -5,14 +5,13 @@ people or for programs (`--format json`), and exit status 2.
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from linklearner.domain import encodings, notation
+from linklearner.domain import notation
 from linklearner.output import Format, reporting
-from linklearner.v1 import model_pb2 as model
 
 
 class Commands(TyperGroup):
@@ -66,8 +65,3 @@ def account_address(typed: str | bytes) -> bytes:
 def stake_amount(typed: str | int) -> int:
     """$LL in units of stake."""
     return typed if isinstance(typed, int) else notation.stake_units(typed)
-
-
-def encoding_named(name: str) -> model.Encoding:
-    """Of an update. Raises InvalidInput."""
-    return cast("model.Encoding", encodings.encoding_named(name).code)

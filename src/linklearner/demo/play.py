@@ -16,7 +16,6 @@ from linklearner.demo.start import Plan, start_suite, stop_suite
 from linklearner.domain.notation import address
 from linklearner.output import Format
 from linklearner.suite import Suite, home
-from linklearner.v1 import trainer_pb2 as trainer
 from linklearner.verification import HistoryOf, verified
 
 CHEATING_ROUND = 3
@@ -48,9 +47,9 @@ async def play(plan: Plan, format: Format) -> None:
 async def _acts(plan: Plan, suite: Suite, folder: Path, screen: Screen, started: float) -> None:
     stage = Stage(suite)
     try:
-        people = await asyncio.gather(*(one.GetTrainer(trainer.GetTrainerRequest()) for one in stage.trainers))
+        people = await asyncio.gather(*(one.status() for one in stage.trainers))
         task = await stage.gateway.task(suite.task)
-        first = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=0))
+        first = await stage.trainers[0].evaluate()
         introduce(suite, task, people, first, screen)
         refusals = 0
         async with CheatProcess.waiting(suite, plan.root, folder) as cheat, gas_measured(plan.root) as gas:

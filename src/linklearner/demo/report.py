@@ -6,9 +6,9 @@ from pathlib import Path
 from linklearner.demo.screen import Screen
 from linklearner.domain.notation import shown_urls
 from linklearner.domain.tasks import Task
+from linklearner.domain.training import Evaluation, TrainerStatus
 from linklearner.output import ll
 from linklearner.suite import Suite
-from linklearner.v1 import trainer_pb2 as trainer
 
 NEXT_STEPS = """
 Next:  make demo KEEP=1                    leave it running, then
@@ -21,21 +21,21 @@ Next:  make demo KEEP=1                    leave it running, then
 def introduce(
     suite: Suite,
     task: Task,
-    people: Sequence[trainer.GetTrainerResponse],
-    first: trainer.EvaluateResponse,
+    people: Sequence[TrainerStatus],
+    first: Evaluation,
     screen: Screen,
 ) -> None:
     spec, shape = task.spec, task.shape
     screen.event(
         "introduced", task=task.task, weights=shape.weight_count, accuracy=first.accuracy, chain_id=suite.chain_id, pool=suite.pool,
-        token=suite.token, aspect=suite.aspect, samples=[person.sample_count for person in people],
+        token=suite.token, aspect=suite.aspect, samples=[person.samples for person in people],
     )  # fmt: skip
     screen.say(
         f"\n  chain {suite.chain_id} at {shown_urls(suite.rpc_url)}\n"
         f"  pool   {suite.pool}\n  $LL    {suite.token}\n  Aspect {suite.aspect}\n"
         f"  task {task.task}: {spec.name}, {spec.architecture}, {shape.weight_count:,} int16 weights in "
         f"{shape.page_count} pages, rule mean, {ll(task.terms.reward)} $LL a round\n"
-        f"  before training: accuracy {first.accuracy:.3f} on {first.sample_count} held-out digits"
+        f"  before training: accuracy {first.accuracy:.3f} on {first.samples} held-out digits"
     )
 
 
