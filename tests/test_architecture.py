@@ -60,10 +60,11 @@ def test_the_embedded_chain_knows_nothing_of_linklearner() -> None:
         assert not {"linklearner", "services"} & {name.partition(".")[0] for name in imports(path)}, path
 
 
-def test_two_modules_of_the_embedded_chain_know_py_evm() -> None:
+def test_py_evm_is_known_in_one_package_and_the_loop_beside_it() -> None:
     """Its repository is archived. devchain/libraries.py loads it once, early and without its warnings."""
-    knowing = {path.name for path in sources("devchain") if "eth" in {name.partition(".")[0] for name in imports(path)}}
-    assert knowing == {"evm.py", "interpreter.py", "libraries.py"}
+    for path in sources("devchain"):
+        if "eth" in {name.partition(".")[0] for name in imports(path)}:
+            assert path.parent == ROOT / "devchain/chain/evm" or path.name in ("interpreter.py", "libraries.py"), path
 
 
 def test_the_vocabulary_knows_no_service() -> None:
@@ -123,6 +124,29 @@ def test_a_gateway_is_spoken_to_in_one_place() -> None:
         str(path.relative_to(ROOT))
         for path in (*sources("src/linklearner"), *sources("services"))
         if path.parent.name != "v1" and any("chain_gateway_pb2" in name for name in names_imported(path))
+    }
+    assert found == rim
+
+
+@pytest.mark.parametrize(
+    ("messages", "rim"),
+    [
+        (
+            ("trainer_pb2",),
+            {"src/linklearner/client/trainer.py", "src/linklearner/rpc/convert.py"}
+            | {f"services/trainer/{name}.py" for name in ("servicer", "trainer")},
+        ),
+        (("open_inference_grpc_pb2", "session_pb2"), {"src/linklearner/client/inference.py"}),
+    ],
+)
+def test_trainer_and_model_server_are_spoken_to_in_one_place(messages: tuple[str, ...], rim: set[str]) -> None:
+    """Command line, demo and stack use the clients. What a model server itself does with its messages is its own affair."""
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in ("src/linklearner", "services/trainer", "services/chain_gateway", "tools/stack")
+        for path in sources(folder)
+        if path.parent.name not in ("v1", "oip")
+        and any(message in name for name in names_imported(path) for message in messages)
     }
     assert found == rim
 

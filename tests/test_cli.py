@@ -154,7 +154,8 @@ def test_a_broken_suite_file_is_told_so(home: Path, content: str) -> None:
 def suite_file(**changes: object) -> str:
     fields: dict[str, object] = {
         "rpc_url": "http://127.0.0.1:1", "chain_id": 1, "pool": ADDRESS,
-        "vault": ADDRESS, "creator": ADDRESS, "sponsor": ADDRESS, "owner": ADDRESS, "token": ADDRESS, "aspect": ADDRESS, "deployed_block": 1,
+        "vault": ADDRESS, "creator": ADDRESS, "sponsor": ADDRESS, "owner": ADDRESS, "token": ADDRESS,
+        "aspect": ADDRESS, "deployed_block": 1,
         "task": 1, "gateway": NOBODY, "trainers": [NOBODY], "model_server": NOBODY, "metrics": NOBODY, "keys": "keys",
         "password_file": "password", "credential": "", "accounts": [ADDRESS], "pid": 1,
     }  # fmt: skip

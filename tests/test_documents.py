@@ -43,9 +43,13 @@ def files() -> list[Path]:
     return sorted(ROOT / name for name in names if (ROOT / name).is_file())
 
 
+PLACEHOLDER = re.compile(r"/(?:NAME|Name)\.\w+$")
+"""The name of a file that a recipe has its reader write: its folder is there."""
+
+
 def is_there(place: str) -> bool:
     """A file, a folder, or a module without its .py."""
-    path = ROOT / place
+    path = ROOT / PLACEHOLDER.sub("", place)
     return path.exists() or path.with_name(path.name + ".py").exists()
 
 

@@ -38,8 +38,8 @@ from bench.serving import wire
 from bench.serving.load import H2LOAD, Metadata, Window, channels, h2load, python_load
 from linklearner import log
 from linklearner.client.gateway import GatewayClient
+from linklearner.client.inference import InferenceClient
 from linklearner.domain.digits import DIGITS, SHAPE
-from linklearner.inference import InferenceClient
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.onnx_graph import onnx_model
 from linklearner.testing.gateway import FakeGateway, weights_of

@@ -29,9 +29,9 @@ from linklearner.domain.errors import (
     Unavailable,
 )
 from linklearner.domain.fixedpoint import dequantise_weights
-from linklearner.domain.model import ModelVersion
 from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.domain.tasks import Submitted, Task
+from linklearner.domain.training import ModelPulled, TrainingEvent, TrainingProgress, UpdateQuantised
 from linklearner.log import of_round
 from services.trainer import accounts, training
 from services.trainer.data import NOTHING_TO_LEARN, Samples
@@ -58,37 +58,6 @@ RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 """First and longest pause before trying again after an error; each pause is twice the last."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """The weights to start from have come and give their digest."""
-
-    version: ModelVersion
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """loss: mean cross-entropy since the last message, nats."""
-
-    step: int
-    step_count: int
-    loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The update as it will be sent. residual_ratio: norm of what is kept for the next one over the norm of what was to be sent."""
-
-    encoding: Encoding
-    update_bytes: int
-    page_count: int
-    pages_total: int
-    residual_ratio: float
-    digest: bytes
-
-
-Event = Pulled | Progress | Prepared | Submitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +136,8 @@ class Contributor:
 
     async def contribute(
         self, request_id: str, encoding: Encoding | None, step_count: int, allow_range: bool = False
-    ) -> AsyncGenerator[Event, None]:
-        """One update, streamed step by step; the last event is Submitted. Nothing is on the chain before Prepared.
+    ) -> AsyncGenerator[TrainingEvent, None]:
+        """One update, streamed step by step; the last event is Submitted. Nothing is on the chain before UpdateQuantised.
 
         encoding None, step_count 0 and allow_range False: the trainer's own settings. The same request_id again answers the recorded
         outcome, or takes up an update that was prepared before a crash; a new request_id takes up such an update too, instead of
@@ -197,17 +166,17 @@ class Contributor:
             if not (allow_range or self._allow_range):
                 self._samples.check_range(spec)
             version, weights = await self._gateway.weights(state, newest.version)
-            yield Pulled(version)
+            yield ModelPulled(version)
             base = dequantise_weights(weights, state.shape)
             carried = self._journal.residual(identity.scope, state.shape.weight_count)
-            events: asyncio.Queue[Progress | None] = asyncio.Queue()
+            events: asyncio.Queue[TrainingProgress | None] = asyncio.Queue()
             stop = threading.Event()
             loop = asyncio.get_running_loop()
 
             def progress(step: int, loss: float) -> None:
                 if stop.is_set():
                     raise _Abandoned
-                loop.call_soon_threadsafe(events.put_nowait, Progress(step, recipe.step_count, loss))
+                loop.call_soon_threadsafe(events.put_nowait, TrainingProgress(step, recipe.step_count, loss))
 
             def learn() -> tuple[Quantised, float]:
                 delta = training.train(spec, base, self._samples, recipe, (self._seed, version.version), progress)
@@ -245,7 +214,7 @@ class Contributor:
                 residual=quantised.residual,
             )
             await asyncio.to_thread(self._journal.hold, identity.scope, held)
-            yield Prepared(
+            yield UpdateQuantised(
                 encoding=quantised.update.encoding,
                 update_bytes=len(payload),
                 page_count=len(quantised.update.pages),
@@ -446,11 +415,11 @@ class Contributor:
         return submitted
 
 
-def _log_event(event: Event) -> None:
+def _log_event(event: TrainingEvent) -> None:
     match event:
-        case Progress(step=step, step_count=step_count, loss=loss) if step == step_count:
+        case TrainingProgress(step=step, step_count=step_count, loss=loss) if step == step_count:
             log.info("trained", steps=step, loss=round(loss, 4))
-        case Prepared(update_bytes=update_bytes, residual_ratio=residual_ratio):
+        case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio):
             log.info("update_prepared", bytes=update_bytes, residual_ratio=round(residual_ratio, 3))
         case Submitted() as submitted:
             log.info(

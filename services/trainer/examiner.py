@@ -1,7 +1,6 @@
 """Measures a version of the weights on the held-out samples, and exports it as ONNX."""
 
 import asyncio
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -11,8 +10,9 @@ from onnx.reference import ReferenceEvaluator
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import DataLoss
 from linklearner.domain.fixedpoint import dequantise_weights
-from linklearner.domain.model import LOGITS, ModelSpec, ModelVersion
+from linklearner.domain.model import LOGITS, ModelSpec
 from linklearner.domain.shape import Shape
+from linklearner.domain.training import Evaluation, ModelExport
 from linklearner.onnx_graph import onnx_model
 from services.trainer import training
 from services.trainer.data import Samples
@@ -20,15 +20,6 @@ from services.trainer.data import Samples
 PARITY_SAMPLES = 256
 PARITY_TOLERANCE = 1e-4
 """Of the largest logit: the two sum the same float32 products in different orders."""
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """A serialised onnx.ModelProto, and how far its logits are from torch's on held-out samples at most."""
-
-    version: ModelVersion
-    onnx: bytes
-    max_abs_difference: float
 
 
 class Examiner:
@@ -39,7 +30,7 @@ class Examiner:
         self._task = task
         self._held_out = held_out
 
-    async def evaluate(self, version: int) -> tuple[ModelVersion, training.Score]:
+    async def evaluate(self, version: int) -> Evaluation:
         """version 0: the newest. Raises NotFound, DataLoss, InvalidInput if the samples do not fit the model."""
         state = await self._gateway.task(self._task)
         self._held_out.inputs_of(state.spec)  # before a byte of weights is asked for
@@ -47,9 +38,9 @@ class Examiner:
         score = await asyncio.to_thread(
             training.evaluate, state.spec, dequantise_weights(weights, state.shape), self._held_out
         )
-        return found, score
+        return Evaluation(found, len(self._held_out), score.accuracy, score.loss)
 
-    async def export(self, version: int) -> Export:
+    async def export(self, version: int) -> ModelExport:
         """version 0: the newest. Raises NotFound, DataLoss also if ONNX and torch disagree."""
         state = await self._gateway.task(self._task)
         inputs = self._held_out.inputs_of(state.spec)[:PARITY_SAMPLES]
@@ -59,7 +50,7 @@ class Examiner:
             metadata["input_range"] = "{:g} {:g}".format(*state.spec.input.range)
         model = onnx_model(state.spec, state.shape, weights, metadata)
         difference = await asyncio.to_thread(parity, state.spec, state.shape, weights, model, inputs)
-        return Export(found, model, difference)
+        return ModelExport(found, model, difference)
 
 
 def parity(spec: ModelSpec, shape: Shape, weights: NDArray[np.int16], model: bytes, x: NDArray[np.float32]) -> float:

@@ -7,27 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain import tasks as chain
+from linklearner.domain import training
 from linklearner.domain.digits import DIGITS, SHAPE
+from linklearner.domain.encodings import ENCODINGS
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Due, Phase, Step, Terms
-from linklearner.domain.tasks import (
-    Balance,
-    ChainStatus,
-    Claimed,
-    Closed,
-    Contribution,
-    Earnings,
-    Funded,
-    Mined,
-    Opened,
-    Round,
-    RoundStatus,
-    Settled,
-    StakeStatus,
-    Submitted,
-    Task,
-)
 from linklearner.rpc import convert
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import model_pb2
@@ -37,11 +23,11 @@ ADDRESS, DIGEST = st.binary(min_size=20, max_size=20), st.binary(min_size=32, ma
 NUMBER, SMALL, FROM_1 = st.integers(0, MOST), st.integers(0, UINT32), st.integers(1, MOST)
 WEI = st.integers(0, 2**256 - 1)
 
-MINED = st.builds(Mined, DIGEST, NUMBER, NUMBER, NUMBER)
-STAKE = st.builds(StakeStatus, NUMBER, NUMBER, NUMBER, NUMBER, NUMBER)
+MINED = st.builds(chain.Mined, DIGEST, NUMBER, NUMBER, NUMBER)
+STAKE = st.builds(chain.StakeStatus, NUMBER, NUMBER, NUMBER, NUMBER, NUMBER)
 RECEIPTS = st.lists(MINED, max_size=2).map(tuple)
-EARNINGS = st.builds(lambda a, b, c, d: Earnings(max(a, b), min(a, b), c, d), WEI, WEI, WEI, WEI)
-FUNDED = st.builds(Funded, MINED, WEI)
+EARNINGS = st.builds(lambda a, b, c, d: chain.Earnings(max(a, b), min(a, b), c, d), WEI, WEI, WEI, WEI)
+FUNDED = st.builds(chain.Funded, MINED, WEI)
 VERSION = st.builds(ModelVersion, NUMBER, FROM_1, DIGEST, NUMBER, NUMBER, SMALL, NUMBER)
 TERMS = st.builds(
     Terms,
@@ -59,7 +45,7 @@ TERMS = st.builds(
 )
 DUE = st.builds(Due, st.sampled_from(Step), NUMBER)
 STATUS = st.builds(
-    RoundStatus,
+    chain.RoundStatus,
     NUMBER,
     SMALL,
     NUMBER,
@@ -71,16 +57,26 @@ STATUS = st.builds(
     phase=st.none() | st.sampled_from(Phase),
     due=st.lists(DUE, max_size=3).map(tuple),
 )
-CONTRIBUTION = st.builds(Contribution, ADDRESS, DIGEST, NUMBER, NUMBER, MINED, NUMBER, st.none() | WEI)
+CONTRIBUTION = st.builds(chain.Contribution, ADDRESS, DIGEST, NUMBER, NUMBER, MINED, NUMBER, st.none() | WEI)
+SUBMITTED = st.builds(chain.Submitted, MINED, DIGEST, FROM_1, NUMBER, NUMBER)
+ENCODING, REAL, SHARE = st.sampled_from(list(ENCODINGS.values())), st.floats(allow_nan=False), st.floats(0, 1)
 
 
 @st.composite
-def tasks(draw: st.DrawFn) -> Task:
+def training_events(draw: st.DrawFn) -> training.TrainingEvent:
+    part, whole = sorted((draw(st.integers(1, UINT32)), draw(st.integers(1, UINT32))))
+    quantised = training.UpdateQuantised(draw(ENCODING), draw(SMALL), part, whole, draw(REAL), draw(DIGEST))
+    progress = training.TrainingProgress(part, whole, draw(REAL))
+    return draw(st.sampled_from([training.ModelPulled(draw(VERSION)), progress, quantised, draw(SUBMITTED)]))
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> chain.Task:
     version, status = draw(st.none() | VERSION), draw(STATUS)
     if version is not None:
         status = replace(status, round=max(1, status.round))
     closed = status.round != 0 and status.opened_s == 0
-    return Task(
+    return chain.Task(
         task=draw(NUMBER) if version is None else version.task,
         creator=draw(ADDRESS),
         model=DIGITS.to_json(),
@@ -96,12 +92,12 @@ def tasks(draw: st.DrawFn) -> Task:
 
 
 @st.composite
-def rounds(draw: st.DrawFn) -> Round:
+def rounds(draw: st.DrawFn) -> chain.Round:
     version = draw(st.none() | VERSION)
     contributions, settlements = (tuple(draw(st.lists(one, max_size=2))) for one in (CONTRIBUTION, MINED))
     dropped = draw(st.booleans())  # with a version: it was merged in part
     settler, fee = (b"", 0) if version is None or dropped else (draw(ADDRESS), draw(WEI))
-    return Round(draw(FROM_1), draw(FROM_1), contributions, version, settlements, settler, fee, dropped)
+    return chain.Round(draw(FROM_1), draw(FROM_1), contributions, version, settlements, settler, fee, dropped)
 
 
 PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
@@ -115,28 +111,24 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
     (CONTRIBUTION, convert.contribution_message, convert.contribution_of),
     (rounds(), convert.round_message, convert.round_of),
     (WEI, convert.wei_message, convert.wei_of),
+    (SUBMITTED, convert.submitted_message, convert.submitted_of),
     (
-        st.builds(Submitted, MINED, DIGEST, FROM_1, NUMBER, NUMBER),
-        convert.submitted_message,
-        convert.submitted_of,
-    ),
-    (
-        st.builds(Settled, st.lists(MINED, max_size=2).map(tuple), VERSION),
+        st.builds(chain.Settled, st.lists(MINED, max_size=2).map(tuple), VERSION),
         convert.settled_message,
         convert.settled_of,
     ),
     (
-        st.builds(Balance, WEI, WEI, st.none() | STAKE, NUMBER),
+        st.builds(chain.Balance, WEI, WEI, st.none() | STAKE, NUMBER),
         convert.balance_message,
         convert.balance_of,
     ),
     (
-        st.builds(ChainStatus, FROM_1, NUMBER, NUMBER, *[ADDRESS] * 4, NUMBER, st.text(max_size=50)),
+        st.builds(chain.ChainStatus, FROM_1, NUMBER, NUMBER, *[ADDRESS] * 4, NUMBER, st.text(max_size=50)),
         convert.chain_message,
         convert.chain_of,
     ),
     (
-        VERSION.flatmap(lambda one: st.builds(Opened, st.just(max(1, one.task)), RECEIPTS, st.just(one))).filter(
+        VERSION.flatmap(lambda one: st.builds(chain.Opened, st.just(max(1, one.task)), RECEIPTS, st.just(one))).filter(
             lambda opened: opened.task == opened.version.task
         ),
         convert.opened_message,
@@ -144,9 +136,20 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
     ),
     (FUNDED, convert.funded_message, convert.funded_of),
     (FUNDED, convert.granted_message, convert.funded_of),
-    (st.builds(Closed, MINED, st.booleans()), convert.closed_message, convert.closed_of),
+    (st.builds(chain.Closed, MINED, st.booleans()), convert.closed_message, convert.closed_of),
     (EARNINGS, convert.earnings_message, convert.earnings_of),
-    (st.builds(Claimed, RECEIPTS, EARNINGS), convert.claimed_message, convert.claimed_of),
+    (st.builds(chain.Claimed, RECEIPTS, EARNINGS), convert.claimed_message, convert.claimed_of),
+    (st.none() | ENCODING, convert.encoding_message, convert.wanted_encoding_of),
+    (
+        st.builds(
+            training.TrainerStatus, ADDRESS, FROM_1, SMALL, SMALL, st.lists(SMALL, max_size=3).map(tuple), st.booleans()
+        ),
+        convert.trainer_message,
+        convert.trainer_of,
+    ),
+    (training_events(), convert.training_message, convert.training_of),
+    (st.builds(training.Evaluation, VERSION, SMALL, SHARE, REAL), convert.evaluation_message, convert.evaluation_of),
+    (st.builds(training.ModelExport, VERSION, st.binary(), REAL), convert.export_message, convert.export_of),
 ]
 
 
@@ -155,7 +158,7 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
 def test_reading_inverts_writing(values: st.SearchStrategy[Any], write: Any, read: Any, data: st.DataObject) -> None:
     value = data.draw(values)
     message = write(value)
-    if not isinstance(message, bytes):  # over the wire, not only through memory
+    if not isinstance(message, bytes | int):  # over the wire, not only through memory
         message = type(message).FromString(message.SerializeToString())
     assert read(message) == value
 

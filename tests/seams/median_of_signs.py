@@ -1,8 +1,8 @@
 """A second rule, for tests: each weight moves one step in the direction that most influence points to.
 
 Time alone ends a round, it can be dropped later than under `mean`, and those who took part share the whole reward. Beside this file the
-rule is one file in the Aspect (aspects/aggregator/rules/median_of_signs.ts), one in the pool (contracts/rules/MedianOfSigns.sol), and rows
-of the three tables.
+rule is one file in the Aspect (tests/seams/aspects/aggregator/rules/median_of_signs.ts), one in the pool
+(tests/seams/contracts/rules/MedianOfSigns.sol), and rows of the three tables.
 """
 
 from __future__ import annotations

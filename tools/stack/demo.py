@@ -14,26 +14,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import grpc
 import numpy as np
 from eth_account.signers.local import LocalAccount
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from linklearner.client.gateway import GatewayClient
+from linklearner.client.inference import InferenceClient
 from linklearner.domain.errors import LinkLearnerError
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec
-from linklearner.domain.shape import Shape
-from linklearner.inference import InferenceClient
+from linklearner.domain.tasks import ChainStatus
 from linklearner.keyfile import decrypted, read_password
-from linklearner.oip import open_inference_grpc_pb2 as oip
-from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.output import ll
 from linklearner.rpc.access import Credential
-from linklearner.rpc.channel import channel
-from linklearner.v1 import chain_gateway_pb2 as gateway
-from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from tools.stack.engine import Say, Stack, host_gateway
 from tools.stack.settings import ROOT, Trouble
 
@@ -58,11 +53,11 @@ class Played:
 
 
 @asynccontextmanager
-async def gateway_of(stack: Stack, index: int = 1) -> AsyncIterator[gateway_grpc.ChainGatewayServiceStub]:
+async def gateway_of(stack: Stack, index: int = 1) -> AsyncIterator[GatewayClient]:
     """A gateway through its published port."""
     operator = Credential.read(stack.settings.home / "secrets" / f"operator-{index}")
-    async with channel(f"127.0.0.1:{stack.settings.gateway_port + index - 1}", operator) as wire:
-        yield gateway_grpc.ChainGatewayServiceStub(wire)
+    async with GatewayClient.connect(f"127.0.0.1:{stack.settings.gateway_port + index - 1}", operator) as gateway:
+        yield gateway
 
 
 def demo(stack: Stack, say: Say, *, keep: bool) -> None:
@@ -98,8 +93,6 @@ def play(stack: Stack, say: Say) -> Played:
         audit = _verify(stack, last, say)
     except LinkLearnerError as error:
         raise Trouble(f"{error.reason}: {error.message}") from error
-    except grpc.RpcError as error:
-        raise Trouble(f"a service did not answer: {error}") from error
     return Played(first_version=before, last_version=last, digest=answer["digest"], audit=audit, spent=(token,))
 
 
@@ -108,8 +101,8 @@ def _services(stack: Stack) -> list[str]:
 
 
 async def _version(stack: Stack) -> int:
-    async with gateway_of(stack) as stub:
-        return int((await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task.version.version)
+    async with gateway_of(stack) as gateway:
+        return (await gateway.task(TASK)).version
 
 
 async def _watch(stack: Stack, before: int, say: Say) -> int:
@@ -117,49 +110,37 @@ async def _watch(stack: Stack, before: int, say: Say) -> int:
     held_out, labels = held_out_digits()
     rounds = stack.settings.rounds if stack.settings.rounds > 0 else ROUNDS
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    async with gateway_of(stack) as stub:
-        task = (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task
-        spec, shape = ModelSpec.from_json(task.model), Shape.decode(task.shape)
+    async with gateway_of(stack) as gateway:
+        task = await gateway.task(TASK)
         accuracy = 0.0
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             line = bar.add_task("", total=stack.settings.contributors)
             for version in range(before + 1, before + rounds + 1):
                 began = time.monotonic()
-                while task.version.version < version:
+                while task.version < version:
                     if time.monotonic() - began > ROUND_S:
                         raise Trouble(f"version {version} did not come within {ROUND_S:.0f} s; see `make logs`")
                     bar.update(
                         line,
                         description=f"round {task.round.round}: updates accepted",
-                        completed=task.round.accepted_count,
+                        completed=task.round.accepted,
                     )
                     await asyncio.sleep(0.1)
-                    task = (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task
-                weights = await _weights(stub, version, shape)
-                accuracy = float((forward(spec, dequantise_weights(weights, shape), held_out) == labels).mean())
-                made = await _round_of(stub, version)
-                paid = sum(int.from_bytes(one.paid_wei, "big") for one in made.contributions)
+                    task = await gateway.task(TASK)
+                announced, weights = await gateway.weights(task, version)
+                given = forward(task.spec, dequantise_weights(weights, task.shape), held_out)
+                accuracy = float((given == labels).mean())
+                # rounds may have been dropped: the version knows the number of the one that made it
+                made = await gateway.round(TASK, announced.round)
+                paid = sum(one.paid or 0 for one in made.contributions)
                 say(
                     f"  round {made.round}: accuracy {accuracy:.3f} of the weights on the chain, version {version}, "
-                    f"{len(made.contributions)} updates, {ll(paid)} $LL paid, block {made.version.block_number}, "
-                    f"digest 0x{made.version.digest.hex()[:12]}…"
+                    f"{len(made.contributions)} updates, {ll(paid)} $LL paid, block {announced.block_number}, "
+                    f"digest 0x{announced.digest.hex()[:12]}…"
                 )
     if accuracy < ACCURATE_ENOUGH:
         raise Trouble(f"the model did not learn: accuracy {accuracy:.3f}, not {ACCURATE_ENOUGH}")
     return before + rounds
-
-
-async def _round_of(stub: gateway_grpc.ChainGatewayServiceStub, version: int) -> gateway.GetRoundResponse:
-    """The round that made a version: rounds may have been dropped, so its number is looked up."""
-    async for announced in stub.WatchVersions(gateway.WatchVersionsRequest(task=TASK, after_version=version - 1)):
-        return await stub.GetRound(gateway.GetRoundRequest(task=TASK, round=announced.version.round))
-    raise Trouble(f"the gateway announces no version {version}")
-
-
-async def _weights(stub: gateway_grpc.ChainGatewayServiceStub, version: int, shape: Shape) -> NDArray[np.int16]:
-    """(N,) int16."""
-    parts = [part.weights async for part in stub.GetModel(gateway.GetModelRequest(task=TASK, version=version))]
-    return np.frombuffer(b"".join(parts), "<i2")
 
 
 def forward(spec: ModelSpec, weights: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -187,13 +168,8 @@ async def _infer(stack: Stack, version: int, say: Say) -> tuple[dict[str, Any], 
     """A contributor asks through a session and is answered; nobody else is."""
     address = f"127.0.0.1:{stack.settings.model_server_port}"
     pixels, labels = held_out_digits()
-    async with channel(address) as wire:
-        stub = oip_grpc.GRPCInferenceServiceStub(wire)
-        began = time.monotonic()
-        while not (await stub.ModelReady(oip.ModelReadyRequest(name="digits", version=str(version)))).ready:
-            if time.monotonic() - began > SERVED_S:
-                raise Trouble(f"the model server does not serve version {version} after {SERVED_S:.0f} s")
-            await asyncio.sleep(0.1)
+    async with InferenceClient(address, None) as anyone:
+        await anyone.served("digits", version, within_s=SERVED_S)
     async with InferenceClient(address, contributor_account(stack, 1)) as client:
         token = client.token or ""
         answer = await asyncio.to_thread(_ask, address, token, pixels)
@@ -242,7 +218,7 @@ def _verify(stack: Stack, version: int, say: Say) -> dict[str, Any]:
         "--pool",
         "0x" + chain.pool.hex(),
     ]
-    command += ["--from-block", str(chain.deployed_block_number), "--task", str(TASK), "--format", "json"]
+    command += ["--from-block", str(chain.deployed_block), "--task", str(TASK), "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
     if done.returncode:
         raise Trouble(f"the audit failed: {done.stdout}{done.stderr}")
@@ -269,9 +245,9 @@ def _as_seen_here(url: str) -> str:
     return parts._replace(netloc=f"{host}:{port}").geturl()
 
 
-async def _chain(stack: Stack) -> gateway.GetChainResponse:
-    async with gateway_of(stack) as stub:
-        return await stub.GetChain(gateway.GetChainRequest())
+async def _chain(stack: Stack) -> ChainStatus:
+    async with gateway_of(stack) as gateway:
+        return await gateway.chain()
 
 
 def report(stack: Stack, say: Callable[[str], None]) -> None:

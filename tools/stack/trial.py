@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from linklearner.rpc.access import Credential
-from linklearner.v1 import chain_gateway_pb2 as gateway
 from tools.stack.contributors import LIMIT, written_out
 from tools.stack.demo import ROUND_S, TASK, contributor_account, gateway_of, play, report
 from tools.stack.engine import NoEngine, Say, Stack, engine, host_gateway
@@ -359,21 +358,21 @@ def _killed_in_a_round(stack: Stack, say: Say, held: Say) -> dict[str, Any]:
 async def _accepted(stack: Stack, count: int) -> int:
     """Until the open round has so many updates and gets no more. Returns its number."""
     began, last = time.monotonic(), 0
-    async with gateway_of(stack) as stub:
+    async with gateway_of(stack) as gateway:
         while time.monotonic() - began < ROUND_S:
-            round = (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task.round
-            if round.accepted_count == count and last == round.round:
-                return int(round.round)
-            last = round.round if round.accepted_count == count else 0
+            round = (await gateway.task(TASK)).round
+            if round.accepted == count and last == round.round:
+                return round.round
+            last = round.round if round.accepted == count else 0
             await asyncio.sleep(0.5)
-    raise Trouble(f"the open round has {round.accepted_count} updates, not {count}, after {ROUND_S:.0f} s")
+    raise Trouble(f"the open round has {round.accepted} updates, not {count}, after {ROUND_S:.0f} s")
 
 
 async def _open_round(stack: Stack, number: int) -> None:
     """Until that round is open."""
     began = time.monotonic()
-    async with gateway_of(stack) as stub:
-        while (now := (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task.round.round) < number:
+    async with gateway_of(stack) as gateway:
+        while (now := (await gateway.task(TASK)).round.round) < number:
             if time.monotonic() - began > ROUND_S:
                 raise Trouble(f"after the blow the chain stays in round {now}")
             await asyncio.sleep(0.2)
@@ -382,10 +381,10 @@ async def _open_round(stack: Stack, number: int) -> None:
 async def _settled(stack: Stack) -> None:
     """Until no round waits for its settlement."""
     began = time.monotonic()
-    async with gateway_of(stack) as stub:
+    async with gateway_of(stack) as gateway:
         while True:
-            task = (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task
-            if task.round.accepted_count < stack.settings.contributors:
+            task = await gateway.task(TASK)
+            if task.round.accepted < stack.settings.contributors:
                 return
             if time.monotonic() - began > ROUND_S:
                 raise Trouble(f"nobody settles round {task.round.round}")
@@ -394,44 +393,41 @@ async def _settled(stack: Stack) -> None:
 
 async def _books(stack: Stack) -> dict[str, Any]:
     """What the chain says of all settled rounds. Raises Trouble where one has a contributor twice, missing, or paid wrongly."""
-    async with gateway_of(stack) as stub:
-        chain = await stub.GetChain(gateway.GetChainRequest())
-        task = (await stub.GetTask(gateway.GetTaskRequest(task=TASK))).task
+    async with gateway_of(stack) as gateway:
+        chain = await gateway.chain()
+        task = await gateway.task(TASK)
         rounds = []
         earned: dict[bytes, int] = {}
         fees: dict[bytes, int] = {}
         for number in range(1, task.round.round):
-            record = await stub.GetRound(gateway.GetRoundRequest(task=TASK, round=number))
+            record = await gateway.round(TASK, number)
             people = [one.contributor for one in record.contributions]
-            paid = {one.contributor: int.from_bytes(one.paid_wei, "big") for one in record.contributions}
+            paid = {one.contributor: one.paid or 0 for one in record.contributions}
             # fewer than all is right, too: two minutes after its first update a round may be settled with what there is
             if (
-                record.dropped
+                record.version is None
                 or not people
                 or len(people) != len(set(people))
                 or len(people) > stack.settings.contributors
             ):
                 raise Trouble(f"round {number} has the contributors {[one.hex() for one in people]}")
-            fee = int.from_bytes(record.settler_paid_wei, "big")
-            if not all(paid.values()) or sum(paid.values()) + fee > int.from_bytes(task.terms.reward_wei, "big"):
+            if not all(paid.values()) or sum(paid.values()) + record.settler_paid > task.terms.reward:
                 raise Trouble(f"round {number} paid {list(paid.values())}")
-            fees[record.settler] = fees.get(record.settler, 0) + fee
+            fees[record.settler] = fees.get(record.settler, 0) + record.settler_paid
             for who, wei in paid.items():
                 earned[who] = earned.get(who, 0) + wei
             rounds.append((number, record.version.digest.hex(), sorted((who.hex(), paid[who]) for who in people)))
         for who in earned.keys() | fees.keys():
             # earnings are credited, and nobody here claims them; a settler's fee is paid at once
-            told = (await stub.GetEarnings(gateway.GetEarningsRequest(account=who, task=TASK))).earnings
-            balance = await stub.GetBalance(gateway.GetBalanceRequest(account=who, task=TASK))
-            found = int.from_bytes(told.earned_wei, "big"), int.from_bytes(balance.token_wei, "big")
+            found = (await gateway.earnings(who, TASK)).earned, (await gateway.balance(who, TASK)).token
             if found != (earned.get(who, 0), fees.get(who, 0)):
                 raise Trouble(
                     f"0x{who.hex()} has earned {found[0]} and owns {found[1]} wei, its rounds credited {earned.get(who, 0)} and paid "
                     f"{fees.get(who, 0)}"
                 )
     return {
-        "chain": (chain.chain_id, chain.pool, chain.aspect, chain.deployed_block_number),
-        "version": task.version.version,
+        "chain": (chain.chain_id, chain.pool, chain.aspect, chain.deployed_block),
+        "version": task.version,
         "rounds": rounds,
     }
 

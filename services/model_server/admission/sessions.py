@@ -9,7 +9,7 @@ How a caller signs, with eth_account (any wallet's personal_sign does the same):
     opened = sessions.OpenSession(OpenSessionRequest(message=challenge.message, signature=bytes(signed.signature)))
     metadata = (("authorization", f"Bearer {opened.token}"),)        # with every ModelInfer
 
-(`linklearner.inference.InferenceClient` does all of it.) The bearer token crosses the wire with every call: use it over loopback or
+(`linklearner.client.inference.InferenceClient` does all of it.) The bearer token crosses the wire with every call: use it over loopback or
 TLS only.
 """
 

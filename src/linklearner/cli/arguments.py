@@ -5,15 +5,14 @@ people or for programs (`--format json`), and exit status 2.
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from linklearner.domain import encodings, notation
+from linklearner.domain import notation
 from linklearner.domain.errors import OutOfRange
 from linklearner.output import Format, reporting
-from linklearner.v1 import model_pb2 as model
 
 MAX_WEI = 2**90
 """All $LL that there can be, wei (contracts/TrainingPool.sol)."""
@@ -78,8 +77,3 @@ def pot_amount(typed: str | int) -> int:
     if not 0 < wei <= MAX_WEI:
         raise OutOfRange(f"the amount must be more than 0 and at most {notation.amount_text(MAX_WEI)} $LL")
     return wei
-
-
-def encoding_named(name: str) -> model.Encoding:
-    """Of an update. Raises InvalidInput."""
-    return cast("model.Encoding", encodings.encoding_named(name).code)

@@ -9,7 +9,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import grpc
 import typer
 from eth_account.signers.local import LocalAccount
 
@@ -21,7 +20,6 @@ from linklearner.domain.notation import UINT64, is_loopback
 from linklearner.keyfile import read_account, read_password
 from linklearner.output import Format, reporting, show
 from linklearner.rpc.access import OPERATOR, Credential
-from linklearner.rpc.channel import channel
 from linklearner.suite import Suite, home
 
 T = TypeVar("T")
@@ -75,11 +73,6 @@ def service_address(option: str | None, fallback: str) -> str:
     if not value:
         raise InvalidConfig(f"the suite in {home()} has no {fallback}: name one with --{fallback.removesuffix('s')}")
     return str(value[0])
-
-
-def connected(address: str, credential: Path | None) -> grpc.aio.Channel:
-    """A channel that proves who calls."""
-    return channel(address, credential_for(address, credential))
 
 
 def credential_for(address: str, credential: Path | None) -> Credential | None:

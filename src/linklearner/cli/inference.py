@@ -9,9 +9,9 @@ from linklearner import arrays
 from linklearner.cli.arguments import host_port, number
 from linklearner.cli.calls import FormatOption, account_of, run, service_address
 from linklearner.cli.far_side import wrong_service
+from linklearner.client.inference import InferenceClient
 from linklearner.domain.errors import InvalidConfig, InvalidInput
 from linklearner.domain.notation import UINT64, shown
-from linklearner.inference import InferenceClient
 from linklearner.output import Format, show
 from linklearner.suite import Suite, home
 

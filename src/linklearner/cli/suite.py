@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from linklearner.cli.arguments import encoding_named, number, url
+from linklearner.cli.arguments import number, url
 from linklearner.cli.calls import FormatOption, account_of, run
 from linklearner.demo.play import play
 from linklearner.demo.start import Plan
-from linklearner.domain.encodings import ENCODINGS, TWO_BITS
+from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
 from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.domain.notation import UINT32
 from linklearner.output import Format, reporting

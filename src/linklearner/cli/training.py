@@ -1,21 +1,21 @@
 """`train`: one round on a trainer's private data."""
 
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from linklearner.cli.arguments import encoding_named, host_port, number
-from linklearner.cli.calls import CredentialOption, FormatOption, connected, request_id, run, service_address
+from linklearner.cli.arguments import host_port, number
+from linklearner.cli.calls import CredentialOption, FormatOption, credential_for, request_id, run, service_address
 from linklearner.cli.far_side import wrong_service
-from linklearner.domain.encodings import ENCODINGS, TWO_BITS
-from linklearner.domain.errors import DataLoss, InvalidInput, NotFound
+from linklearner.client.trainer import TrainerClient
+from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
+from linklearner.domain.errors import DataLoss
 from linklearner.domain.notation import UINT32, UNIT_WEI
 from linklearner.domain.tasks import Submitted
+from linklearner.domain.training import ModelPulled, TrainingProgress, UpdateQuantised
 from linklearner.output import Format, console, ll, show
-from linklearner.rpc import convert
-from linklearner.v1 import trainer_pb2 as trainer
-from linklearner.v1 import trainer_pb2_grpc as trainer_grpc
 
 TrainerOption = Annotated[
     str | None,
@@ -42,50 +42,38 @@ def train(
 
     async def work() -> dict[str, Any]:
         wanted = encoding_named(encoding)
-        quantised = None
+        update_bytes = 0
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), console=console(format), transient=True
         ) as bar:
             line = bar.add_task("pulling the newest weights", total=None)
             where = service_address(trainer_address, "trainers")
-            async with wrong_service(where, "a trainer"), connected(where, credential) as wire:
-                stub = trainer_grpc.TrainerServiceStub(wire)
-                request = trainer.TrainRoundRequest(
-                    request_id=request_id(), encoding=wanted, step_count=steps, allow_range=allow_range
-                )
-                async for event in stub.TrainRound(request):
-                    match event.WhichOneof("event"):
-                        case "pulled":
-                            bar.update(line, description=f"training on version {event.pulled.version.version}")
-                        case "progress":
-                            done = event.progress
+            async with (
+                wrong_service(where, "a trainer"),
+                TrainerClient.connect(where, credential_for(where, credential)) as trainer,
+                aclosing(trainer.train(request_id(), wanted, steps=steps, allow_range=allow_range)) as events,
+            ):
+                async for event in events:
+                    match event:
+                        case ModelPulled():
+                            bar.update(line, description=f"training on version {event.version.version}")
+                        case TrainingProgress():
                             bar.update(
-                                line, description=f"loss {done.loss:.3f}", completed=done.step, total=done.step_count
+                                line, description=f"loss {event.loss:.3f}", completed=event.step, total=event.step_count
                             )
-                        case "quantised":
-                            quantised = event.quantised
-                            bar.update(line, description=f"submitting {quantised.update_bytes:,} bytes", total=None)
-                        case "submitted":
-                            outcome = _outcome(event, where)
+                        case UpdateQuantised():
+                            update_bytes = event.update_bytes
+                            bar.update(line, description=f"submitting {update_bytes:,} bytes", total=None)
+                        case Submitted():
                             return {
                                 "verdict": "accepted",
-                                "round": outcome.round,
-                                "digest": "0x" + outcome.digest.hex(),
-                                "bytes": quantised.update_bytes if quantised else 0,
-                                "influence": ll(outcome.effective * UNIT_WEI) + " $LL of stake",
-                                "transaction": "0x" + outcome.mined.transaction.hex(),
-                                "gas": outcome.mined.gas_used,
+                                "round": event.round,
+                                "digest": "0x" + event.digest.hex(),
+                                "bytes": update_bytes,
+                                "influence": ll(event.effective * UNIT_WEI) + " $LL of stake",
+                                "transaction": "0x" + event.mined.transaction.hex(),
+                                "gas": event.mined.gas_used,
                             }
-        raise NotFound("the trainer ended the stream without an outcome: look at its log")
+        raise DataLoss("a training ended without an outcome", reason="NoOutcome")  # the client has said so
 
     show(format, run(work(), format))
-
-
-def _outcome(event: trainer.TrainRoundResponse, where: str) -> Submitted:
-    """Raises DataLoss for an outcome that is none: its parts are of lengths that the trainer chose."""
-    try:
-        return convert.submitted_of(event.submitted)
-    except InvalidInput as error:
-        raise DataLoss(
-            f"the trainer at {where} answers what makes no sense ({error.message})", reason="NonsensicalAnswer"
-        ) from error

@@ -10,16 +10,17 @@ and in time, and weights are handed on only if they give the digest that they we
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any, Self
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from linklearner.client.service import READ_S, ServiceClient
 from linklearner.domain.digest import model_digest
-from linklearner.domain.errors import DataLoss, Exhausted, InvalidInput, InvalidModel, Unavailable
+from linklearner.domain.errors import DataLoss, Exhausted, InvalidInput, Unavailable
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Terms
 from linklearner.domain.shape import Shape
@@ -39,29 +40,22 @@ from linklearner.domain.tasks import (
     Task,
 )
 from linklearner.rpc import convert
-from linklearner.rpc.access import Credential
-from linklearner.rpc.channel import channel
-from linklearner.rpc.status import rpc_errors
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 
-READ_S = 60.0
-"""Seconds for a question, unless its caller is in more of a hurry."""
 SEND_S = 600.0
 """Seconds for a transaction. A gateway gives up on a receipt long before; this only ends a call whose gateway hangs."""
 STALL_S = 10.0
 """Seconds between two parts of a model's weights after which a download is given up."""
 SLOWEST_BYTES_S = 100_000
 """A download that is slower on the whole is given up: a byte now and then must not hold its caller."""
-MESSAGE_BYTES = 8 << 20
-"""A gateway sends models in parts of a mebibyte, and everything else is smaller."""
 CHUNK_BYTES = 1 << 20
 """Of the weights in one message, at most."""
 LIST_BYTES = 64 << 20
 """Of the tasks that are listed at once: anyone may open tasks, and a gateway may make them up."""
 
 
-class GatewayClient:
+class GatewayClient(ServiceClient):
     """One gateway at one address.
 
     connect_s: seconds in which `chain` and `task` wait for a connection before they ask; with 0 they fail at once where nobody listens.
@@ -71,21 +65,13 @@ class GatewayClient:
     no sense (reason NonsensicalAnswer, or what is wrong with it).
     """
 
-    def __init__(self, wire: grpc.aio.Channel, address: str, *, connect_s: float = 0.0, remedy: str = "") -> None:
-        self._wire = wire
-        self._stub = pb_grpc.ChainGatewayServiceStub(wire)
-        self.address = address
-        self._connect_s = connect_s
-        self._remedy = remedy
+    kind = "gateway"
+    full_kind = "chain gateway"
+    advice = "ask another one"
 
-    @classmethod
-    @asynccontextmanager
-    async def connect(
-        cls, address: str, credential: Credential | None = None, *, connect_s: float = 0.0, remedy: str = ""
-    ) -> AsyncIterator[Self]:
-        """address: host:port. Nothing is asked yet; a gateway that is away is looked for again and again."""
-        async with channel(address, credential, receive_bytes=MESSAGE_BYTES) as wire:
-            yield cls(wire, address, connect_s=connect_s, remedy=remedy)
+    def __init__(self, wire: grpc.aio.Channel, address: str, *, connect_s: float = 0.0, remedy: str = "") -> None:
+        super().__init__(wire, address, connect_s=connect_s, remedy=remedy)
+        self._stub = pb_grpc.ChainGatewayServiceStub(wire)
 
     async def connection(self) -> AsyncIterator[bool]:
         """Whether the gateway is there, now and at each change; keeps the connection up, without a call of its own."""
@@ -114,7 +100,7 @@ class GatewayClient:
         with self._sense():
             balance = convert.balance_of(answer)
             if task and balance.stake is None:
-                raise InvalidInput(f"the stake in task {task} was asked for, none is told")
+                raise InvalidInput(f"the stake in task {task} was asked for, none is in the answer")
         return balance
 
     async def task(self, task: int, *, timeout_s: float = READ_S) -> Task:
@@ -282,7 +268,7 @@ class GatewayClient:
             settled = convert.settled_of(answer)
             if (settled.version.task, settled.version.round) != (task, round):
                 raise InvalidInput(
-                    f"round {round} of task {task} was to be settled, told is the version that round {settled.version.round} of task "
+                    f"round {round} of task {task} was to be settled, the answer is the version that round {settled.version.round} of task "
                     f"{settled.version.task} made"
                 )
         return settled
@@ -391,51 +377,6 @@ class GatewayClient:
     def _stake(self, answer: Any) -> tuple[Mined, StakeStatus]:
         with self._sense():
             return convert.receipt_of(answer.receipt), convert.stake_of(answer.stake)
-
-    # --- the rim
-
-    async def _ask(self, method: Any, request: Any, timeout_s: float = READ_S) -> Any:
-        with self._errors():
-            return await method(request, timeout=timeout_s)
-
-    async def _reached(self) -> None:
-        if not self._connect_s:
-            return
-        try:
-            async with asyncio.timeout(self._connect_s):
-                await self._wire.channel_ready()
-        except TimeoutError as late:
-            raise self._absent() from late
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            with rpc_errors():
-                yield
-        except Unavailable as error:
-            # gRPC's own word that nobody is there, not the gateway's about its chain
-            if self._remedy and error.reason == grpc.StatusCode.UNAVAILABLE.name:
-                raise self._absent() from error
-            raise
-
-    @contextmanager
-    def _sense(self) -> Iterator[None]:
-        """An answer that is no answer is the gateway's fault, not the caller's."""
-        try:
-            yield
-        except InvalidModel:  # perhaps written for a later version of this program; says so itself
-            raise
-        except InvalidInput as error:
-            raise DataLoss(
-                f"the gateway at {self.address} answers what makes no sense ({error.message}): ask another one",
-                reason=error.reason if error.reason != type(error).__name__ else "NonsensicalAnswer",
-            ) from error
-
-    def _absent(self) -> Unavailable:
-        return Unavailable(
-            f"no chain gateway answers at {self.address}: {self._remedy or 'start one there, then call again'}",
-            facts={"gateway": self.address},
-        )
 
 
 def _expected(found: ModelVersion, task: Task, asked: int) -> ModelVersion:

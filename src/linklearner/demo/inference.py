@@ -1,6 +1,5 @@
 """The third act: held-out digits through the gate. A holder of $LL is served, a stranger and a caller without a session are not."""
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,11 @@ from eth_account import Account
 from rich.markup import escape
 
 from linklearner.client.gateway import GatewayClient
+from linklearner.client.inference import InferenceClient
 from linklearner.demo.screen import Screen, first_clause
-from linklearner.domain.errors import DataLoss, PermissionDenied, TimedOut, Unauthenticated
-from linklearner.inference import InferenceClient
+from linklearner.domain.errors import DataLoss, PermissionDenied, Unauthenticated
 from linklearner.keyfile import read_account, read_password
-from linklearner.oip import open_inference_grpc_pb2 as oip
-from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.access import Credential
-from linklearner.rpc.channel import channel
 from linklearner.suite import Suite
 
 MODEL_TIMEOUT_S = 60.0
@@ -55,12 +51,7 @@ async def ask_the_server(suite: Suite, folder: Path, screen: Screen) -> None:
 async def _followed(suite: Suite) -> None:
     """Waits until the model server serves the chain's newest version. Raises TimedOut if it does not get there."""
     operator = Credential.read(Path(suite.credential))
-    async with GatewayClient.connect(suite.gateway, operator) as gateway, channel(suite.model_server) as server:
+    async with GatewayClient.connect(suite.gateway, operator) as gateway:
         newest = (await gateway.task(suite.task)).version
-        stub = oip_grpc.GRPCInferenceServiceStub(server)
-        try:
-            async with asyncio.timeout(MODEL_TIMEOUT_S):
-                while not (await stub.ModelReady(oip.ModelReadyRequest(name="digits", version=str(newest)))).ready:
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise TimedOut(f"the model server did not reach version {newest} in {MODEL_TIMEOUT_S:.0f} s") from None
+    async with InferenceClient(suite.model_server, None) as anyone:
+        await anyone.served("digits", newest, within_s=MODEL_TIMEOUT_S)

@@ -20,7 +20,6 @@ from linklearner.domain.errors import LinkLearnerError
 from linklearner.domain.notation import address
 from linklearner.output import Format
 from linklearner.suite import Suite, home
-from linklearner.v1 import trainer_pb2 as trainer
 from linklearner.verification import HistoryOf, verified
 
 CHEATING_ROUND = 3
@@ -65,9 +64,9 @@ def _kept_logs(folder: Path, root: Path) -> Path:
 async def _acts(plan: Plan, suite: Suite, folder: Path, screen: Screen, started: float) -> None:
     stage = Stage(suite)
     try:
-        people = await asyncio.gather(*(one.GetTrainer(trainer.GetTrainerRequest()) for one in stage.trainers))
+        people = await asyncio.gather(*(one.status() for one in stage.trainers))
         task = await stage.gateway.task(suite.task)
-        first = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=0))
+        first = await stage.trainers[0].evaluate()
         introduce(suite, task, people, first, screen)
         refusals = 0
         async with CheatProcess.waiting(suite, plan.root, folder) as cheat, gas_measured(plan.root) as gas:

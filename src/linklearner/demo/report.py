@@ -6,9 +6,9 @@ from pathlib import Path
 from linklearner.demo.screen import Screen
 from linklearner.domain.notation import shown_urls
 from linklearner.domain.tasks import Task
+from linklearner.domain.training import Evaluation, TrainerStatus
 from linklearner.output import ll
 from linklearner.suite import Suite
-from linklearner.v1 import trainer_pb2 as trainer
 
 NEXT_STEPS = """
 Next:  make demo KEEP=1                    leave it running, then
@@ -21,15 +21,15 @@ Next:  make demo KEEP=1                    leave it running, then
 def introduce(
     suite: Suite,
     task: Task,
-    people: Sequence[trainer.GetTrainerResponse],
-    first: trainer.EvaluateResponse,
+    people: Sequence[TrainerStatus],
+    first: Evaluation,
     screen: Screen,
 ) -> None:
     spec, shape = task.spec, task.shape
     screen.event(
         "introduced", task=task.task, creator=suite.creator, sponsor=suite.sponsor, owner=suite.owner,
         pot_wei=str(task.pot), weights=shape.weight_count, accuracy=first.accuracy, chain_id=suite.chain_id, pool=suite.pool,
-        token=suite.token, aspect=suite.aspect, samples=[person.sample_count for person in people],
+        token=suite.token, aspect=suite.aspect, samples=[person.samples for person in people],
     )  # fmt: skip
     screen.say(
         f"\n  chain {suite.chain_id} at {shown_urls(suite.rpc_url)}\n"
@@ -39,7 +39,7 @@ def introduce(
         f"  opened by  {suite.creator}, an account like any other\n"
         f"  pot        {ll(task.pot)} $LL, filled by the sponsor {suite.sponsor}; a round of {task.terms.round_seconds} s takes "
         f"{ll(task.terms.reward)}, a shorter one as much less\n"
-        f"  before training: accuracy {first.accuracy:.3f} on {first.sample_count} held-out digits"
+        f"  before training: accuracy {first.accuracy:.3f} on {first.samples} held-out digits"
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from linklearner.client.gateway import GatewayClient
+from linklearner.client.trainer import TrainerClient
 from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.screen import Line, Screen, first_clause, round_table
 from linklearner.demo.start import NAMES, Plan
 from linklearner.domain.errors import DataLoss, Refused, TimedOut
 from linklearner.domain.rounds import Step
 from linklearner.domain.shape import Shape
-from linklearner.domain.tasks import Settled
+from linklearner.domain.tasks import Settled, Submitted
+from linklearner.domain.training import ModelPulled, TrainerStatus, TrainingProgress, UpdateQuantised
 from linklearner.output import ll
 from linklearner.rpc.access import Credential
 from linklearner.rpc.channel import channel
-from linklearner.rpc.status import rpc_errors
 from linklearner.suite import Suite
-from linklearner.v1 import trainer_pb2 as trainer
-from linklearner.v1 import trainer_pb2_grpc as trainer_grpc
 
 NO_REASONS = ("OutOfGas", "Reverted")
 """Of a transaction that failed before a rule could refuse it."""
@@ -42,7 +42,9 @@ class Stage:
         operator = Credential.read(Path(suite.credential))
         self._wires = [channel(one, operator) for one in (suite.gateway, *suite.trainers)]
         self.gateway = GatewayClient(self._wires[0], suite.gateway)
-        self.trainers = [trainer_grpc.TrainerServiceStub(wire) for wire in self._wires[1:]]
+        self.trainers = [
+            TrainerClient(wire, address) for wire, address in zip(self._wires[1:], suite.trainers, strict=True)
+        ]
 
     async def close(self) -> None:
         await asyncio.gather(*(wire.close(None) for wire in self._wires))
@@ -51,7 +53,7 @@ class Stage:
 async def play_round(
     plan: Plan,
     stage: Stage,
-    people: Sequence[trainer.GetTrainerResponse],
+    people: Sequence[TrainerStatus],
     shape: Shape,
     number: int,
     cheat: CheatProcess | None,
@@ -59,7 +61,7 @@ async def play_round(
 ) -> int:
     """One round: all train, the cheat cheats, one of them settles. Returns how many attempts were refused."""
     began = time.monotonic()
-    lines = [Line(name, person.sample_count) for name, person in zip(NAMES, people, strict=True)]
+    lines = [Line(name, person.samples) for name, person in zip(NAMES, people, strict=True)]
     attempts: list[dict[str, Any]] = []
     before = await stage.gateway.task(stage.suite.task)
     opened = before.round.round
@@ -89,7 +91,7 @@ async def play_round(
         took_wei=before.pot - after.pot,
         pot_wei=after.pot,
     )
-    result = await stage.trainers[0].Evaluate(trainer.EvaluateRequest(version=settled.version.version))
+    result = await stage.trainers[0].evaluate(settled.version.version)
     history = await stage.gateway.round(stage.suite.task, opened)
     settlement_gas = sum(mined.gas_used for mined in settled.mined)
     for line, person in zip(lines, people, strict=True):
@@ -155,22 +157,21 @@ async def settle_when_due(stage: Stage, account: bytes, round: int) -> Settled:
         raise TimedOut(f"round {round} could not be settled in {SETTLE_TIMEOUT_S:.0f} s") from None
 
 
-async def contribute(plan: Plan, stub: trainer_grpc.TrainerServiceStub, line: Line, draw: Callable[[], None]) -> None:
-    request = trainer.TrainRoundRequest(request_id="demo-" + secrets.token_hex(8), encoding=plan.encoding)
+async def contribute(plan: Plan, trainer: TrainerClient, line: Line, draw: Callable[[], None]) -> None:
     try:
-        with rpc_errors():
-            async for event in stub.TrainRound(request):
-                match event.WhichOneof("event"):
-                    case "pulled":
-                        line.state = f"training on version {event.pulled.version.version}"
-                    case "progress":
-                        line.loss = event.progress.loss
-                        line.state = f"training {event.progress.step}/{event.progress.step_count}"
-                    case "quantised":
-                        line.update_bytes = event.quantised.update_bytes
+        async with aclosing(trainer.train("demo-" + secrets.token_hex(8), plan.encoding)) as events:
+            async for event in events:
+                match event:
+                    case ModelPulled():
+                        line.state = f"training on version {event.version.version}"
+                    case TrainingProgress():
+                        line.loss = event.loss
+                        line.state = f"training {event.step}/{event.step_count}"
+                    case UpdateQuantised():
+                        line.update_bytes = event.update_bytes
                         line.state = "submitting"
-                    case "submitted":
-                        line.state, line.gas = "accepted", event.submitted.receipt.gas_used
+                    case Submitted():
+                        line.state, line.gas = "accepted", event.mined.gas_used
                 draw()
     except Refused as refusal:
         line.state = f"refused: {refusal.reason}"

@@ -13,8 +13,8 @@ from rich.markup import escape
 
 from linklearner.demo.cheat import tail
 from linklearner.demo.screen import Screen
+from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import TimedOut, Unavailable
-from linklearner.v1 import model_pb2 as model
 
 NAMES = ("alice", "bob", "carol", "dave", "mallory")
 """The last one cheats."""
@@ -35,7 +35,7 @@ class Plan:
     root: Path
     chain: Sequence[str]
     rounds: int
-    encoding: model.Encoding
+    encoding: Encoding
     seed: int
     keep: bool
 

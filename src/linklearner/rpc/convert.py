@@ -6,8 +6,9 @@ addresses, digests and hashes, and numbers beyond what SQLite holds are InvalidI
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
+from linklearner.domain.encodings import Encoding, encoding_of
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Due, Phase, Step, Terms
@@ -29,8 +30,17 @@ from linklearner.domain.tasks import (
     Submitted,
     Task,
 )
+from linklearner.domain.training import (
+    Evaluation,
+    ModelExport,
+    ModelPulled,
+    TrainerStatus,
+    TrainingEvent,
+    TrainingProgress,
+    UpdateQuantised,
+)
 from linklearner.v1 import chain_gateway_pb2 as pb
-from linklearner.v1 import model_pb2
+from linklearner.v1 import model_pb2, trainer_pb2
 
 MAX_NUMBER: Final = 2**63 - 1
 """Of whatever is counted: what SQLite holds; the wire has uint64."""
@@ -501,3 +511,109 @@ def round_of(message: pb.GetRoundResponse) -> Round:
         settler_paid=wei_of(message.settler_paid_wei),
         dropped=message.dropped,
     )
+
+
+# --- the trainer
+
+
+def encoding_message(encoding: Encoding | None) -> model_pb2.Encoding:
+    """None: the trainer's own setting."""
+    return model_pb2.ENCODING_UNSPECIFIED if encoding is None else cast("model_pb2.Encoding", encoding.code)
+
+
+def wanted_encoding_of(number: int) -> Encoding | None:
+    """Raises InvalidInput for one that this program does not know."""
+    return None if number == model_pb2.ENCODING_UNSPECIFIED else encoding_of(number)
+
+
+def trainer_message(status: TrainerStatus) -> trainer_pb2.GetTrainerResponse:
+    return trainer_pb2.GetTrainerResponse(
+        account=status.account,
+        task=status.task,
+        sample_count=status.samples,
+        held_out_count=status.held_out,
+        label_counts=status.label_counts,
+        busy=status.busy,
+    )
+
+
+def trainer_of(message: trainer_pb2.GetTrainerResponse) -> TrainerStatus:
+    return TrainerStatus(
+        account=address_of(message.account, "a trainer's account"),
+        task=number_of(message.task, "a trainer's task", 1),
+        samples=message.sample_count,
+        held_out=message.held_out_count,
+        label_counts=tuple(message.label_counts),
+        busy=message.busy,
+    )
+
+
+def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
+    match event:
+        case ModelPulled():
+            pulled = trainer_pb2.ModelPulled(version=version_message(event.version))
+            return trainer_pb2.TrainRoundResponse(pulled=pulled)
+        case TrainingProgress():
+            progress = trainer_pb2.TrainingProgress(step=event.step, step_count=event.step_count, loss=event.loss)
+            return trainer_pb2.TrainRoundResponse(progress=progress)
+        case UpdateQuantised():
+            quantised = trainer_pb2.UpdateQuantised(
+                encoding=encoding_message(event.encoding),
+                update_bytes=event.update_bytes,
+                page_count=event.page_count,
+                pages_total=event.pages_total,
+                residual_ratio=event.residual_ratio,
+                digest=event.digest,
+            )
+            return trainer_pb2.TrainRoundResponse(quantised=quantised)
+        case Submitted():
+            return trainer_pb2.TrainRoundResponse(submitted=submitted_message(event))
+
+
+def training_of(message: trainer_pb2.TrainRoundResponse) -> TrainingEvent:
+    """Raises InvalidInput also for an event that this program does not know, or none."""
+    match message.WhichOneof("event"):
+        case "pulled":
+            return ModelPulled(version_of(message.pulled.version))
+        case "progress":
+            progress = message.progress
+            if not 0 < progress.step <= progress.step_count:
+                raise InvalidInput(f"step {progress.step} of {progress.step_count} is said to be done")
+            return TrainingProgress(progress.step, progress.step_count, progress.loss)
+        case "quantised":
+            quantised = message.quantised
+            if quantised.page_count > quantised.pages_total:
+                raise InvalidInput(f"{quantised.page_count} of {quantised.pages_total} pages are said to travel")
+            return UpdateQuantised(
+                encoding=encoding_of(quantised.encoding),
+                update_bytes=quantised.update_bytes,
+                page_count=quantised.page_count,
+                pages_total=quantised.pages_total,
+                residual_ratio=quantised.residual_ratio,
+                digest=digest_of(quantised.digest, "an update's digest"),
+            )
+        case "submitted":
+            return submitted_of(message.submitted)
+    raise InvalidInput("a step of a training says nothing that this program knows")
+
+
+def evaluation_message(found: Evaluation) -> trainer_pb2.EvaluateResponse:
+    return trainer_pb2.EvaluateResponse(
+        version=version_message(found.version), sample_count=found.samples, accuracy=found.accuracy, loss=found.loss
+    )
+
+
+def evaluation_of(message: trainer_pb2.EvaluateResponse) -> Evaluation:
+    if not 0.0 <= message.accuracy <= 1.0:
+        raise InvalidInput(f"an accuracy is a share from 0 to 1, not {message.accuracy}")
+    return Evaluation(version_of(message.version), message.sample_count, message.accuracy, message.loss)
+
+
+def export_message(export: ModelExport) -> trainer_pb2.ExportModelResponse:
+    return trainer_pb2.ExportModelResponse(
+        version=version_message(export.version), onnx=export.onnx, max_abs_difference=export.max_abs_difference
+    )
+
+
+def export_of(message: trainer_pb2.ExportModelResponse) -> ModelExport:
+    return ModelExport(version_of(message.version), message.onnx, message.max_abs_difference)

@@ -9,8 +9,9 @@ from eth.vm.computation import BaseComputation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devchain.chain import evm, interpreter
-from devchain.chain.evm import BlockContext, Evm
+from devchain.chain import interpreter
+from devchain.chain.evm import REVERTED, BlockContext, Evm
+from devchain.chain.evm.computation import COMPUTATIONS, ArtelaComputation
 from devchain.chain.state import World
 from devchain.config import ForkRules
 from tests.devchain.plain_evm import EmptyStore, NoHooks
@@ -22,7 +23,7 @@ BLOCK = BlockContext(
 )  # fmt: skip
 
 
-class PyEvmLoop(evm.ArtelaComputation):
+class PyEvmLoop(ArtelaComputation):
     """The same EVM on the library's own loop."""
 
     apply_computation = classmethod(BaseComputation.apply_computation.__func__)  # type: ignore[attr-defined,assignment]
@@ -38,7 +39,7 @@ def outcome(code: bytes, gas: int, data: bytes) -> Any:
         sender=SENDER, to=CONTRACT, value=3, data=data, gas=gas
     )
     slots = [world.get_storage(CONTRACT, slot) for slot in range(4)]
-    failed = None if done.error is None else done.error == evm.REVERTED
+    failed = None if done.error is None else done.error == REVERTED
     return done.output, done.gas_left, failed, done.logs, done.refund, slots, world.get_balance(OTHER)
 
 
@@ -78,7 +79,7 @@ def programs(draw: st.DrawFn) -> bytes:
 def test_random_programs_end_alike_on_both_loops(code: bytes, gas: int, data: bytes) -> None:
     fast = outcome(code, gas, data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(evm._COMPUTATIONS, ForkRules.ARTELA, PyEvmLoop)
+        patch.setitem(COMPUTATIONS, ForkRules.ARTELA, PyEvmLoop)
         patch.setattr(interpreter, "run", None)
         slow = outcome(code, gas, data)
     assert fast == slow

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from eth_account import Account
 
+from linklearner.client.inference import InferenceClient
 from linklearner.domain.errors import DataLoss, InvalidConfig, LinkLearnerError
-from linklearner.inference import InferenceClient
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel

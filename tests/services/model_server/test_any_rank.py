@@ -11,12 +11,12 @@ import pytest
 from eth_account import Account
 from onnx import TensorProto, helper
 
+from linklearner.client.inference import InferenceClient
 from linklearner.domain.digits import DIGITS_CNN
 from linklearner.domain.errors import DataLoss, InvalidInput, OutOfRange
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.graph import Datatype, Signature
 from linklearner.domain.model import ModelVersion
-from linklearner.inference import InferenceClient
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.onnx_graph import onnx_model

@@ -11,6 +11,7 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from linklearner.client.inference import InferenceClient
 from linklearner.domain.errors import (
     InvalidInput,
     LinkLearnerError,
@@ -20,7 +21,6 @@ from linklearner.domain.errors import (
 )
 from linklearner.domain.sign_in import SignIn
 from linklearner.domain.stakes import MAX_ELIGIBLE
-from linklearner.inference import InferenceClient
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
 from linklearner.testing.gateway import CHAIN_ID, STAKE, FakeGateway, weights_of

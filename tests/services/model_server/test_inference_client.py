@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from linklearner.client.inference import InferenceClient
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.errors import (
     DataLoss,
@@ -17,10 +18,10 @@ from linklearner.domain.errors import (
     LinkLearnerError,
     NotFinite,
     OutOfRange,
+    TimedOut,
     UntrustedChallenge,
 )
 from linklearner.domain.sign_in import SignIn
-from linklearner.inference import InferenceClient
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.server import RpcServer
@@ -227,3 +228,16 @@ async def test_an_answer_that_does_not_fit_the_question_is_not_taken(logits: np.
     ):
         with pytest.raises(DataLoss):
             await client.infer("digits", pixels(1), input_name="pixels")
+
+
+async def test_a_caller_waits_for_the_version_that_it_needs(server: ModelServer, gateway: FakeGateway) -> None:
+    """Nobody has to sign in for that."""
+    async with InferenceClient(server.address, None) as client:
+        assert await client.ready("digits") and await client.ready("digits", 1)
+        assert not await client.ready("digits", 2) and not await client.ready("something else")
+        with pytest.raises(TimedOut, match="did not reach version 2 in 0 s"):
+            await client.served("digits", 2, within_s=0.2)
+        waiting = asyncio.create_task(client.served("digits", 2, within_s=30))
+        gateway.publish(weights_of(1))
+        await waiting
+        assert await client.ready("digits", 2)

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from linklearner.client.inference import InferenceClient
 from linklearner.domain.errors import InvalidConfig, Unauthenticated, Unavailable
-from linklearner.inference import InferenceClient
 from linklearner.testing.gateway import FakeGateway, weights_of
 from services.model_server.admission.stake import Stake
 from services.model_server.config import Config

@@ -25,7 +25,7 @@ from eth_account.signers.local import LocalAccount
 from numpy.typing import NDArray
 
 from linklearner.domain import sign_in
-from linklearner.domain.errors import DataLoss, LinkLearnerError, Unauthenticated
+from linklearner.domain.errors import DataLoss, LinkLearnerError, TimedOut, Unauthenticated
 from linklearner.domain.inputs import arranged, check_rows
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
@@ -37,6 +37,8 @@ from linklearner.v1 import session_pb2_grpc as session_grpc
 MAX_ANSWER_BYTES = 16 << 20
 CALL_S = 30.0
 """Seconds for one call."""
+LOOK_S = 0.05
+"""Seconds between two looks at a server that is to reach a version."""
 CLOSE_S = 2.0
 """Seconds for the farewell; a session that could not be closed ends by itself."""
 
@@ -129,7 +131,23 @@ class InferenceClient:
         self.token, self.expires_s = opened.token, opened.expires_s
         self.locked_units, self.required_units = opened.locked_units, opened.required_units
 
-    async def terms(self) -> session.GetTermsResponse:
+    async def ready(self, model: str, version: int = 0) -> bool:
+        """Whether the server would answer for this version of a model now; 0: for any."""
+        request = oip.ModelReadyRequest(name=model, version=str(version) if version else "")
+        return bool((await _call(self._inference.ModelReady, request)).ready)
+
+    async def served(self, model: str, version: int, *, within_s: float) -> None:
+        """Waits until the server answers for a version. Raises TimedOut if it does not get there."""
+        try:
+            async with asyncio.timeout(within_s):
+                while not await self.ready(model, version):
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise TimedOut(
+                f"the model server at {self._address} did not reach version {version} in {within_s:.0f} s"
+            ) from None
+
+    async def _terms_of_server(self) -> session.GetTermsResponse:
         """What the server takes: input range, rows at once, stake. Asked once."""
         if self._terms is None:
             self._terms = await _call(self._sessions.GetTerms, session.GetTermsRequest())
@@ -148,7 +166,7 @@ class InferenceClient:
         rows = max(len(values), 1)
         input_range = None
         if input_name is None or rows > 1:
-            terms = await self.terms()
+            terms = await self._terms_of_server()
             if terms.model == model:
                 rows = min(rows, terms.max_rows or rows)
                 input_range = (terms.input_min, terms.input_max) if terms.input_min < terms.input_max else None
