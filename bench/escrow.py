@@ -11,7 +11,7 @@ from eth_account.signers.local import LocalAccount
 
 from bench.contracts import built
 from bench.pool import PoolChain, Reverted, account, address_of
-from devchain.chain.blocks import Receipt
+from devchain.chain.blocks import StoredReceipt
 from linklearner import artifacts
 from linklearner.chain.abi import Decoded, Interface
 from linklearner.domain.notation import LL_WEI
@@ -110,7 +110,7 @@ class EscrowChain:
 
     # -- transactions
 
-    def transact(self, signer: LocalAccount, function: str, *arguments: Any, **options: Any) -> Receipt:
+    def transact(self, signer: LocalAccount, function: str, *arguments: Any, **options: Any) -> StoredReceipt:
         """A transaction to the escrow. Raises EscrowReverted."""
         try:
             return self.world.send(signer, self.escrow, ESCROW.encode_call(function, *arguments), **options)
@@ -120,10 +120,10 @@ class EscrowChain:
     def approve(self, signer: LocalAccount, amount: int = 2**256 - 1) -> None:
         self.world.send(signer, self.world.token, TOKEN.encode_call("approve", "0x" + self.escrow.hex(), amount))
 
-    def deposit(self, client: int, server: int, amount: int) -> Receipt:
+    def deposit(self, client: int, server: int, amount: int) -> StoredReceipt:
         return self.transact(account(client), "deposit", account(server).address, amount)
 
-    def redeem(self, server: int, signed: Sequence[tuple[Voucher, bytes]], **options: Any) -> Receipt:
+    def redeem(self, server: int, signed: Sequence[tuple[Voucher, bytes]], **options: Any) -> StoredReceipt:
         """Of vouchers with their signatures."""
         return self.transact(account(server), "redeem", *redemption(signed), **options)
 
@@ -164,7 +164,7 @@ class EscrowChain:
         """Wei of $LL that the escrow has."""
         return self.world.balance(self.escrow)
 
-    def events(self, receipt: Receipt) -> list[Decoded]:
+    def events(self, receipt: StoredReceipt) -> list[Decoded]:
         """The escrow's events of a transaction."""
         found = [ESCROW.decode_log(log.topics, log.data) for log in receipt.logs if log.address == self.escrow]
         return [event for event in found if event is not None]

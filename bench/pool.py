@@ -18,8 +18,8 @@ from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
 from numpy.typing import NDArray
 
-from devchain.chain.blocks import Receipt
-from devchain.chain.chain import Chain
+from devchain.chain.blocks import StoredReceipt
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.questions import CallFailed, Question
 from devchain.config import ChainConfig
 from linklearner import artifacts
@@ -54,7 +54,7 @@ TERMS = Terms(
 class Reverted(Exception):
     """A transaction failed: the contract's custom error or the Aspect's reason, by name."""
 
-    def __init__(self, receipt: Receipt) -> None:
+    def __init__(self, receipt: StoredReceipt) -> None:
         found = (interface.decode_error(receipt.output) for interface in (POOL, VAULT, TOKEN))
         error = next((error for error in found if error), None)
         text = error_string(receipt.output) or receipt.error or ""
@@ -87,7 +87,7 @@ def terms_tuple(terms: Terms) -> tuple[int, ...]:
 class PoolChain:
     """owner and treasury: account 0; contributors: accounts 1 and up; account CREATOR opens the tasks."""
 
-    chain: Chain
+    chain: EmbeddedChain
     pool: bytes = b""
     vault: bytes = b""
     token: bytes = b""
@@ -97,7 +97,7 @@ class PoolChain:
     def begin(cls, accounts: int = 24) -> PoolChain:
         alloc = {address_of(account(index)): 10**24 for index in (*range(accounts), CREATOR)}
         config = ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0))
-        return cls(Chain(config, None, lambda: START))
+        return cls(EmbeddedChain(config, None, lambda: START))
 
     @classmethod
     def deployed(
@@ -139,7 +139,9 @@ class PoolChain:
 
     # -- transactions
 
-    def send(self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS) -> Receipt:
+    def send(
+        self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS
+    ) -> StoredReceipt:
         """One transaction in a block of its own. Raises Reverted."""
         receipt = self.try_send(signer, to, data, value=value, gas=gas)
         if receipt.status != 1:
@@ -148,7 +150,7 @@ class PoolChain:
 
     def try_send(
         self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS
-    ) -> Receipt:
+    ) -> StoredReceipt:
         sender = address_of(signer)
         fields: dict[str, Any] = {
             "nonce": self.chain.pending_nonce(sender),
@@ -171,11 +173,11 @@ class PoolChain:
         assert receipt.contract_address is not None
         return receipt.contract_address
 
-    def transact(self, signer: LocalAccount, function: str, *arguments: Any, gas: int = GAS) -> Receipt:
+    def transact(self, signer: LocalAccount, function: str, *arguments: Any, gas: int = GAS) -> StoredReceipt:
         """A transaction to the pool."""
         return self.send(signer, self.pool, POOL.encode_call(function, *arguments), gas=gas)
 
-    def transact_vault(self, signer: LocalAccount, function: str, *arguments: Any) -> Receipt:
+    def transact_vault(self, signer: LocalAccount, function: str, *arguments: Any) -> StoredReceipt:
         """A transaction to the vault."""
         return self.send(signer, self.vault, VAULT.encode_call(function, *arguments))
 
@@ -196,7 +198,7 @@ class PoolChain:
         assert receipt.contract_address is not None
         return receipt.contract_address
 
-    def bind(self, signer: LocalAccount, contract: bytes) -> Receipt:
+    def bind(self, signer: LocalAccount, contract: bytes) -> StoredReceipt:
         data = selector("bind(address,uint256,address,int8)") + encode(
             ["address", "uint256", "address", "int8"], [self.aspect, 0, contract, 0]
         )
@@ -227,7 +229,7 @@ class PoolChain:
             self.transact(creator, "loadPages", task, first, weight_bytes(part))
         return task
 
-    def submit(self, contributor: int, update: Update, shape: Shape) -> Receipt:
+    def submit(self, contributor: int, update: Update, shape: Shape) -> StoredReceipt:
         return self.send(account(contributor), self.pool, self.submission(update, shape))
 
     @staticmethod
@@ -306,7 +308,7 @@ class PoolChain:
         answer = self.operation(question)[12:]
         return tuple(answer[i : i + 32] for i in range(0, len(answer), 32))
 
-    def events(self, receipt: Receipt | None = None) -> list[Decoded]:
+    def events(self, receipt: StoredReceipt | None = None) -> list[Decoded]:
         """The pool's and the vault's events, of one receipt or of all blocks."""
         if receipt is None:
             numbers = range(1, self.chain.head.number + 1)

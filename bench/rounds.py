@@ -36,8 +36,8 @@ from linklearner.domain.plan import digits
 from linklearner.domain.quantise import quantise_delta
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.config import Config
-from services.chain_gateway.deploy import Plan, deploy
+from services.chain_gateway.config import GatewayConfig
+from services.chain_gateway.deploy import DeploymentPlan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 
@@ -47,7 +47,7 @@ MOST_BLOCKS, MOST_BESIDE_S, MOST_CALLS = 5, 1.0, 60
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class RoundTiming:
     """What one round took."""
 
     seconds: float
@@ -59,7 +59,7 @@ class Round:
         return sum(self.calls.values())
 
 
-async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
+async def measure(rounds: int, delay_s: float, loss: float) -> list[RoundTiming]:
     """Rounds one after another; a first one, in which the gateway gets to know the chain, is not counted."""
     with (
         tempfile.TemporaryDirectory() as name,
@@ -72,7 +72,9 @@ async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
         contributors = Keystore.unlock(folder / "keys", password)
         key_file = folder / "owner.key"
         key_file.write_text(devchain.account.key.hex())
-        plan = Plan(task=digits(contributors=CONTRIBUTORS, stake_seconds=1), contributors=contributors.addresses)
+        plan = DeploymentPlan(
+            task=digits(contributors=CONTRIBUTORS, stake_seconds=1), contributors=contributors.addresses
+        )
         async with Chain.connect(devchain.url, CONTRACTS) as chain:
             await deploy(
                 chain, Keystore.of_key_file(key_file, None), folder / "deploy.sqlite", plan,
@@ -80,7 +82,7 @@ async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
             )  # fmt: skip
         operator = Credential.kept(folder / "access" / OPERATOR, Role.SPEND)
         async with Proxy.start(devchain.url, delay_s=delay_s, loss=loss) as proxy:
-            config = Config(
+            config = GatewayConfig(
                 rpc_url=proxy.url, deployment=folder / "deployment.json", keystore=folder / "keys",
                 password_file=folder / "keys" / "password", outbox=folder / "outbox.sqlite", listen="127.0.0.1:0",
                 access=folder / "access",
@@ -90,7 +92,7 @@ async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
     return found[1:]
 
 
-async def one_round(client: GatewayClient, proxy: Proxy, url: str, seed: int) -> Round:
+async def one_round(client: GatewayClient, proxy: Proxy, url: str, seed: int) -> RoundTiming:
     accounts = await client.accounts()
     version = (await client.task(1)).version
     first = int(str(ask(url, "eth_blockNumber")), 16)
@@ -100,7 +102,7 @@ async def one_round(client: GatewayClient, proxy: Proxy, url: str, seed: int) ->
     await client.next_version(1, version)
     took = time.perf_counter() - begun
     blocks = int(str(ask(url, "eth_blockNumber")), 16) - first
-    return Round(took, blocks, dict(proxy.calls))
+    return RoundTiming(took, blocks, dict(proxy.calls))
 
 
 async def contribute(client: GatewayClient, account: bytes, seed: int, number: int) -> None:

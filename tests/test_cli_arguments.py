@@ -23,7 +23,7 @@ from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
-from services.__main__ import People, Settings, _enough_samples
+from services.__main__ import People, SuiteSettings, _enough_samples
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.keystore import Keystore
 
@@ -330,7 +330,7 @@ def test_more_contributors_than_samples_are_refused_before_anything_starts(count
     assert code == 2
     advice = re.search(r"(\d+) contributors work with this seed", str(told["message"]))
     assert advice is not None
-    _enough_samples(Settings(home=tmp_path, contributors=int(advice[1]), seed=1, rpc_url=None, key_file=None))
+    _enough_samples(SuiteSettings(home=tmp_path, contributors=int(advice[1]), seed=1, rpc_url=None, key_file=None))
     assert not (tmp_path / "home" / "chain.sqlite").exists()
 
 

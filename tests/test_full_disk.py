@@ -19,13 +19,13 @@ from linklearner.output import Format, reporting
 from linklearner.process import CALLERS_FAULT, FAILED, exit_status
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.events import EventIndex
-from services.chain_gateway.outbox.store import Store
+from services.chain_gateway.outbox.store import OutboxStore
 from services.trainer.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[1]
 Opener = Callable[[Path], AbstractContextManager[object]]
 OPENERS: dict[str, Opener] = {
-    "outbox": lambda folder: Store.open(folder / "outbox.sqlite"),
+    "outbox": lambda folder: OutboxStore.open(folder / "outbox.sqlite"),
     "event index": lambda folder: EventIndex.open(folder / "events", cast(Chain, None), bytes(20), first_block=1),
     "journal": Journal.open,
 }
@@ -55,7 +55,7 @@ def test_a_file_that_cannot_be_begun_is_opened_when_there_is_room(tmp_path: Path
 def test_the_file_of_another_program_is_the_callers_fault_all_the_same(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "outbox.sqlite") as connection:
         connection.execute("CREATE TABLE request (a)")
-    with pytest.raises(InvalidConfig, match="is no outbox"), Store.open(tmp_path / "outbox.sqlite"):
+    with pytest.raises(InvalidConfig, match="is no outbox"), OutboxStore.open(tmp_path / "outbox.sqlite"):
         pass
 
 

@@ -20,8 +20,8 @@ from linklearner.domain.plan import TaskPlan, digits
 from linklearner.domain.stakes import MAX_ELIGIBLE
 from linklearner.keyfile import read_password
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.config import Config
-from services.chain_gateway.deploy import Plan, deploy
+from services.chain_gateway.config import GatewayConfig
+from services.chain_gateway.deploy import DeploymentPlan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore, looks_random
 
@@ -87,7 +87,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def serve(config: Config) -> None:
+async def serve(config: GatewayConfig) -> None:
     stop = process.stop_signal()
     async with Gateway.start(config) as gateway:
         print(f"chain_gateway {gateway.address}", flush=True)
@@ -119,7 +119,7 @@ async def place(options: argparse.Namespace) -> None:
         task = TaskPlan.from_json(_text(options.task))
     else:
         task = digits(contributors=max(1, len(addresses)))
-    plan = Plan(
+    plan = DeploymentPlan(
         task=task,
         pot_wei=amount(options.pot),
         cap_wei=amount(options.cap),
@@ -167,7 +167,7 @@ def main() -> None:
         log.configure(service="chain_gateway", level="warning")
         asyncio.run(place(options))
     else:
-        config = Config.from_environment(os.environ)
+        config = GatewayConfig.from_environment(os.environ)
         log.configure(service="chain_gateway", level=config.log_level)
         asyncio.run(serve(config))
 

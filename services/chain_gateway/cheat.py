@@ -36,7 +36,7 @@ REPLAY_WAIT_S: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
+class CheatAttempt:
     """What was tried and what the chain answered. transaction: 0x hash, empty if the node did not even take it."""
 
     attempt: str
@@ -59,7 +59,7 @@ class Cheat:
         self._task = task
         self._pool = ledger.deployment.pool
 
-    async def submissions(self) -> AsyncIterator[Attempt]:
+    async def submissions(self) -> AsyncIterator[CheatAttempt]:
         """Ways to have a second, a wrong, an empty or a stolen update counted, to end the round before the others come, and to use what is
         another's: his task, the owner's grants. Raises InvalidInput unless one honest update is in."""
         status = await self._ledger.tasks.task(self._task)
@@ -110,7 +110,7 @@ class Cheat:
             call = Call(self._pool, POOL.encode_call(function, *arguments))
             yield await self._try(name, replace(call, gas_limit=self._enough(call)))
 
-    async def settlements(self) -> AsyncIterator[Attempt]:
+    async def settlements(self) -> AsyncIterator[CheatAttempt]:
         """Five ways to settle a round wrongly. Raises InvalidInput if there is nothing to settle."""
         status = await self._ledger.tasks.task(self._task)
         await self._ledger.events.sync()
@@ -121,7 +121,7 @@ class Cheat:
         honest = self._ledger.settlements.call_with(self._task, number, group, right)
         limit = await self._limit_when_due(honest)  # raises why it cannot be settled at all
 
-        async def tried(name: str, updates: Sequence[Settlement], round_number: int = number) -> Attempt:
+        async def tried(name: str, updates: Sequence[Settlement], round_number: int = number) -> CheatAttempt:
             call = self._ledger.settlements.call_with(self._task, round_number, group, updates)
             return await self._try(name, replace(call, gas_limit=min(limit, self._chain.profile.transaction_gas)))
 
@@ -154,7 +154,7 @@ class Cheat:
         data = POOL.encode_call("submit", self._task, digest, header, list(groups))
         return Call(self._pool, data, gas_limit=SMALL_GAS)
 
-    async def _replay(self, transaction: bytes) -> Attempt:
+    async def _replay(self, transaction: bytes) -> CheatAttempt:
         """The very bytes of a transaction that has landed.
 
         Not the outbox's business, which sends what is new; so nobody else repeats a call that was lost. Whether it arrived makes no
@@ -171,8 +171,8 @@ class Cheat:
         try:
             await wait_for_chain(hand_in, REPLAY_WAIT_S)
         except NonceRefused as error:
-            return Attempt(attempt=name, refused=True, reason="NonceUsed", message=error.message)
-        return Attempt(
+            return CheatAttempt(attempt=name, refused=True, reason="NonceUsed", message=error.message)
+        return CheatAttempt(
             attempt=name,
             refused=answers == [SendResult.ALREADY_KNOWN] and await self._chain.nonce(self._account) == before,
             reason="AlreadyKnown",
@@ -189,13 +189,13 @@ class Cheat:
         request = Request(request_id=secrets.token_hex(8), account=self._account, kind="prepare", contents=b"")
         return (await self._outbox.fulfil(request, always(call))).receipt.contract
 
-    async def _try(self, name: str, call: Call) -> Attempt:
+    async def _try(self, name: str, call: Call) -> CheatAttempt:
         request = Request(request_id=secrets.token_hex(8), account=self._account, kind="cheat", contents=b"")
         try:
             receipt = (await self._outbox.fulfil(request, always(call))).receipt
         except Refused as refused:
             facts = refused.facts
-            return Attempt(
+            return CheatAttempt(
                 attempt=name,
                 refused=True,
                 reason=refused.reason,
@@ -204,7 +204,7 @@ class Cheat:
                 block=int(facts.get("block", 0)),
                 gas_used=int(facts.get("gas_used", 0)),
             )
-        return Attempt(
+        return CheatAttempt(
             attempt=name,
             refused=False,
             message="the chain took it",

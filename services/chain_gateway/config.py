@@ -8,7 +8,7 @@ from linklearner.settings import Between, HostPort, LogLevel, NodeUrls, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Settings):
+class GatewayConfig(Settings):
     """Read once, from the environment in `__main__` or from whoever embeds the gateway. Names files of secrets, holds none."""
 
     PREFIX: ClassVar = "LINKLEARNER_GATEWAY_"

@@ -48,12 +48,12 @@ CONTRIBUTOR_GAS: Final = 200_000_000
 LEAST_COIN: Final = 10**16
 """… and no less than this, wei: an idle chain's price of 7 wei would buy nothing tomorrow."""
 
-Progress = Callable[[str, int, int], None]
+DeploymentProgress = Callable[[str, int, int], None]
 """Called with what is done next, how many steps are done, and of how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DeploymentPlan:
     """A deployment.
 
     task: to open; None: contracts and Aspect only. pot_wei: what its sponsor is given and fills its pot with. contributors: who gets coin
@@ -74,7 +74,7 @@ class Plan:
 class _Steps:
     """The requests of one deployment, counted."""
 
-    def __init__(self, outbox: Outbox, treasury: bytes, progress: Progress, total: int) -> None:
+    def __init__(self, outbox: Outbox, treasury: bytes, progress: DeploymentProgress, total: int) -> None:
         self.outbox = outbox
         self.treasury = treasury
         self._progress = progress
@@ -107,13 +107,13 @@ async def deploy(
     chain: Chain,
     treasury: Keystore,
     outbox_path: Path,
-    plan: Plan,
+    plan: DeploymentPlan,
     *,
     creator: Keystore | None = None,
     sponsor: Keystore | None = None,
     contributors: Keystore | None = None,
     deployment_path: Path | None = None,
-    progress: Progress = lambda name, done, total: None,
+    progress: DeploymentProgress = lambda name, done, total: None,
     patience: Patience | None = None,
 ) -> Deployment:
     """Carries a plan out, or on. treasury: one key, which owns the pool, has the genesis supply and pays for everything.
@@ -170,7 +170,7 @@ async def deploy(
     return deployment
 
 
-def _count(plan: Plan, owning: Mapping[bytes, int], *, held: int) -> int:
+def _count(plan: DeploymentPlan, owning: Mapping[bytes, int], *, held: int) -> int:
     """Of the steps, if nobody else opens a task first."""
     count = 4 + 2 * len(plan.contributors)
     if plan.task is not None:
@@ -190,7 +190,7 @@ async def _aspect(steps: _Steps, pool: bytes, vault: bytes) -> bytes:
     return aspect
 
 
-async def _give(chain: Chain, steps: _Steps, plan: Plan, token: bytes, owning: Mapping[bytes, int]) -> None:
+async def _give(chain: Chain, steps: _Steps, plan: DeploymentPlan, token: bytes, owning: Mapping[bytes, int]) -> None:
     """Coin for gas and $LL: for stake to each contributor, and to creator and sponsor as `owning` says, wei."""
     coin = plan.coin_wei
     if coin is None:

@@ -10,11 +10,11 @@ from contextlib import AsyncExitStack
 import uvloop
 
 from linklearner import log, process
-from services.model_server.config import Config
+from services.model_server.config import ModelServerConfig
 from services.model_server.server import ModelServer
 
 
-async def serve(config: Config) -> None:
+async def serve(config: ModelServerConfig) -> None:
     stop = process.stop_signal()
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(ModelServer.start(one)) for one in config.each()]
@@ -24,7 +24,7 @@ async def serve(config: Config) -> None:
 
 
 def main() -> None:
-    config = Config.from_environment(os.environ)
+    config = ModelServerConfig.from_environment(os.environ)
     log.configure(service="model_server", level=config.log_level)
     uvloop.run(serve(config))
 

@@ -7,15 +7,15 @@ from linklearner.domain.errors import InvalidConfig, InvalidInput
 from linklearner.domain.notation import UINT64, Endpoint
 from linklearner.settings import Between, HostPort, LogLevel, OneOfKinds, Settings, TaskNumbers
 from services.model_server.admission.admission import AdmissionSettings, beyond
-from services.model_server.admission.stake import Stake
+from services.model_server.admission.stake import StakeSettings
 from services.model_server.admission.table import ADMISSIONS
 
-BY_STAKE = Stake()
+BY_STAKE = StakeSettings()
 TASKS = TaskNumbers(UINT64, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Settings):
+class ModelServerConfig(Settings):
     """Read once, from the environment in `__main__` or from whoever embeds the server. It holds no key and no secret."""
 
     PREFIX: ClassVar = "LINKLEARNER_MODEL_SERVER_"

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding, encoding_named
 from linklearner.domain.errors import InvalidConfig, OutOfRange
 from linklearner.domain.notation import address, shown
-from linklearner.settings import Account, Between, HostPort, LogLevel, OneOf, Settings, TaskNumbers
+from linklearner.settings import AddressField, Between, HostPort, LogLevel, OneOf, Settings, TaskNumbers
 from services.trainer.data import Shard
 from services.trainer.recipe import MAX_STEPS, MIN_STEPS, Recipe
 
@@ -19,7 +19,7 @@ MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Settings):
+class TrainerConfig(Settings):
     """Read once, from the environment in `__main__` or from whoever embeds the trainer. It holds no key and no secret."""
 
     PREFIX: ClassVar = "LINKLEARNER_TRAINER_"
@@ -32,7 +32,7 @@ class Config(Settings):
     """File that proves to the gateway who calls; one that may contribute is enough. Empty: none."""
     access: Path = Path(".linklearner/access")
     """Folder of the credentials of those who may call this trainer (*.json); some are made in an empty one."""
-    account: Annotated[str, Account()] = ""
+    account: Annotated[str, AddressField()] = ""
     """Address to contribute with, 0x and 40 hex digits; empty: the only account of the gateway."""
     task: Annotated[str, TASKS] = "1"
     """The tasks to contribute to, from 1: one, or several separated by commas, which take turns; requests are about the first of them."""

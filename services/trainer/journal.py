@@ -75,7 +75,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RecordedOutcome:
     """How a request ended."""
 
     contents: str
@@ -183,7 +183,7 @@ class Journal:
                 ),
             )
 
-    def accept(self, scope: str, request_id: str, outcome: Outcome) -> None:
+    def accept(self, scope: str, request_id: str, outcome: RecordedOutcome) -> None:
         """Records how a request ended. Repeating it is harmless."""
         submitted = outcome.submitted
         with self._file():
@@ -204,7 +204,7 @@ class Journal:
                 ),
             )
 
-    def outcome(self, scope: str, request_id: str) -> Outcome | None:
+    def outcome(self, scope: str, request_id: str) -> RecordedOutcome | None:
         """How a request ended, if it has. Raises DataLoss (JournalDamaged) for what was never written."""
         with self._file():
             row = self._connection.execute(
@@ -220,7 +220,7 @@ class Journal:
                     reason="JournalDamaged",
                 )
             contents, round, digest, weight, effective, *mined = row
-            return Outcome(contents, Submitted(Mined(*mined), digest, round, weight, effective))
+            return RecordedOutcome(contents, Submitted(Mined(*mined), digest, round, weight, effective))
 
     def promote(self, scope: str) -> None:
         """The held update was merged: carry what it left over. Without a held update nothing happens, so it cannot count twice."""

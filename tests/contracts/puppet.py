@@ -9,7 +9,7 @@ from __future__ import annotations
 import wasmtime
 
 from bench.pool import POOL, PoolChain, account
-from devchain.chain.blocks import Receipt
+from devchain.chain.blocks import StoredReceipt
 
 MARK = b"verdict:"
 
@@ -64,7 +64,7 @@ def with_verdict(data: bytes, name: str, verdict: bytes) -> bytes:
     return data + MARK + name.encode() + bytes([len(verdict)]) + verdict
 
 
-def transact(world: PoolChain, who: int, name: str, verdict: bytes, function: str, *arguments: object) -> Receipt:
+def transact(world: PoolChain, who: int, name: str, verdict: bytes, function: str, *arguments: object) -> StoredReceipt:
     return world.send(account(who), world.pool, with_verdict(POOL.encode_call(function, *arguments), name, verdict))
 
 

@@ -15,8 +15,8 @@ from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
 from numpy.typing import NDArray
 
-from devchain.chain.blocks import Receipt
-from devchain.chain.chain import Chain
+from devchain.chain.blocks import StoredReceipt
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.questions import Question
 from devchain.config import ChainConfig
 from linklearner import artifacts
@@ -58,7 +58,7 @@ TERMS = Terms(
 class Reverted(Exception):
     """A transaction failed: the contract's custom error or the Aspect's reason, by name."""
 
-    def __init__(self, receipt: Receipt) -> None:
+    def __init__(self, receipt: StoredReceipt) -> None:
         errors = (one.decode_error(receipt.output) for one in (POOL, VAULT, TOKEN))
         error = next((one for one in errors if one), None)
         text = error_string(receipt.output) or receipt.error or ""
@@ -120,7 +120,7 @@ class Clock:
 class TaskChain:
     """owner and treasury: account 0; everybody else: accounts 1 and up, each with 10,000 $LL."""
 
-    chain: Chain
+    chain: EmbeddedChain
     clock: Clock
     pool: bytes = b""
     aspect: bytes = b""
@@ -132,7 +132,7 @@ class TaskChain:
         alloc = {address_of(index): 10**24 for index in range(accounts)}
         config = ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0))
         clock = Clock()
-        world = cls(Chain(config, None, clock), clock)
+        world = cls(EmbeddedChain(config, None, clock), clock)
         owner = account(0).address
         arguments = POOL.encode_constructor(owner, owner, GENESIS, CAP, PER_SECOND)
         created = world.send(0, None, artifacts.contract("TrainingPool").bytecode + arguments)
@@ -176,7 +176,7 @@ class TaskChain:
         """Later blocks are so much later."""
         self.clock.now_s += seconds
 
-    def send(self, who: int, to: bytes | None, data: bytes, *, gas: int = GAS) -> Receipt:
+    def send(self, who: int, to: bytes | None, data: bytes, *, gas: int = GAS) -> StoredReceipt:
         """One transaction in a block of its own. Raises Reverted."""
         fields: dict[str, Any] = {
             "nonce": self.chain.pending_nonce(address_of(who)),
@@ -194,7 +194,7 @@ class TaskChain:
             raise Reverted(receipt)
         return receipt
 
-    def call(self, who: int, interface: Interface, function: str, *arguments: Any) -> Receipt:
+    def call(self, who: int, interface: Interface, function: str, *arguments: Any) -> StoredReceipt:
         """A transaction to pool, vault or token."""
         return self.send(who, self._address(interface), interface.encode_call(function, *arguments))
 
@@ -227,14 +227,14 @@ class TaskChain:
     def update(self, task: int, shape: Shape, seed: int, **options: Any) -> Update:
         return some_update(shape, task, self.status(task)["version"], seed, **options)
 
-    def submit(self, who: int, update: Update, shape: Shape) -> Receipt:
+    def submit(self, who: int, update: Update, shape: Shape) -> StoredReceipt:
         receipt = self.call(
             who, POOL, "submit", update.task, update.digest(shape), update.header(shape), list(update.groups(shape))
         )
         self.sent.setdefault(update.task, []).append((address_of(who), update))
         return receipt
 
-    def settle_group(self, settler: int, task: int, shape: Shape, group: int) -> Receipt:
+    def settle_group(self, settler: int, task: int, shape: Shape, group: int) -> StoredReceipt:
         return self.send(settler, self.pool, self.settlement(task, shape, group))
 
     def settlement(self, task: int, shape: Shape, group: int) -> bytes:
@@ -255,12 +255,12 @@ class TaskChain:
             updates.append((who, *weights[who], update.header(shape), digests, groups[group]))
         return POOL.encode_call("settle", task, number, group, updates)
 
-    def settle(self, settler: int, task: int, shape: Shape) -> list[Receipt]:
+    def settle(self, settler: int, task: int, shape: Shape) -> list[StoredReceipt]:
         receipts = [self.settle_group(settler, task, shape, group) for group in range(shape.group_count)]
         self.sent[task] = []
         return receipts
 
-    def drop(self, who: int, task: int) -> Receipt:
+    def drop(self, who: int, task: int) -> StoredReceipt:
         receipt = self.call(who, POOL, "drop", task)
         self.sent[task] = []
         return receipt
@@ -292,7 +292,7 @@ class TaskChain:
         answer = bytes(decode(["bytes"], self.ask(SYSTEM, data))[0])
         return np.frombuffer(answer[12:], "<i2").astype(np.int16)
 
-    def logs(self) -> list[tuple[Receipt, Log, int]]:
+    def logs(self) -> list[tuple[StoredReceipt, Log, int]]:
         """All logs of the chain: receipt, log, the block's time."""
         found = []
         for number in range(1, self.chain.head.number + 1):

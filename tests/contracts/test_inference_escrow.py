@@ -32,7 +32,7 @@ from bench.escrow import (
     voucher_tuple,
 )
 from bench.pool import account, address_of
-from devchain.chain.blocks import Receipt
+from devchain.chain.blocks import StoredReceipt
 from linklearner import artifacts
 from linklearner.chain.abi import Interface
 from linklearner.domain.notation import LL_WEI
@@ -88,12 +88,12 @@ def refused(name: str, action: Callable[[], object]) -> dict[str, Any]:
     return reverted.value.values
 
 
-def paid(escrow: EscrowChain, receipt: Receipt) -> list[int]:
+def paid(escrow: EscrowChain, receipt: StoredReceipt) -> list[int]:
     """What each redeemed voucher paid."""
     return [event.values["paid"] for event in escrow.events(receipt) if event.name == "VoucherRedeemed"]
 
 
-def skipped(escrow: EscrowChain, receipt: Receipt) -> list[str]:
+def skipped(escrow: EscrowChain, receipt: StoredReceipt) -> list[str]:
     """Why vouchers were passed over."""
     return [REASONS[event.values["reason"]] for event in escrow.events(receipt) if event.name == "VoucherSkipped"]
 
@@ -634,7 +634,7 @@ def wallet(double: EscrowChain, owner: int, amount: int = 1000) -> bytes:
     return address
 
 
-def execute(double: EscrowChain, by: bytes, target: bytes, data: bytes) -> Receipt:
+def execute(double: EscrowChain, by: bytes, target: bytes, data: bytes) -> StoredReceipt:
     return double.world.send(account(7), by, WALLET.encode_call("execute", "0x" + target.hex(), data))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from devchain.chain.blocks import Receipt
+from devchain.chain.blocks import StoredReceipt
 from linklearner.chain.answers import Log
 from linklearner.chain.contracts import COMPLETED, POOL, VAULT, completed, decode_event
 from linklearner.domain import events as happened
@@ -28,7 +28,7 @@ BARE = dataclasses.replace(
 )
 
 
-def events_of(receipt: Receipt, block: int, world: Any, time_s: int = 0) -> list[happened.Event]:
+def events_of(receipt: StoredReceipt, block: int, world: Any, time_s: int = 0) -> list[happened.Event]:
     """One transaction as the replay wants it."""
     data = receipt.transaction.data
     found = [

@@ -8,7 +8,7 @@ import pytest
 from eth_hash.auto import keccak
 
 from bench.pool import CREATOR, TERMS, CallFailed, PoolChain, Reverted, account, address_of, terms_tuple
-from bench.pool_rounds import FLAT, SMALL, Round, opened, some_update, some_weights
+from bench.pool_rounds import FLAT, SMALL, PlayedRound, opened, some_update, some_weights
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding
 from linklearner.domain.rounds import running_next, running_seed
@@ -411,7 +411,7 @@ def test_dropping_a_half_merged_round_makes_a_version_of_what_is_merged(world: P
 
 def test_the_end_of_a_half_merged_round_starts_the_count_of_saturated_weights_anew(world: PoolChain) -> None:
     weights = np.full(SMALL.weight_count, 32767, dtype=np.int16)
-    round_ = Round(world, world.open_task(SMALL, weights, [100, 100]), SMALL)
+    round_ = PlayedRound(world, world.open_task(SMALL, weights, [100, 100]), SMALL)
     up = tuple((page, np.ones(SMALL.page_weights(page), dtype=np.int8)) for page in range(5))
     for contributor in (1, 2):
         round_.submit(contributor, Update(round_.task, 1, TWO_BITS, (4, 4, 4), up))

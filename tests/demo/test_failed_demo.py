@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from linklearner.demo.play import play
-from linklearner.demo.start import Plan
+from linklearner.demo.start import DemoPlan
 from linklearner.domain.errors import Unavailable
 from linklearner.output import Format
 from linklearner.v1 import model_pb2 as model
@@ -27,7 +27,7 @@ async def test_the_services_logs_outlive_it(
     (checkout / "services").mkdir(parents=True)
     (checkout / "services" / "__main__.py").write_text(BREAKS)
     monkeypatch.setenv("LINKLEARNER_HOME", str(home))
-    plan = Plan(root=checkout, chain=(), rounds=1, encoding=model.ENCODING_TWO_BITS, seed=1, keep=keep)
+    plan = DemoPlan(root=checkout, chain=(), rounds=1, encoding=model.ENCODING_TWO_BITS, seed=1, keep=keep)
     with pytest.raises(Unavailable, match="what really happened"):
         await play(plan, Format.JSON)
     [folder] = home.iterdir()

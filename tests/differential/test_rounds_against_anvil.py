@@ -17,7 +17,7 @@ import pytest
 
 from bench.pool import POOL, SYSTEM, TOKEN, PoolChain, account, address_of
 from devchain.chain.blocks import Block
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.join_points import TransactionAspects
 from devchain.config import ChainConfig
 from linklearner.chain.abi import ERROR_STRING
@@ -25,7 +25,7 @@ from linklearner.domain.digits import DIGITS
 from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.update import Update
-from tests.differential.chains import Chain as Rpc
+from tests.differential.chains import EmbeddedChain as Rpc
 from tests.differential.chains import token_init_bytes
 
 CONTEXT = "0x" + "00" * 19 + "64"
@@ -107,7 +107,7 @@ def shadowed(anvil_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
     for address in alloc:
         anvil.ask("anvil_setBalance", "0x" + address.hex(), hex(10**24))
     height = iter(range(10**9))
-    chain = Chain(
+    chain = EmbeddedChain(
         ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0)), None, lambda: 2_500_000_000 + 12 * next(height)
     )
     original_mine = chain.mine

@@ -32,14 +32,14 @@ from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 from services.chain_gateway import config as gateway_config
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.deploy import Plan, deploy
+from services.chain_gateway.deploy import DeploymentPlan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
-from services.model_server.admission.stake import Stake
-from services.model_server.config import Config as ServerConfig
+from services.model_server.admission.stake import StakeSettings
+from services.model_server.config import TrainerConfig as ServerConfig
 from services.model_server.server import ModelServer
 from services.trainer import data
-from services.trainer.config import Config as TrainerConfig
+from services.trainer.config import TrainerConfig as TrainerConfig
 from services.trainer.trainer import Trainer
 
 CONTRIBUTORS = 2
@@ -88,7 +88,7 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
     contributors = Keystore.unlock(tmp_path / "keys", password)
     terms = {"quorum_bps": min(10_000, 2_500 * CONTRIBUTORS), "stake_seconds": 1}
     settings = {"model": json.loads(DIGITS_CNN.to_json()), "terms": terms, "page_length": 952}
-    plan = Plan(task=TaskPlan.from_json(json.dumps(settings)), contributors=contributors.addresses)
+    plan = DeploymentPlan(task=TaskPlan.from_json(json.dumps(settings)), contributors=contributors.addresses)
     async with Devchain.start() as devchain:
         owner = devchain.accounts[0]
         async with Chain.connect(devchain.url, CONTRACTS) as chain:
@@ -100,7 +100,7 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
                 contributors=contributors,
                 deployment_path=tmp_path / "deployment.json",
             )
-        config = gateway_config.Config(
+        config = gateway_config.GatewayConfig(
             rpc_url=devchain.url,
             deployment=tmp_path / "deployment.json",
             keystore=tmp_path / "keys",
@@ -166,7 +166,7 @@ async def test_a_cnn_is_trained_over_the_chain_served_and_asked(suite: Suite) ->
         credential=suite.credential(READER),
         listen="127.0.0.1:0",
         metrics_listen="127.0.0.1:0",
-        admission=Stake(required_units=0),
+        admission=StakeSettings(required_units=0),
     )
     async with ModelServer.start(config) as server, asyncio.timeout(120):
         await server.ready()

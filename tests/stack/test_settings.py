@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tools.stack.settings import ROOT, Port, Settings, Trouble, build_files, check_ports
+from tools.stack.settings import ROOT, Port, StackSettings, Trouble, build_files, check_ports
 
 FEW = {"PATH": "/usr/bin"}
 
 
-def settings(**environment: str) -> Settings:
-    return Settings.read({**FEW, **environment})
+def settings(**environment: str) -> StackSettings:
+    return StackSettings.read({**FEW, **environment})
 
 
 def test_the_defaults_are_those_of_the_file() -> None:

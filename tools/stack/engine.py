@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.stack.contributors import written_out
-from tools.stack.settings import ROOT, Settings, Trouble, check_ports
+from tools.stack.settings import ROOT, StackSettings, Trouble, check_ports
 
 BOOTSTRAP = Path(os.environ.get("DOCKER_UP", ROOT.parent / "shared" / "tools" / "docker-up.sh"))
 """A script that brings an engine up on a machine without one: `engine`, `hostbase`, `env`, `down`."""
@@ -121,7 +121,7 @@ class Container:
 class Stack:
     """One Compose project."""
 
-    def __init__(self, settings: Settings, say: Say) -> None:
+    def __init__(self, settings: StackSettings, say: Say) -> None:
         self.settings = settings
         self._say = say
         self._environment = {**os.environ, **settings.compose_environment()}

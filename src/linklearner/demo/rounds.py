@@ -17,7 +17,7 @@ from linklearner.client.gateway import GatewayClient
 from linklearner.client.trainer import TrainerClient
 from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.screen import Line, Screen, first_clause, round_table
-from linklearner.demo.start import NAMES, Plan
+from linklearner.demo.start import NAMES, DemoPlan
 from linklearner.domain.errors import DataLoss, Refused, TimedOut
 from linklearner.domain.rounds import Step
 from linklearner.domain.shape import Shape
@@ -51,7 +51,7 @@ class Stage:
 
 
 async def play_round(
-    plan: Plan,
+    plan: DemoPlan,
     stage: Stage,
     people: Sequence[TrainerStatus],
     shape: Shape,
@@ -157,7 +157,7 @@ async def settle_when_due(stage: Stage, account: bytes, round: int) -> Settled:
         raise TimedOut(f"round {round} could not be settled in {SETTLE_TIMEOUT_S:.0f} s") from None
 
 
-async def contribute(plan: Plan, trainer: TrainerClient, line: Line, draw: Callable[[], None]) -> None:
+async def contribute(plan: DemoPlan, trainer: TrainerClient, line: Line, draw: Callable[[], None]) -> None:
     try:
         async with aclosing(trainer.train("demo-" + secrets.token_hex(8), plan.encoding)) as events:
             async for event in events:

@@ -25,7 +25,7 @@ from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.deploy import TaskPlan
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.keystore import Keystore
-from services.chain_gateway.outbox.store import Store
+from services.chain_gateway.outbox.store import OutboxStore
 from tests.services.chain_gateway.conftest import World
 
 DEEP = b"[" * 160_000
@@ -348,7 +348,7 @@ async def test_an_outbox_is_not_bound_to_a_block_that_is_not_there(world: World)
 
     async with Chain.connect(world.node.url) as chain:
         world.node.alter = lie
-        with Store.open(world.folder / "another.sqlite") as store:
+        with OutboxStore.open(world.folder / "another.sqlite") as store:
             await store.check_chain(world.folder / "another.sqlite", chain)
             bound = store.first_block()
             assert not lies and bound is not None and bound < 1000

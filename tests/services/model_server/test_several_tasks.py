@@ -5,17 +5,20 @@ from contextlib import AsyncExitStack
 import numpy as np
 import pytest
 from eth_account import Account
+from linklearner.inference import InferenceClient
 
 from linklearner.domain.errors import InvalidConfig, PermissionDenied, Unauthenticated
-from linklearner.inference import InferenceClient
 from linklearner.testing.gateway import CHAIN_ID, FakeGateway, FakeTask, terms_for, weights_of
-from services.model_server.admission.stake import Stake
-from services.model_server.config import Config
+from services.model_server.admission.stake import StakeSettings
+from services.model_server.config import ModelServerConfig
 from services.model_server.server import ModelServer
 
 BLANK = np.zeros((1, 64), np.float32)
-SEVERAL = Config(
-    task="3,1", listen="127.0.0.1:6000", metrics_listen="[::1]:7000", admission=Stake(domain="models.example:443")
+SEVERAL = ModelServerConfig(
+    task="3,1",
+    listen="127.0.0.1:6000",
+    metrics_listen="[::1]:7000",
+    admission=StakeSettings(domain="models.example:443"),
 )
 
 
@@ -23,21 +26,21 @@ def test_each_task_has_ports_of_its_own_and_a_name_that_is_signed() -> None:
     third, first = SEVERAL.each()
     assert (third.tasks(), third.listen, third.metrics_listen) == ((3,), "127.0.0.1:6000", "[::1]:7000")
     assert (first.tasks(), first.listen, first.metrics_listen) == ((1,), "127.0.0.1:6001", "[::1]:7001")
-    assert isinstance(first.admission, Stake) and first.admission.domain == "models.example:444"
-    free = Config(task="1,2", listen="127.0.0.1:0", metrics_listen="127.0.0.1:0").each()
+    assert isinstance(first.admission, StakeSettings) and first.admission.domain == "models.example:444"
+    free = ModelServerConfig(task="1,2", listen="127.0.0.1:0", metrics_listen="127.0.0.1:0").each()
     assert [one.listen for one in free] == ["127.0.0.1:0"] * 2
-    assert Config(task="2").each() == (Config(task="2"),)
+    assert ModelServerConfig(task="2").each() == (ModelServerConfig(task="2"),)
 
 
 @pytest.mark.parametrize("tasks", ["", "0", "1,1", "1,", "one"])
 def test_tasks_are_a_list_of_numbers(tasks: str) -> None:
     with pytest.raises(InvalidConfig, match="task must"):
-        Config(task=tasks)
+        ModelServerConfig(task=tasks)
 
 
 def test_ports_that_do_not_reach_are_told_so() -> None:
     with pytest.raises(InvalidConfig, match="2 tasks need as many ports"):
-        Config(task="1,2", listen="127.0.0.1:65535")
+        ModelServerConfig(task="1,2", listen="127.0.0.1:65535")
 
 
 async def test_stake_in_one_task_opens_no_other() -> None:
@@ -50,7 +53,9 @@ async def test_stake_in_one_task_opens_no_other() -> None:
     second.publish(weights_of(2))
     async with AsyncExitStack() as stack:
         gateway = await stack.enter_async_context(fake.served())
-        config = Config(gateway=gateway, credential="", task="1,2", listen="127.0.0.1:0", metrics_listen="127.0.0.1:0")
+        config = ModelServerConfig(
+            gateway=gateway, credential="", task="1,2", listen="127.0.0.1:0", metrics_listen="127.0.0.1:0"
+        )
         servers = [await stack.enter_async_context(ModelServer.start(one)) for one in config.each()]
         for server in servers:
             await server.ready()

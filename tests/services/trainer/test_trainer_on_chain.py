@@ -25,12 +25,12 @@ from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 from services.chain_gateway import config as gateway_config
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.deploy import Plan, deploy
+from services.chain_gateway.deploy import DeploymentPlan, deploy
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 from services.trainer import contributor
-from services.trainer.config import Config
+from services.trainer.config import TrainerConfig
 from services.trainer.journal import Journal
 from services.trainer.trainer import Trainer
 from tests.services.trainer.conftest import refused, train
@@ -48,7 +48,7 @@ class Town:
 
     @asynccontextmanager
     async def gateway(self, listen: str = "127.0.0.1:0") -> AsyncIterator[str]:
-        config = gateway_config.Config(
+        config = gateway_config.GatewayConfig(
             rpc_url=self.rpc_url,
             deployment=self.folder / "deployment.json",
             keystore=self.folder / "keys",
@@ -67,7 +67,7 @@ class Town:
 
     @asynccontextmanager
     async def trainer(self, gateway: str, index: int) -> AsyncIterator[pb_grpc.TrainerServiceStub]:
-        config = Config(
+        config = TrainerConfig(
             listen="127.0.0.1:0",
             gateway=gateway,
             credential=str(self.folder / "access" / CONTRIBUTOR),
@@ -95,7 +95,9 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
                 chain,
                 Keystore({owner.address: Account.from_key(owner.key)}),
                 tmp_path / "deploy.sqlite",
-                Plan(task=digits(contributors=CONTRIBUTORS, stake_seconds=1), contributors=contributors.addresses),
+                DeploymentPlan(
+                    task=digits(contributors=CONTRIBUTORS, stake_seconds=1), contributors=contributors.addresses
+                ),
                 contributors=contributors,
                 deployment_path=tmp_path / "deployment.json",
             )

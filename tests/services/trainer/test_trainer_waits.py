@@ -14,7 +14,7 @@ from linklearner.domain.rounds import Phase
 from linklearner.domain.tasks import StakeStatus
 from linklearner.testing.gateway import POOL, FakeGateway, FakeTask, terms_for, weights_of
 from services.trainer import contributor
-from services.trainer.config import Config
+from services.trainer.config import TrainerConfig
 from services.trainer.journal import Journal
 from services.trainer.obstacles import CLOSED, obstacle
 from services.trainer.trainer import Trainer
@@ -29,10 +29,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def settings(tmp_path: Path, gateway: str, **more: object) -> Config:
+def settings(tmp_path: Path, gateway: str, **more: object) -> TrainerConfig:
     given = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": tmp_path / "access"}
     given |= {"steps": 10, "state_dir": tmp_path / "state", "rounds": -1, **more}
-    return Config(**given)  # type: ignore[arg-type]
+    return TrainerConfig(**given)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
