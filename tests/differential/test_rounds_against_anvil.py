@@ -25,7 +25,7 @@ from linklearner.domain.digits import DIGITS
 from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.update import Update
-from tests.differential.chains import EmbeddedChain as Rpc
+from tests.differential.chains import Chain as Rpc
 from tests.differential.chains import token_init_bytes
 
 CONTEXT = "0x" + "00" * 19 + "64"

@@ -36,10 +36,10 @@ from services.chain_gateway.deploy import DeploymentPlan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 from services.model_server.admission.stake import StakeSettings
-from services.model_server.config import TrainerConfig as ServerConfig
+from services.model_server.config import ModelServerConfig as ServerConfig
 from services.model_server.server import ModelServer
 from services.trainer import data
-from services.trainer.config import TrainerConfig as TrainerConfig
+from services.trainer.config import TrainerConfig
 from services.trainer.trainer import Trainer
 
 CONTRIBUTORS = 2

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 import numpy as np
 import pytest
 from eth_account import Account
-from linklearner.inference import InferenceClient
 
+from linklearner.client.inference import InferenceClient
 from linklearner.domain.errors import InvalidConfig, PermissionDenied, Unauthenticated
 from linklearner.testing.gateway import CHAIN_ID, FakeGateway, FakeTask, terms_for, weights_of
 from services.model_server.admission.stake import StakeSettings
