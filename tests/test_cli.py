@@ -240,7 +240,8 @@ def test_the_operators_credential_is_that_of_the_suite_that_was_left_running(hom
     """`demo --keep` runs in a folder of its own below the home."""
     kept = Credential.kept(tmp_path / "demo" / "access" / OPERATOR, Role.SPEND)
     assert credential_for(NOBODY, None) is None
-    suite = {field.name: "" for field in fields(Suite)} | {"trainers": (), "accounts": (), "pid": 1, "task": 1}
-    Suite(**{**suite, "credential": str(tmp_path / "demo" / "access" / OPERATOR)}).write(home)  # type: ignore[arg-type]
+    suite: dict[str, Any] = {field.name: "" for field in fields(Suite)}
+    suite |= {"trainers": (), "accounts": (), "pid": 1, "task": 1, "chain_id": 1, "deployed_block": 1}
+    Suite(**{**suite, "credential": str(tmp_path / "demo" / "access" / OPERATOR)}).write(home)
     assert credential_for(NOBODY, None) == kept
     assert credential_for("gateway.example:50051", None) is None

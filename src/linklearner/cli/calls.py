@@ -86,10 +86,11 @@ def credential_for(address: str, credential: Path | None) -> Credential | None:
 
 def _operators() -> Path:
     """The operator's of the suite that runs here (what `demo --keep` left running lies in a folder of its own), or of this home."""
+    kept = home() / "access" / OPERATOR
     try:
-        return Path(Suite.read(home()).credential)
+        return Path(Suite.read(home()).credential or kept)
     except InvalidConfig:
-        return home() / "access" / OPERATOR
+        return kept
 
 
 def account_of(key_file: Path | None, password_file: Path | None) -> LocalAccount | None:
