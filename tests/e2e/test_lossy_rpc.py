@@ -72,8 +72,9 @@ async def test_a_demo_over_an_endpoint_that_loses_calls_ends_right_and_pays_once
 
         # What was sent, as the chain itself has it: no gift, no stake, no update and no settlement came twice.
         landed = await asyncio.to_thread(succeeded, devchain.url)
+        # to the contributors, the task's creator and its sponsor
         gifts = Counter(one["to"] for one in landed if one["input"] in ("0x", "") and int(one["value"], 16))
-        assert len(gifts) == CONTRIBUTORS and set(gifts.values()) == {1}
+        assert len(gifts) == CONTRIBUTORS + 2 and set(gifts.values()) == {1}
         calls = Counter((one["from"], one["to"], one["input"]) for one in landed if one["to"] and len(one["input"]) > 2)
         assert [call for call, times in calls.items() if times > 1] == []
         rounds = [event for event in events if event["event"] == "round"]
