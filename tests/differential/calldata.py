@@ -4,7 +4,7 @@ Calldata of the pool's functions is made, broken in ways that know its structure
 
 - the real pool with the real Aspect on a devchain. It accepts exactly what `decode_call(canonical=True)` decodes and the rules, computed in
   Python from the decoded values, allow; its events then tell the same values. Where only the encoding is at fault it says so.
-- for functions whose calldata nobody reads again (lock, unlock, withdraw), the pool alone: it accepts what the plain `decode_call` decodes.
+- for functions whose calldata nobody reads again (fund, shareFees, claim), the pool alone: it accepts what the plain `decode_call` decodes.
 - `bench/contracts/Arguments.sol`, which is solc's decoder and nothing else: `decode_call` gives the very values that solc sees, or
   refuses as it does. (Only where tails overlap so much that decoding multiplies them may Python refuse more.)
 
@@ -27,21 +27,22 @@ from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
 from bench.contracts import built
-from bench.pool import POOL, TERMS, PoolChain, account, address_of, terms_tuple
+from bench.pool import CREATOR, POOL, TERMS, PoolChain, account, address_of, terms_tuple
 from bench.pool_rounds import SMALL, opened, some_update, some_weights
 from devchain.chain.chain import Question
 from linklearner import artifacts
 from linklearner.chain.abi import Decoded, error_string
+from linklearner.domain.capacity import most_updates
 from linklearner.domain.encodings import ENCODINGS
 from linklearner.domain.errors import InvalidInput, InvalidShape, InvalidUpdate
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.shape import Shape
 from linklearner.domain.stakes import influence
-from linklearner.domain.update import MAX_SQUARED_NORM, Update, join, update_digest
+from linklearner.domain.update import MAX_SQUARED_NORM, MIN_SQUARED_NORM, Update, join, update_digest
 
 JUDGED: Final = ("submit", "settle", "openTask", "loadPages")
 """Functions whose calldata the Aspect reads, and readers after it."""
-PLAIN: Final = ("lock", "unlock", "withdraw")
+PLAIN: Final = ("fund", "shareFees", "claim")
 INPUTS: Final = {
     entry["name"]: entry["inputs"] for entry in artifacts.contract("TrainingPool").abi if entry["type"] == "function"
 }
@@ -298,14 +299,14 @@ class Case:
         self.settling = opened(self.world, SMALL, [100, 100, 100])
         for contributor in (1, 2):
             self.settling.submit(contributor)
+        self.settling.ripen()
         self.version, self.settling_round = self.open.version, self.settling.number
         self.updates = self.settling.settlement(0)
         self.settlement = POOL.decode_call(self.settle_call(self.updates)).values
         self.loading = self.world.number("nextTask")
-        self.world.transact(account(0), "openTask", self.loading, SMALL.encode(), "{}", terms_tuple(TERMS))
-        self.world.transact(account(2), "lock", self.loading, 10)
-        self.world.transact(account(2), "unlock", self.loading, 5)
+        self.world.transact(account(CREATOR), "openTask", self.loading, SMALL.encode(), "{}", terms_tuple(TERMS))
         self.next_task = self.world.number("nextTask")
+        self.owned = self.world.balance(address_of(account(2)))
         self.eligible = self.world.status(self.open.task)["eligible"]
         artifact = built()["contracts"]["Arguments"]
         self.arguments = self.world.create(account(0), bytes.fromhex(artifact["bytecode"][2:]))
@@ -356,8 +357,8 @@ class Case:
                 weights = some_weights(SMALL, random.randrange(100)).astype("<i2").tobytes()
                 size = random.choice((16, 32, 48, 64, 74, 73, 72, 15, 0, random.randrange(75)))
                 return POOL.encode_call("loadPages", self.loading, random.choice((0, 0, 0, 1)), weights[:size])
-            case "withdraw":
-                return POOL.encode_call("withdraw", random.choice((self.loading, self.open.task)))
+            case "claim":
+                return POOL.encode_call("claim", random.choice((self.loading, self.open.task, 2**21)))
             case name:
                 return POOL.encode_call(name, self.open.task, random.choice((0, 1, 90, 91, 10**6, 2**38, 2**64 - 1)))
 
@@ -449,21 +450,20 @@ class Case:
                 return bool(
                     values["task"] == self.next_task
                     and terms["rule"] == 1
-                    and 1 <= terms["quorum"] <= terms["maxUpdates"] <= 1024
-                    and terms["dropSeconds"] > terms["roundSeconds"]
+                    and 1 <= terms["quorumBps"] <= 10_000
+                    and 1 <= terms["maxUpdates"] <= most_updates(Shape.decode(values["shape"]))
+                    and 1 <= terms["minRoundSeconds"] <= terms["roundSeconds"] < terms["dropSeconds"] <= 366 * 86_400
+                    and 1 <= terms["stakeSeconds"] <= 366 * 86_400
                     and terms["minStake"] <= 2**38
                     and terms["settlerBps"] <= 10_000
-                    and terms["reward"] <= 2**128
+                    and terms["serverBps"] <= 5_000
                 )
-            case "lock":
-                locked = {self.open.task: 270, self.settling.task: 300, self.loading: 5}.get(values["task"])
-                # 10,000 LL are 10^7 units, 100 + 90 of which and what was unlocked lie in tasks
-                return locked is not None and 1 <= values["units"] <= 10**7 - 90 - 100 - 10
-            case "unlock":
-                locked = {self.open.task: 90, self.settling.task: 100, self.loading: 5}.get(values["task"])
-                return locked is not None and 1 <= values["units"] <= locked
-            case "withdraw":
-                return bool(values["task"] == self.loading)
+            case "fund" | "shareFees":
+                known = values["task"] in (self.open.task, self.settling.task, self.loading)
+                least = 1 if call.name == "fund" else 0
+                return bool(known and least <= values["amount"] <= self.owned)
+            case "claim":
+                return values["task"] in (self.open.task, self.settling.task, self.loading)
             case _:  # a view, or a function whose time has not come
                 return bool(self._is_view(call.name))
 
@@ -476,9 +476,13 @@ class Case:
             "settle",
             "openTask",
             "loadPages",
-            "lock",
-            "unlock",
-            "withdraw",
+            *PLAIN,
+            "closeTask",
+            "grant",
+            "acceptOwnership",
+            "renounceOwnership",
+            "transferOwnership",
+            "release",
         )
 
     def _update(self, values: Mapping[str, Any]) -> Update | None:
@@ -491,7 +495,7 @@ class Case:
             and update.header(SMALL) == values["header"]
             and update.groups(SMALL) == values["groups"]
             and update.digest(SMALL) == values["digest"]
-            and update.squared_norm(SMALL) <= MAX_SQUARED_NORM
+            and MIN_SQUARED_NORM <= update.squared_norm(SMALL) <= MAX_SQUARED_NORM
         )
         return update if fits else None
 
@@ -506,7 +510,7 @@ class Case:
         if decoded is not None and self._is_view(decoded.name):
             return "a view"  # some refuse an unknown task; nothing hangs on it
         expected = decoded is not None and self.allows(decoded)
-        sender = account(0 if name in ("openTask", "loadPages") else 2)
+        sender = account(CREATOR if name in ("openTask", "loadPages") else 2)
         outcome = self.world.chain.ask(
             Question(sender=address_of(sender), to=self.world.pool, data=data), self.world.chain.head.number
         )
@@ -535,6 +539,8 @@ class Case:
     def _same_values(self, call: Decoded, logs: Sequence[tuple[Sequence[bytes], bytes]]) -> None:
         """The events tell what the call said, and of an update what Python computes."""
         events = [event for topics, data in logs if (event := POOL.decode_log(topics, data)) is not None]
+        if call.name == "claim":
+            return  # there is nothing to claim, and so nothing to tell
         assert events, f"{call.name} made no event"
         told = events[-1 if call.name != "loadPages" else 0].values
         shared = told.keys() & call.values.keys()

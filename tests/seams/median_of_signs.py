@@ -1,6 +1,6 @@
 """A second rule, for tests: each weight moves one step in the direction that most influence points to.
 
-Time alone ends a round, it can be dropped later than under `mean`, and those who took part share the whole reward. Beside this file the
+Time alone ends a round, it can be dropped later than under `mean`, and influence is paid whatever an update's length. Beside this file the
 rule is one file in the Aspect (tests/seams/aspects/aggregator/rules/median_of_signs.ts), one in the pool
 (tests/seams/contracts/rules/MedianOfSigns.sol), and rows of the three tables.
 """
@@ -30,8 +30,8 @@ class MedianOfSigns:
         return MEAN.phase(standing)
 
     def due(self, terms: Terms, standing: Standing) -> tuple[Due, ...]:
-        settle = Due(Step.SETTLED, standing.since_s + terms.round_seconds)
-        drop = Due(Step.DROPPED, standing.since_s + 2 * terms.drop_seconds)
+        settle = Due(Step.SETTLED, standing.first_s + terms.round_seconds)
+        drop = Due(Step.DROPPED, (standing.first_s or standing.opened_s) + 2 * terms.drop_seconds)
         match self.phase(standing):
             case Phase.LOADING:
                 return (Due(Step.LOADED),)
@@ -40,7 +40,9 @@ class MedianOfSigns:
             case Phase.COLLECTING:
                 return (Due(Step.ACCEPTED), settle, drop)
             case Phase.SETTLING:
-                return (settle,)
+                return (settle, drop)
+            case Phase.CLOSED:
+                return ()
 
     def next_step(self, terms: Terms, standing: Standing) -> Due | None:
         return next((due for due in self.due(terms, standing) if due.step is Step.SETTLED), None)
@@ -61,8 +63,8 @@ class MedianOfSigns:
         changed = tuple(p for p in pages if (result != weights)[shape.page_slice(p)].any())
         return Merged(result, int(np.count_nonzero(moved != result)), changed)
 
-    def pay(self, terms: Terms, weights: Sequence[int], eligible: int) -> tuple[int, tuple[int, ...]]:
-        return 0, tuple(terms.reward * weight // sum(weights) for weight in weights)
+    def divide(self, terms: Terms, shared: int, weights: Sequence[int], effective: Sequence[int]) -> tuple[int, ...]:
+        return tuple(shared * weight // sum(weights) for weight in weights)
 
     def merge_gas(self, updates: Sequence[Update], pages: range, shape: Shape, saturated: bool) -> float:
         weights = sum(len(values) for update in updates for page, values in update.pages if page in pages)
