@@ -121,7 +121,8 @@ contract StakeVault is Votes {
         _changes[task] = changes;
         _stakes[task][msg.sender] = stake;
         _transferVotingUnits(address(0), msg.sender, units);
-        token.transferFrom(msg.sender, address(this), units * UNIT);
+        bool moved = token.transferFrom(msg.sender, address(this), units * UNIT);
+        assert(moved);
         emit StakeLocked(task, msg.sender, units, stake.maturesAt);
     }
 
@@ -162,7 +163,7 @@ contract StakeVault is Votes {
         bool takesPart = round != 0 && stake.submitted == round && openedAt != 0;
         if (block.timestamp < stake.withdrawableAt || takesPart) revert StakeStillLocked(stake.withdrawableAt, takesPart ? round : 0);
         slot.unlocking = 0;
-        token.transfer(msg.sender, stake.unlocking * UNIT);
+        _send(msg.sender, stake.unlocking * UNIT);
         emit StakeWithdrawn(task, msg.sender, stake.unlocking);
     }
 
@@ -184,7 +185,7 @@ contract StakeVault is Votes {
         // Nothing is written then, and no event tells of it: fractions of a wei stay with the account.
         if (amount == 0) return 0;
         _fees[task][msg.sender] = Fees({seen: _feesPerUnit[task], owed: 0});
-        token.transfer(msg.sender, amount);
+        _send(msg.sender, amount);
         emit StakeFeesClaimed(task, msg.sender, amount);
     }
 
@@ -196,13 +197,16 @@ contract StakeVault is Votes {
         onlyPool
         returns (uint256 counting)
     {
-        Stake memory stake = _stakes[task][account];
+        Stake storage slot = _stakes[task][account];
+        Stake memory stake = slot;
         if (stake.submitted == round) revert AlreadySubmitted(task, round, account);
+        uint40 fresh = stake.fresh;
         _count(task, account, stake, round, openedAt);
         counting = stake.amount - stake.fresh;
         if (counting < minimum) revert BelowMinimumStake(uint64(counting), uint64(minimum));
-        stake.submitted = round;
-        _stakes[task][account] = stake;
+        // Of the slot's members no other one changes.
+        if (stake.fresh != fresh) slot.fresh = stake.fresh;
+        slot.submitted = round;
     }
 
     /// @notice A round opens now. Returns what joins and what leaves Omega.
@@ -283,6 +287,12 @@ contract StakeVault is Votes {
             changes.warming = 0;
         }
         changes.epoch = epoch;
+    }
+
+    /// The token, which is the pool's, reverts or answers true.
+    function _send(address to, uint256 amount) private {
+        bool moved = token.transfer(to, amount);
+        assert(moved);
     }
 
     function _isCounted(Stake memory stake, uint32 round, uint32 openedAt) private pure returns (bool) {
