@@ -191,8 +191,11 @@ contract StakeVault is Votes {
 
     // ── The pool ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    // A call is compared with the selectors in ascending order, 22 gas each: `applyChanges` and `recordUpdate`, which every round needs, are
+    // the first two by their names.
+
     /// @notice One update per account and round, and only from enough stake. Returns the units that count in the round.
-    function take(uint64 task, address account, uint32 round, uint32 openedAt, uint256 minimum)
+    function recordUpdate(uint64 task, address account, uint32 round, uint32 openedAt, uint256 minimum)
         external
         onlyPool
         returns (uint256 counting)
@@ -210,7 +213,7 @@ contract StakeVault is Votes {
     }
 
     /// @notice A round opens now. Returns what joins and what leaves Omega.
-    function open(uint64 task, uint32 stakeSeconds) external onlyPool returns (uint40 joining, uint40 leaving) {
+    function applyChanges(uint64 task, uint32 stakeSeconds) external onlyPool returns (uint40 joining, uint40 leaving) {
         Changes memory changes = _roll(task, stakeSeconds);
         (joining, leaving) = (changes.ripe, changes.leaving);
         if (joining == 0 && leaving == 0) return (0, 0);

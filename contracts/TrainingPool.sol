@@ -306,7 +306,7 @@ contract TrainingPool is Ownable2Step {
         if (current.accepted >= maxUpdates) revert RoundFull(current.round, uint64(maxUpdates));
         // To fill a round with dust takes a quarter of all stake.
         uint256 minimum = Math.max(entry.minStake, current.eligible / (4 * maxUpdates));
-        uint256 counting = vault.take(task, msg.sender, current.round, current.openedAt, minimum);
+        uint256 counting = vault.recordUpdate(task, msg.sender, current.round, current.openedAt, minimum);
 
         bytes memory verdict = _verdict(entry.aspect, "s", JUDGED_BYTES);
         bytes32 tail = _word(verdict, 45);
@@ -562,7 +562,7 @@ contract TrainingPool is Ownable2Step {
     /// that is closing is followed by one that never opens.
     function _openNextRound(uint64 task, Round memory current) private {
         Task storage t = _tasks[task];
-        (uint40 joining, uint40 leaving) = vault.open(task, t.terms.stakeSeconds);
+        (uint40 joining, uint40 leaving) = vault.applyChanges(task, t.terms.stakeSeconds);
         current.round += 1;
         current.eligible = current.eligible + joining - leaving; // at most the vault's MAX_TOTAL
         current.present = 0;
@@ -661,8 +661,17 @@ contract TrainingPool is Ownable2Step {
     function _next(bytes32 running, bytes32 digest, address contributor, uint64 weight, uint64 effective)
         private
         pure
-        returns (bytes32)
+        returns (bytes32 next)
     {
-        return keccak256(abi.encodePacked(running, digest, contributor, weight, effective));
+        // keccak256(abi.encodePacked(…)), whose memory nobody keeps; each word overwrites what is too much of the one before.
+        assembly ("memory-safe") {
+            let scratch := mload(0x40)
+            mstore(scratch, running)
+            mstore(add(scratch, 32), digest)
+            mstore(add(scratch, 64), shl(96, contributor))
+            mstore(add(scratch, 84), shl(192, weight))
+            mstore(add(scratch, 92), shl(192, effective))
+            next := keccak256(scratch, 100)
+        }
     }
 }
