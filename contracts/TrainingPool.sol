@@ -6,7 +6,7 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {BlockBounds, ShapeSize} from "./BlockBounds.sol";
 import {LinkLearnerToken} from "./LinkLearnerToken.sol";
-import {StakeVault} from "./StakeVault.sol";
+import {IRounds, StakeVault} from "./StakeVault.sol";
 import {Settlement, Terms} from "./Tasks.sol";
 import {UpdateDigest} from "./UpdateDigest.sol";
 import {Rules} from "./rules/Rules.sol";
@@ -26,7 +26,7 @@ import {Rules} from "./rules/Rules.sol";
 /// When a round may be settled or dropped, and how its pay is divided, the task's rule says (rules/).
 ///
 /// Pay is credited and claimed: one slot an account and task holds all that it has earned, which is also its share in the task's fees.
-contract TrainingPool is Ownable2Step {
+contract TrainingPool is Ownable2Step, IRounds {
     /// One storage slot, and the first of a task: the Aspect reads it (aspects/aggregator/pool.ts; tests hold both to solc's layout).
     struct Round {
         uint32 version; // of the weights; 0 while they are being loaded
@@ -210,17 +210,7 @@ contract TrainingPool is Ownable2Step {
     /// @param model what the weights mean, JSON; kept in the event only.
     function openTask(uint64 task, bytes calldata shape, string calldata model, Terms calldata terms) external direct {
         if (task != nextTask) revert WrongTaskId(task, nextTask);
-        if (!Rules.has(terms.rule)) revert BadTerms("rule");
-        if (terms.quorumBps == 0 || terms.quorumBps > BPS) revert BadTerms("quorumBps");
-        if (terms.maxUpdates == 0 || terms.maxUpdates > MAX_UPDATES) revert BadTerms("maxUpdates");
-        if (terms.roundSeconds == 0 || terms.minRoundSeconds == 0 || terms.minRoundSeconds > terms.roundSeconds) {
-            revert BadTerms("roundSeconds");
-        }
-        if (terms.dropSeconds <= terms.roundSeconds || terms.dropSeconds > MAX_SECONDS) revert BadTerms("dropSeconds");
-        if (terms.stakeSeconds == 0 || terms.stakeSeconds > MAX_SECONDS) revert BadTerms("stakeSeconds");
-        if (terms.minStake > vault.MAX_TOTAL()) revert BadTerms("minStake");
-        if (terms.settlerBps > BPS) revert BadTerms("settlerBps");
-        if (terms.serverBps > BPS / 2) revert BadTerms("serverBps");
+        _requireSound(terms);
         bytes memory verdict = _verdict(aspect, "o", OPENED_BYTES);
         bytes32 head = _word(verdict, 0);
         if (uint64(bytes8(head)) != task) revert NoVerdict();
@@ -243,6 +233,7 @@ contract TrainingPool is Ownable2Step {
     /// @notice Loads the task's first weights, whole pages in order. The last page makes version 1 and opens round 1.
     /// @param weights little-endian int16; the Aspect takes them from the calldata.
     function loadPages(uint64 task, uint32 firstPage, bytes calldata weights) external onlyCreator(task) direct {
+        // slither-disable-next-line redundant-statements: the name is in the ABI
         weights;
         Round memory current = _knownTask(task).current;
         if (current.version != 0) revert TaskAlreadyLoaded(task);
@@ -266,17 +257,17 @@ contract TrainingPool is Ownable2Step {
     /// @notice Adds `amount` of the caller's $LL to a task's pot. Anyone may; no approval is needed (LinkLearnerToken.allowance).
     function fund(uint64 task, uint256 amount) external {
         Task storage t = _fundable(task, amount);
-        _collect(amount);
         t.pot += uint128(amount); // at most the supply
         emit PotFunded(task, msg.sender, amount);
+        _collect(amount);
     }
 
     /// @notice Emits `amount` of new $LL to a task's pot, on the token's schedule.
     function grant(uint64 task, uint256 amount) external onlyOwner {
         Task storage t = _fundable(task, amount);
-        token.emitToPool(amount);
         t.pot += uint128(amount);
         emit PotGranted(task, amount);
+        token.emitToPool(amount);
     }
 
     /// @notice The task's last round is the open one: it is still settled and paid, then no other opens and the creator gets the rest of the
@@ -306,6 +297,8 @@ contract TrainingPool is Ownable2Step {
         if (current.accepted >= maxUpdates) revert RoundFull(current.round, uint64(maxUpdates));
         // To fill a round with dust takes a quarter of all stake.
         uint256 minimum = Math.max(entry.minStake, current.eligible / (4 * maxUpdates));
+        // The vault calls nobody then.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
         uint256 counting = vault.recordUpdate(task, msg.sender, current.round, current.openedAt, minimum);
 
         bytes memory verdict = _verdict(entry.aspect, "s", JUDGED_BYTES);
@@ -346,19 +339,7 @@ contract TrainingPool is Ownable2Step {
         }
         if (group != current.merged) revert WrongGroup(group, current.merged);
 
-        bytes32 running = _seed(task, round);
-        for (uint256 i = 0; i < updates.length; i++) {
-            Settlement calldata update = updates[i];
-            bytes32 actual = UpdateDigest.ofBytes(update.pages);
-            if (update.digests[group] != actual) revert WrongDigest(update.digests[group], actual);
-            running = _next(
-                running,
-                UpdateDigest.ofDigests(update.header, update.digests),
-                update.contributor,
-                update.weight,
-                update.effective
-            );
-        }
+        bytes32 running = _runningHash(task, round, group, updates);
         if (running != t.running) revert RunningHashMismatch(t.running, running);
 
         bytes memory verdict = _verdict(aspect, "m", MERGED_BYTES);
@@ -415,6 +396,8 @@ contract TrainingPool is Ownable2Step {
         uint256 toStake = amount / 2;
         uint256 toContributors = amount - toStake;
         uint256 toPot = 0;
+        // Token and vault call nobody from here.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
         if (toStake != 0 && vault.shareFees(task, toStake)) {
             _send(address(vault), toStake);
         } else {
@@ -436,12 +419,13 @@ contract TrainingPool is Ownable2Step {
     /// @notice Pays out what the caller has earned in a task, and its part of the fees for that.
     function claim(uint64 task) external returns (uint256 pay, uint256 fees) {
         (pay, fees) = claimable(task, msg.sender);
+        // slither-disable-next-line incorrect-equality: nobody can add to it from outside
         if (pay + fees == 0) return (0, 0);
         Claimed storage claimed = _claimed[task][msg.sender];
         claimed.pay += uint128(pay); // < 2^96
         claimed.fees += uint128(fees); // of the supply each time
-        _send(msg.sender, pay + fees);
         emit EarningsClaimed(task, msg.sender, pay, fees);
+        _send(msg.sender, pay + fees);
     }
 
     // ── The vault ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -522,6 +506,20 @@ contract TrainingPool is Ownable2Step {
         return _tasks[task];
     }
 
+    function _requireSound(Terms calldata terms) private view {
+        if (!Rules.has(terms.rule)) revert BadTerms("rule");
+        if (terms.quorumBps == 0 || terms.quorumBps > BPS) revert BadTerms("quorumBps");
+        if (terms.maxUpdates == 0 || terms.maxUpdates > MAX_UPDATES) revert BadTerms("maxUpdates");
+        if (terms.roundSeconds == 0 || terms.minRoundSeconds == 0 || terms.minRoundSeconds > terms.roundSeconds) {
+            revert BadTerms("roundSeconds");
+        }
+        if (terms.dropSeconds <= terms.roundSeconds || terms.dropSeconds > MAX_SECONDS) revert BadTerms("dropSeconds");
+        if (terms.stakeSeconds == 0 || terms.stakeSeconds > MAX_SECONDS) revert BadTerms("stakeSeconds");
+        if (terms.minStake > vault.MAX_TOTAL()) revert BadTerms("minStake");
+        if (terms.settlerBps > BPS) revert BadTerms("settlerBps");
+        if (terms.serverBps > BPS / 2) revert BadTerms("serverBps");
+    }
+
     /// Of a task that there is not, the version is 0, too.
     function _requireOpen(uint64 task, Round memory current) private view {
         if (current.version == 0) {
@@ -554,6 +552,7 @@ contract TrainingPool is Ownable2Step {
     }
 
     function _hasRipeStake(uint64 task) private view returns (bool) {
+        // slither-disable-next-line unused-return
         (uint256 joining,,) = vault.changesOf(task);
         return joining != 0;
     }
@@ -562,21 +561,22 @@ contract TrainingPool is Ownable2Step {
     /// that is closing is followed by one that never opens.
     function _openNextRound(uint64 task, Round memory current) private {
         Task storage t = _tasks[task];
+        // The vault calls nobody then.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
         (uint40 joining, uint40 leaving) = vault.applyChanges(task, t.terms.stakeSeconds);
         current.round += 1;
         current.eligible = current.eligible + joining - leaving; // at most the vault's MAX_TOTAL
         current.present = 0;
         current.merged = 0;
         current.accepted = 0;
-        current.openedAt = uint32(block.timestamp);
-        if (t.closing) {
-            current.openedAt = 0;
-            uint256 rest = t.pot;
-            t.pot = 0;
-            if (rest != 0) _send(t.creator, rest);
-            emit TaskClosed(task, rest);
-        }
+        bool closed = t.closing;
+        current.openedAt = closed ? 0 : uint32(block.timestamp);
         _write(t.current, current);
+        if (!closed) return;
+        uint256 rest = t.pot;
+        t.pot = 0;
+        emit TaskClosed(task, rest);
+        if (rest != 0) _send(t.creator, rest);
     }
 
     /// Writes the whole slot at once: solc would read and write it for every few members.
@@ -596,6 +596,8 @@ contract TrainingPool is Ownable2Step {
         uint256 elapsed = Math.min(block.timestamp - current.openedAt, terms.roundSeconds);
         uint256 most = Math.min(t.pot, terms.reward * elapsed / terms.roundSeconds);
         uint256 present = current.present;
+        // Whole wei at each step, always down: what a fee of a rounded sum loses stays in the pot.
+        // slither-disable-next-line divide-before-multiply
         uint256 paid = most * present / Math.max(present, current.eligible / 4);
         uint256 fee = paid * terms.settlerBps / BPS;
         uint256 shared = paid - fee;
@@ -606,15 +608,17 @@ contract TrainingPool is Ownable2Step {
             address contributor = update.contributor;
             uint256 amount = Rules.share(terms, shared, update.weight, update.effective, present);
             emit ContributionPaid(task, current.round, contributor, amount);
+            // slither-disable-next-line incorrect-equality: nothing is credited then, whatever the reason
             if (amount == 0) continue;
             earned += amount;
             _credit(_earnings[task][contributor], amount, feesPerShare);
         }
+        // slither-disable-next-line incorrect-equality
         if (fee + earned == 0) return;
         (t.pot, t.shares) = (t.pot - uint128(fee + earned), t.shares + uint128(earned));
         if (fee != 0) {
-            _send(msg.sender, fee);
             emit SettlerPaid(task, current.round, msg.sender, fee);
+            _send(msg.sender, fee);
         }
     }
 
@@ -656,6 +660,27 @@ contract TrainingPool is Ownable2Step {
 
     function _seed(uint64 task, uint64 round) private view returns (bytes32) {
         return keccak256(abi.encode(block.chainid, address(this), task, round));
+    }
+
+    /// Over the updates in this order, whose pages are those of the group.
+    function _runningHash(uint64 task, uint64 round, uint32 group, Settlement[] calldata updates)
+        private
+        view
+        returns (bytes32 running)
+    {
+        running = _seed(task, round);
+        for (uint256 i = 0; i < updates.length; i++) {
+            Settlement calldata update = updates[i];
+            bytes32 actual = UpdateDigest.ofBytes(update.pages);
+            if (update.digests[group] != actual) revert WrongDigest(update.digests[group], actual);
+            running = _next(
+                running,
+                UpdateDigest.ofDigests(update.header, update.digests),
+                update.contributor,
+                update.weight,
+                update.effective
+            );
+        }
     }
 
     function _next(bytes32 running, bytes32 digest, address contributor, uint64 weight, uint64 effective)
