@@ -10,7 +10,8 @@ from eth_abi.abi import encode
 from eth_account.signers.local import LocalAccount
 
 from bench.contracts import built
-from bench.pool import PoolChain, Reverted, account, address_of
+from bench.pool import CREATOR, TERMS, PoolChain, Reverted, account, address_of
+from bench.pool_rounds import FLAT, PlayedRound, some_weights
 from devchain.chain.blocks import StoredReceipt
 from linklearner import artifacts
 from linklearner.chain.abi import Decoded, Interface
@@ -70,6 +71,52 @@ class FeePool:
 
     def read(self, world: PoolChain, function: str, *arguments: Any) -> dict[str, Any]:
         return self.abi.decode_result(function, world.ask(world.pool, self.abi.encode_call(function, *arguments)))
+
+
+class TruePool:
+    """TrainingPool with its vault, token and Aspect. Each task has stake, and shares if a round is settled before it is handed over."""
+
+    STAKER = 20
+    """Locks stake in every task, and contributes."""
+
+    def __init__(self, earned: bool = False) -> None:
+        """earned: contributors have shares in each task, so that a fee is split in halves and nothing goes to the pot."""
+        self._earned = earned
+        self._before = 0
+
+    def deploy(self, world: PoolChain) -> None:
+        owner = account(0)
+        world.create_pool(owner)
+        world.aspect = world.deploy_aspect(owner)
+        world.bind(owner, world.pool)
+        world.transact(owner, "setAspect", world.aspect)
+        for index in (*range(1, CLIENTS + 1), self.STAKER):
+            world.send(owner, world.token, TOKEN.encode_call("transfer", account(index).address, 10_000 * LL_WEI))
+
+    def open(self, world: PoolChain, server_bps: int) -> int:
+        before = self._balances(world)
+        stakes = [0] * (self.STAKER - 1) + [1000]
+        terms = replace(TERMS, server_bps=server_bps)
+        pot = 10_000 * LL_WEI if self._earned else 0
+        task = world.open_task(FLAT, some_weights(FLAT), stakes, terms, pot=pot)
+        world.transact_vault(account(self.STAKER), "mature", task)
+        if self._earned:
+            round_ = PlayedRound(world, task, FLAT)
+            round_.submit(self.STAKER)
+            world.wait(TERMS.round_seconds)
+            round_.settle(self.STAKER)
+        self._before += self._balances(world) - before
+        return task
+
+    def close(self, world: PoolChain, task: int) -> None:
+        world.transact(account(CREATOR), "closeTask", task)
+
+    def held(self, world: PoolChain) -> int:
+        return self._balances(world) - self._before
+
+    def _balances(self, world: PoolChain) -> int:
+        """Of pool and vault, and of whom the pool pays what a closed task gets."""
+        return sum(world.balance(who) for who in (world.pool, world.vault, address_of(account(CREATOR))))
 
 
 def create(world: PoolChain, name: str, arguments: bytes = b"") -> bytes:

@@ -35,6 +35,7 @@ contract LinkLearnerToken is ERC20, ERC20Permit {
     {
         if (genesis > cap_) revert BeyondCap(genesis, cap_);
         pool = msg.sender;
+        // slither-disable-next-line missing-zero-check: the pool passes the vault that it has made
         vault = vault_;
         cap = cap_;
         emissionPerSecond = emissionPerSecond_;
@@ -56,6 +57,7 @@ contract LinkLearnerToken is ERC20, ERC20Permit {
         if (msg.sender != pool) revert NotThePool(msg.sender);
         uint256 left = emittable();
         if (amount > left) revert BeyondEmission(amount, left);
+        // slither-disable-next-line events-maths: the token's Transfer from nobody tells
         emitted += amount;
         _mint(pool, amount);
     }

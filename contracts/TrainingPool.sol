@@ -6,7 +6,7 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {BlockBounds, ShapeSize} from "./BlockBounds.sol";
 import {LinkLearnerToken} from "./LinkLearnerToken.sol";
-import {StakeVault} from "./StakeVault.sol";
+import {IRounds, StakeVault} from "./StakeVault.sol";
 import {Settlement, Terms} from "./Tasks.sol";
 import {UpdateDigest} from "./UpdateDigest.sol";
 import {Rules} from "./rules/Rules.sol";
@@ -26,7 +26,7 @@ import {Rules} from "./rules/Rules.sol";
 /// When a round may be settled or dropped, and how its pay is divided, the task's rule says (rules/).
 ///
 /// Pay is credited and claimed: one slot an account and task holds all that it has earned, which is also its share in the task's fees.
-contract TrainingPool is Ownable2Step {
+contract TrainingPool is Ownable2Step, IRounds {
     /// One storage slot, and the first of a task: the Aspect reads it (aspects/aggregator/pool.ts; tests hold both to solc's layout).
     struct Round {
         uint32 version; // of the weights; 0 while they are being loaded
@@ -39,9 +39,17 @@ contract TrainingPool is Ownable2Step {
         uint16 accepted; // updates accepted
     }
 
+    /// One storage slot: copies of what each submission needs and nothing changes once a task is open.
+    struct Entry {
+        address aspect;
+        uint16 maxUpdates; // of the terms
+        uint40 minStake; // of the terms
+    }
+
     struct Task {
         Round current;
         bytes32 running; // over the accepted updates; stale while `accepted` is 0
+        Entry entry;
         uint128 pot; // wei that the task can still pay
         uint128 shares; // contribution shares: all that its contributors have earned, wei
         address creator;
@@ -96,7 +104,7 @@ contract TrainingPool is Ownable2Step {
     uint256 private constant MERGED_BYTES = 72; // task 8 | round 8 | group 4 | groups 4 | version 8 | digest 32 | saturated 8
     uint256 private constant ENDED_BYTES = 48; // task 8 | round 8 | digest 32
     /// Artela's precompile that reads the transaction's context: input scope | key, output the raw bytes.
-    address private constant CONTEXT = address(0x64);
+    address private constant CONTEXT = 0x0000000000000000000000000000000000000064;
 
     LinkLearnerToken public immutable token;
     StakeVault public immutable vault;
@@ -202,18 +210,8 @@ contract TrainingPool is Ownable2Step {
     /// @param model what the weights mean, JSON; kept in the event only.
     function openTask(uint64 task, bytes calldata shape, string calldata model, Terms calldata terms) external direct {
         if (task != nextTask) revert WrongTaskId(task, nextTask);
-        if (!Rules.has(terms.rule)) revert BadTerms("rule");
-        if (terms.quorumBps == 0 || terms.quorumBps > BPS) revert BadTerms("quorumBps");
-        if (terms.maxUpdates == 0 || terms.maxUpdates > MAX_UPDATES) revert BadTerms("maxUpdates");
-        if (terms.roundSeconds == 0 || terms.minRoundSeconds == 0 || terms.minRoundSeconds > terms.roundSeconds) {
-            revert BadTerms("roundSeconds");
-        }
-        if (terms.dropSeconds <= terms.roundSeconds || terms.dropSeconds > MAX_SECONDS) revert BadTerms("dropSeconds");
-        if (terms.stakeSeconds == 0 || terms.stakeSeconds > MAX_SECONDS) revert BadTerms("stakeSeconds");
-        if (terms.minStake > vault.MAX_TOTAL()) revert BadTerms("minStake");
-        if (terms.settlerBps > BPS) revert BadTerms("settlerBps");
-        if (terms.serverBps > BPS / 2) revert BadTerms("serverBps");
-        bytes memory verdict = _verdict("o", OPENED_BYTES);
+        _requireSound(terms);
+        bytes memory verdict = _verdict(aspect, "o", OPENED_BYTES);
         bytes32 head = _word(verdict, 0);
         if (uint64(bytes8(head)) != task) revert NoVerdict();
         ShapeSize memory size = ShapeSize({
@@ -227,6 +225,7 @@ contract TrainingPool is Ownable2Step {
         if (!BlockBounds.hold(terms.maxUpdates, size)) revert BadTerms("maxUpdates");
         nextTask = task + 1;
         _tasks[task].terms = terms;
+        _tasks[task].entry = Entry(aspect, terms.maxUpdates, terms.minStake);
         _tasks[task].creator = msg.sender;
         emit TaskOpened(task, msg.sender, model, shape, terms);
     }
@@ -234,17 +233,18 @@ contract TrainingPool is Ownable2Step {
     /// @notice Loads the task's first weights, whole pages in order. The last page makes version 1 and opens round 1.
     /// @param weights little-endian int16; the Aspect takes them from the calldata.
     function loadPages(uint64 task, uint32 firstPage, bytes calldata weights) external onlyCreator(task) direct {
+        // slither-disable-next-line redundant-statements: the name is in the ABI
         weights;
         Round memory current = _knownTask(task).current;
         if (current.version != 0) revert TaskAlreadyLoaded(task);
         if (_tasks[task].closing) revert TaskIsClosing(task);
-        bytes memory verdict = _verdict("l", LOADED_BYTES);
+        bytes memory verdict = _verdict(aspect, "l", LOADED_BYTES);
         bytes32 head = _word(verdict, 0);
         if (uint64(bytes8(head)) != task) revert NoVerdict();
         current.present = uint32(bytes4(head << 64));
         emit PagesLoaded(task, firstPage, uint32(current.present));
         if (uint8(bytes1(head << 96)) == 0) {
-            _tasks[task].current = current;
+            _write(_tasks[task].current, current);
             return;
         }
         current.version = 1;
@@ -257,17 +257,17 @@ contract TrainingPool is Ownable2Step {
     /// @notice Adds `amount` of the caller's $LL to a task's pot. Anyone may; no approval is needed (LinkLearnerToken.allowance).
     function fund(uint64 task, uint256 amount) external {
         Task storage t = _fundable(task, amount);
-        token.transferFrom(msg.sender, address(this), amount);
         t.pot += uint128(amount); // at most the supply
         emit PotFunded(task, msg.sender, amount);
+        _collect(amount);
     }
 
     /// @notice Emits `amount` of new $LL to a task's pot, on the token's schedule.
     function grant(uint64 task, uint256 amount) external onlyOwner {
         Task storage t = _fundable(task, amount);
-        token.emitToPool(amount);
         t.pot += uint128(amount);
         emit PotGranted(task, amount);
+        token.emitToPool(amount);
     }
 
     /// @notice The task's last round is the open one: it is still settled and paid, then no other opens and the creator gets the rest of the
@@ -288,17 +288,20 @@ contract TrainingPool is Ownable2Step {
     /// @param header format, encoding, task, base version, shifts, bitmap of the pages present.
     /// @param groups the pages, by settlement group.
     function submit(uint64 task, bytes32 digest, bytes calldata header, bytes[] calldata groups) external direct {
-        Task storage t = _knownTask(task);
+        Task storage t = _tasks[task];
         Round memory current = t.current;
         _requireOpen(task, current);
         if (current.merged != 0) revert RoundSettling(current.round, current.merged);
-        uint256 maxUpdates = t.terms.maxUpdates;
+        Entry memory entry = t.entry;
+        uint256 maxUpdates = entry.maxUpdates;
         if (current.accepted >= maxUpdates) revert RoundFull(current.round, uint64(maxUpdates));
         // To fill a round with dust takes a quarter of all stake.
-        uint256 minimum = Math.max(t.terms.minStake, current.eligible / (4 * maxUpdates));
-        uint256 counting = vault.take(task, msg.sender, current.round, current.openedAt, minimum);
+        uint256 minimum = Math.max(entry.minStake, current.eligible / (4 * maxUpdates));
+        // The vault calls nobody then.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
+        uint256 counting = vault.recordUpdate(task, msg.sender, current.round, current.openedAt, minimum);
 
-        bytes memory verdict = _verdict("s", JUDGED_BYTES);
+        bytes memory verdict = _verdict(entry.aspect, "s", JUDGED_BYTES);
         bytes32 tail = _word(verdict, 45);
         uint64 weight = uint64(bytes8(tail << 120));
         uint64 effective = uint64(bytes8(tail << 184));
@@ -318,7 +321,7 @@ contract TrainingPool is Ownable2Step {
         if (current.accepted == 0) current.firstAt = uint32(block.timestamp);
         current.accepted += 1;
         current.present += uint40(weight); // <= Omega, which every counting stake is in once
-        t.current = current;
+        _write(t.current, current);
         emit UpdateAccepted(task, current.round, msg.sender, digest, weight, effective);
     }
 
@@ -336,22 +339,10 @@ contract TrainingPool is Ownable2Step {
         }
         if (group != current.merged) revert WrongGroup(group, current.merged);
 
-        bytes32 running = _seed(task, round);
-        for (uint256 i = 0; i < updates.length; i++) {
-            Settlement calldata update = updates[i];
-            bytes32 actual = UpdateDigest.ofBytes(update.pages);
-            if (update.digests[group] != actual) revert WrongDigest(update.digests[group], actual);
-            running = _next(
-                running,
-                UpdateDigest.ofDigests(update.header, update.digests),
-                update.contributor,
-                update.weight,
-                update.effective
-            );
-        }
+        bytes32 running = _runningHash(task, round, group, updates);
         if (running != t.running) revert RunningHashMismatch(t.running, running);
 
-        bytes memory verdict = _verdict("m", MERGED_BYTES);
+        bytes memory verdict = _verdict(aspect, "m", MERGED_BYTES);
         bytes32 head = _word(verdict, 0);
         if (
             uint64(bytes8(head)) != task || uint64(bytes8(head << 64)) != round || uint32(bytes4(head << 128)) != group
@@ -374,7 +365,7 @@ contract TrainingPool is Ownable2Step {
     /// @notice Ends a round that nobody settles in time: nothing is paid. Anyone may. The updates are void, and the weights stay; a round that
     /// is merged in part makes a version of what is merged. A round without updates may end at any time for stake that has become ripe.
     function drop(uint64 task) external direct {
-        Task storage t = _knownTask(task);
+        Task storage t = _tasks[task];
         Round memory current = t.current;
         _requireOpen(task, current);
         Terms memory terms = t.terms;
@@ -384,7 +375,7 @@ contract TrainingPool is Ownable2Step {
         }
         uint64 round = current.round;
         if (current.merged != 0) {
-            bytes memory verdict = _verdict("d", ENDED_BYTES);
+            bytes memory verdict = _verdict(aspect, "d", ENDED_BYTES);
             bytes32 head = _word(verdict, 0);
             if (uint64(bytes8(head)) != task || uint64(bytes8(head << 64)) != round) revert NoVerdict();
             current.version += 1;
@@ -401,12 +392,14 @@ contract TrainingPool is Ownable2Step {
     /// there is nobody to share it, it goes to the pot, and of a closed task to its creator. Anyone may.
     function shareFees(uint64 task, uint256 amount) external {
         Task storage t = _knownTask(task);
-        token.transferFrom(msg.sender, address(this), amount);
+        _collect(amount);
         uint256 toStake = amount / 2;
         uint256 toContributors = amount - toStake;
         uint256 toPot = 0;
+        // Token and vault call nobody from here.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
         if (toStake != 0 && vault.shareFees(task, toStake)) {
-            token.transfer(address(vault), toStake);
+            _send(address(vault), toStake);
         } else {
             (toPot, toStake) = (toStake, 0);
         }
@@ -417,7 +410,7 @@ contract TrainingPool is Ownable2Step {
             (toPot, toContributors) = (toPot + toContributors, 0);
         }
         if (toPot != 0) {
-            if (_isClosed(t.current)) token.transfer(t.creator, toPot);
+            if (_isClosed(t.current)) _send(t.creator, toPot);
             else t.pot += uint128(toPot);
         }
         emit FeesShared(task, toContributors, toStake, toPot);
@@ -426,12 +419,13 @@ contract TrainingPool is Ownable2Step {
     /// @notice Pays out what the caller has earned in a task, and its part of the fees for that.
     function claim(uint64 task) external returns (uint256 pay, uint256 fees) {
         (pay, fees) = claimable(task, msg.sender);
+        // slither-disable-next-line incorrect-equality: nobody can add to it from outside
         if (pay + fees == 0) return (0, 0);
         Claimed storage claimed = _claimed[task][msg.sender];
         claimed.pay += uint128(pay); // < 2^96
         claimed.fees += uint128(fees); // of the supply each time
-        token.transfer(msg.sender, pay + fees);
         emit EarningsClaimed(task, msg.sender, pay, fees);
+        _send(msg.sender, pay + fees);
     }
 
     // ── The vault ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -512,8 +506,26 @@ contract TrainingPool is Ownable2Step {
         return _tasks[task];
     }
 
-    function _requireOpen(uint64 task, Round memory current) private pure {
-        if (current.version == 0) revert TaskNotReady(task);
+    function _requireSound(Terms calldata terms) private view {
+        if (!Rules.has(terms.rule)) revert BadTerms("rule");
+        if (terms.quorumBps == 0 || terms.quorumBps > BPS) revert BadTerms("quorumBps");
+        if (terms.maxUpdates == 0 || terms.maxUpdates > MAX_UPDATES) revert BadTerms("maxUpdates");
+        if (terms.roundSeconds == 0 || terms.minRoundSeconds == 0 || terms.minRoundSeconds > terms.roundSeconds) {
+            revert BadTerms("roundSeconds");
+        }
+        if (terms.dropSeconds <= terms.roundSeconds || terms.dropSeconds > MAX_SECONDS) revert BadTerms("dropSeconds");
+        if (terms.stakeSeconds == 0 || terms.stakeSeconds > MAX_SECONDS) revert BadTerms("stakeSeconds");
+        if (terms.minStake > vault.MAX_TOTAL()) revert BadTerms("minStake");
+        if (terms.settlerBps > BPS) revert BadTerms("settlerBps");
+        if (terms.serverBps > BPS / 2) revert BadTerms("serverBps");
+    }
+
+    /// Of a task that there is not, the version is 0, too.
+    function _requireOpen(uint64 task, Round memory current) private view {
+        if (current.version == 0) {
+            _knownTask(task);
+            revert TaskNotReady(task);
+        }
         if (current.openedAt == 0) revert TaskIsClosing(task);
     }
 
@@ -527,7 +539,20 @@ contract TrainingPool is Ownable2Step {
         if (amount == 0) revert ZeroAmount();
     }
 
+    /// The token, which is ours, reverts or answers true.
+    function _send(address to, uint256 amount) private {
+        bool moved = token.transfer(to, amount);
+        assert(moved);
+    }
+
+    /// From the caller, and from nobody else: no approval is asked for.
+    function _collect(uint256 amount) private {
+        bool moved = token.transferFrom(msg.sender, address(this), amount);
+        assert(moved);
+    }
+
     function _hasRipeStake(uint64 task) private view returns (bool) {
+        // slither-disable-next-line unused-return
         (uint256 joining,,) = vault.changesOf(task);
         return joining != 0;
     }
@@ -536,21 +561,33 @@ contract TrainingPool is Ownable2Step {
     /// that is closing is followed by one that never opens.
     function _openNextRound(uint64 task, Round memory current) private {
         Task storage t = _tasks[task];
-        (uint40 joining, uint40 leaving) = vault.open(task, t.terms.stakeSeconds);
+        // The vault calls nobody then.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
+        (uint40 joining, uint40 leaving) = vault.applyChanges(task, t.terms.stakeSeconds);
         current.round += 1;
         current.eligible = current.eligible + joining - leaving; // at most the vault's MAX_TOTAL
         current.present = 0;
         current.merged = 0;
         current.accepted = 0;
-        current.openedAt = uint32(block.timestamp);
-        if (t.closing) {
-            current.openedAt = 0;
-            uint256 rest = t.pot;
-            t.pot = 0;
-            if (rest != 0) token.transfer(t.creator, rest);
-            emit TaskClosed(task, rest);
+        bool closed = t.closing;
+        current.openedAt = closed ? 0 : uint32(block.timestamp);
+        _write(t.current, current);
+        if (!closed) return;
+        uint256 rest = t.pot;
+        t.pot = 0;
+        emit TaskClosed(task, rest);
+        if (rest != 0) _send(t.creator, rest);
+    }
+
+    /// Writes the whole slot at once: solc would read and write it for every few members.
+    function _write(Round storage slot, Round memory current) private {
+        uint256 low = uint256(current.version) | uint256(current.round) << 32 | uint256(current.eligible) << 64
+            | uint256(current.present) << 104;
+        uint256 high = uint256(current.openedAt) << 144 | uint256(current.firstAt) << 176 | uint256(current.merged) << 208
+            | uint256(current.accepted) << 232;
+        assembly ("memory-safe") {
+            sstore(slot.slot, or(low, high))
         }
-        t.current = current;
     }
 
     /// Pays for a round, from the pot: the more time it took, up to `roundSeconds`, and the more stake was present. Rounds that come faster pay
@@ -559,24 +596,29 @@ contract TrainingPool is Ownable2Step {
         uint256 elapsed = Math.min(block.timestamp - current.openedAt, terms.roundSeconds);
         uint256 most = Math.min(t.pot, terms.reward * elapsed / terms.roundSeconds);
         uint256 present = current.present;
+        // Whole wei at each step, always down: what a fee of a rounded sum loses stays in the pot.
+        // slither-disable-next-line divide-before-multiply
         uint256 paid = most * present / Math.max(present, current.eligible / 4);
         uint256 fee = paid * terms.settlerBps / BPS;
         uint256 shared = paid - fee;
         uint256 feesPerShare = t.feesPerShare;
         uint256 earned = 0;
         for (uint256 i = 0; i < updates.length; i++) {
-            uint256 amount = Rules.share(terms, shared, updates[i].weight, updates[i].effective, present);
-            emit ContributionPaid(task, current.round, updates[i].contributor, amount);
+            Settlement calldata update = updates[i];
+            address contributor = update.contributor;
+            uint256 amount = Rules.share(terms, shared, update.weight, update.effective, present);
+            emit ContributionPaid(task, current.round, contributor, amount);
+            // slither-disable-next-line incorrect-equality: nothing is credited then, whatever the reason
             if (amount == 0) continue;
             earned += amount;
-            _credit(_earnings[task][updates[i].contributor], amount, feesPerShare);
+            _credit(_earnings[task][contributor], amount, feesPerShare);
         }
+        // slither-disable-next-line incorrect-equality
         if (fee + earned == 0) return;
-        t.pot -= uint128(fee + earned);
-        t.shares += uint128(earned);
+        (t.pot, t.shares) = (t.pot - uint128(fee + earned), t.shares + uint128(earned));
         if (fee != 0) {
-            token.transfer(msg.sender, fee);
             emit SettlerPaid(task, current.round, msg.sender, fee);
+            _send(msg.sender, fee);
         }
     }
 
@@ -593,11 +635,20 @@ contract TrainingPool is Ownable2Step {
     }
 
     /// What our Aspect left in this transaction's context under `key`. No Aspect bound, or not this call judged: NoVerdict.
-    function _verdict(string memory key, uint256 length) private returns (bytes memory verdict) {
-        if (aspect == address(0)) revert AspectNotSet();
+    function _verdict(address from, bytes1 key, uint256 length) private returns (bytes memory verdict) {
+        if (from == address(0)) revert AspectNotSet();
         bool done;
-        (done, verdict) = CONTEXT.call(abi.encodePacked(aspect, key));
-        if (!done || verdict.length != length) revert NoVerdict();
+        assembly ("memory-safe") {
+            // The question, 21 bytes, in the scratch space; both operands are left-aligned or made so.
+            mstore(0, or(shl(96, from), shr(160, key)))
+            done := call(gas(), CONTEXT, 0, 0, 21, 0, 0)
+            done := and(done, eq(returndatasize(), length))
+            verdict := mload(0x40)
+            mstore(0x40, add(verdict, and(add(length, 63), not(31))))
+            mstore(verdict, length)
+            returndatacopy(add(verdict, 32), 0, mul(done, length))
+        }
+        if (!done) revert NoVerdict();
     }
 
     /// The 32 bytes at `offset`; beyond the end they are whatever memory holds, so callers take only what the length covers.
@@ -611,11 +662,41 @@ contract TrainingPool is Ownable2Step {
         return keccak256(abi.encode(block.chainid, address(this), task, round));
     }
 
+    /// Over the updates in this order, whose pages are those of the group.
+    function _runningHash(uint64 task, uint64 round, uint32 group, Settlement[] calldata updates)
+        private
+        view
+        returns (bytes32 running)
+    {
+        running = _seed(task, round);
+        for (uint256 i = 0; i < updates.length; i++) {
+            Settlement calldata update = updates[i];
+            bytes32 actual = UpdateDigest.ofBytes(update.pages);
+            if (update.digests[group] != actual) revert WrongDigest(update.digests[group], actual);
+            running = _next(
+                running,
+                UpdateDigest.ofDigests(update.header, update.digests),
+                update.contributor,
+                update.weight,
+                update.effective
+            );
+        }
+    }
+
     function _next(bytes32 running, bytes32 digest, address contributor, uint64 weight, uint64 effective)
         private
         pure
-        returns (bytes32)
+        returns (bytes32 next)
     {
-        return keccak256(abi.encodePacked(running, digest, contributor, weight, effective));
+        // keccak256(abi.encodePacked(…)), whose memory nobody keeps; each word overwrites what is too much of the one before.
+        assembly ("memory-safe") {
+            let scratch := mload(0x40)
+            mstore(scratch, running)
+            mstore(add(scratch, 32), digest)
+            mstore(add(scratch, 64), shl(96, contributor))
+            mstore(add(scratch, 84), shl(192, weight))
+            mstore(add(scratch, 92), shl(192, effective))
+            next := keccak256(scratch, 100)
+        }
     }
 }

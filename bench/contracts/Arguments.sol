@@ -6,13 +6,16 @@ pragma solidity 0.8.37;
 contract Arguments {
     struct Terms {
         uint8 rule;
-        uint16 quorum;
+        uint16 quorumBps;
         uint16 maxUpdates;
+        uint32 minRoundSeconds;
         uint32 roundSeconds;
         uint32 dropSeconds;
-        uint64 minStake;
+        uint32 stakeSeconds;
+        uint40 minStake;
         uint16 settlerBps;
-        uint256 reward;
+        uint16 serverBps;
+        uint128 reward;
     }
 
     struct Settlement {

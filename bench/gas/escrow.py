@@ -1,8 +1,8 @@
-"""Gas of paid inference: `python -m bench.gas.escrow`. Its pool is bench/contracts/FeePool.sol; its tasks have shares and stake."""
+"""Gas of paid inference: `python -m bench.gas.escrow`. Over the true pool; its task has shares and stake."""
 
 from __future__ import annotations
 
-from bench.escrow import CLIENTS, TOKEN, EscrowChain, FeePool
+from bench.escrow import CLIENTS, TOKEN, EscrowChain, TruePool
 from bench.pool import account
 from linklearner import artifacts
 
@@ -11,9 +11,7 @@ SERVER = CLIENTS + 1
 
 def measured() -> dict[str, int]:
     """Gas by what is done; channels and accumulators were used before, as they mostly are."""
-    pool = FeePool()
-    chain = EscrowChain.deployed(pool)
-    pool.set_totals(chain.world, 1, 10**21, 10**6)
+    chain = EscrowChain.deployed(TruePool(earned=True))
     gas = {"deposit, first": chain.deposit(1, SERVER, 10**18).gas_used}
     gas["deposit, again"] = chain.deposit(1, SERVER, 10**18).gas_used
     for client in range(2, CLIENTS + 1):

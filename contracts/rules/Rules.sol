@@ -27,13 +27,13 @@ library Rules {
         return Mean.droppableAt(terms, since);
     }
 
-    /// @notice What one update of the round earns of `shared`, wei; all of them together at most that. `present`: S.
-    function share(Terms memory, uint256 shared, uint256 weight, uint256 effective, uint256 present)
+    /// @notice What one update of the round earns of `shared`, wei; all of them together at most that. `present`: S. Unnamed: what
+    /// another rule may go by, the terms and the weight.
+    function share(Terms memory, uint256 shared, uint256, uint256 effective, uint256 present)
         internal
         pure
         returns (uint256)
     {
-        weight;
         return Mean.share(shared, effective, present);
     }
 }

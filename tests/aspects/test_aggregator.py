@@ -271,7 +271,7 @@ def test_only_pages_that_change_are_written_and_once(world: PoolChain) -> None:
 
 
 def test_a_mean_that_rounds_to_nothing_writes_nothing(world: PoolChain) -> None:
-    round_ = opened(world, FLAT, [1000, 1000, 1000, 1000], dataclasses.replace(TERMS, quorum_bps=1))
+    round_ = opened(world, FLAT, [1000, 1000, 1000, 1000], dataclasses.replace(TERMS, quorum_bps=1, reward=0))
     base = some_weights(FLAT)
     round_.submit(1, round_.update(1, shift=-3))
     quiet = round_.settle()[0].gas_used

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench.escrow import FeePool, Tasks
+from bench.escrow import Tasks, TruePool
 
 
 def escrow_pool() -> Tasks:
     """A new one for each chain."""
-    return FeePool()
+    return TruePool()

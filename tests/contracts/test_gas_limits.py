@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bench.pool import POOL, PoolChain, account
 from bench.pool_rounds import SMALL, PlayedRound, opened, some_update
 from linklearner.domain import gas
+from linklearner.domain.capacity import most_updates
 from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
 from linklearner.domain.errors import Refused
 from linklearner.domain.rounds import Terms
@@ -39,9 +40,10 @@ class Case:
 def limits_hold(world: PoolChain, case: Case) -> None:
     shape, count = case.shape, len(case.updates)
     weights = None if not case.extreme else np.full(shape.weight_count, 32767, dtype=np.int16)
-    round_ = opened(world, shape, [1000] * count, replace(TERMS, reward=case.reward))
+    terms = replace(TERMS, reward=case.reward, max_updates=min(TERMS.max_updates, most_updates(shape)))
+    round_ = opened(world, shape, [1000] * count, terms)
     if weights is not None:
-        task = world.open_task(shape, weights, [1000] * count, replace(TERMS, reward=case.reward))
+        task = world.open_task(shape, weights, [1000] * count, terms)
         round_ = PlayedRound(world, task, shape)
     for contributor, (encoding, pages) in enumerate(case.updates, 1):
         update = round_.update(contributor, encoding=encoding, pages=pages, shift=case.shift).within(

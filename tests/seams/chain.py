@@ -26,6 +26,8 @@ def extended() -> Iterator[None]:
         patch.setitem(ENCODINGS, ONE_BIT.code, ONE_BIT)
         artifacts.contract.cache_clear()
         artifacts.aspect.cache_clear()
-        yield
-    artifacts.contract.cache_clear()
-    artifacts.aspect.cache_clear()
+        try:
+            yield
+        finally:
+            artifacts.contract.cache_clear()
+            artifacts.aspect.cache_clear()

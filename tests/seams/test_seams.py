@@ -116,8 +116,10 @@ def test_replay_takes_each_task_by_its_own_rule() -> None:
         start_s = world.read_token("emissionStart")
         replay = Replay(world.chain.config.chain_id, world.pool, Emission(GENESIS, CAP, EMISSION, start_s))
         for number in range(1, world.chain.head.number + 1):
+            header = world.chain.store.header(number)
+            assert header is not None
             for receipt in world.chain.store.receipts(number):
-                for event in events_of(receipt, number, world, world.chain.store.block(number).timestamp):
+                for event in events_of(receipt, number, world, header.timestamp):
                     replay.feed(event)
         replay.finish()
         assert {task: found.version for task, found in replay.tasks.items()} == {1: 2, 2: 2}
