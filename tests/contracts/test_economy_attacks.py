@@ -8,6 +8,7 @@ from eth_abi.abi import encode
 
 from bench.pool import (
     CREATOR,
+    POOL,
     PRE_CONTRACT_CALL,
     SYSTEM,
     TERMS,
@@ -24,6 +25,7 @@ from linklearner.domain.encodings import INT8, TWO_BITS
 from linklearner.domain.rounds import Terms
 from linklearner.domain.update import Update
 from tests.contracts import puppet
+from tests.contracts.evm import relay
 
 
 def test_dust_earns_no_more_than_its_share_and_shuts_nobody_out(world: PoolChain) -> None:
@@ -168,7 +170,7 @@ def test_a_copied_settlement_pays_its_sender_the_fee_and_the_contributors_the_sa
     thief, victim = (world.balance(address_of(account(who))) for who in (12, 11))
     paid = world.events(round_.settle_group(0, 12, settlement))
     fee = next(event.values["amount"] for event in paid if event.name == "SettlerPaid")
-    with pytest.raises(Reverted, match="NotDue|WrongRound"):
+    with pytest.raises(Reverted, match=r"NotDue|WrongRound"):
         world.transact(account(11), "settle", round_.task, 1, 0, settlement)
     assert world.balance(address_of(account(12))) == thief + fee
     assert world.balance(address_of(account(11))) == victim
@@ -273,5 +275,20 @@ def test_the_pool_itself_refuses_a_taken_number() -> None:
         with pytest.raises(Reverted) as reverted:
             puppet.transact(world, 1, "o", puppet.opened(1), "openTask", 1, b"", "", terms_tuple(TERMS))
         assert (reverted.value.name, reverted.value.values) == ("WrongTaskId", {"given": 1, "next": 3})
+    finally:
+        world.chain.close()
+
+
+def test_the_pool_itself_takes_no_call_of_a_contract() -> None:
+    """A caught revert would undo the pool's part of a call and not the Aspect's, which says nothing here."""
+    world = PoolChain.deployed(2, puppet.CODE)
+    try:
+        puppet.transact(world, CREATOR, "o", puppet.opened(1), "openTask", 1, b"", "", terms_tuple(TERMS))
+        puppet.transact(world, CREATOR, "l", puppet.loaded(1), "loadPages", 1, 0, b"")
+        world.wait(TERMS.drop_seconds)
+        contract = world.create(account(1), relay("CALL"))
+        with pytest.raises(Reverted, match="NotDirect"):
+            world.send(account(1), contract, world.pool + POOL.encode_call("drop", 1))
+        world.transact(account(1), "drop", 1)
     finally:
         world.chain.close()

@@ -226,6 +226,10 @@ def test_with_an_update_unlocked_stake_leaves_with_the_next_round_and_is_withdra
     before = balance(world, 1)
     vault(world, 1, "withdraw", round_.task)
     assert balance(world, 1) - before == 400 * UNIT
+    round_.submit(1)
+    round_.submit(2)
+    round_.settle()
+    assert eligible(world, round_.task) == 1_600  # it has left once
 
 
 def test_unlocked_stake_is_paid_out_to_the_second_and_once(world: PoolChain, round_: Round) -> None:
