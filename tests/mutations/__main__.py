@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -406,15 +407,15 @@ ASPECT_MUTANTS = [
     Mutant(ASPECT + "index.ts", "    expectWord(update + 96, 6 << 5);\n", "", "show_the_aspect"),
     Mutant(ASPECT + "index.ts", "    expectWord(update + 128, <u32>(digests - update));\n", "", "show_the_aspect"),
     Mutant(ASPECT + "index.ts", "    expectWord(update + 160, <u32>(pages - update));\n", "", "show_the_aspect"),
-    Mutant(ASPECT + "index.ts", "  expectWord(args + 32, 11 << 5);\n", "", "opening_has_one_encoding"),
+    Mutant(ASPECT + "index.ts", "  expectWord(args + 32, 14 << 5);\n", "", "opening_has_one_encoding"),
     Mutant(
-        ASPECT + "index.ts", "  expectWord(args + 64, (12 << 5) + padded(length));\n", "", "opening_has_one_encoding"
+        ASPECT + "index.ts", "  expectWord(args + 64, (15 << 5) + padded(length));\n", "", "opening_has_one_encoding"
     ),
     Mutant(ASPECT + "index.ts", "  expectWord(args + 64, 3 << 5);\n", "", "weights_have_one_encoding"),
     *(
         Mutant(ASPECT + "index.ts", f"bytesAt({at})", f"<u32>word({at})", f"{call}_one_encoding")
         for at, call in (
-            ("args + (11 << 5)", "opening_has"),
+            ("args + (14 << 5)", "opening_has"),
             ("model", "opening_has"),
             ("args + 96", "weights_have"),
             ("args + 128", "submission_has"),
@@ -448,9 +449,9 @@ ASPECT_MUTANTS = [
     guard(ASPECT + "input.ts", "load<u8>(at) >> 6 != 2", "model_text_is_utf_8"),
     Mutant(
         ASPECT + "pool.ts",
-        "be64(slot + 8) == round ? amount - be64(slot + 16) : amount",
+        "be32(slot + 18) > openedAt ? amount - (be64(slot + 19) & LOW_40) : amount",
         "amount",
-        "no_influence or later_than",
+        "takes_part_in_nothing or too_early",
     ),
     Mutant(ASPECT + "rules/mean.ts", "if (beyond >> 16 == 0)", "if (true)", "saturated"),
 ]
@@ -459,7 +460,7 @@ ASPECT_MUTANTS = [
 def changed(text: str, mutant: Mutant, switch: str = "") -> str:
     if mutant.old not in text:
         raise SystemExit(f"{mutant.file} does not hold: {mutant.old}")
-    return text.replace(mutant.old, mutant.new.replace("ON", switch), 1)
+    return text.replace(mutant.old, re.sub(r"\bON\b", switch, mutant.new), 1)
 
 
 @contextmanager
