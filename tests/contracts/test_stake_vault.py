@@ -179,6 +179,16 @@ def test_more_stake_makes_fresh_stake_wait_anew_and_leaves_what_counts_alone(wor
     assert world.read_vault("changesOf", round_.task)["joining"] == 15
 
 
+def test_who_locks_in_the_same_epoch_neither_hastens_nor_delays_another(world: PoolChain, round_: Round) -> None:
+    epoch = world.now
+    for who, at in ((3, 0), (4, 50), (5, 99), (6, 100), (7, 150)):
+        world.wait_until(epoch + at)
+        vault(world, who, "lock", round_.task, who)
+    for at, joining in ((199, 0), (200, 3 + 4 + 5), (299, 3 + 4 + 5), (300, 3 + 4 + 5 + 6 + 7)):
+        world.wait_until(epoch + at)
+        assert world.read_vault("changesOf", round_.task)["joining"] == joining
+
+
 @pytest.mark.parametrize("wait_s", [0, 100, 200, 1_000])
 def test_fresh_stake_is_taken_out_of_whatever_it_waits_in(world: PoolChain, round_: Round, wait_s: int) -> None:
     vault(world, 3, "lock", round_.task, 40)
