@@ -36,6 +36,6 @@ def deployed_pool() -> Iterator[PoolChain]:
 @pytest.fixture
 def world(deployed_pool: PoolChain) -> Iterator[PoolChain]:
     """A pool with its Aspect bound, 23 contributors with 10,000 LL each; what a test does is undone."""
-    head = deployed_pool.chain.head.number
+    before = deployed_pool.chain.snapshot()
     yield deployed_pool
-    deployed_pool.chain.rewind(head)
+    deployed_pool.chain.revert(before)  # the clock, too

@@ -427,6 +427,17 @@ def test_the_end_of_a_half_merged_round_starts_the_count_of_saturated_weights_an
     assert updated.values["saturated"] <= 5
 
 
+def test_saturated_weights_are_counted_over_all_groups_of_a_round(world: PoolChain) -> None:
+    weights = np.full(SMALL.weight_count, 32767, dtype=np.int16)
+    round_ = Round(world, world.open_task(SMALL, weights, [100, 100]), SMALL)
+    for version in (1, 2):
+        up = tuple((page, np.ones(SMALL.page_weights(page), dtype=np.int8)) for page in range(5))
+        for contributor in (1, 2):
+            round_.submit(contributor, Update(round_.task, version, TWO_BITS, (4, 4, 4), up))
+        updated = next(event for event in world.events(round_.settle()[-1]) if event.name == "ModelUpdated")
+        assert updated.values["saturated"] == SMALL.weight_count
+
+
 def test_a_task_without_weights_has_no_round_to_drop(world: PoolChain) -> None:
     task = world.number("nextTask")
     world.transact(account(CREATOR), "openTask", task, FLAT.encode(), "{}", terms_tuple(TERMS))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -24,15 +25,19 @@ import pytest
 from linklearner import artifacts
 
 ROOT = Path(__file__).parents[2]
-POOL, TOKEN = "contracts/TrainingPool.sol", "contracts/LinkLearnerToken.sol"
+POOL, VAULT, TOKEN = "contracts/TrainingPool.sol", "contracts/StakeVault.sol", "contracts/LinkLearnerToken.sol"
 ESCROW = "contracts/InferenceEscrow.sol"
 ASPECT = "aspects/aggregator/"
 TESTS = (
     "tests/contracts/test_training_pool.py",
+    "tests/contracts/test_stake_vault.py",
+    "tests/contracts/test_pay.py",
+    "tests/contracts/test_token.py",
+    "tests/contracts/test_economy_attacks.py",
+    "tests/contracts/test_block_bounds.py",
     "tests/contracts/test_inference_escrow.py",
-    "tests/aspects/test_aggregator.py",
-    "tests/aspects/test_attacks.py",
 )
+ASPECT_TESTS = ("tests/aspects/test_aggregator.py", "tests/aspects/test_attacks.py")
 # Stands for the number of the mutant that is switched on.
 MAGIC = bytes.fromhex("6d7574616e74206e756d626572206f6620746865206c696e6b6c6561726e6572")
 
@@ -67,37 +72,56 @@ def expression(file: str, old: str, new: str, test: str) -> Mutant:
 
 
 CONTRACT_MUTANTS = [
-    guard(POOL, "msg.sender != owner", "only_the_owner or named_once"),
-    guard(POOL, "msg.sender != tx.origin", "caught_refusal"),
-    expression(POOL, "account == owner", "account != address(0)", "stranger_cannot_bind"),
+    guard(POOL, "cap > MAX_CAP || emissionPerSecond > cap", "could_overflow"),
+    guard(POOL, "msg.sender != tx.origin", "no_call_of_a_contract"),
+    guard(POOL, "msg.sender != _knownTask(task).creator", "only_its_creator or empty_round_refunds"),
+    expression(POOL, "account == owner() && aspect == address(0)", "account == owner()", "once_it_is_named"),
     guard(POOL, "aspect != address(0)", "named_once"),
     guard(POOL, "aspect == address(0)", "without_a_named"),
-    guard(POOL, "task != nextTask", "numbered_in_order"),
+    guard(POOL, "task != nextTask", "refuses_a_taken"),
     guard(POOL, "task == 0 || task >= nextTask", "does_not_exist"),
     guard(POOL, "!Rules.has(terms.rule)", "terms_hold"),
-    guard(POOL, "terms.quorum == 0 || terms.quorum > terms.maxUpdates", "terms_hold"),
-    guard(POOL, "terms.maxUpdates > MAX_UPDATES", "terms_hold"),
-    guard(POOL, "terms.dropSeconds <= terms.roundSeconds", "terms_hold"),
-    guard(POOL, "terms.minStake > MAX_ELIGIBLE", "terms_hold"),
+    guard(POOL, "terms.quorumBps == 0 || terms.quorumBps > BPS", "terms_hold"),
+    guard(POOL, "terms.maxUpdates == 0 || terms.maxUpdates > MAX_UPDATES", "terms_hold"),
+    guard(
+        POOL,
+        "terms.roundSeconds == 0 || terms.minRoundSeconds == 0 || terms.minRoundSeconds > terms.roundSeconds",
+        "terms_hold",
+    ),
+    guard(POOL, "terms.dropSeconds <= terms.roundSeconds || terms.dropSeconds > MAX_SECONDS", "terms_hold"),
+    guard(POOL, "terms.stakeSeconds == 0 || terms.stakeSeconds > MAX_SECONDS", "terms_hold"),
+    guard(POOL, "terms.minStake > vault.MAX_TOTAL()", "terms_hold"),
     guard(POOL, "terms.settlerBps > BPS", "terms_hold"),
-    guard(POOL, "terms.reward > MAX_REWARD", "terms_hold"),
+    guard(POOL, "terms.serverBps > BPS / 2", "terms_hold"),
+    guard(POOL, "!BlockBounds.hold(terms.maxUpdates, size)", "so_many_updates"),
     guard(POOL, "current.version != 0", "speaks_first"),
-    guard(POOL, "units == 0", "stake_holds"),  # lock
-    guard(POOL, "units == 0", "stake_holds or second_unlock"),  # unlock
-    guard(POOL, "units > MAX_ELIGIBLE || current.eligible + t.joining + units > MAX_ELIGIBLE", "stake_holds"),
-    statement(POOL, "stake.fresh = (stake.round == current.round ? stake.fresh : 0) + units;", "no_influence_in_it"),
-    guard(POOL, "units > stake.amount", "stake_holds"),
-    expression(POOL, "unlocking.round < current.round", "unlocking.round <= current.round", "leave_during"),
-    statement(POOL, "t.leaving += units - fromFresh;", "leaves_after"),
-    statement(POOL, "t.joining -= fromFresh;", "leave_at_once"),
+    guard(POOL, "_tasks[task].closing", "closes_before_its_weights"),
+    guard(POOL, "t.closing", "empty_round_refunds"),  # closeTask
+    guard(POOL, "t.closing", "empty_round_refunds"),  # fund, grant
+    guard(POOL, "t.closing", "last_round_is_still"),  # the next round
+    guard(POOL, "amount == 0", "anybody_fills"),
+    statement(POOL, "if (current.accepted == 0) _openNextRound(task, current);", "empty_round_refunds"),
     guard(POOL, "current.merged != 0", "being_settled"),  # submit
-    guard(POOL, "current.merged != 0", "half_settled"),  # drop
-    guard(POOL, "current.version == 0", "speaks_first"),  # submit
-    guard(POOL, "current.version == 0", "no_round_to_drop"),  # drop
-    guard(POOL, "current.accepted >= t.terms.maxUpdates", "full_round"),
-    guard(POOL, "stake.submitted == round", "one_update or replayed"),
-    guard(POOL, "counting < minStake", "too_little_stake"),
-    guard(POOL, "actual != digest", "digest_is_the or verdict_of_one"),
+    guard(POOL, "current.merged != 0", "half_merged"),  # drop
+    guard(POOL, "current.merged != 0", "omega_stays"),  # release
+    guard(POOL, "current.accepted >= maxUpdates", "full_round_takes"),
+    expression(
+        POOL, "Math.max(t.terms.minStake, current.eligible / (4 * maxUpdates))", "t.terms.minStake", "filling_a_round"
+    ),
+    Mutant(
+        POOL,
+        "_word(verdict, 0) != digest ||",
+        "(!(ON) && _word(verdict, 0) != digest) ||",
+        "about_something_else",
+    ),
+    expression(
+        POOL,
+        "current.eligible < 4 ? counting : Math.min(counting, current.eligible / 4)",
+        "counting",
+        "about_the_quarter",
+    ),
+    guard(POOL, "weight == 0 || weight > most || effective > weight", "believes_no_aspect"),
+    guard(POOL, "actual != digest", "digest_is_the"),
     guard(POOL, "round != current.round || current.version == 0", "speaks_first"),
     Mutant(
         POOL,
@@ -105,22 +129,116 @@ CONTRACT_MUTANTS = [
         "if (!(ON) && current.accepted == 0) revert NoUpdates(round);",
         "speaks_first",
     ),
-    expression(POOL, "Rules.settleableAt(t.terms, current.accepted, current.since)", "0", "quorum"),
+    guard(POOL, "block.timestamp < settleableAt", "block_of_the_opening"),
     guard(POOL, "group != current.merged", "speaks_first"),
     guard(POOL, "update.digests[group] != actual", "omit_reorder"),
     guard(POOL, "running != t.running", "omit_reorder"),
-    guard(POOL, "block.timestamp < droppableAt", "dropped"),
-    expression(
-        POOL,
-        "Rules.share(terms, shared, updates[i].weight, present, eligible)",
-        "Rules.share(terms, shared, updates[i].weight, present, 0)",
-        "lone_update",
-    ),
-    expression(POOL, "terms.reward - fee", "terms.reward", "never_mints or pays_by"),
     statement(POOL, "if (t.saturated != 0) t.saturated = 0;", "saturated"),
     statement(POOL, "if (saturated != 0) t.saturated += saturated;", "saturated"),
-    guard(TOKEN, "msg.sender != pool", "but_the_pool_mints"),
-    expression(TOKEN, "spender == pool", "true", "without_approval or genesis"),
+    Mutant(
+        POOL,
+        "t.saturated);\n            t.saturated = 0;",
+        "t.saturated);\n            if (!(ON)) t.saturated = 0;",
+        "count_of_saturated",
+    ),
+    Mutant(
+        POOL,
+        "if (current.accepted != 0 || !_hasRipeStake(task))",
+        "if ((!(ON) && current.accepted != 0) || !_hasRipeStake(task))",
+        "ripe_stake_does_not_end",
+    ),
+    expression(
+        POOL,
+        "current.accepted == 0 ? current.openedAt : current.firstAt",
+        "current.openedAt",
+        "nobody_settles_is_dropped",
+    ),
+    guard(POOL, "block.timestamp < droppableAt", "dropped"),
+    expression(POOL, "amount / 2", "0", "half_by_work"),
+    expression(POOL, "shares >= MIN_SHARES", "shares != 0", "first_depositor"),
+    expression(POOL, "_isClosed(t.current)", "false", "what_nobody_shares"),
+    statement(POOL, "claimed.pay += uint128(pay);", "claimed_once"),
+    statement(POOL, "claimed.fees += uint128(fees);", "dust_stays"),
+    guard(POOL, "msg.sender != address(vault)", "only_the_vault"),
+    statement(POOL, "current.eligible -= units;", "leaves_omega_at_once"),
+    expression(
+        POOL,
+        "Math.min(block.timestamp - current.openedAt, terms.roundSeconds)",
+        "terms.roundSeconds",
+        "earns_by_its_time",
+    ),
+    expression(
+        POOL,
+        "Math.min(t.pot, terms.reward * elapsed / terms.roundSeconds)",
+        "terms.reward * elapsed / terms.roundSeconds",
+        "pot_pays_all",
+    ),
+    expression(POOL, "Math.max(present, current.eligible / 4)", "present", "absent_stake"),
+    expression(POOL, "paid - fee", "paid", "settlers_fee"),
+    expression(
+        POOL,
+        "Rules.share(terms, shared, updates[i].weight, updates[i].effective, present)",
+        "Rules.share(terms, shared, updates[i].weight, updates[i].weight, present)",
+        "over_long",
+    ),
+    statement(POOL, "t.pot -= uint128(fee + earned);", "absent_stake"),
+    statement(POOL, "t.shares += uint128(earned);", "unequal_stakes"),
+    statement(POOL, "token.transfer(msg.sender, fee);", "settlers_fee"),
+    statement(POOL, "_credit(_earnings[task][updates[i].contributor], amount, feesPerShare);", "claimed_once"),
+    expression(
+        POOL,
+        "Math.mulDiv(amount, feesPerShare, 2 ** 128, Math.Rounding.Ceil)",
+        "Math.mulDiv(amount, feesPerShare, 2 ** 128)",
+        "new_shares",
+    ),
+    guard(POOL, "feesPerShare != 0", "new_shares"),
+    guard(VAULT, "msg.sender != address(pool)", "only_the_pool_moves"),
+    guard(VAULT, "round != 0 && openedAt == 0", "takes_no_stake"),
+    guard(VAULT, "units == 0", "nothing_cannot"),  # lock
+    guard(VAULT, "units == 0", "nothing_cannot"),  # unlock
+    guard(VAULT, "units > MAX_TOTAL || changes.total + units > MAX_TOTAL", "2_38_units"),
+    statement(VAULT, "_takeFresh(changes, stake, stake.fresh, stakeSeconds);", "wait_anew"),
+    expression(
+        VAULT,
+        "(block.timestamp / stakeSeconds + 2)",
+        "(block.timestamp / stakeSeconds + 1)",
+        "second_next_epoch or too_early",
+    ),
+    statement(VAULT, "changes.total += units;", "2_38_units"),
+    statement(VAULT, "changes.total -= units;", "2_38_units"),
+    statement(VAULT, "_transferVotingUnits(address(0), msg.sender, units);", "votes_follow"),
+    statement(VAULT, "_transferVotingUnits(msg.sender, address(0), units);", "votes_follow or no_vote_behind"),
+    guard(VAULT, "units > stake.amount", "more_than_he_has"),
+    expression(VAULT, "units < stake.fresh ? units : stake.fresh", "0", "whatever_it_waits"),
+    statement(VAULT, "_settleFees(task, msg.sender, stake.amount - fromFresh - stake.fresh);", "of_unlocked_stake"),
+    statement(VAULT, "_sharing[task] -= counted;", "of_unlocked_stake"),
+    expression(
+        VAULT, "stake.submitted == round || !pool.release(task, counted)", "!pool.release(task, counted)", "leaves_with"
+    ),
+    expression(VAULT, "uint32(block.timestamp) + stakeSeconds", "uint32(block.timestamp)", "to_the_second_and_once"),
+    guard(VAULT, "stake.unlocking == 0", "nothing_cannot"),
+    expression(VAULT, "round != 0 && stake.submitted == round && openedAt != 0", "false", "leaves_with"),
+    guard(VAULT, "block.timestamp < stake.withdrawableAt || takesPart", "to_the_second_and_once"),
+    statement(VAULT, "slot.unlocking = 0;", "to_the_second_and_once"),
+    guard(VAULT, "stake.fresh == fresh", "locked_for_a_fee"),
+    guard(VAULT, "amount == 0", "earned_nothing"),
+    Mutant(VAULT, "_feesPerUnit[task], owed: 0}", "_feesPerUnit[task], owed: (ON) ? amount : 0}", "dust_stays"),
+    guard(VAULT, "stake.submitted == round", "one_update or replayed"),
+    guard(VAULT, "counting < minimum", "filling_a_round"),
+    statement(VAULT, "stake.submitted = round;", "one_update or replayed"),
+    statement(VAULT, "changes.ripe = 0;", "empty_rounds_are_not or second_next_epoch or for_stake_that_is_ripe"),
+    statement(VAULT, "changes.leaving = 0;", "leaves_with"),
+    guard(VAULT, "sharing == 0", "nobody_is_there"),
+    guard(VAULT, "epoch == changes.epoch", "same_epoch"),
+    guard(VAULT, "epoch > changes.epoch + 1", "whatever_it_waits"),
+    guard(VAULT, "stake.fresh == 0 || !_isCounted(stake, round, openedAt)", "locked_for_a_fee or too_early"),
+    guard(TOKEN, "genesis > cap_", "could_overflow"),
+    expression(TOKEN, "released > emitted ? released - emitted : 0", "released", "asked_for_once"),
+    expression(TOKEN, "unasked < room ? unasked : room", "unasked", "last_word"),
+    guard(TOKEN, "msg.sender != pool", "only_the_pool_emits"),
+    guard(TOKEN, "amount > left", "asked_for_once"),
+    statement(TOKEN, "emitted += amount;", "asked_for_once"),
+    expression(TOKEN, "spender == pool || spender == vault", "true", "nobody_else_has_one"),
     guard(ESCROW, "withdrawalDelay_ == 0 || withdrawalDelay_ > MAX_WITHDRAWAL_DELAY", "delay_that_protects"),
     statement(ESCROW, "token.forceApprove(address(pool_), type(uint256).max);", "pays_its_server"),
     Mutant(
@@ -288,15 +406,15 @@ ASPECT_MUTANTS = [
     Mutant(ASPECT + "index.ts", "    expectWord(update + 96, 6 << 5);\n", "", "show_the_aspect"),
     Mutant(ASPECT + "index.ts", "    expectWord(update + 128, <u32>(digests - update));\n", "", "show_the_aspect"),
     Mutant(ASPECT + "index.ts", "    expectWord(update + 160, <u32>(pages - update));\n", "", "show_the_aspect"),
-    Mutant(ASPECT + "index.ts", "  expectWord(args + 32, 11 << 5);\n", "", "opening_has_one_encoding"),
+    Mutant(ASPECT + "index.ts", "  expectWord(args + 32, 14 << 5);\n", "", "opening_has_one_encoding"),
     Mutant(
-        ASPECT + "index.ts", "  expectWord(args + 64, (12 << 5) + padded(length));\n", "", "opening_has_one_encoding"
+        ASPECT + "index.ts", "  expectWord(args + 64, (15 << 5) + padded(length));\n", "", "opening_has_one_encoding"
     ),
     Mutant(ASPECT + "index.ts", "  expectWord(args + 64, 3 << 5);\n", "", "weights_have_one_encoding"),
     *(
         Mutant(ASPECT + "index.ts", f"bytesAt({at})", f"<u32>word({at})", f"{call}_one_encoding")
         for at, call in (
-            ("args + (11 << 5)", "opening_has"),
+            ("args + (14 << 5)", "opening_has"),
             ("model", "opening_has"),
             ("args + 96", "weights_have"),
             ("args + 128", "submission_has"),
@@ -330,9 +448,9 @@ ASPECT_MUTANTS = [
     guard(ASPECT + "input.ts", "load<u8>(at) >> 6 != 2", "model_text_is_utf_8"),
     Mutant(
         ASPECT + "pool.ts",
-        "be64(slot + 8) == round ? amount - be64(slot + 16) : amount",
+        "be32(slot + 18) > openedAt ? amount - (be64(slot + 19) & LOW_40) : amount",
         "amount",
-        "no_influence or later_than",
+        "takes_part_in_nothing or too_early",
     ),
     Mutant(ASPECT + "rules/mean.ts", "if (beyond >> 16 == 0)", "if (true)", "saturated"),
 ]
@@ -341,7 +459,7 @@ ASPECT_MUTANTS = [
 def changed(text: str, mutant: Mutant, switch: str = "") -> str:
     if mutant.old not in text:
         raise SystemExit(f"{mutant.file} does not hold: {mutant.old}")
-    return text.replace(mutant.old, mutant.new.replace("ON", switch), 1)
+    return text.replace(mutant.old, re.sub(r"\bON\b", switch, mutant.new), 1)
 
 
 @contextmanager
@@ -368,8 +486,8 @@ def build(tree: Path, script: str, *arguments: Path) -> None:
         raise SystemExit(f"the mutant does not build:\n{built.stdout}{built.stderr}")
 
 
-def survives(mutant: Mutant, output: Path) -> bool:
-    """Whether its tests pass with the artifacts in `output`. At least one must have been selected."""
+def survives(mutant: Mutant, output: Path, tests: tuple[str, ...] = TESTS) -> bool:
+    """Whether those of `tests` that it names pass with the artifacts in `output`. At least one must have been selected."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artifacts, "_read", lambda name: (output / name).read_bytes())
         artifacts.contract.cache_clear()
@@ -377,15 +495,20 @@ def survives(mutant: Mutant, output: Path) -> bool:
         said = io.StringIO()
         with redirect_stdout(said):
             # faulthandler, enabled anew by every session, would take the traps of wasm code away from wasmtime
-            result = pytest.main(["-x", "-q", "-p", "no:faulthandler", *TESTS, "-k", mutant.test])
+            result = pytest.main(["-x", "-q", "-p", "no:faulthandler", *tests, "-k", mutant.test])
     if result not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise SystemExit(f"pytest could not run {mutant.test!r}:\n{said.getvalue()[-2000:]}")
     return result == pytest.ExitCode.OK
 
 
+def unmutated(chosen: list[Mutant]) -> Mutant:
+    """Changes nothing, and selects the tests of all: a test that fails anyway kills no mutant."""
+    return Mutant("", "", "", " or ".join(sorted({f"({one.test})" for one in chosen})))
+
+
 def contract_survivors(chosen: list[Mutant]) -> Iterator[bool]:
     with sources() as tree:
-        for file in (POOL, TOKEN, ESCROW):
+        for file in (POOL, VAULT, TOKEN, ESCROW):
             text = (tree / file).read_text()
             for number, mutant in enumerate(CONTRACT_MUTANTS, start=1):
                 if mutant.file == file:
@@ -395,8 +518,11 @@ def contract_survivors(chosen: list[Mutant]) -> Iterator[bool]:
             declared = f"\n    uint256 private immutable mutant = {switch};\n"
             opening = text.index("{", text.index("\ncontract ")) + 1
             (tree / file).write_text(text[:opening] + declared + text[opening:])
-        build(tree, "build_contracts.mjs", tree / "artifacts")
-        # the token's code is in the pool's
+        # With all its mutants the pool is larger than a chain takes: optimised for size it is not.
+        script = tree / "tools" / "build_contracts.mjs"
+        script.write_text(script.read_text().replace("runs: 20000", "runs: 1"))
+        build(tree, script.name, tree / "artifacts")
+        # vault's and token's code is in the pool's
         built = {
             name: (tree / "artifacts" / name).read_text() for name in ("TrainingPool.json", "InferenceEscrow.json")
         }
@@ -408,17 +534,19 @@ def contract_survivors(chosen: list[Mutant]) -> Iterator[bool]:
                 (tree / "artifacts" / name).write_text(text.replace(MAGIC.hex(), number.to_bytes(32, "big").hex()))
             if mutant is not None:
                 yield survives(mutant, tree / "artifacts")
-            elif not survives(Mutant("", "", "", "settled_round or pays_by or pays_its"), tree / "artifacts"):
+            elif not survives(unmutated(chosen), tree / "artifacts"):
                 raise SystemExit("with no mutant switched on the tests fail")
 
 
 def aspect_survivors(chosen: list[Mutant]) -> Iterator[bool]:
+    if not survives(unmutated(chosen), ROOT / "src/linklearner/artifacts", (*TESTS, *ASPECT_TESTS)):
+        raise SystemExit("with no mutant switched on the tests fail")
     for mutant in chosen:
         with sources() as tree:
             path = tree / mutant.file
             path.write_text(changed(path.read_text(), mutant))
             build(tree, "build_aspects.mjs", tree / "artifacts", tree / "artifacts")
-            yield survives(mutant, tree / "artifacts")
+            yield survives(mutant, tree / "artifacts", (*TESTS, *ASPECT_TESTS))
 
 
 def main(words: list[str]) -> int:
