@@ -373,7 +373,7 @@ class FakeTask:
         if update.base_version != one.base_version:
             _refuse("StaleBase", f"the base is version {one.base_version}")
         weight = influence(stake, eligible)
-        effective = rule_of(self.terms.rule).verdict(weight, update.squared_norm(self.shape), self.shape.norm_bound)
+        effective = rule_of(self.terms.rule).verdict(weight, update.checked_norm(self.shape), self.shape.norm_bound)
         digest = update.digest(self.shape)
         mined = self.chain.mine(len(data) + SUBMISSION_OVERHEAD)
         one.first_update_s = one.first_update_s or self.chain.now_s()
