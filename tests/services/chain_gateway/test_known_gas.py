@@ -31,6 +31,7 @@ async def test_no_transaction_of_a_task_s_life_asks_for_an_estimate(world: World
         for who in (0, 1):
             submitted = await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
             used.append(submitted.mined.gas_used)
+        await world.later(60)  # the shortest that the round may last
         used += [mined.gas_used for mined in (await ledger.settlements.settle("s", world.accounts[0], 1, 1)).mined]
         used.append((await ledger.wallets.unlock("unlock", world.accounts[2], 1, 300))[0].gas_used)
         used += [mined.gas_used for mined in (await ledger.money.claim("claim", world.accounts[1], 1)).mined]
