@@ -15,6 +15,7 @@ from eth_hash.auto import keccak
 
 from linklearner.chain import contracts
 from linklearner.chain.contracts import POOL, LoadPages, decode_event
+from linklearner.domain import gas
 from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.events import Event, ModelUpdated, TaskOpened
 from linklearner.domain.model import ModelVersion
@@ -86,14 +87,18 @@ class Opening:
         answer = await self._chain.call(self._pool, POOL.encode_call("nextTask"))
         number = int(POOL.decode_result("nextTask", answer)["0"])
         new = self._new
-        return Call(self._pool, contracts.open_task(number, new.shape.encode(), new.model, new.terms))
+        data = contracts.open_task(number, new.shape.encode(), new.model, new.terms)
+        return Call(self._pool, data, known_gas=gas.open_limit(data, new.shape, new.model))
 
     async def load(self, task: int) -> ModelVersion:
         """Loads all weights of the task, which becomes version 1. Raises Refused: TaskIsClosing, InsufficientFunds."""
-        for first, place in loads(self._new.shape):
+        shape = self._new.shape
+        for first, place in loads(shape):
             weights = self._new.weights[2 * place.start : 2 * place.stop]
             data = contracts.load_pages(LoadPages(task=task, first_page=first, weights=weights))
-            self.outcomes.append(await self._send(f"load/{first}", data, always(Call(self._pool, data))))
+            after = first + -(-(place.stop - place.start) // shape.page_length)
+            call = Call(self._pool, data, known_gas=gas.load_limit(data, shape, first, after))
+            self.outcomes.append(await self._send(f"load/{first}", data, always(call)))
         made = self._told(self.outcomes[-1], ModelUpdated)
         return ModelVersion(
             task=made.task,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from linklearner.chain.abi import Interface
 from linklearner.chain.contracts import POOL, VAULT, decode_event
+from linklearner.domain import gas
 from linklearner.domain.errors import OutOfRange
 from linklearner.domain.events import EarningsClaimed, StakeFeesClaimed
 from linklearner.domain.tasks import Claimed, Earnings, Funded
@@ -19,9 +20,7 @@ from services.chain_gateway.outbox import Outcome, Request
 
 MAX_WEI: Final = 2**90
 """$LL that there can be at most (TrainingPool.MAX_CAP)."""
-GAS: Final[Mapping[str, int]] = {"fund": 110_000, "grant": 140_000}
-"""Limits above the dearest that was measured; see tests/services/chain_gateway/test_known_gas.py."""
-CLAIM_GAS: Final = 130_000
+_FILL_GAS: Final[Mapping[str, int]] = {"fund": gas.FUND, "grant": gas.GRANT}
 
 
 class Money:
@@ -46,7 +45,7 @@ class Money:
         await self._tasks.require(task)
         contents = task.to_bytes(8, "big") + wei.to_bytes(32, "big")
         request = Request(request_id=request_id, account=account, kind=name, contents=contents)
-        call = Call(self._views.deployment.pool, POOL.encode_call(name, task, wei), known_gas=GAS[name])
+        call = Call(self._views.deployment.pool, POOL.encode_call(name, task, wei), known_gas=_FILL_GAS[name])
         outcome = await self._sending.send(request, call)
         self._tasks.events.poke()
         return Funded(mined(outcome), (await self._views.newest(task)).pot)
@@ -62,19 +61,19 @@ class Money:
         due, _ = await self.earnings(account, task)
         deployment = self._views.deployment
         parts = [
-            (f"{request_id}/pay", POOL, deployment.pool, due.pay + due.fees),
-            (f"{request_id}/stake", VAULT, deployment.vault, due.stake_fees),
+            (f"{request_id}/pay", POOL, deployment.pool, gas.CLAIM, due.pay + due.fees),
+            (f"{request_id}/stake", VAULT, deployment.vault, gas.CLAIM_STAKE_FEES, due.stake_fees),
         ]
 
-        async def send(step: str, interface: Interface, contract: bytes) -> Outcome:
-            call = Call(contract, interface.encode_call("claim", task), known_gas=CLAIM_GAS)
+        async def send(step: str, interface: Interface, contract: bytes, limit: int) -> Outcome:
+            call = Call(contract, interface.encode_call("claim", task), known_gas=limit)
             request = Request(request_id=step, account=account, kind="claim", contents=task.to_bytes(8, "big"))
             return await self._sending.send(request, call)
 
         outcomes = await asyncio.gather(
             *(
-                send(step, interface, contract)
-                for step, interface, contract, wei in parts
+                send(step, interface, contract, limit)
+                for step, interface, contract, limit, wei in parts
                 if wei or self._sending.state(step) is not None
             )
         )

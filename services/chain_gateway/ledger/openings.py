@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from linklearner.chain.contracts import POOL
+from linklearner.domain import gas
 from linklearner.domain.tasks import Closed, Opened
 from services.chain_gateway.chain import Call
 from services.chain_gateway.ledger.sending import Sending
@@ -42,7 +43,7 @@ class Openings:
     async def close(self, request_id: str, account: bytes, task: int) -> Closed:
         """Raises Refused: NotCreator, TaskIsClosing."""
         await self._tasks.require(task)
-        call = Call(self._views.deployment.pool, POOL.encode_call("closeTask", task))
+        call = Call(self._views.deployment.pool, POOL.encode_call("closeTask", task), known_gas=gas.CLOSE)
         request = Request(request_id=request_id, account=account, kind="close task", contents=task.to_bytes(8, "big"))
         outcome = await self._sending.send(request, call)
         self._tasks.events.poke()

@@ -108,9 +108,9 @@ class Settlements:
             updates = [Update.decode(join(one.header, one.groups), shape) for _, one in submissions]
         except InvalidUpdate:
             return None
-        merged = None
+        merged, state = None, await self._views.newest(task)
         try:
-            eligible = (await self._views.newest(task)).round.eligible
+            eligible = state.round.eligible
             _, weights = await self._tasks.model(task, 0)
             base = np.frombuffer(weights, "<i2").astype(np.int16)
             pages = shape.group_page_range(group)
@@ -131,6 +131,7 @@ class Settlements:
             merged=merged,
             rewarded=terms.reward > 0,
             newly_paid=len({one.contributor for one in settlements} - paid) + 1,
+            closing=state.closing,
         )
 
     async def of_group(self, task: int, number: int, group: int) -> list[Settlement]:

@@ -17,9 +17,7 @@ from services.chain_gateway.ledger.tasks import Tasks
 from services.chain_gateway.ledger.values import mined as mined_by
 from services.chain_gateway.outbox import Request, always
 
-STAKE_GAS: Final[Mapping[str, int]] = {"lock": 220_000, "unlock": 200_000, "withdraw": 100_000}
-"""Limits above what was seen: 183,095 for the first lock of a task. What a block's time adds (an epoch turns, slots are new) the chain does
-not tell when it is asked before, so they must hold it."""
+_STAKE_GAS: Final[Mapping[str, int]] = {"lock": gas.LOCK, "unlock": gas.UNLOCK, "withdraw": gas.WITHDRAW}
 
 
 class Wallets:
@@ -59,7 +57,7 @@ class Wallets:
         arguments = (task, *units)
         contents = b"".join(argument.to_bytes(8, "big") for argument in arguments)
         await self._tasks.require(task)
-        call = Call(self._views.deployment.vault, VAULT.encode_call(name, *arguments), known_gas=STAKE_GAS[name])
+        call = Call(self._views.deployment.vault, VAULT.encode_call(name, *arguments), known_gas=_STAKE_GAS[name])
         request = Request(request_id=request_id, account=account, kind=name, contents=contents)
         mined = mined_by(await self._sending.send_when_due(request, always(call)))
         self._tasks.events.poke()

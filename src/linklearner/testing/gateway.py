@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.digits import DIGITS, SHAPE
-from linklearner.domain.errors import InvalidInput, InvalidUpdate, NotFound, Refused, RequestIdReused, Unavailable
+from linklearner.domain.errors import (
+    InvalidInput,
+    InvalidUpdate,
+    NotFound,
+    OutOfRange,
+    Refused,
+    RequestIdReused,
+    Unavailable,
+)
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.notation import LL_WEI, UNIT_WEI
@@ -373,7 +381,11 @@ class FakeTask:
         if update.base_version != one.base_version:
             _refuse("StaleBase", f"the base is version {one.base_version}")
         weight = influence(stake, eligible)
-        effective = rule_of(self.terms.rule).verdict(weight, update.squared_norm(self.shape), self.shape.norm_bound)
+        try:
+            norm = update.checked_norm(self.shape)
+        except OutOfRange as error:
+            _refuse(error.reason, error.message)
+        effective = rule_of(self.terms.rule).verdict(weight, norm, self.shape.norm_bound)
         digest = update.digest(self.shape)
         mined = self.chain.mine(len(data) + SUBMISSION_OVERHEAD)
         one.first_update_s = one.first_update_s or self.chain.now_s()

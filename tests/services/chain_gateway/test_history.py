@@ -10,7 +10,7 @@ import pytest
 from bench.proxy import Proxy
 from devchain import Devchain
 from linklearner.chain import history
-from linklearner.chain.contracts import POOL
+from linklearner.chain.contracts import POOL, VAULT
 from linklearner.chain.history import History
 from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
@@ -121,7 +121,7 @@ async def test_who_is_not_there_or_is_no_node_is_told_apart(world: World) -> Non
 
 
 async def test_an_event_that_is_none_is_data_loss_to_reader_and_gateway(world: World) -> None:
-    topic = "0x" + POOL.topic("StakeLocked").hex()
+    topic = "0x" + VAULT.topic("StakeLocked").hex()
 
     def cut(method: str, result: Any) -> Any:
         if method != "eth_getLogs":

@@ -31,14 +31,17 @@ async def test_no_transaction_of_a_task_s_life_asks_for_an_estimate(world: World
         for who in (0, 1):
             submitted = await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
             used.append(submitted.mined.gas_used)
+        await world.later(60)  # the shortest that the round may last
         used += [mined.gas_used for mined in (await ledger.settlements.settle("s", world.accounts[0], 1, 1)).mined]
         used.append((await ledger.wallets.unlock("unlock", world.accounts[2], 1, 300))[0].gas_used)
-        used.append((await ledger.wallets.lock("lock", world.accounts[0], 1, 5))[0].gas_used)
+        used += [mined.gas_used for mined in (await ledger.money.claim("claim", world.accounts[1], 1)).mined]
+        used.append((await ledger.wallets.lock("lock", world.accounts[0], 1, 1))[0].gas_used)
+        used.append((await ledger.money.fund("fund", world.accounts[0], 1, 5)).mined.gas_used)
         used.append((await ledger.wallets.transfer_token("token", world.accounts[0], TARGET, 5)).gas_used)
         used.append((await ledger.wallets.transfer_coin("coin", world.accounts[0], TARGET, 5)).gas_used)
         assert world.node.calls["eth_estimateGas"] == asked
     limits = limits_of(world.node)
-    assert len(limits) == len(used) == 8  # two updates, two groups
+    assert len(limits) == len(used) == 10  # two updates, two groups
     assert all(gas <= limit <= 2 * gas for gas, limit in zip(used, limits, strict=True)), (used, limits)
     # Half of the limit is charged in any case, and that is below what was used.
     assert all(gas > limit / 2 for gas, limit in zip(used, limits, strict=True)), (used, limits)

@@ -7,6 +7,22 @@ from services.chain_gateway.cheat import CheatAttempt
 from services.chain_gateway.misbehave import cheat_of
 from tests.services.chain_gateway.conftest import World
 
+SUBMISSIONS = {
+    "an update of the wrong shape": "WrongShape",
+    "an update to an old version": "StaleBase",
+    "an empty update": "EmptyUpdate",
+    "a second update in one round": "AlreadySubmitted",
+    "the same signed transaction again": "AlreadyKnown",
+    "the calldata of an update of round 1 again": "StaleBase",
+    "an update to a contract of its own, bound to our Aspect": "NotThePool",
+    "an update through a contract that calls the pool": "NotDirect",
+    "a settlement before the others have come": "RoundNotOver",
+    "weights of its own for another's task": "TaskLoaded",
+    "closing another's task, for the rest of its pot": "NotCreator",
+    "a grant of new $LL without owning the pool": "OwnableUnauthorizedAccount",
+}
+"""What a cheat hands in while a round is open, and the reason why it is refused."""
+
 
 def suite_of(world: World) -> Suite:
     deployment = world.deployment
@@ -54,20 +70,7 @@ async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World
                         attempts = [attempt async for attempt in cheat.submissions()]
                     check(
                         attempts,
-                        {
-                            "an update of the wrong shape": "WrongShape",
-                            "an update to an old version": "StaleBase",
-                            "an empty update": "EmptyUpdate",
-                            "a second update in one round": "AlreadySubmitted",
-                            "the same signed transaction again": "AlreadyKnown",
-                            "the calldata of an update of round 1 again": "StaleBase",
-                            "an update to a contract of its own, bound to our Aspect": "NotThePool",
-                            "an update through a contract that calls the pool": "NotDirect",
-                            "a settlement before the others have come": "RoundNotOver",
-                            "weights of its own for another's task": "TaskLoaded",
-                            "closing another's task, for the rest of its pot": "NotCreator",
-                            "a grant of new $LL without owning the pool": "OwnableUnauthorizedAccount",
-                        },
+                        SUBMISSIONS,
                     )
                 update = world.update(version, seed=who)
                 await gateway.ledger.submissions.submit(f"u{version}-{who}", world.accounts[who], update)
@@ -102,4 +105,5 @@ async def test_a_cheat_behind_an_endpoint_that_loses_calls_plays_to_the_end(worl
                 assert not world.node.break_sends, f"nothing was lost in {attempt.attempt}"
                 attempts.append(attempt)
                 world.node.break_sends = 1
-        assert len(attempts) == 7 and all(one.refused for one in attempts)
+        assert [one.attempt for one in attempts] == list(SUBMISSIONS)
+        assert all(one.refused for one in attempts)

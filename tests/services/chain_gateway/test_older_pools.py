@@ -1,4 +1,4 @@
-"""A pool whose Aspect is older than the demand for canonical calldata: what it took is read, settled, paid and verified all the same.
+"""A pool whose Aspect does not demand canonical calldata: what it took is read, settled, paid and verified all the same.
 
 One such submission, for 0.1 $LL of stake, once ended its round for every gateway, for GetRound and for verify.
 """
