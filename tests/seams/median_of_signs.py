@@ -1,6 +1,6 @@
 """A second rule, for tests: each weight moves one step in the direction that most influence points to.
 
-Time alone ends a round, it can be dropped later than under `mean`, and those who took part share the whole reward. Beside this file the
+Time alone ends a round, it can be dropped later than under `mean`, and influence is paid whatever an update's length. Beside this file the
 rule is one file in the Aspect (aspects/aggregator/rules/median_of_signs.ts), one in the pool (contracts/rules/MedianOfSigns.sol), and rows
 of the three tables.
 """
@@ -30,20 +30,26 @@ class MedianOfSigns:
         return MEAN.phase(standing)
 
     def due(self, terms: Terms, standing: Standing) -> tuple[Due, ...]:
-        settle = Due(Step.SETTLED, standing.since_s + terms.round_seconds)
-        drop = Due(Step.DROPPED, standing.since_s + 2 * terms.drop_seconds)
+        accept = (Due(Step.ACCEPTED),) if standing.accepted < terms.max_updates else ()
+        settle = Due(Step.SETTLED, standing.first_s + terms.round_seconds)
+        drop = Due(Step.DROPPED, (standing.first_s or standing.opened_s) + 2 * terms.drop_seconds)
         match self.phase(standing):
             case Phase.LOADING:
                 return (Due(Step.LOADED),)
             case Phase.OPEN:
-                return (Due(Step.ACCEPTED), drop)
+                return (*accept, Due(Step.DROPPED) if standing.ripe else drop)
             case Phase.COLLECTING:
-                return (Due(Step.ACCEPTED), settle, drop)
+                return (*accept, settle, drop)
             case Phase.SETTLING:
-                return (settle,)
+                return (settle, drop)
+            case Phase.CLOSED:
+                return ()
 
     def next_step(self, terms: Terms, standing: Standing) -> Due | None:
-        return next((due for due in self.due(terms, standing) if due.step is Step.SETTLED), None)
+        wanted = Step.DROPPED if self.phase(standing) is Phase.OPEN else Step.SETTLED
+        if wanted is Step.DROPPED and not standing.ripe:
+            return None
+        return next((due for due in self.due(terms, standing) if due.step is wanted), None)
 
     def verdict(self, weight: int, squared_norm: int, norm_bound: int) -> int:
         return weight
@@ -61,8 +67,9 @@ class MedianOfSigns:
         changed = tuple(p for p in pages if (result != weights)[shape.page_slice(p)].any())
         return Merged(result, int(np.count_nonzero(moved != result)), changed)
 
-    def pay(self, terms: Terms, weights: Sequence[int], eligible: int) -> tuple[int, tuple[int, ...]]:
-        return 0, tuple(terms.reward * weight // sum(weights) for weight in weights)
+    def divide(self, terms: Terms, shared: int, weights: Sequence[int], effective: Sequence[int]) -> tuple[int, ...]:
+        present = sum(weights)
+        return tuple(shared * weight // present for weight in weights)
 
     def merge_gas(self, updates: Sequence[Update], pages: range, shape: Shape, saturated: bool) -> float:
         weights = sum(len(values) for update in updates for page, values in update.pages if page in pages)

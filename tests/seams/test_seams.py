@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.pool import POOL, TERMS, PoolChain, Reverted, account, address_of
+from bench.pool import POOL, POT, TERMS, PoolChain, Reverted, account
 from bench.pool_rounds import Round, opened, some_weights
 from linklearner.domain import gas
 from linklearner.domain.encodings import INT8, TWO_BITS
+from linklearner.domain.pay import round_pay
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.replay import Replay
+from linklearner.domain.rounds import Step
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Rule
 from linklearner.domain.update import Update
@@ -66,12 +68,15 @@ def test_a_round_by_either_rule_in_three_encodings(world: PoolChain, rule: Rule)
         norm = update.squared_norm(GROUPED)
         assert effective == rule.verdict(weight, norm, GROUPED.norm_bound), who.hex()
     merged = rule.merge(base, round_.contributions(), 840, GROUPED)
-    _, shares = rule.pay(TERMS, [weight for _, _, weight, _ in round_.accepted], 840)
-    before = [world.balance(address_of(account(who))) for who in (1, 2, 3)]
-    world.chain.set_next_timestamp(world.chain.head.timestamp + TERMS.round_seconds)
+    opened_s = round_.standing().opened_s
+    before = [world.earned(round_.task, who) for who in (1, 2, 3)]
+    world.wait_until(world.now + TERMS.round_seconds)
+    weights, effective = ([one[at] for one in round_.accepted] for at in (2, 3))
     round_.settle(settler=7)
+    shared = round_pay(TERMS, POT, world.now - opened_s, sum(weights), 840).shared
+    shares = rule.divide(TERMS, shared, weights, effective)
     assert np.array_equal(world.weights(round_.task, GROUPED), merged.weights)
-    assert tuple(world.balance(address_of(account(who))) for who in (1, 2, 3)) == tuple(
+    assert tuple(world.earned(round_.task, who) for who in (1, 2, 3)) == tuple(
         had + share for had, share in zip(before, shares, strict=True)
     )
 
@@ -79,25 +84,32 @@ def test_a_round_by_either_rule_in_three_encodings(world: PoolChain, rule: Rule)
 def test_the_second_rule_has_its_own_times(world: PoolChain) -> None:
     round_ = begin(world, MEDIAN_OF_SIGNS)
     fill(round_)  # more than the quorum
+    world.wait(BY_SIGNS.min_round_seconds)  # `mean` would be settled now
     with pytest.raises(Reverted, match="RoundNotOver"):
-        round_.settle()
+        round_.settle_group(0)
+    due = {due.step: due.from_s for due in MEDIAN_OF_SIGNS.due(BY_SIGNS, round_.standing())}
     since = world.status(round_.task)["firstAt"]
-    world.chain.set_next_timestamp(since + 2 * BY_SIGNS.drop_seconds - 1)
+    assert due[Step.SETTLED] == since + BY_SIGNS.round_seconds
+    assert due[Step.DROPPED] == since + 2 * BY_SIGNS.drop_seconds
+    world.chain.set_next_timestamp(due[Step.SETTLED] - 1)
+    with pytest.raises(Reverted, match="RoundNotOver"):
+        round_.settle_group(0)
+    world.chain.set_next_timestamp(due[Step.DROPPED] - 1)
     with pytest.raises(Reverted, match="NotYetDroppable"):
         world.transact(account(1), "drop", round_.task)
-    world.chain.set_next_timestamp(since + 2 * BY_SIGNS.drop_seconds)
+    world.chain.set_next_timestamp(due[Step.DROPPED])
     world.transact(account(1), "drop", round_.task)
 
 
 def test_limits_of_gas_follow_the_rule(world: PoolChain) -> None:
     round_ = begin(world, MEDIAN_OF_SIGNS)
     fill(round_)
-    world.chain.set_next_timestamp(world.chain.head.timestamp + TERMS.round_seconds)
+    round_.ripen()
     updates = [update for _, update, _, _ in round_.accepted]
     for group in range(GROUPED.group_count):
         data = POOL.encode_call("settle", round_.task, round_.number, group, round_.settlement(group))
         limit = gas.settle_limit(
-            data, MEDIAN_OF_SIGNS, updates, GROUPED, group, merged=None, rewarded=True, newly_paid=1
+            data, MEDIAN_OF_SIGNS, updates, GROUPED, group, merged=None, rewarded=True, newly_paid=3
         )
         assert world.send(account(1), world.pool, data).gas_used <= limit
 
@@ -108,12 +120,11 @@ def test_replay_takes_each_task_by_its_own_rule() -> None:
         for rule in (MEAN, MEDIAN_OF_SIGNS):
             round_ = begin(world, rule)
             fill(round_)
-            world.chain.set_next_timestamp(world.chain.head.timestamp + TERMS.round_seconds)
             round_.settle()
-        replay = Replay(world.chain.config.chain_id, world.pool)
+        replay = Replay(world.chain.config.chain_id, world.pool, emission)
         for number in range(1, world.chain.head.number + 1):
             for receipt in world.chain.store.receipts(number):
-                for event in events_of(receipt, number, world):
+                for event in events_of(receipt, number, world, world.chain.store.block(number).header.timestamp):
                     replay.feed(event)
         replay.finish()
         assert {task: found.version for task, found in replay.tasks.items()} == {1: 2, 2: 2}
