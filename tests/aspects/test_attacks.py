@@ -26,10 +26,11 @@ def reason_of(action: Callable[[], object]) -> str:
 
 @pytest.fixture
 def round_(world: PoolChain) -> Round:
-    """Two of three have submitted; contributor 3 is about to do something."""
+    """Two of three have submitted, and the round may be settled; contributor 3 is about to do something."""
     opened_round = opened(world, FLAT, [100, 100, 100])
     opened_round.submit(1)
     opened_round.submit(2)
+    opened_round.ripen()
     return opened_round
 
 
@@ -301,6 +302,7 @@ def test_a_settlement_has_one_encoding(world: PoolChain) -> None:
     grouped = opened(world, SMALL, [100, 100])
     grouped.submit(1)
     grouped.submit(2)
+    grouped.ripen()
     data = POOL.encode_call("settle", grouped.task, 1, 0, grouped.settlement(0))
     array = 4 + 128 + 32
     paddings = {}
