@@ -1,4 +1,4 @@
-"""The gas limits that are computed hold: used <= limit, which is free (< 2 used; of a settlement 1.8), for every shape, encoding, choice of pages and size of round."""
+"""The computed gas limits hold, for every shape, encoding, choice of pages and size of round, and are free: less than twice the use."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bench.pool
-from bench.pool import POOL, PoolChain
+from bench.pool import POOL, PoolChain, account
 from bench.pool_rounds import SMALL, Round, opened, some_update
 from linklearner.domain import gas
 from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding

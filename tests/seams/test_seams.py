@@ -121,7 +121,7 @@ def test_replay_takes_each_task_by_its_own_rule() -> None:
             round_ = begin(world, rule)
             fill(round_)
             round_.settle()
-        replay = Replay(world.chain.config.chain_id, world.pool, emission)
+        replay = Replay(world.chain.config.chain_id, world.pool, Emission(START, GENESIS, CAP, EMISSION))
         for number in range(1, world.chain.head.number + 1):
             for receipt in world.chain.store.receipts(number):
                 for event in events_of(receipt, number, world, world.chain.store.block(number).header.timestamp):
