@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.pool import POOL, POT, TERMS, PoolChain, Reverted, account
+from bench.pool import CAP, EMISSION, GENESIS, POOL, POT, TERMS, PoolChain, Reverted, account
 from bench.pool_rounds import Round, opened, some_weights
 from linklearner.domain import gas
 from linklearner.domain.encodings import INT8, TWO_BITS
 from linklearner.domain.pay import round_pay
 from linklearner.domain.quantise import quantise_delta
-from linklearner.domain.replay import Replay
+from linklearner.domain.replay import Emission, Replay
 from linklearner.domain.rounds import Step
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Rule
@@ -121,7 +121,8 @@ def test_replay_takes_each_task_by_its_own_rule() -> None:
             round_ = begin(world, rule)
             fill(round_)
             round_.settle()
-        replay = Replay(world.chain.config.chain_id, world.pool, Emission(START, GENESIS, CAP, EMISSION))
+        emission = Emission(GENESIS, CAP, EMISSION, world.read_token("emissionStart"))
+        replay = Replay(world.chain.config.chain_id, world.pool, emission)
         for number in range(1, world.chain.head.number + 1):
             for receipt in world.chain.store.receipts(number):
                 for event in events_of(receipt, number, world, world.chain.store.block(number).header.timestamp):
