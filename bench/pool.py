@@ -103,7 +103,10 @@ class PoolChain:
     def deployed(
         cls, accounts: int = 24, aspect: bytes | None = None, cap: int = CAP, emission: int = EMISSION
     ) -> PoolChain:
-        """Pool, vault, token and Aspect through real transactions, bound, every contributor with 10,000 LL. aspect: other code than today's."""
+        """Pool, vault, token and Aspect through real transactions, bound; every contributor has 10,000 LL.
+
+        aspect: other code than today's.
+        """
         world = cls.begin(accounts)
         owner = account(0)
         world.create_pool(owner, cap, emission)
@@ -214,7 +217,7 @@ class PoolChain:
         pages_per_call: int = 1024,
         pot: int = POT,
     ) -> int:
-        """Opens a task and fills its pot; contributor i locks stakes[i] units before the weights are loaded, so that they count in round 1."""
+        """Opens a task and fills its pot; contributor i locks stakes[i] units meanwhile, so that they count in round 1."""
         creator = account(CREATOR)
         task = self.number("nextTask")
         self.transact(creator, "openTask", task, shape.encode(), model, terms_tuple(terms))

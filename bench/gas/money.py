@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.gas.measure import TERMS
 from bench.pool import CREATOR, POT, PoolChain, account, terms_tuple
-from bench.pool_rounds import Round
+from bench.pool_rounds import PlayedRound
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.fixedpoint import quantise_weights
@@ -34,7 +34,7 @@ def measured() -> tuple[dict[str, int], int]:
     ).gas_used
     fee = 0
     for name in ("settle 5, nobody was paid before", "settle 5"):
-        round_ = Round(world, task, SHAPE)
+        round_ = PlayedRound(world, task, SHAPE)
         for contributor in range(1, UPDATES + 1):
             round_.submit(contributor)
         world.wait(TERMS.round_seconds)
@@ -51,7 +51,7 @@ def measured() -> tuple[dict[str, int], int]:
     gas["withdraw"] = world.transact_vault(account(3), "withdraw", task).gas_used
     world.wait(TERMS.drop_seconds)
     gas["drop, no update"] = world.transact(account(KEEPER), "drop", task).gas_used
-    Round(world, task, SHAPE).submit(1)
+    PlayedRound(world, task, SHAPE).submit(1)
     world.wait(TERMS.drop_seconds)
     gas["drop, one update"] = world.transact(account(KEEPER), "drop", task).gas_used
     world.chain.close()

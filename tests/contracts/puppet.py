@@ -1,6 +1,6 @@
 """An Aspect that leaves whatever verdict the call asks for: a hostile one, and the way to hear the pool's own word without our Aspect's.
 
-The verdict travels behind the call's arguments, where solc's decoder does not look: MARK | name of the verdict, 1 byte | length, 1 byte | bytes.
+The verdict travels behind the call's arguments, where solc's decoder does not look: MARK | its name, 1 byte | length, 1 byte | bytes.
 A call without it leaves no verdict.
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.pool import CREATOR, TERMS, PoolChain, account, terms_tuple
-from bench.pool_rounds import Round
+from bench.pool_rounds import PlayedRound
 from linklearner.domain.capacity import GAS, most_updates
 from linklearner.domain.encodings import INT8
 from linklearner.domain.shape import Shape, Tensor
@@ -50,7 +50,7 @@ def full_round(shape: Shape, pages: Sequence[int]) -> list[int]:
         terms = dataclasses.replace(TERMS, max_updates=updates)
         pages_per_call = 4
         task = world.open_task(shape, base, [1_000] * updates, terms, pages_per_call=pages_per_call)
-        round_ = Round(world, task, shape)
+        round_ = PlayedRound(world, task, shape)
         for who in range(1, updates + 1):
             round_.submit(who, dearest(shape, task, who, pages))
         assert world.status(task)["accepted"] == updates

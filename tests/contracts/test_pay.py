@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from bench.pool import CREATOR, POT, TERMS, TOKEN, PoolChain, account, address_of, terms_tuple
-from bench.pool_rounds import FLAT, SMALL, Round, opened
-from devchain.chain.blocks import Receipt
+from bench.pool_rounds import FLAT, SMALL, PlayedRound, opened
+from devchain.chain.blocks import StoredReceipt
 from linklearner.domain.encodings import INT8
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.pay import MIN_SHARES, ContributionShares, FeeShares, round_pay, share_fee
@@ -34,12 +34,12 @@ def stake_fees(world: PoolChain, task: int, who: int) -> int:
     return int(fees)
 
 
-def event(world: PoolChain, receipt: Receipt, name: str) -> dict[str, Any]:
+def event(world: PoolChain, receipt: StoredReceipt, name: str) -> dict[str, Any]:
     (found,) = [one for one in world.events(receipt) if one.name == name]
     return found.values
 
 
-def settled(round_: Round, terms: Terms = TERMS, settler: int = SETTLER) -> dict[int, int]:
+def settled(round_: PlayedRound, terms: Terms = TERMS, settler: int = SETTLER) -> dict[int, int]:
     """Settles as soon as it may be, checks every payment against Python and that no wei is lost; what each contributor earned."""
     world, task = round_.world, round_.task
     round_.ripen()
@@ -316,7 +316,7 @@ def share(world: PoolChain, task: int, amount: int) -> FeeShares:
 
 
 @pytest.fixture
-def worked(world: PoolChain) -> Round:
+def worked(world: PoolChain) -> PlayedRound:
     """Four accounts of unequal stake have earned something; their stake shares in fees since they submitted."""
     round_ = opened(world, FLAT, [997, 113, 401, 331])
     for who in (1, 2, 3, 4):
@@ -325,7 +325,7 @@ def worked(world: PoolChain) -> Round:
     return round_
 
 
-def test_a_fee_is_shared_half_by_work_and_half_by_stake(world: PoolChain, worked: Round) -> None:
+def test_a_fee_is_shared_half_by_work_and_half_by_stake(world: PoolChain, worked: PlayedRound) -> None:
     task, amount = worked.task, 3 * LL_WEI + 1
     shares = share(world, task, amount)
     assert shares == share_fee(amount, world.status(task)["shares"], 1_842)
@@ -339,7 +339,7 @@ def test_a_fee_is_shared_half_by_work_and_half_by_stake(world: PoolChain, worked
         assert stake_fees(world, task, who) == units * ((shares.to_stake << 128) // 1_842) >> 128
 
 
-def test_dust_stays_behind_and_nobody_is_paid_what_is_not_there(world: PoolChain, worked: Round) -> None:
+def test_dust_stays_behind_and_nobody_is_paid_what_is_not_there(world: PoolChain, worked: PlayedRound) -> None:
     task, total = worked.task, FeeShares(0, 0, 0)
     for amount in (1, 2, 7, 101, LL_WEI + 3, 5):
         one = share(world, task, amount)
@@ -373,7 +373,7 @@ def test_where_nobody_is_there_to_share_the_pot_gets_it(world: PoolChain) -> Non
     assert claimable(world, task, 1) == (0, 0)
 
 
-def test_a_fee_of_nothing_changes_nothing(world: PoolChain, worked: Round) -> None:
+def test_a_fee_of_nothing_changes_nothing(world: PoolChain, worked: PlayedRound) -> None:
     before = [claimable(world, worked.task, who) for who in (1, 2, 3, 4)]
     assert share(world, worked.task, 0) == FeeShares(0, 0, 0)
     assert [claimable(world, worked.task, who) for who in (1, 2, 3, 4)] == before
@@ -417,7 +417,7 @@ def test_the_whole_supply_as_a_fee_of_the_fewest_shares_overflows_nothing(world:
         world.send(account(1), world.token, TOKEN.encode_call("transfer", account(0).address, back))
 
 
-def test_new_shares_get_nothing_of_old_fees(world: PoolChain, worked: Round) -> None:
+def test_new_shares_get_nothing_of_old_fees(world: PoolChain, worked: PlayedRound) -> None:
     task = worked.task
     share(world, task, LL_WEI)
     fees = {who: claimable(world, task, who)[1] for who in (1, 2, 3, 4)}
@@ -431,7 +431,7 @@ def test_new_shares_get_nothing_of_old_fees(world: PoolChain, worked: Round) -> 
     assert claimable(world, task, 1) == (0, 0)
 
 
-def test_stake_locked_for_a_fee_gets_nothing_of_it(world: PoolChain, worked: Round) -> None:
+def test_stake_locked_for_a_fee_gets_nothing_of_it(world: PoolChain, worked: PlayedRound) -> None:
     """Just in time: before the fee, after it, in the same block or for a day before a round has counted it."""
     task = worked.task
     for transaction in ("lock", "unlock"):
@@ -452,7 +452,7 @@ def test_stake_locked_for_a_fee_gets_nothing_of_it(world: PoolChain, worked: Rou
     assert stake_fees(world, task, 6) == 10**6 * ((LL_WEI // 2 << 128) // units) >> 128
 
 
-def test_fees_of_unlocked_stake_stay_its_accounts(world: PoolChain, worked: Round) -> None:
+def test_fees_of_unlocked_stake_stay_its_accounts(world: PoolChain, worked: PlayedRound) -> None:
     task = worked.task
     share(world, task, LL_WEI)
     owed = stake_fees(world, task, 1)
@@ -476,7 +476,7 @@ def test_of_a_closed_task_what_nobody_shares_is_its_creators(world: PoolChain) -
     assert (balance(world, CREATOR) - before, world.status(task)["pot"]) == (11, 0)
 
 
-def test_a_closed_task_still_shares_its_fees(world: PoolChain, worked: Round) -> None:
+def test_a_closed_task_still_shares_its_fees(world: PoolChain, worked: PlayedRound) -> None:
     world.transact(account(CREATOR), "closeTask", worked.task)
     shares = share(world, worked.task, LL_WEI)
     assert (shares.to_contributors, shares.to_stake) == (LL_WEI // 2, LL_WEI // 2)
@@ -486,7 +486,7 @@ def test_a_closed_task_still_shares_its_fees(world: PoolChain, worked: Round) ->
     world.transact_vault(account(1), "claim", worked.task)
 
 
-def test_fees_of_one_task_are_not_anothers(world: PoolChain, worked: Round) -> None:
+def test_fees_of_one_task_are_not_anothers(world: PoolChain, worked: PlayedRound) -> None:
     other = opened(world, FLAT, [1_000])
     world.transact_vault(account(1), "mature", other.task)
     share(world, other.task, LL_WEI)

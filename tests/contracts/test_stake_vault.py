@@ -18,8 +18,8 @@ from bench.pool import (
     address_of,
     terms_tuple,
 )
-from bench.pool_rounds import FLAT, SMALL, Round, opened
-from devchain.chain.blocks import Receipt
+from bench.pool_rounds import FLAT, SMALL, PlayedRound, opened
+from devchain.chain.blocks import StoredReceipt
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.stakes import MAX_ELIGIBLE, StakeLedger
 from tests.contracts.evm import relay
@@ -30,7 +30,7 @@ RICH = 0
 """The treasury: the one account that owns more than MAX_ELIGIBLE units."""
 
 
-def vault(world: PoolChain, who: int, function: str, *arguments: object) -> Receipt:
+def vault(world: PoolChain, who: int, function: str, *arguments: object) -> StoredReceipt:
     return world.transact_vault(account(who), function, *arguments)
 
 
@@ -52,7 +52,7 @@ def to_next_epoch(world: PoolChain) -> None:
 
 
 @pytest.fixture
-def round_(world: PoolChain) -> Round:
+def round_(world: PoolChain) -> PlayedRound:
     """Round 1 of a task at the beginning of an epoch, accounts 1 and 2 with 1,000 units each."""
     to_next_epoch(world)
     return opened(world, FLAT, [1_000, 1_000])
@@ -61,7 +61,7 @@ def round_(world: PoolChain) -> Round:
 # ── Locking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_locked_units_are_in_the_vault_and_no_approval_is_asked_for(world: PoolChain, round_: Round) -> None:
+def test_locked_units_are_in_the_vault_and_no_approval_is_asked_for(world: PoolChain, round_: PlayedRound) -> None:
     before, held = balance(world, 3), world.balance(world.vault)
     receipt = vault(world, 3, "lock", round_.task, 700)
     assert (before - balance(world, 3), world.balance(world.vault) - held) == (700 * UNIT, 700 * UNIT)
@@ -73,13 +73,13 @@ def test_locked_units_are_in_the_vault_and_no_approval_is_asked_for(world: PoolC
     assert stake_of(world, round_.task, 3) == (0, 700, world.now + 200, 0, 0)
 
 
-def test_nothing_cannot_be_locked_or_unlocked_or_withdrawn(world: PoolChain, round_: Round) -> None:
+def test_nothing_cannot_be_locked_or_unlocked_or_withdrawn(world: PoolChain, round_: PlayedRound) -> None:
     refused("ZeroUnits", lambda: vault(world, 3, "lock", round_.task, 0))
     refused("ZeroUnits", lambda: vault(world, 1, "unlock", round_.task, 0))
     refused("ZeroUnits", lambda: vault(world, 1, "withdraw", round_.task))
 
 
-def test_a_task_holds_2_38_units_whoever_locks_them(world: PoolChain, round_: Round) -> None:
+def test_a_task_holds_2_38_units_whoever_locks_them(world: PoolChain, round_: PlayedRound) -> None:
     left = MAX_ELIGIBLE - 2_000
     for units in (left + 1, MAX_ELIGIBLE + 1, 2**40 - 1):
         error = refused("StakeLimit", lambda units=units: vault(world, RICH, "lock", round_.task, units))
@@ -91,11 +91,11 @@ def test_a_task_holds_2_38_units_whoever_locks_them(world: PoolChain, round_: Ro
     vault(world, 3, "lock", round_.task, 1)
 
 
-def test_nobody_locks_what_he_does_not_own(world: PoolChain, round_: Round) -> None:
+def test_nobody_locks_what_he_does_not_own(world: PoolChain, round_: PlayedRound) -> None:
     refused("ERC20InsufficientBalance", lambda: vault(world, 3, "lock", round_.task, balance(world, 3) // UNIT + 1))
 
 
-def test_a_closed_task_takes_no_stake_and_gives_all_back(world: PoolChain, round_: Round) -> None:
+def test_a_closed_task_takes_no_stake_and_gives_all_back(world: PoolChain, round_: PlayedRound) -> None:
     vault(world, 3, "lock", round_.task, 50)
     world.transact(account(CREATOR), "closeTask", round_.task)
     refused("TaskClosed", lambda: vault(world, 3, "lock", round_.task, 50))
@@ -159,7 +159,7 @@ def test_stake_locked_while_the_weights_are_loading_counts_in_round_1(world: Poo
     vault(world, 1, "unlock", task, 25)
     assert world.read_vault("changesOf", task) == {"joining": 105, "leaving": 0, "total": 105}
     assert stake_of(world, task, 1) == (0, 75, 0, 25, world.now + 100)
-    task_round = Round(world, task, FLAT)
+    task_round = PlayedRound(world, task, FLAT)
     world.transact(account(CREATOR), "loadPages", task, 0, bytes(2 * FLAT.weight_count))
     assert eligible(world, task) == 105
     assert stake_of(world, task, 1)[:2] == (75, 0)
@@ -167,7 +167,9 @@ def test_stake_locked_while_the_weights_are_loading_counts_in_round_1(world: Poo
     assert task_round.accepted[0][2] == 26  # a quarter
 
 
-def test_more_stake_makes_fresh_stake_wait_anew_and_leaves_what_counts_alone(world: PoolChain, round_: Round) -> None:
+def test_more_stake_makes_fresh_stake_wait_anew_and_leaves_what_counts_alone(
+    world: PoolChain, round_: PlayedRound
+) -> None:
     epoch = world.now
     vault(world, 1, "lock", round_.task, 10)
     world.wait(150)
@@ -179,7 +181,7 @@ def test_more_stake_makes_fresh_stake_wait_anew_and_leaves_what_counts_alone(wor
     assert world.read_vault("changesOf", round_.task)["joining"] == 15
 
 
-def test_who_locks_in_the_same_epoch_neither_hastens_nor_delays_another(world: PoolChain, round_: Round) -> None:
+def test_who_locks_in_the_same_epoch_neither_hastens_nor_delays_another(world: PoolChain, round_: PlayedRound) -> None:
     epoch = world.now
     for who, at in ((3, 0), (4, 50), (5, 99), (6, 100), (7, 150)):
         world.wait_until(epoch + at)
@@ -190,7 +192,7 @@ def test_who_locks_in_the_same_epoch_neither_hastens_nor_delays_another(world: P
 
 
 @pytest.mark.parametrize("wait_s", [0, 100, 200, 1_000])
-def test_fresh_stake_is_taken_out_of_whatever_it_waits_in(world: PoolChain, round_: Round, wait_s: int) -> None:
+def test_fresh_stake_is_taken_out_of_whatever_it_waits_in(world: PoolChain, round_: PlayedRound, wait_s: int) -> None:
     vault(world, 3, "lock", round_.task, 40)
     vault(world, 4, "lock", round_.task, 2)
     world.wait(wait_s)
@@ -204,7 +206,7 @@ def test_fresh_stake_is_taken_out_of_whatever_it_waits_in(world: PoolChain, roun
 # ── Leaving ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_nobody_unlocks_more_than_he_has_locked(world: PoolChain, round_: Round) -> None:
+def test_nobody_unlocks_more_than_he_has_locked(world: PoolChain, round_: PlayedRound) -> None:
     error = refused("InsufficientStake", lambda: vault(world, 1, "unlock", round_.task, 1_001))
     assert error.values == {"locked": 1_000, "asked": 1_001}
     refused("InsufficientStake", lambda: vault(world, 5, "unlock", round_.task, 1))
@@ -212,7 +214,7 @@ def test_nobody_unlocks_more_than_he_has_locked(world: PoolChain, round_: Round)
     refused("InsufficientStake", lambda: vault(world, 1, "unlock", round_.task, 1))
 
 
-def test_without_an_update_unlocked_stake_leaves_omega_at_once(world: PoolChain, round_: Round) -> None:
+def test_without_an_update_unlocked_stake_leaves_omega_at_once(world: PoolChain, round_: PlayedRound) -> None:
     vault(world, 1, "unlock", round_.task, 400)
     assert eligible(world, round_.task) == 1_600
     assert world.read_vault("changesOf", round_.task)["leaving"] == 0
@@ -220,7 +222,7 @@ def test_without_an_update_unlocked_stake_leaves_omega_at_once(world: PoolChain,
 
 
 def test_with_an_update_unlocked_stake_leaves_with_the_next_round_and_is_withdrawn_after_it(
-    world: PoolChain, round_: Round
+    world: PoolChain, round_: PlayedRound
 ) -> None:
     round_.submit(1)
     round_.submit(2)
@@ -242,7 +244,7 @@ def test_with_an_update_unlocked_stake_leaves_with_the_next_round_and_is_withdra
     assert eligible(world, round_.task) == 1_600  # it has left once
 
 
-def test_unlocked_stake_is_paid_out_to_the_second_and_once(world: PoolChain, round_: Round) -> None:
+def test_unlocked_stake_is_paid_out_to_the_second_and_once(world: PoolChain, round_: PlayedRound) -> None:
     vault(world, 1, "unlock", round_.task, 400)
     world.wait(99)
     error = refused("StakeStillLocked", lambda: vault(world, 1, "withdraw", round_.task))
@@ -253,7 +255,7 @@ def test_unlocked_stake_is_paid_out_to_the_second_and_once(world: PoolChain, rou
     refused("ZeroUnits", lambda: vault(world, 1, "withdraw", round_.task))
 
 
-def test_a_second_unlock_makes_the_first_wait_with_it(world: PoolChain, round_: Round) -> None:
+def test_a_second_unlock_makes_the_first_wait_with_it(world: PoolChain, round_: PlayedRound) -> None:
     vault(world, 1, "unlock", round_.task, 400)
     world.wait(60)
     vault(world, 1, "unlock", round_.task, 1)
@@ -278,7 +280,7 @@ def test_while_a_round_is_being_merged_omega_stays(world: PoolChain) -> None:
     assert eligible(world, round_.task) == 2_000
 
 
-def test_a_dropped_round_frees_its_stake(world: PoolChain, round_: Round) -> None:
+def test_a_dropped_round_frees_its_stake(world: PoolChain, round_: PlayedRound) -> None:
     round_.submit(1)
     vault(world, 1, "unlock", round_.task, 1_000)
     world.wait(TERMS.drop_seconds)
@@ -291,7 +293,7 @@ def test_a_dropped_round_frees_its_stake(world: PoolChain, round_: Round) -> Non
 # ── Attacks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_stake_locked_for_three_blocks_takes_part_in_nothing(world: PoolChain, round_: Round) -> None:
+def test_stake_locked_for_three_blocks_takes_part_in_nothing(world: PoolChain, round_: PlayedRound) -> None:
     """25,000 LL so locked once took a whole round's pay."""
     units = 25_000_000
     vault(world, RICH, "lock", round_.task, units)
@@ -312,7 +314,7 @@ def test_stake_locked_for_three_blocks_takes_part_in_nothing(world: PoolChain, r
     assert world.read_vault("changesOf", round_.task)["joining"] == 0
 
 
-def test_stake_does_not_move_to_another_account_within_a_round(world: PoolChain, round_: Round) -> None:
+def test_stake_does_not_move_to_another_account_within_a_round(world: PoolChain, round_: PlayedRound) -> None:
     task = round_.task
     round_.submit(1)
     vault(world, 1, "unlock", task, 1_000)
@@ -329,7 +331,7 @@ def test_stake_does_not_move_to_another_account_within_a_round(world: PoolChain,
     assert world.status(task)["accepted"] == 1
 
 
-def test_stake_counts_in_one_task_only(world: PoolChain, round_: Round) -> None:
+def test_stake_counts_in_one_task_only(world: PoolChain, round_: PlayedRound) -> None:
     other = opened(world, FLAT, [0, 0, 500])
     refused("NoStake", lambda: other.submit(1))
     rest = balance(world, 1) // UNIT
@@ -344,18 +346,20 @@ def test_stake_counts_in_one_task_only(world: PoolChain, round_: Round) -> None:
 
 
 @pytest.fixture
-def flash(world: PoolChain, round_: Round) -> bytes:
+def flash(world: PoolChain, round_: PlayedRound) -> bytes:
     """A contract with 25,000 LL for the length of a block. It passes calls on."""
     contract = world.create(account(5), relay("CALL"))
     world.send(account(RICH), world.token, TOKEN.encode_call("transfer", "0x" + contract.hex(), 25_000 * LL_WEI))
     return contract
 
 
-def through(world: PoolChain, contract: bytes, to: bytes, data: bytes) -> Receipt:
+def through(world: PoolChain, contract: bytes, to: bytes, data: bytes) -> StoredReceipt:
     return world.send(account(5), contract, to + data)
 
 
-def test_borrowed_stake_cannot_be_given_back_before_its_time(world: PoolChain, round_: Round, flash: bytes) -> None:
+def test_borrowed_stake_cannot_be_given_back_before_its_time(
+    world: PoolChain, round_: PlayedRound, flash: bytes
+) -> None:
     """Locking is open to contracts; but what was borrowed in a block is missed at its end, whatever it was unlocked for."""
     units, task = 25_000_000, round_.task
     through(world, flash, world.vault, VAULT.encode_call("lock", task, units))
@@ -371,7 +375,7 @@ def test_borrowed_stake_cannot_be_given_back_before_its_time(world: PoolChain, r
     assert world.balance(flash) == 25_000 * LL_WEI
 
 
-def test_borrowed_stake_leaves_no_vote_behind(world: PoolChain, round_: Round, flash: bytes) -> None:
+def test_borrowed_stake_leaves_no_vote_behind(world: PoolChain, round_: PlayedRound, flash: bytes) -> None:
     through(world, flash, world.vault, VAULT.encode_call("delegate", account(5).address))
     through(world, flash, world.vault, VAULT.encode_call("lock", round_.task, 25_000_000))
     through(world, flash, world.vault, VAULT.encode_call("unlock", round_.task, 25_000_000))
@@ -388,7 +392,7 @@ def votes(world: PoolChain, who: int) -> int:
     return int(value)
 
 
-def test_votes_follow_locked_units_of_all_tasks(world: PoolChain, round_: Round) -> None:
+def test_votes_follow_locked_units_of_all_tasks(world: PoolChain, round_: PlayedRound) -> None:
     assert votes(world, 1) == 0, "nobody has been delegated to"
     vault(world, 1, "delegate", account(1).address)
     vault(world, 2, "delegate", account(9).address)
@@ -413,7 +417,7 @@ def test_votes_follow_locked_units_of_all_tasks(world: PoolChain, round_: Round)
 
 
 def test_only_the_pool_moves_the_vaults_rounds_and_only_the_vault_the_pools_omega(
-    world: PoolChain, round_: Round
+    world: PoolChain, round_: PlayedRound
 ) -> None:
     me = account(1).address
     for who in (RICH, 1):

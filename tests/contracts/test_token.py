@@ -7,13 +7,13 @@ from eth_account.messages import encode_typed_data
 
 from bench.pool import CAP, EMISSION, GENESIS, POOL, TOKEN, PoolChain, Reverted, account, address_of
 from bench.pool_rounds import FLAT, opened
-from devchain.chain.blocks import Receipt
+from devchain.chain.blocks import StoredReceipt
 from linklearner.domain.notation import LL_WEI
 from tests.contracts.evm import relay
 from tests.contracts.test_training_pool import refused
 
 
-def send(world: PoolChain, who: int, function: str, *arguments: object) -> Receipt:
+def send(world: PoolChain, who: int, function: str, *arguments: object) -> StoredReceipt:
     return world.send(account(who), world.token, TOKEN.encode_call(function, *arguments))
 
 
@@ -21,7 +21,7 @@ def balance(world: PoolChain, who: int) -> int:
     return world.balance(address_of(account(who)))
 
 
-def grant(world: PoolChain, task: int, amount: int) -> Receipt:
+def grant(world: PoolChain, task: int, amount: int) -> StoredReceipt:
     return world.transact(account(0), "grant", task, amount)
 
 
