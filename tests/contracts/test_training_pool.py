@@ -429,7 +429,7 @@ def test_the_end_of_a_half_merged_round_starts_the_count_of_saturated_weights_an
 
 def test_saturated_weights_are_counted_over_all_groups_of_a_round(world: PoolChain) -> None:
     weights = np.full(SMALL.weight_count, 32767, dtype=np.int16)
-    round_ = Round(world, world.open_task(SMALL, weights, [100, 100]), SMALL)
+    round_ = PlayedRound(world, world.open_task(SMALL, weights, [100, 100]), SMALL)
     for version in (1, 2):
         up = tuple((page, np.ones(SMALL.page_weights(page), dtype=np.int8)) for page in range(5))
         for contributor in (1, 2):
