@@ -31,7 +31,7 @@ ASPECT = "aspects/aggregator/"
 TESTS = (
     "tests/contracts/test_training_pool.py",
     "tests/contracts/test_stake_vault.py",
-    "tests/contracts/test_pay.py",
+    "tests/contracts/test_round_pay.py",
     "tests/contracts/test_token.py",
     "tests/contracts/test_economy_attacks.py",
     "tests/contracts/test_block_bounds.py",
