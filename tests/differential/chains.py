@@ -28,11 +28,11 @@ def keys() -> tuple[LocalAccount, ...]:
 
 
 @cache
-def token_init_bytes() -> int:
-    """Length of the init code with which the pool's constructor creates its token: code and arguments."""
-    token = artifacts.contract("LinkLearnerToken")
-    inputs = next(entry["inputs"] for entry in token.abi if entry["type"] == "constructor")
-    return len(token.bytecode) + 32 * len(inputs)
+def init_bytes() -> list[int]:
+    """Lengths of the init codes with which the pool's constructor creates its vault and its token: code and arguments."""
+    made = [artifacts.contract(name) for name in ("StakeVault", "LinkLearnerToken")]
+    arguments = [next(entry["inputs"] for entry in one.abi if entry["type"] == "constructor") for one in made]
+    return [len(one.bytecode) + 32 * len(inputs) for one, inputs in zip(made, arguments, strict=True)]
 
 
 class RpcFailed(Exception):

@@ -19,7 +19,7 @@ from web3 import Web3
 
 from bench.contracts import FOLDER, built, contract
 from linklearner import artifacts
-from tests.differential.chains import CHAIN_ID, Pair, RpcFailed, keys, token_init_bytes
+from tests.differential.chains import CHAIN_ID, Pair, RpcFailed, init_bytes, keys
 
 SUPPLY = 10**24
 ZERO = "0x" + "00" * 20
@@ -130,12 +130,14 @@ def test_our_token_and_pool_cost_and_do_the_same(pair: Pair) -> None:
     pool_artifact, token_artifact = artifacts.contract("TrainingPool"), artifacts.contract("LinkLearnerToken")
     web3 = Web3()
     pool_class = web3.eth.contract(abi=pool_artifact.abi, bytecode=pool_artifact.bytecode)
-    data = pool_class.constructor(OWNER.address, FRIEND.address, 10**24).data_in_transaction
-    pool = pair.create(OWNER, bytes.fromhex(data[2:]), (token_init_bytes(),))
+    data = pool_class.constructor(OWNER.address, FRIEND.address, 10**24, 10**25, 10**15).data_in_transaction
+    pool = pair.create(OWNER, bytes.fromhex(data[2:]), tuple(init_bytes()))
     pool_contract = web3.eth.contract(address=Web3.to_checksum_address(pool), abi=pool_artifact.abi)
     answer = pair.call(STRANGER, pool, pool_contract.encode_abi("token", []))
     token = Web3.to_checksum_address("0x" + answer[-40:])
     token_contract = web3.eth.contract(address=token, abi=token_artifact.abi)
+    vault = Web3.to_checksum_address("0x" + pair.call(STRANGER, pool, pool_contract.encode_abi("vault", []))[-40:])
+    vault_contract = web3.eth.contract(address=vault, abi=artifacts.contract("StakeVault").abi)
 
     def send(account: Any, target: Any, function: str, *arguments: Any) -> int:
         return pair.same(account, to=target.address, data=target.encode_abi(function, list(arguments))).status
@@ -143,20 +145,24 @@ def test_our_token_and_pool_cost_and_do_the_same(pair: Pair) -> None:
     assert send(FRIEND, token_contract, "transfer", STRANGER.address, 10**18) == 1
     assert send(FRIEND, token_contract, "approve", OWNER.address, 10**18) == 1
     assert send(OWNER, token_contract, "transferFrom", FRIEND.address, OWNER.address, 10**18) == 1
-    assert send(OWNER, token_contract, "mint", OWNER.address, 1) == 0
+    assert send(OWNER, token_contract, "emitToPool", 1) == 0
     # the pool's own refusals, and what it does without an Aspect's word
     aspect = Web3.to_checksum_address("0x" + "a5" * 20)
     assert send(STRANGER, pool_contract, "setAspect", aspect) == 0
     assert send(OWNER, pool_contract, "setAspect", aspect) == 1
     assert send(OWNER, pool_contract, "setAspect", aspect) == 0
-    assert send(OWNER, pool_contract, "lock", 0, 1000) == 0
-    assert send(OWNER, pool_contract, "withdraw", 0) == 0
+    assert send(OWNER, pool_contract, "fund", 0, 1000) == 0
+    assert send(OWNER, pool_contract, "claim", 0) == 0
+    assert send(OWNER, pool_contract, "grant", 0, 1) == 0
+    assert send(STRANGER, pool_contract, "shareFees", 1, 1) == 0
+    assert send(STRANGER, vault_contract, "lock", 0, 1000) == 0
+    assert send(STRANGER, vault_contract, "withdraw", 0) == 0
     assert send(OWNER, pool_contract, "drop", 0) == 0
     assert send(STRANGER, pool_contract, "loadPages", 0, 0, b"\0" * 64) == 0
     assert send(STRANGER, pool_contract, "settle", 0, 1, 0, []) == 0
     for function, arguments in (("owner", ()), ("aspect", ()), ("nextTask", ()), ("isOwner", (OWNER.address,))):
         pair.call(STRANGER, pool, pool_contract.encode_abi(function, list(arguments)))
-    pair.assert_same_state((pool, token))
+    pair.assert_same_state((pool, vault, token))
 
 
 def test_storage_costs_and_refunds_are_the_same_whatever_stood_there_before(pair: Pair) -> None:
