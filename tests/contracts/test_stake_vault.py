@@ -421,8 +421,8 @@ def test_only_the_pool_moves_the_vaults_rounds_and_only_the_vault_the_pools_omeg
 ) -> None:
     me = account(1).address
     for who in (RICH, 1):
-        refused("NotThePool", lambda who=who: vault(world, who, "take", round_.task, me, 1, 1, 1))
-        refused("NotThePool", lambda who=who: vault(world, who, "open", round_.task, 100))
+        refused("NotThePool", lambda who=who: vault(world, who, "recordUpdate", round_.task, me, 1, 1, 1))
+        refused("NotThePool", lambda who=who: vault(world, who, "applyChanges", round_.task, 100))
         refused("NotThePool", lambda who=who: vault(world, who, "shareFees", round_.task, 1))
         refused("NotTheVault", lambda who=who: world.transact(account(who), "release", round_.task, 1))
 

@@ -225,7 +225,7 @@ def permit(
 
 def test_a_permit_lets_its_spender_spend_so_much_until_then_and_once(world: PoolChain) -> None:
     me, spender = account(1).address, account(2).address
-    arguments = permit(world, 1, 2, 700, world.now)
+    arguments = permit(world, 1, 2, 700, world.now + 60)
     send(world, 9, "permit", *arguments)  # anybody hands it in
     assert world.read_token("allowance", me, spender) == 700
     send(world, 2, "transferFrom", me, spender, 700)

@@ -580,7 +580,7 @@ def seen(call: Decoded) -> bytes:
                 keccak(values["model"].encode()),
                 tuple(values["terms"].values()),
             )
-            terms = "(uint8,uint16,uint16,uint32,uint32,uint64,uint16,uint256)"
+            terms = "(uint8,uint16,uint16,uint32,uint32,uint32,uint32,uint40,uint16,uint16,uint128)"
             return bytes(keccak(encode(["uint64", "bytes32", "bytes32", terms], parts)))
         case "loadPages":
             parts = values["task"], values["firstPage"], keccak(values["weights"])

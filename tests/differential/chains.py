@@ -124,7 +124,7 @@ class Pair:
     def create(self, account: LocalAccount, code: bytes, inner_code_bytes: tuple[int, ...] = ()) -> str:
         """Create a contract on both. Anvil charges 2 gas per word of init code (EIP-3860), Artela does not; also for the
         contracts that the constructor creates, whose init code has `inner_code_bytes`."""
-        ours, theirs = self.send(account, data=code)
+        ours, theirs = self.send(account, data=code, gas=15_000_000)
         words = sum((size + 31) // 32 for size in (len(code), *inner_code_bytes))
         assert (ours.status, ours.contract, ours.logs) == (1, theirs.contract, theirs.logs)
         assert theirs.gas_used - ours.gas_used == 2 * words
