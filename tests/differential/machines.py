@@ -11,6 +11,7 @@ from eth_hash.auto import keccak
 from devchain.chain.evm import BlockContext, Evm, contract_address
 from devchain.chain.state import EMPTY_CODE_HASH, World
 from devchain.chain.transactions import intrinsic_gas
+from devchain.libraries import with_evm_recursion
 from tests.devchain.plain_evm import EmptyStore, NoHooks
 from tests.differential.programs import BYSTANDER, CONTRACTS, NOBODY, SENDER, Program
 
@@ -60,6 +61,7 @@ class Places:
     destroyed: tuple[bytes, ...]
 
 
+@with_evm_recursion
 def on_devchain(program: Program, block: BlockContext = BLOCK) -> tuple[Seen, Places]:
     """Raises NotEvenBegun; NodePanic where an Artela node would crash."""
     world = World(EmptyStore())
