@@ -12,6 +12,7 @@ import pytest
 from devchain import Devchain
 from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.errors import DataLoss, Refused
+from linklearner.domain.rounds import BPS
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.tasks import Task
 from linklearner.domain.update import Update
@@ -355,8 +356,9 @@ async def test_the_keeper_asks_the_tasks_own_rule(tmp_path: Path) -> None:
             ]
             _, weights = await ledger.tasks.model(1, 2)
             assert weights == MEDIAN_OF_SIGNS.merge(plan.first_weights(), accepted, 3000, plan.shape).weights.tobytes()
-            assert settled.settler_paid == 0
-            assert [one.paid for one in settled.contributions] == [plan.terms.reward // 2] * 2
+            fee = plan.terms.reward * plan.terms.settler_bps // BPS
+            assert settled.settler_paid == fee
+            assert [one.paid for one in settled.contributions] == [(plan.terms.reward - fee) // 2] * 2
 
 
 async def test_nobody_pays_for_a_stranger_s_stake(world: World) -> None:
