@@ -91,6 +91,7 @@ async def test_a_round_with_odd_calldata_is_read_settled_paid_and_verified(older
         told = await gateway.ledger.queries.round(1, 1)
         assert [one.contributor for one in told.contributions] == list(world.accounts)
         assert {one.update_bytes for one in told.contributions} == {len(world.update())}
+        await world.later(2)
         settled = await gateway.ledger.settlements.settle("settle", world.accounts[0], 1, 1)
         assert (settled.version.version, settled.version.accepted_count) == (2, 3)
         told = await gateway.ledger.queries.round(1, 1)
