@@ -24,7 +24,7 @@ from bench.contracts import contract
 from bench.process import DevchainProcess, ask
 from devchain.accounts import DEVELOPMENT_BALANCE, load_or_create
 from devchain.chain import rlp
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.config import ARTELA_CHAIN_ID as CHAIN_ID
 from devchain.config import ChainConfig
 from devchain.rpc.methods import Methods
@@ -64,11 +64,11 @@ class Transfers:
         return rlp.encode([*body, rlp.integer(35 + 2 * CHAIN_ID + parity), rlp.integer(r), rlp.integer(s)])
 
 
-def opened(state: Path) -> tuple[Chain, Transfers]:
+def opened(state: Path) -> tuple[EmbeddedChain, Transfers]:
     """The chain in `state`, and a signer for its first account."""
     developers = load_or_create(state)
     config = ChainConfig(alloc={account.address: DEVELOPMENT_BALANCE for account in developers})
-    chain = Chain(config, state, time.time)
+    chain = EmbeddedChain(config, state, time.time)
     return chain, Transfers(developers[0].key, chain.pending_nonce(developers[0].address))
 
 

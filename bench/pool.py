@@ -16,8 +16,8 @@ from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
 from numpy.typing import NDArray
 
-from devchain.chain.blocks import Receipt
-from devchain.chain.chain import Chain
+from devchain.chain.blocks import StoredReceipt
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.questions import CallFailed, Question
 from devchain.config import ChainConfig
 from linklearner import artifacts
@@ -42,7 +42,7 @@ TERMS = Terms(
 class Reverted(Exception):
     """A transaction failed: the contract's custom error or the Aspect's reason, by name."""
 
-    def __init__(self, receipt: Receipt) -> None:
+    def __init__(self, receipt: StoredReceipt) -> None:
         error = POOL.decode_error(receipt.output) or TOKEN.decode_error(receipt.output)
         text = error_string(receipt.output) or receipt.error or ""
         self.name = error.name if error else text.partition(":")[0]
@@ -74,7 +74,7 @@ def terms_tuple(terms: Terms) -> tuple[int, ...]:
 class PoolChain:
     """owner and treasury: account 0; contributors: accounts 1 and up."""
 
-    chain: Chain
+    chain: EmbeddedChain
     pool: bytes = b""
     token: bytes = b""
     aspect: bytes = b""
@@ -83,7 +83,7 @@ class PoolChain:
     def begin(cls, accounts: int = 24) -> PoolChain:
         alloc = {address_of(account(index)): 10**24 for index in range(accounts)}
         config = ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0))
-        return cls(Chain(config, None, time.time))
+        return cls(EmbeddedChain(config, None, time.time))
 
     @classmethod
     def deployed(cls, accounts: int = 24, aspect: bytes | None = None) -> PoolChain:
@@ -103,7 +103,9 @@ class PoolChain:
 
     # -- transactions
 
-    def send(self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS) -> Receipt:
+    def send(
+        self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS
+    ) -> StoredReceipt:
         """One transaction in a block of its own. Raises Reverted."""
         receipt = self.try_send(signer, to, data, value=value, gas=gas)
         if receipt.status != 1:
@@ -112,7 +114,7 @@ class PoolChain:
 
     def try_send(
         self, signer: LocalAccount, to: bytes | None, data: bytes, *, value: int = 0, gas: int = GAS
-    ) -> Receipt:
+    ) -> StoredReceipt:
         sender = address_of(signer)
         fields: dict[str, Any] = {
             "nonce": self.chain.pending_nonce(sender),
@@ -135,7 +137,7 @@ class PoolChain:
         assert receipt.contract_address is not None
         return receipt.contract_address
 
-    def transact(self, signer: LocalAccount, function: str, *arguments: Any, gas: int = GAS) -> Receipt:
+    def transact(self, signer: LocalAccount, function: str, *arguments: Any, gas: int = GAS) -> StoredReceipt:
         """A transaction to the pool."""
         return self.send(signer, self.pool, POOL.encode_call(function, *arguments), gas=gas)
 
@@ -156,7 +158,7 @@ class PoolChain:
         assert receipt.contract_address is not None
         return receipt.contract_address
 
-    def bind(self, signer: LocalAccount, contract: bytes) -> Receipt:
+    def bind(self, signer: LocalAccount, contract: bytes) -> StoredReceipt:
         data = selector("bind(address,uint256,address,int8)") + encode(
             ["address", "uint256", "address", "int8"], [self.aspect, 0, contract, 0]
         )
@@ -184,7 +186,7 @@ class PoolChain:
             self.transact(owner, "loadPages", task, first, weight_bytes(part))
         return task
 
-    def submit(self, contributor: int, update: Update, shape: Shape) -> Receipt:
+    def submit(self, contributor: int, update: Update, shape: Shape) -> StoredReceipt:
         return self.send(account(contributor), self.pool, self.submission(update, shape))
 
     @staticmethod
@@ -254,7 +256,7 @@ class PoolChain:
         answer = self.operation(question)[12:]
         return tuple(answer[i : i + 32] for i in range(0, len(answer), 32))
 
-    def events(self, receipt: Receipt | None = None) -> list[Decoded]:
+    def events(self, receipt: StoredReceipt | None = None) -> list[Decoded]:
         """The pool's events, of one receipt or of all blocks."""
         if receipt is None:
             numbers = range(1, self.chain.head.number + 1)

@@ -10,7 +10,7 @@ import numpy as np
 from eth_hash.auto import keccak
 
 from bench.pool import POOL, TERMS, PoolChain, account, address_of
-from devchain.chain.blocks import Receipt
+from devchain.chain.blocks import StoredReceipt
 from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.rounds import Terms
 from linklearner.domain.rules.mean import MEAN
@@ -52,7 +52,7 @@ def some_update(
 
 
 @dataclass
-class Round:
+class PlayedRound:
     """The open round of a task, with the updates that were sent to it."""
 
     world: PoolChain
@@ -71,7 +71,7 @@ class Round:
     def update(self, seed: int = 0, **options: Any) -> Update:
         return some_update(self.shape, self.task, self.version, seed, **options)
 
-    def submit(self, contributor: int, update: Update | None = None) -> Receipt:
+    def submit(self, contributor: int, update: Update | None = None) -> StoredReceipt:
         update = self.update(contributor) if update is None else update
         receipt = self.world.submit(contributor, update, self.shape)
         (event,) = self.world.events(receipt)
@@ -89,11 +89,11 @@ class Round:
             found.append((who, weight, effective, update.header(self.shape), digests, groups[group]))
         return found
 
-    def settle_group(self, group: int, settler: int = 1, updates: list[tuple[Any, ...]] | None = None) -> Receipt:
+    def settle_group(self, group: int, settler: int = 1, updates: list[tuple[Any, ...]] | None = None) -> StoredReceipt:
         updates = self.settlement(group) if updates is None else updates
         return self.world.transact(account(settler), "settle", self.task, self.number, group, updates)
 
-    def settle(self, settler: int = 1) -> list[Receipt]:
+    def settle(self, settler: int = 1) -> list[StoredReceipt]:
         """All groups; then the next round is open and has no updates."""
         number = self.number
         receipts = []
@@ -107,11 +107,11 @@ class Round:
         return [Contribution(who, weight, effective, update) for who, update, weight, effective in self.accepted]
 
 
-def expected_verdict(round_: Round, stake: int, update: Update) -> tuple[int, int]:
+def expected_verdict(round_: PlayedRound, stake: int, update: Update) -> tuple[int, int]:
     """omega and e as Python computes them for an account with `stake` that counts."""
     weight = influence(stake, round_.world.status(round_.task)["eligible"])
     return weight, MEAN.verdict(weight, update.squared_norm(round_.shape), round_.shape.norm_bound)
 
 
-def opened(world: PoolChain, shape: Shape, stakes: Sequence[int], terms: Terms = TERMS, seed: int = 1) -> Round:
-    return Round(world, world.open_task(shape, some_weights(shape, seed), stakes, terms), shape)
+def opened(world: PoolChain, shape: Shape, stakes: Sequence[int], terms: Terms = TERMS, seed: int = 1) -> PlayedRound:
+    return PlayedRound(world, world.open_task(shape, some_weights(shape, seed), stakes, terms), shape)

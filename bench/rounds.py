@@ -34,8 +34,8 @@ from linklearner.domain.digits import SHAPE
 from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.quantise import quantise_delta
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.config import Config
-from services.chain_gateway.deploy import Plan, deploy, digits
+from services.chain_gateway.config import GatewayConfig
+from services.chain_gateway.deploy import DeploymentPlan, deploy, digits
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 
@@ -45,7 +45,7 @@ MOST_BLOCKS, MOST_BESIDE_S, MOST_CALLS = 5, 1.0, 60
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class RoundTiming:
     """What one round took."""
 
     seconds: float
@@ -57,7 +57,7 @@ class Round:
         return sum(self.calls.values())
 
 
-async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
+async def measure(rounds: int, delay_s: float, loss: float) -> list[RoundTiming]:
     """Rounds one after another; a first one, in which the gateway gets to know the chain, is not counted."""
     with (
         tempfile.TemporaryDirectory() as name,
@@ -70,14 +70,14 @@ async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
         contributors = Keystore.unlock(folder / "keys", password)
         key_file = folder / "owner.key"
         key_file.write_text(devchain.account.key.hex())
-        plan = Plan(task=digits(quorum=CONTRIBUTORS), contributors=contributors.addresses)
+        plan = DeploymentPlan(task=digits(quorum=CONTRIBUTORS), contributors=contributors.addresses)
         async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
             await deploy(
                 chain, Keystore.of_key_file(key_file, None), folder / "deploy.sqlite", plan,
                 contributors=contributors, deployment_path=folder / "deployment.json",
             )  # fmt: skip
         async with Proxy.start(devchain.url, delay_s=delay_s, loss=loss) as proxy:
-            config = Config(
+            config = GatewayConfig(
                 rpc_url=proxy.url, deployment=folder / "deployment.json", keystore=folder / "keys",
                 password_file=folder / "keys" / "password", outbox=folder / "outbox.sqlite", listen="127.0.0.1:0",
             )  # fmt: skip
@@ -86,7 +86,7 @@ async def measure(rounds: int, delay_s: float, loss: float) -> list[Round]:
     return found[1:]
 
 
-async def one_round(client: GatewayClient, proxy: Proxy, url: str, seed: int) -> Round:
+async def one_round(client: GatewayClient, proxy: Proxy, url: str, seed: int) -> RoundTiming:
     accounts = await client.accounts()
     version = (await client.task(1)).version
     first = int(str(ask(url, "eth_blockNumber")), 16)
@@ -96,7 +96,7 @@ async def one_round(client: GatewayClient, proxy: Proxy, url: str, seed: int) ->
     await client.next_version(1, version)
     took = time.perf_counter() - begun
     blocks = int(str(ask(url, "eth_blockNumber")), 16) - first
-    return Round(took, blocks, dict(proxy.calls))
+    return RoundTiming(took, blocks, dict(proxy.calls))
 
 
 async def contribute(client: GatewayClient, account: bytes, seed: int, number: int) -> None:

@@ -29,7 +29,7 @@ from linklearner.domain.strictjson import NotJson
 from linklearner.keyfile import read_password
 from linklearner.process import exit_status
 from services.chain_gateway.chain import START_WAIT_S, Chain
-from services.chain_gateway.deploy import Plan, deploy, digits
+from services.chain_gateway.deploy import DeploymentPlan, deploy, digits
 from services.chain_gateway.keystore import Keystore
 
 HOME = Path("/var/lib/linklearner")
@@ -128,7 +128,7 @@ async def start(config: Config) -> None:
     for index in range(1, config.contributors + 1):
         everybody |= contributor(index)
     folder = HOME / "deployment"
-    plan = Plan(
+    plan = DeploymentPlan(
         task=digits(quorum=quorum(folder, config.contributors), seed=TASK_SEED),
         contributors=everybody.addresses,
         stake_units=STAKE_UNITS,

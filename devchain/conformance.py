@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from devchain.accounts import DevelopmentAccount
 from devchain.chain import rlp
-from devchain.chain.chain import BlockPreset, Chain
+from devchain.chain.chain import BlockPreset, EmbeddedChain
 from devchain.config import ChainConfig, NodeKind
 from devchain.rpc.codec import RpcError
 from devchain.rpc.methods import Methods
@@ -115,7 +115,7 @@ class _Replay:
             nonces={sender: int(start["nonce"])},
             node=NodeKind(start.get("node", NodeKind.COMETBFT)),
         )
-        self._chain = Chain(config, None, lambda: int(first["timestamp"], 16) - 1)
+        self._chain = EmbeddedChain(config, None, lambda: int(first["timestamp"], 16) - 1)
         self._methods = Methods(
             self._chain,
             # nothing is signed here: a recording brings its transactions with it

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from devchain.chain.blocks import Receipt
+from devchain.chain.blocks import StoredReceipt
 from devchain.chain.chain import MinedBlock
 from devchain.chain.evm import revert_reason
 from devchain.chain.join_points import AspectRun
 from devchain.chain.system_contract import SYSTEM_CONTRACT, method_name
-from devchain.chain.transactions import Transaction
+from devchain.chain.transactions import SignedTransaction
 
 _SHOWN: Final = 300
 """Characters of a text that a contract or an Aspect chose."""
@@ -35,7 +35,7 @@ def lines(mined: MinedBlock) -> Iterator[str]:
         yield f"      {_shown(reason)}"
 
 
-def _transaction_lines(receipt: Receipt, runs: tuple[AspectRun, ...]) -> Iterator[str]:
+def _transaction_lines(receipt: StoredReceipt, runs: tuple[AspectRun, ...]) -> Iterator[str]:
     verdict = "ok" if receipt.status else "FAILED"
     yield f"  {_summary(receipt.transaction)}  {verdict}  gas {receipt.gas_used:,} of {receipt.transaction.gas:,}"
     if receipt.contract_address is not None:
@@ -57,7 +57,7 @@ def _transaction_lines(receipt: Receipt, runs: tuple[AspectRun, ...]) -> Iterato
         yield f"      {_shown(_first_line(receipt.error))}" + ("" if reason is None else f": {_shown(reason)}")
 
 
-def _summary(transaction: Transaction) -> str:
+def _summary(transaction: SignedTransaction) -> str:
     if transaction.to is None:
         to = f"creates a contract ({len(transaction.data):,} bytes)"
     elif transaction.to == SYSTEM_CONTRACT:

@@ -17,8 +17,8 @@ import structlog
 from aiohttp import web
 
 from devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, key_file, load_or_create
-from devchain.chain.chain import BlockListener, Chain
-from devchain.chain.store import Store, StoreUnusable
+from devchain.chain.chain import BlockListener, EmbeddedChain
+from devchain.chain.store import ChainStore, StoreUnusable
 from devchain.config import ChainConfig, Mining
 from devchain.rpc.access import HttpAccess
 from devchain.rpc.methods import APART, Methods
@@ -72,7 +72,7 @@ class Devchain:
 
     url: str
     accounts: tuple[DevelopmentAccount, ...] = field(repr=False)
-    chain: Chain = field(repr=False)
+    chain: EmbeddedChain = field(repr=False)
     thread: ChainThread = field(repr=False)
 
     @property
@@ -113,7 +113,7 @@ class Devchain:
         thread = ChainThread()
         asking = DeepThreads(_QUESTIONS_AT_ONCE, "question")
         try:
-            chain = await thread.run(Chain, config, state, time.time)
+            chain = await thread.run(EmbeddedChain, config, state, time.time)
             try:
                 methods = Methods(chain, accounts=developers, instant=mode.instant)
 
@@ -177,7 +177,7 @@ def _check_files(state: Path | None, chain_id: int) -> None:
         raise StoreUnusable(f"{state}: there is no directory {state.parent}")
     keys = key_file(state)
     if state.exists() and state.stat().st_size and not keys.exists():
-        Store(state, chain_id).close()
+        ChainStore(state, chain_id).close()
         raise StoreUnusable(f"{state} is there, but not its keys {keys}; put them back or choose another --state file")
 
 
@@ -187,7 +187,7 @@ def _from_chain(loop: asyncio.AbstractEventLoop, tell: Callable[[Any], None], ne
         loop.call_soon_threadsafe(tell, news)
 
 
-async def _tick(thread: ChainThread, chain: Chain, interval_s: float) -> None:
+async def _tick(thread: ChainThread, chain: EmbeddedChain, interval_s: float) -> None:
     """Make a block every `interval_s` seconds, counted from the start so that slow blocks do not shift the beat."""
     loop = asyncio.get_running_loop()
     due = loop.time()

@@ -42,7 +42,7 @@ MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SuiteSettings:
     """What to start. rpc_url None: the embedded chain. settle: the gateway settles rounds by itself.
 
     password_file: of the key file, if that is encrypted.
@@ -89,7 +89,7 @@ async def step(text: str) -> AsyncIterator[None]:
     say("step", text=text, done=True, seconds=time.monotonic() - started)
 
 
-async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
+async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
     """Starts everything in the order in which one needs the other, and writes down where it all is. Returns what to watch."""
     home = settings.home
     _enough_samples(settings)
@@ -138,7 +138,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
             chain,
             Keystore.of_accounts([owner]),
             home / "deploy.sqlite",
-            deploy.Plan(
+            deploy.DeploymentPlan(
                 task=deploy.digits(quorum=settings.contributors, seed=settings.seed),
                 contributors=contributors.addresses,
                 stake_units=STAKE_UNITS,
@@ -155,7 +155,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     async with step("starting gateway, trainers and model server"):
         gateway = await stack.enter_async_context(
             Gateway.start(
-                gateway_config.Config(
+                gateway_config.GatewayConfig(
                     rpc_url=rpc_url,
                     deployment=home / "deployment.json",
                     keystore=keys,
@@ -170,7 +170,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         trainers = [
             await stack.enter_async_context(
                 Trainer.start(
-                    trainer_config.Config(
+                    trainer_config.TrainerConfig(
                         listen="127.0.0.1:0",
                         gateway=gateway.address,
                         credential=str(access / f"trainer-{index}.json"),
@@ -188,7 +188,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
         ]
         server = await stack.enter_async_context(
             ModelServer.start(
-                server_config.Config(
+                server_config.ModelServerConfig(
                     gateway=gateway.address,
                     credential=str(access / READER),
                     task=TASK,
@@ -231,13 +231,13 @@ async def start(settings: Settings, stack: AsyncExitStack) -> list[Coroutine[Any
     return [gateway.broken(), server.wait(), *(trainer.wait() for trainer in trainers)]
 
 
-def _enough_samples(settings: Settings) -> None:
+def _enough_samples(settings: SuiteSettings) -> None:
     """Raises InvalidConfig if the digits cannot be dealt to so many: a shard so small that updates give its samples away is refused."""
     from services.trainer import data
-    from services.trainer.config import Config
+    from services.trainer.config import TrainerConfig
 
     learn, _ = data.load("digits", data.Shard())
-    alpha, least = float(Config.alpha), Config.min_samples
+    alpha, least = float(TrainerConfig.alpha), TrainerConfig.min_samples
 
     def smallest(count: int) -> int:
         return min(len(part) for part in data.shards(learn.y, count, alpha, settings.seed)) if count > 1 else len(learn)
@@ -291,7 +291,7 @@ def _held(home: Path) -> Iterator[None]:
         yield
 
 
-async def main(settings: Settings) -> None:
+async def main(settings: SuiteSettings) -> None:
     """Runs until a signal comes or a part breaks, whose error is raised."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -329,7 +329,7 @@ if __name__ == "__main__":
     try:
         asyncio.run(
             main(
-                Settings(
+                SuiteSettings(
                     home=options.home,
                     contributors=whole(options.contributors, "--contributors", 1, MAX_CONTRIBUTORS),
                     seed=whole(options.seed, "--seed", 0, MAX_SEED),

@@ -22,7 +22,7 @@ from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
-from services.__main__ import Settings, _enough_samples
+from services.__main__ import SuiteSettings, _enough_samples
 from services.chain_gateway.chain import Chain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -292,9 +292,9 @@ def test_a_home_that_cannot_be_one_is_told_so(place: str, tmp_path: Path) -> Non
     home = {"file": tmp_path / "file", "below a file": tmp_path / "file" / "x", "nowhere": Path("/proc/linklearner")}[
         place
     ]
-    code, told, log = suite(home)
+    code, said, log = suite(home)
     assert code == 2
-    assert "LINKLEARNER_HOME" in str(told["message"])
+    assert "LINKLEARNER_HOME" in str(said["message"])
     assert "Traceback" not in log
 
 
@@ -302,9 +302,9 @@ def test_a_home_that_is_in_use_is_told_so(tmp_path: Path) -> None:
     from services.__main__ import _held
 
     with _held(tmp_path):
-        code, told, log = suite(tmp_path)
+        code, said, log = suite(tmp_path)
     assert code == 2
-    assert f"process {os.getpid()}" in str(told["message"]) and "linklearner down" in str(told["message"])
+    assert f"process {os.getpid()}" in str(said["message"]) and "linklearner down" in str(said["message"])
     assert "Traceback" not in log
     with _held(tmp_path):
         pass
@@ -312,11 +312,11 @@ def test_a_home_that_is_in_use_is_told_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", ["22", "64"])
 def test_more_contributors_than_samples_are_refused_before_anything_starts(count: str, tmp_path: Path) -> None:
-    code, told, _ = suite(tmp_path / "home", "--contributors", count)
+    code, said, _ = suite(tmp_path / "home", "--contributors", count)
     assert code == 2
-    advice = re.search(r"(\d+) contributors work with this seed", str(told["message"]))
+    advice = re.search(r"(\d+) contributors work with this seed", str(said["message"]))
     assert advice is not None
-    _enough_samples(Settings(home=tmp_path, contributors=int(advice[1]), seed=1, rpc_url=None, key_file=None))
+    _enough_samples(SuiteSettings(home=tmp_path, contributors=int(advice[1]), seed=1, rpc_url=None, key_file=None))
     assert not (tmp_path / "home" / "chain.sqlite").exists()
 
 
@@ -324,9 +324,9 @@ def test_more_contributors_than_samples_are_refused_before_anything_starts(count
     ("name", "text"), [("--seed", "-1"), ("--seed", "²"), ("--contributors", "0"), ("--contributors", "1,5")]
 )
 def test_settings_of_the_suite_are_checked_first(name: str, text: str, tmp_path: Path) -> None:
-    code, told, log = suite(tmp_path / "home", name + "=" + text)
+    code, said, log = suite(tmp_path / "home", name + "=" + text)
     assert code == 2
-    assert name in str(told["message"])
+    assert name in str(said["message"])
     assert "Traceback" not in log and not (tmp_path / "home").exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from linklearner.domain.errors import InvalidConfig
 from linklearner.settings import (
-    Account,
+    AddressField,
     Between,
     HostPort,
     LogLevel,
@@ -43,7 +43,7 @@ class House(Settings):
     listen: Annotated[str, HostPort(any_port=True)] = "127.0.0.1:0"
     peer: Annotated[str, HostPort(optional=True)] = ""
     nodes: Annotated[str, NodeUrls(optional=True)] = ""
-    owner: Annotated[str, Account()] = ""
+    owner: Annotated[str, AddressField()] = ""
     colour: Annotated[str, OneOf(("red", "green"))] = "red"
     log_level: LogLevel = "info"
     front: Annotated[Door | Wall, OneOfKinds({"door": Door, "wall": Wall})] = Door()

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from linklearner.settings import OneOfKinds, Setting, Settings, described
-from services.chain_gateway.config import Config as GatewayConfig
-from services.model_server.config import Config as ModelServerConfig
-from services.trainer.config import Config as TrainerConfig
+from services.chain_gateway.config import GatewayConfig
+from services.model_server.config import ModelServerConfig
+from services.trainer.config import TrainerConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = ROOT / "docs" / "settings.md"

@@ -70,7 +70,7 @@ class Function:
 
 
 @dataclass
-class Module:
+class ParsedModule:
     """The parts of a wasm module that an Aspect uses."""
 
     types: list[tuple[int, int]] = field(default_factory=list)
@@ -126,12 +126,12 @@ class _Reader:
         return value
 
 
-def decode(code: bytes) -> Module:
+def decode(code: bytes) -> ParsedModule:
     """A wasm binary, as far as Aspects go."""
     reader = _Reader(code)
     if reader.take(8) != b"\0asm\1\0\0\0":
         raise ValueError("not wasm")
-    module = Module()
+    module = ParsedModule()
     declared: list[int] = []
     while reader.at < len(code):
         section = reader.byte()
@@ -262,13 +262,13 @@ def _charges(opcodes: list[int], immediates: list[int]) -> list[int]:
     return charges
 
 
-HostFunction = Callable[["Instance", list[int]], int | None]
+HostFunction = Callable[["MeasuredInstance", list[int]], int | None]
 
 
-class Instance:
+class MeasuredInstance:
     """A fresh instance. `gas`: WASM gas charged so far; host functions add their own to it."""
 
-    def __init__(self, module: Module, host: dict[tuple[str, str], HostFunction]) -> None:
+    def __init__(self, module: ParsedModule, host: dict[tuple[str, str], HostFunction]) -> None:
         self.module = module
         self.memory = bytearray(module.pages * PAGE)
         for at, data in module.data:

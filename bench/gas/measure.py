@@ -8,9 +8,9 @@ import numpy as np
 
 from bench.gas.predict import Prediction, Watched
 from bench.pool import PoolChain
-from bench.pool_rounds import Round
+from bench.pool_rounds import PlayedRound
 from devchain.aspect.runtime import WASM_GAS_PER_EVM_GAS
-from devchain.chain.blocks import Receipt
+from devchain.chain.blocks import StoredReceipt
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.fixedpoint import quantise_weights
@@ -84,7 +84,7 @@ class GasBench:
 
     def round(self, updates: int, encoding: Encoding | None) -> RoundCost:
         """A round of that many dense updates (None: of empty ones), its averages."""
-        round_ = Round(self._world, self._task, SHAPE)
+        round_ = PlayedRound(self._world, self._task, SHAPE)
         version = round_.version
         submissions = Parts()
         for contributor in range(1, updates + 1):
@@ -99,7 +99,7 @@ class GasBench:
         delta = self._generator.normal(0, 0.02, SHAPE.weight_count)
         return quantise_delta(delta, SHAPE, self._task, version, encoding).update
 
-    def _measured(self, receipt: Receipt) -> Parts:
+    def _measured(self, receipt: StoredReceipt) -> Parts:
         call = self._watched.calls[-1]
         gas = {part.part: part.gas for part in receipt.parts}
         if gas["aspect"] != call.measured:

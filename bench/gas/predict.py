@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from bench.gas.interpreter import Instance, Module, Trap, decode
+from bench.gas.interpreter import MeasuredInstance, ParsedModule, Trap, decode
 from devchain.aspect.environment import HostEnvironment, JoinPoint
 from devchain.aspect.runtime import WASM_GAS_PER_EVM_GAS, AspectOutcome, AspectRuntime
 from devchain.watch import Watch
@@ -44,20 +44,20 @@ class Prediction:
         return -(-(self.wasm + self.state_writes + self.host) // WASM_GAS_PER_EVM_GAS)
 
 
-class _Refused(Exception):
+class _Stopped(Exception):
     pass
 
 
-def predict(module: Module, argument: bytes, env: HostEnvironment) -> Prediction:
+def predict(module: ParsedModule, argument: bytes, env: HostEnvironment) -> Prediction:
     """Run the call on the interpreter, without changing anything: writes are counted and forgotten."""
     found = Prediction(env.join_point)
     written: dict[bytes, bytes] = {}
 
-    def read(instance: Instance, at: int) -> bytes:
+    def read(instance: MeasuredInstance, at: int) -> bytes:
         length = int.from_bytes(instance.memory[at + 2 : at + 6], "little")
         return bytes(instance.memory[at + 6 : at + 6 + length])
 
-    def write(instance: Instance, kind: int, data: bytes) -> int:
+    def write(instance: MeasuredInstance, kind: int, data: bytes) -> int:
         at = instance.call("allocate", len(data) + 6)
         assert at is not None
         instance.memory[at : at + 6] = kind.to_bytes(2, "little") + len(data).to_bytes(4, "little")
@@ -81,12 +81,12 @@ def predict(module: Module, argument: bytes, env: HostEnvironment) -> Prediction
                 return None
             case "__StateDbApi__", "getState", (address, slot):
                 return env.storage(address, slot)
-        raise _Refused(name)
+        raise _Stopped(name)
 
     def host(key: tuple[str, str]) -> object:
         fixed, per_byte = _RULES[key]
 
-        def function(instance: Instance, pointers: list[int]) -> int | None:
+        def function(instance: MeasuredInstance, pointers: list[int]) -> int | None:
             values = [read(instance, at) for at in pointers]
             size = sum(map(len, values))
             charge = fixed + per_byte * size if size else 0
@@ -99,10 +99,10 @@ def predict(module: Module, argument: bytes, env: HostEnvironment) -> Prediction
 
         return function
 
-    instance = Instance(module, {key: host(key) for key in _RULES})  # type: ignore[misc]
+    instance = MeasuredInstance(module, {key: host(key) for key in _RULES})  # type: ignore[misc]
     instance.call("__aspect_start__")
     name = write(instance, _STRING, env.join_point.value.encode())
-    with suppress(Trap, _Refused):  # a refused call is charged nothing that this could be compared with
+    with suppress(Trap, _Stopped):  # a refused call is charged nothing that this could be compared with
         instance.call("execute", name, write(instance, _BYTES, argument))
     found.wasm = instance.gas
     found.instructions = instance.instructions
@@ -115,7 +115,7 @@ class Watched:
 
     runtime: AspectRuntime
     calls: list[Prediction] = field(default_factory=list)
-    _modules: dict[bytes, Module] = field(default_factory=dict)
+    _modules: dict[bytes, ParsedModule] = field(default_factory=dict)
 
     def validate(self, code: bytes) -> None:
         self.runtime.validate(code)

@@ -44,9 +44,9 @@ from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.onnx_graph import onnx_model
 from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
-from services.model_server.admission.admission import Call
+from services.model_server.admission.admission import InferenceCall
 from services.model_server.admission.sessions import Holding
-from services.model_server.admission.stake import Stake, StakeAdmission
+from services.model_server.admission.stake import StakeAdmission, StakeSettings
 from services.model_server.stakes import StakeWatch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,7 +181,7 @@ async def gate_alone(repeats: int = 20000) -> float:
     """Microseconds of one admission by stake, from metadata to settled grant, among 4,096 sessions, with a client's headers."""
     gateway = GatewayClient(channels("127.0.0.1:1", 1)[0], "127.0.0.1:1")
     admission = StakeAdmission(
-        Stake(max_calls_per_session=1_000_000),
+        StakeSettings(max_calls_per_session=1_000_000),
         task=1,
         stakes=StakeWatch(gateway, 1, refresh_s=1, head_stale_s=0),
         terms=session.GetTermsResponse,
@@ -201,7 +201,7 @@ async def gate_alone(repeats: int = 20000) -> float:
         began = time.process_time()
         for _ in range(repeats):
             party = await admission.enter(metadata)
-            async with admission.admit(Call(party, metadata)):
+            async with admission.admit(InferenceCall(party, metadata)):
                 admission.leave(party)
         best = min(best, (time.process_time() - began) / repeats * 1e6)
     return best

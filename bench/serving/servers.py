@@ -17,8 +17,8 @@ import uvloop
 from bench.serving import wire
 from linklearner import log
 from services.model_server.admission.open import Open
-from services.model_server.admission.stake import Stake
-from services.model_server.config import Config
+from services.model_server.admission.stake import StakeSettings
+from services.model_server.config import ModelServerConfig
 from services.model_server.server import ModelServer
 
 
@@ -36,8 +36,8 @@ async def echo() -> None:
 
 
 async def model(gateway: str, gate: str) -> None:
-    admission = Stake(max_calls_per_session=4096) if gate == "on" else Open()
-    config = Config(
+    admission = StakeSettings(max_calls_per_session=4096) if gate == "on" else Open()
+    config = ModelServerConfig(
         admission=admission,
         gateway=gateway,
         credential="",

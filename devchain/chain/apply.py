@@ -11,7 +11,7 @@ from devchain.chain.evm import contract_address
 from devchain.chain.execution import BlockSoFar, ChainMessage, ExecutionResult, execute
 from devchain.chain.state import World
 from devchain.chain.tracing import Tracer
-from devchain.chain.transactions import Transaction
+from devchain.chain.transactions import SignedTransaction
 from devchain.config import ChainConfig
 from devchain.watch import TimeUp, Watch
 
@@ -22,7 +22,7 @@ OUT_OF_TIME: Final = "execution took too long"
 def run_transaction(
     world: World,
     runtime: AspectRuntime,
-    transaction: Transaction,
+    transaction: SignedTransaction,
     block: BlockSoFar,
     index: int,
     config: ChainConfig,
@@ -62,7 +62,7 @@ def run_transaction(
 
 
 def run_out_of_time(
-    world: World, transaction: Transaction, block: BlockSoFar, config: ChainConfig
+    world: World, transaction: SignedTransaction, block: BlockSoFar, config: ChainConfig
 ) -> ExecutionResult | None:
     """What becomes of a transaction that took too long: as if it had run out of gas. The fee of the whole limit is paid."""
     if not _begin(world, transaction, block):
@@ -80,7 +80,7 @@ def run_out_of_time(
     )
 
 
-def _begin(world: World, transaction: Transaction, block: BlockSoFar) -> bool:
+def _begin(world: World, transaction: SignedTransaction, block: BlockSoFar) -> bool:
     """Take the fee and count the nonce; False if neither can be done."""
     world.begin_transaction()
     balance = world.get_balance(transaction.sender)
@@ -91,7 +91,7 @@ def _begin(world: World, transaction: Transaction, block: BlockSoFar) -> bool:
     return True
 
 
-def _facts(transaction: Transaction, index: int, chain_id: int) -> TransactionFacts:
+def _facts(transaction: SignedTransaction, index: int, chain_id: int) -> TransactionFacts:
     """A signed transaction as Aspects see it."""
     return TransactionFacts(
         type=transaction.type,

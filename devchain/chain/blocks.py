@@ -9,8 +9,8 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from devchain.chain import rlp
-from devchain.chain.evm import Log
-from devchain.chain.transactions import Transaction
+from devchain.chain.evm import EventLog
+from devchain.chain.transactions import SignedTransaction
 
 ZERO_HASH: Final = bytes(32)
 EMPTY_UNCLES_HASH: Final = keccak(rlp.encode([]))
@@ -54,14 +54,14 @@ class GasPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    transaction: Transaction
+class StoredReceipt:
+    transaction: SignedTransaction
     index: int
     status: int
     gas_used: int
     cumulative_gas_used: int
     contract_address: bytes | None
-    logs: tuple[Log, ...]
+    logs: tuple[EventLog, ...]
     first_log_index: int
     bloom: bytes
     price: int
@@ -76,10 +76,10 @@ class Receipt:
 @dataclass(frozen=True, slots=True)
 class Block:
     header: Header
-    receipts: tuple[Receipt, ...]
+    receipts: tuple[StoredReceipt, ...]
 
 
-def bloom_of(logs: Iterable[Log]) -> bytes:
+def bloom_of(logs: Iterable[EventLog]) -> bytes:
     """The 2,048-bit filter of addresses and topics."""
     bits = 0
     for log in logs:
@@ -115,7 +115,7 @@ def header_hash(
     return keccak(rlp.encode(fields))
 
 
-def transactions_root(transactions: Iterable[Transaction]) -> bytes:
+def transactions_root(transactions: Iterable[SignedTransaction]) -> bytes:
     """A digest of the transaction hashes in order (the node has no Merkle trie of them either)."""
     hashes = b"".join(transaction.hash for transaction in transactions)
     return keccak(hashes) if hashes else EMPTY_ROOT

@@ -12,15 +12,15 @@ from devchain.aspect.environment import NodePanic
 from devchain.aspect.runtime import AspectRuntime, CompiledModules
 from devchain.chain import blocks
 from devchain.chain.apply import run_out_of_time, run_transaction
-from devchain.chain.blocks import Block, Header, Receipt
-from devchain.chain.evm import MAX_INIT_CODE_SIZE, Log
+from devchain.chain.blocks import Block, Header, StoredReceipt
+from devchain.chain.evm import MAX_INIT_CODE_SIZE, EventLog
 from devchain.chain.execution import BlockSoFar, ExecutionResult
 from devchain.chain.join_points import AspectRun
 from devchain.chain.mempool import Mempool
 from devchain.chain.questions import QUESTION_SECONDS, Question, Questions, block_context, block_facts
 from devchain.chain.state import World
-from devchain.chain.store import Store, encode_writes, state_digest
-from devchain.chain.transactions import Transaction, TransactionRefused, WrongChain, decode, intrinsic_gas
+from devchain.chain.store import ChainStore, encode_writes, state_digest
+from devchain.chain.transactions import SignedTransaction, TransactionRefused, WrongChain, decode, intrinsic_gas
 from devchain.config import ChainConfig, ForkRules, NodeKind
 from devchain.watch import Precedence, TimeUp, until
 
@@ -50,18 +50,18 @@ class MinedBlock:
     block: Block
     runs: tuple[tuple[AspectRun, ...], ...]
     """The Aspect calls of each transaction, in the order of the receipts."""
-    panics: tuple[tuple[Transaction, str], ...]
+    panics: tuple[tuple[SignedTransaction, str], ...]
     """Transactions at which the node would have crashed, and where: no receipt, but the nonce is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What `Chain.revert` goes back to: the head, the clock, and what waits for a block."""
+    """What `EmbeddedChain.revert` goes back to: the head, the clock, and what waits for a block."""
 
     number: int
     clock_offset: int
     next_timestamp: int | None
-    waiting: tuple[Transaction, ...]
+    waiting: tuple[SignedTransaction, ...]
     """In the order of their arrival."""
 
     @property
@@ -72,7 +72,7 @@ class Snapshot:
 BlockListener = Callable[[MinedBlock], None]
 
 
-class Chain:
+class EmbeddedChain:
     """Blocks in, blocks out. Nothing here knows of hex strings or sockets."""
 
     def __init__(self, config: ChainConfig, state_file: Path | None, clock: Callable[[], float]) -> None:
@@ -81,14 +81,14 @@ class Chain:
         self._clock = clock
         self._clock_offset = 0
         self._next_timestamp: int | None = None
-        self._store = Store(state_file, config.chain_id)
+        self._store = ChainStore(state_file, config.chain_id)
         modules = CompiledModules()
         self._runtime = AspectRuntime(modules)
         self._precedence = Precedence()
         self.questions = Questions(config, self._store, modules, self._precedence, QUESTION_SECONDS)
         self.pool = Mempool()
         self._listeners: list[BlockListener] = []
-        self._arrival_listeners: list[Callable[[Transaction], None]] = []
+        self._arrival_listeners: list[Callable[[SignedTransaction], None]] = []
         head = self._store.head()
         if head is None:
             head = self._begin()
@@ -122,7 +122,7 @@ class Chain:
         return self._head
 
     @property
-    def store(self) -> Store:
+    def store(self) -> ChainStore:
         return self._store
 
     def world_at(self, number: int) -> World:
@@ -143,7 +143,7 @@ class Chain:
 
     # -- transactions
 
-    def submit(self, raw: bytes) -> Transaction:
+    def submit(self, raw: bytes) -> SignedTransaction:
         """Take a signed transaction into the pool. Raises TransactionRefused with the node's words."""
         try:
             transaction = decode(raw, self.config.chain_id)
@@ -155,7 +155,7 @@ class Chain:
             listener(transaction)
         return transaction
 
-    def _check(self, transaction: Transaction) -> None:
+    def _check(self, transaction: SignedTransaction) -> None:
         """What the node's RPC and its ante handler check, in that order."""
         if self.config.strict:
             self._check_narrow_gate(transaction)
@@ -196,7 +196,7 @@ class Chain:
             )
         self._check_nonce(transaction)
 
-    def _check_least_price(self, transaction: Transaction, base_fee: int) -> None:
+    def _check_least_price(self, transaction: SignedTransaction, base_fee: int) -> None:
         # the words are those of the node's library (ethermint); nobody recorded the node's own
         fee = transaction.gas * (transaction.price(base_fee) if transaction.type == 2 else transaction.fee_cap)
         least = transaction.gas * self.config.node.min_gas_price
@@ -206,7 +206,7 @@ class Chain:
                 "the gas prices (for access list or legacy txs): insufficient fee"
             )
 
-    def _check_narrow_gate(self, transaction: Transaction) -> None:
+    def _check_narrow_gate(self, transaction: SignedTransaction) -> None:
         fee = transaction.gas * transaction.fee_cap
         if fee > FEE_CAP:
             raise TransactionRefused(f"tx fee ({fee / 10**18:.2f} art) exceeds the configured cap (1.00 art)")
@@ -215,7 +215,7 @@ class Chain:
         if len(transaction.raw) > RAW_LIMIT:
             raise TransactionRefused(": tx too large")
 
-    def _check_nonce(self, transaction: Transaction) -> None:
+    def _check_nonce(self, transaction: SignedTransaction) -> None:
         if self.config.strict:
             expected = self.pending_nonce(transaction.sender)
             acceptable = transaction.nonce == expected
@@ -234,7 +234,7 @@ class Chain:
         """Call it after each block, on the chain's thread."""
         self._listeners.append(listener)
 
-    def on_arrival(self, listener: Callable[[Transaction], None]) -> None:
+    def on_arrival(self, listener: Callable[[SignedTransaction], None]) -> None:
         """Call it for each transaction that the pool takes, on the chain's thread."""
         self._arrival_listeners.append(listener)
 
@@ -257,10 +257,10 @@ class Chain:
         while chosen := self._ready(base_fee := self.next_base_fee()):
             self._make(chosen, BlockPreset(), base_fee)
 
-    def _ready(self, base_fee: int) -> list[Transaction]:
+    def _ready(self, base_fee: int) -> list[SignedTransaction]:
         return self.pool.ready(self._world.get_nonce, base_fee, self._head.gas_limit)
 
-    def _make(self, transactions: list[Transaction], preset: BlockPreset, base_fee: int) -> Block:
+    def _make(self, transactions: list[SignedTransaction], preset: BlockPreset, base_fee: int) -> Block:
         try:
             with self._precedence.first():
                 return self._seal(transactions, preset, base_fee)
@@ -269,7 +269,7 @@ class Chain:
             self._world = World(self._store.at(self._head.number))
             raise
 
-    def _seal(self, transactions: list[Transaction], preset: BlockPreset, base_fee: int) -> Block:
+    def _seal(self, transactions: list[SignedTransaction], preset: BlockPreset, base_fee: int) -> Block:
         parent = self._head
         number = parent.number + 1 if preset.number is None else preset.number
         timestamp = self._timestamp() if preset.timestamp is None else preset.timestamp
@@ -277,11 +277,11 @@ class Chain:
         miner = preset.miner or self.config.miner
         context = block_context(self.config, self._store, number, timestamp, base_fee, parent_hash)
         facts = block_facts(self.config, number, timestamp, parent_hash, miner)
-        receipts: list[Receipt] = []
+        receipts: list[StoredReceipt] = []
         runs: list[tuple[AspectRun, ...]] = []
-        panics: list[tuple[Transaction, str]] = []
+        panics: list[tuple[SignedTransaction, str]] = []
         used = wanted = 0
-        logs: tuple[Log, ...] = ()
+        logs: tuple[EventLog, ...] = ()
         for transaction in transactions:
             self.pool.remove(transaction)
             wanted += transaction.gas
@@ -296,7 +296,7 @@ class Chain:
             used += outcome.gas_used
             runs.append(outcome.runs)
             receipts.append(
-                Receipt(
+                StoredReceipt(
                     transaction=transaction,
                     index=len(receipts),
                     status=0 if outcome.error is not None else 1,
@@ -332,7 +332,7 @@ class Chain:
             listener(mined)
         return block
 
-    def _run(self, transaction: Transaction, block: BlockSoFar, index: int) -> ExecutionResult | None:
+    def _run(self, transaction: SignedTransaction, block: BlockSoFar, index: int) -> ExecutionResult | None:
         """Execute on the world. None: it cannot even begin any more, and leaves no trace. Raises NodePanic."""
         try:
             watch = until(time.monotonic() + self.config.transaction_seconds)
@@ -359,7 +359,7 @@ class Chain:
         base_fee: int,
         miner: bytes,
         block_hash: bytes | None,
-        receipts: tuple[Receipt, ...],
+        receipts: tuple[StoredReceipt, ...],
         gas_wanted: int,
         digest: bytes,
     ) -> Header:

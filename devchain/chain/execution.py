@@ -8,7 +8,7 @@ from fractions import Fraction
 from devchain.aspect.environment import BlockFacts, ReceiptFacts, TransactionFacts
 from devchain.aspect.runtime import AspectRuntime
 from devchain.chain.blocks import EMPTY_BLOOM, GasPart, bloom_of
-from devchain.chain.evm import BlockContext, Evm, Log, contract_address
+from devchain.chain.evm import BlockContext, EventLog, Evm, contract_address
 from devchain.chain.join_points import AspectRun, TransactionAspects, log_facts
 from devchain.chain.state import World
 from devchain.chain.system_contract import SYSTEM_CONTRACT, SystemContract, is_deploy
@@ -46,7 +46,7 @@ class BlockSoFar:
     context: BlockContext
     facts: BlockFacts
     gas_used: int = 0
-    logs: tuple[Log, ...] = ()
+    logs: tuple[EventLog, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class ExecutionResult:
     """What was used, before the refund and the floor by the limit."""
     error: str | None
     output: bytes
-    logs: tuple[Log, ...]
+    logs: tuple[EventLog, ...]
     contract_address: bytes | None
     parts: tuple[GasPart, ...]
     runs: tuple[AspectRun, ...]
@@ -73,7 +73,7 @@ class _Done:
     output: bytes
     gas_left: int
     error: str | None
-    logs: tuple[Log, ...] = ()
+    logs: tuple[EventLog, ...] = ()
     refund: int = 0
 
 

@@ -25,7 +25,7 @@ from devchain.aspect.inputs import MarshalError
 from devchain.aspect.runtime import AspectOutcome, AspectRuntime, FailureKind
 from devchain.chain.aspect_store import AccountRecord, AspectRecord, Binding, Meter, state_key
 from devchain.chain.blocks import GasPart
-from devchain.chain.evm import REVERTED, Evm, Frame, HookFailure, Log
+from devchain.chain.evm import REVERTED, EventLog, Evm, Frame, HookFailure
 from devchain.chain.state import EMPTY_CODE_HASH, World
 from devchain.chain.tracing import Traced, Tracer
 from devchain.watch import Watch, no_watch
@@ -414,7 +414,7 @@ class _Environment:
         self.lines.append(message)
 
 
-def log_facts(logs: tuple[Log, ...], first_index: int) -> tuple[LogFacts, ...]:
+def log_facts(logs: tuple[EventLog, ...], first_index: int) -> tuple[LogFacts, ...]:
     return tuple(
         LogFacts(address=log.address, topics=log.topics, data=log.data, index=first_index + offset)
         for offset, log in enumerate(logs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from devchain.chain.transactions import Transaction, TransactionRefused
+from devchain.chain.transactions import SignedTransaction, TransactionRefused
 
 _QUEUE_LIMIT = 4096
 """Transactions that may wait altogether; a development chain with more has lost its miner."""
@@ -19,8 +19,8 @@ class Mempool:
     """What was accepted and is not in a block yet."""
 
     def __init__(self) -> None:
-        self._waiting: dict[bytes, dict[int, Transaction]] = {}
-        self._by_hash: dict[bytes, Transaction] = {}
+        self._waiting: dict[bytes, dict[int, SignedTransaction]] = {}
+        self._by_hash: dict[bytes, SignedTransaction] = {}
         self._arrival: dict[bytes, int] = {}
         self._arrivals = 0
         self._bytes = 0
@@ -30,10 +30,10 @@ class Mempool:
     def __len__(self) -> int:
         return len(self._by_hash)
 
-    def get(self, transaction_hash: bytes) -> Transaction | None:
+    def get(self, transaction_hash: bytes) -> SignedTransaction | None:
         return self._by_hash.get(transaction_hash)
 
-    def all(self) -> list[Transaction]:
+    def all(self) -> list[SignedTransaction]:
         return list(self._by_hash.values())
 
     def next_nonce(self, sender: bytes, nonce: int) -> int:
@@ -43,7 +43,7 @@ class Mempool:
             nonce += 1
         return nonce
 
-    def add(self, transaction: Transaction) -> None:
+    def add(self, transaction: SignedTransaction) -> None:
         """Raises TransactionRefused: pool full, too much of one account, or a replacement that pays less than a tenth more."""
         waiting = self._waiting.get(transaction.sender, {})
         old = waiting.get(transaction.nonce)
@@ -70,7 +70,7 @@ class Mempool:
         self._arrivals += 1
         self._arrival[transaction.hash] = self._arrivals
 
-    def remove(self, transaction: Transaction) -> None:
+    def remove(self, transaction: SignedTransaction) -> None:
         if self._by_hash.pop(transaction.hash, None) is None:
             return
         del self._arrival[transaction.hash]
@@ -88,10 +88,10 @@ class Mempool:
             for nonce in [n for n in waiting if n < current]:
                 self.remove(waiting[nonce])
 
-    def ready(self, nonce_of: Callable[[bytes], int], base_fee: int, gas_limit: int) -> list[Transaction]:
+    def ready(self, nonce_of: Callable[[bytes], int], base_fee: int, gas_limit: int) -> list[SignedTransaction]:
         """Transactions for the next block: per sender in order of nonce without gaps, else by arrival, within the block's gas."""
         heads = {sender: nonce_of(sender) for sender in self._waiting}
-        chosen: list[Transaction] = []
+        chosen: list[SignedTransaction] = []
         room = gas_limit
         while True:
             candidates = [

@@ -20,12 +20,11 @@ from devchain.aspect.runtime import AspectRuntime, CompiledModules
 from devchain.chain import blocks, rlp
 from devchain.chain.apply import OUT_OF_TIME, run_out_of_time, run_transaction
 from devchain.chain.blocks import Header
-from devchain.chain.evm import PRECOMPILES, REVERTED, BlockContext, Log
+from devchain.chain.evm import PRECOMPILES, REVERTED, BlockContext, EventLog
 from devchain.chain.execution import BlockSoFar, ChainMessage, ExecutionResult, IntrinsicGasTooLow, execute
-from devchain.chain.state import World
-from devchain.chain.store import Store
+from devchain.chain.state import AccessList, World
+from devchain.chain.store import ChainStore
 from devchain.chain.tracing import Tracer
-from devchain.chain.transactions import AccessList
 from devchain.config import ChainConfig, NodeKind
 from devchain.watch import Precedence, TimeUp, Watch
 
@@ -111,7 +110,7 @@ class Questions:
     """Answers for any thread."""
 
     def __init__(
-        self, config: ChainConfig, store: Store, modules: CompiledModules, precedence: Precedence, seconds: float
+        self, config: ChainConfig, store: ChainStore, modules: CompiledModules, precedence: Precedence, seconds: float
     ) -> None:
         self._config = config
         self._store = store
@@ -319,7 +318,7 @@ class Questions:
             self._config, self._store, number, header.timestamp, header.base_fee, header.parent_hash
         )
         facts = block_facts(self._config, number, header.timestamp, header.parent_hash, header.miner)
-        used, logs = 0, cast(tuple[Log, ...], ())
+        used, logs = 0, cast(tuple[EventLog, ...], ())
         for receipt in self._store.receipts(number):
             block = BlockSoFar(context=context, facts=facts, gas_used=used, logs=logs)
             transaction, last = receipt.transaction, receipt.index == index
@@ -365,7 +364,7 @@ def block_facts(config: ChainConfig, number: int, timestamp: int, parent_hash: b
 
 
 def block_context(
-    config: ChainConfig, store: Store, number: int, timestamp: int, base_fee: int, parent_hash: bytes
+    config: ChainConfig, store: ChainStore, number: int, timestamp: int, base_fee: int, parent_hash: bytes
 ) -> BlockContext:
     """What instructions can read of block `number`, which need not be there yet."""
 

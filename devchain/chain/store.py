@@ -21,8 +21,8 @@ from typing import Any, Final
 from eth_hash.auto import keccak
 
 from devchain import strictjson
-from devchain.chain.blocks import Block, GasPart, Header, Receipt
-from devchain.chain.evm import Log
+from devchain.chain.blocks import Block, GasPart, Header, StoredReceipt
+from devchain.chain.evm import EventLog
 from devchain.chain.state import NOTHING, Account, Writes
 from devchain.chain.transactions import TransactionRefused, decode
 
@@ -62,7 +62,7 @@ class StoreUnusable(Exception):
 class LogEntry:
     """A log with its place on the chain."""
 
-    log: Log
+    log: EventLog
     block_number: int
     block_hash: bytes
     transaction_hash: bytes
@@ -70,7 +70,7 @@ class LogEntry:
     log_index: int
 
 
-class Store:
+class ChainStore:
     """Written by one thread. State, headers and codes may be read by others meanwhile: what they see of a block that is just being
     written is nothing, for every row carries its block's number and they ask for blocks that are there."""
 
@@ -195,7 +195,7 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _insert_receipt(self, number: int, receipt: Receipt) -> None:
+    def _insert_receipt(self, number: int, receipt: StoredReceipt) -> None:
         self._db.execute(
             "INSERT INTO transactions VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
@@ -235,7 +235,7 @@ class Store:
             row = self._db.execute("SELECT hash FROM blocks WHERE number=?", (number,)).fetchone()
         return None if row is None else bytes(row[0])
 
-    def receipts(self, number: int) -> tuple[Receipt, ...]:
+    def receipts(self, number: int) -> tuple[StoredReceipt, ...]:
         with self._lock:
             rows = self._db.execute("SELECT * FROM transactions WHERE block=? ORDER BY position", (number,)).fetchall()
             return tuple(map(self._receipt, rows))
@@ -247,7 +247,7 @@ class Store:
         rows = self._db.execute("SELECT hash FROM transactions WHERE block=? ORDER BY position", (number,))
         return [row[0] for row in rows]
 
-    def receipt(self, transaction_hash: bytes) -> tuple[int, Receipt] | None:
+    def receipt(self, transaction_hash: bytes) -> tuple[int, StoredReceipt] | None:
         """(block number, receipt)."""
         with self._lock:
             row = self._db.execute("SELECT * FROM transactions WHERE hash=?", (transaction_hash,)).fetchone()
@@ -266,17 +266,17 @@ class Store:
         ).fetchone()
         return found is not None
 
-    def _receipt(self, row: tuple[Any, ...]) -> Receipt:
+    def _receipt(self, row: tuple[Any, ...]) -> StoredReceipt:
         block, position = row[0], row[1]
         logs = tuple(
-            Log(address, tuple(topic for topic in topics if topic is not None), data)
+            EventLog(address, tuple(topic for topic in topics if topic is not None), data)
             for address, *topics, data in self._db.execute(
                 "SELECT address, topic0, topic1, topic2, topic3, data FROM logs"
                 " WHERE block=? AND transaction_position=? ORDER BY position",
                 (block, position),
             )
         )
-        return Receipt(
+        return StoredReceipt(
             transaction=decode(row[3], self._chain_id), index=position, status=row[4], gas_used=row[5],
             cumulative_gas_used=row[6], contract_address=row[7], logs=logs, first_log_index=row[8], bloom=row[9],
             price=int(row[10]), error=row[11], output=row[12], parts=_parts_from_json(row[13]),
@@ -310,7 +310,7 @@ class Store:
         for address, t0, t1, t2, t3, data, block, block_hash, tx_hash, tx_index, index in self._db.execute(
             query, arguments
         ):
-            log = Log(address, tuple(topic for topic in (t0, t1, t2, t3) if topic is not None), data)
+            log = EventLog(address, tuple(topic for topic in (t0, t1, t2, t3) if topic is not None), data)
             yield LogEntry(log, block, block_hash, tx_hash, tx_index, index)
 
     def rewind(self, number: int) -> None:

@@ -106,7 +106,7 @@ TRACE_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class Step:
+class TraceStep:
     """One instruction, or one Aspect call (op "ASPECT")."""
 
     pc: int
@@ -129,16 +129,16 @@ class StepTracer:
 
     def __init__(self, name: Callable[[int], str], *, stack: bool, memory: bool, storage: bool, limit: int) -> None:
         """limit: steps; 0 for as many as fit."""
-        self.logged: list[Step] = []
+        self.logged: list[TraceStep] = []
         self._name = name
         self._stack, self._memory, self._storage = stack, memory, storage
         self._limit = limit
         self._bytes = 0
-        self._open: list[Step | None] = []
+        self._open: list[TraceStep | None] = []
         self._depth = 0
         self._touched: dict[bytes, dict[int, int]] = {}
 
-    def _log(self, step: Step, size: int) -> bool:
+    def _log(self, step: TraceStep, size: int) -> bool:
         if self._limit and len(self.logged) >= self._limit:
             return False
         self._bytes += size
@@ -158,7 +158,7 @@ class StepTracer:
         self._depth -= 1
 
     def aspect_begins(self, call: Traced) -> None:
-        step = Step(0, "ASPECT", call.gas, self._depth, aspect=call)
+        step = TraceStep(0, "ASPECT", call.gas, self._depth, aspect=call)
         self._log(step, 200 + 2 * len(call.input))
         self._open.append(step)
 
@@ -174,7 +174,7 @@ class StepTracer:
             item if isinstance(item, int) else int.from_bytes(item, "big") for item in computation._stack.values
         ]
         memory = bytes(computation._memory._bytes) if self._memory else None
-        step = Step(pc, self._name(op), gas, depth, stack=stack if self._stack else None, memory=memory)
+        step = TraceStep(pc, self._name(op), gas, depth, stack=stack if self._stack else None, memory=memory)
         size = 120 + (68 * len(stack) if self._stack else 0) + 2 * len(memory or b"")
         if self._storage and op in (0x54, 0x55) and len(stack) >= 1 + (op == 0x55):
             address = computation.msg.storage_address

@@ -9,9 +9,8 @@ import coincurve
 from eth_hash.auto import keccak
 
 from devchain.chain import rlp
+from devchain.chain.state import AccessList
 from devchain.config import ForkRules
-
-AccessList = tuple[tuple[bytes, tuple[bytes, ...]], ...]
 
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
@@ -33,7 +32,7 @@ class WrongChain(TransactionRefused):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction:
+class SignedTransaction:
     """A signed transaction. Amounts in wei, addresses 20 bytes."""
 
     type: int
@@ -71,7 +70,7 @@ class Transaction:
         return min(self.fee_cap, base_fee + self.tip_cap)
 
 
-def decode(raw: bytes, chain_id: int) -> Transaction:
+def decode(raw: bytes, chain_id: int) -> SignedTransaction:
     """Decode and check a signed transaction for this chain. Raises TransactionRefused."""
     try:
         return _decode(raw, chain_id)
@@ -79,7 +78,7 @@ def decode(raw: bytes, chain_id: int) -> Transaction:
         raise TransactionRefused(str(error)) from None
 
 
-def _decode(raw: bytes, chain_id: int) -> Transaction:
+def _decode(raw: bytes, chain_id: int) -> SignedTransaction:
     if not raw:
         raise TransactionRefused("typed transaction too short")
     if raw[0] > 0x7F:
@@ -91,7 +90,7 @@ def _decode(raw: bytes, chain_id: int) -> Transaction:
     return _typed(raw, chain_id)
 
 
-def _legacy(raw: bytes, chain_id: int) -> Transaction:
+def _legacy(raw: bytes, chain_id: int) -> SignedTransaction:
     fields = _fields(raw, 9, "types.LegacyTx")
     nonce, price, gas, to, value, data, v, r, s = fields
     number_v = _uint(v, 32)
@@ -107,7 +106,7 @@ def _legacy(raw: bytes, chain_id: int) -> Transaction:
     _check_chain(signed_for, chain_id)
     unsigned = rlp.encode(body)
     unsigned_hash = keccak(unsigned)
-    return Transaction(
+    return SignedTransaction(
         type=0,
         chain_id=signed_for,
         nonce=_uint(nonce, 8),
@@ -129,7 +128,7 @@ def _legacy(raw: bytes, chain_id: int) -> Transaction:
     )
 
 
-def _typed(raw: bytes, chain_id: int) -> Transaction:
+def _typed(raw: bytes, chain_id: int) -> SignedTransaction:
     kind = raw[0]
     if kind == 1:
         fields = _fields(raw[1:], 11, "types.AccessListTx")
@@ -143,7 +142,7 @@ def _typed(raw: bytes, chain_id: int) -> Transaction:
     unsigned = raw[:1] + rlp.encode(fields[:-3])
     unsigned_hash = keccak(unsigned)
     parity = _uint(v, 32)
-    return Transaction(
+    return SignedTransaction(
         type=kind,
         chain_id=_uint(signed_for, 32),
         nonce=_uint(nonce, 8),

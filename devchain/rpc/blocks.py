@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from devchain.chain.blocks import EMPTY_ROOT, EMPTY_UNCLES_HASH, ZERO_HASH, Header, Receipt
+from devchain.chain.blocks import EMPTY_ROOT, EMPTY_UNCLES_HASH, ZERO_HASH, Header, StoredReceipt
 from devchain.chain.store import LogEntry
-from devchain.chain.transactions import Transaction
+from devchain.chain.transactions import SignedTransaction
 from devchain.rpc import codec
 from devchain.rpc.codec import data, quantity
 from devchain.rpc.logs import log_json
@@ -35,7 +35,9 @@ def header_json(header: Header) -> dict[str, Any]:
     }
 
 
-def transaction_json(transaction: Transaction, header: Header | None, receipt: Receipt | None) -> dict[str, Any]:
+def transaction_json(
+    transaction: SignedTransaction, header: Header | None, receipt: StoredReceipt | None
+) -> dict[str, Any]:
     """header and receipt: None while it waits."""
     price = transaction.fee_cap if receipt is None else receipt.price
     answer: dict[str, Any] = {
@@ -66,7 +68,7 @@ def transaction_json(transaction: Transaction, header: Header | None, receipt: R
     return answer
 
 
-def receipt_json(receipt: Receipt, header: Header, *, always_price: bool) -> dict[str, Any]:
+def receipt_json(receipt: StoredReceipt, header: Header, *, always_price: bool) -> dict[str, Any]:
     """always_price: `effectiveGasPrice` also for types 0 and 1, for which the node leaves it out."""
     transaction = receipt.transaction
     contract = receipt.contract_address
@@ -90,7 +92,7 @@ def receipt_json(receipt: Receipt, header: Header, *, always_price: bool) -> dic
     return answer
 
 
-def receipt_log_entries(receipt: Receipt, header: Header) -> Iterator[LogEntry]:
+def receipt_log_entries(receipt: StoredReceipt, header: Header) -> Iterator[LogEntry]:
     for offset, log in enumerate(receipt.logs):
         yield LogEntry(
             log, header.number, header.hash, receipt.transaction.hash, receipt.index, receipt.first_log_index + offset

@@ -39,7 +39,7 @@ SNAPSHOT_BYTES: Final = 64 * MIB
 TOO_LARGE: Final = -32003
 
 
-class Held:
+class MemoryAccount:
     """A count of bytes in memory against a limit. Used on one event loop."""
 
     def __init__(self, limit: int = HELD_BYTES) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.rpc import bounds, codec
 from devchain.rpc.codec import RpcError, data, quantity
 from devchain.rpc.logs import LogFilter, logs_json, parse_log_filter
@@ -30,7 +30,7 @@ class _Filter:
 class Filters:
     """The filters of one chain. Runs on the chain's thread."""
 
-    def __init__(self, chain: Chain, clock: Callable[[], float]) -> None:
+    def __init__(self, chain: EmbeddedChain, clock: Callable[[], float]) -> None:
         self._chain = chain
         self._clock = clock
         self._filters: dict[int, _Filter] = {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.rpc import codec
 from devchain.rpc.blocks import header_json, transaction_json
 from devchain.rpc.codec import data, quantity
 
 
-def table(chain: Chain, number_of: Callable[[Any, int], int]) -> dict[str, Callable[[list[Any]], Any]]:
+def table(chain: EmbeddedChain, number_of: Callable[[Any, int], int]) -> dict[str, Callable[[list[Any]], Any]]:
     """number_of: the block that a tag means."""
 
     def by_number(params: list[Any]) -> dict[str, Any] | None:

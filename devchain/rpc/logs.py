@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from devchain.chain.chain import Chain
-from devchain.chain.evm import Log
+from devchain.chain.chain import EmbeddedChain
+from devchain.chain.evm import EventLog
 from devchain.chain.store import LogEntry
 from devchain.rpc import bounds, codec
 from devchain.rpc.codec import RpcError, data, quantity
@@ -29,7 +29,7 @@ class LogFilter:
     addresses: tuple[bytes, ...]
     topics: tuple[tuple[bytes, ...], ...]
 
-    def range(self, chain: Chain) -> tuple[int, int]:
+    def range(self, chain: EmbeddedChain) -> tuple[int, int]:
         """First and last block as asked for: empty where last < first, and perhaps beyond the head.
 
         Raises RpcError for an unknown block hash.
@@ -47,13 +47,13 @@ class LogFilter:
         """Addresses and topics together."""
         return len(self.addresses) + sum(map(len, self.topics))
 
-    def begun(self, chain: Chain) -> LogFilter:
+    def begun(self, chain: EmbeddedChain) -> LogFilter:
         """With tags at its beginning fixed to the block that they mean now; an open end stays open."""
         if self.block_hash is not None:
             return self
         return replace(self, first=quantity(_number(self.first, chain.head.number)))
 
-    def matches(self, log: Log) -> bool:
+    def matches(self, log: EventLog) -> bool:
         if self.addresses and log.address not in self.addresses:
             return False
         if len(self.topics) > len(log.topics):

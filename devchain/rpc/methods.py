@@ -10,11 +10,12 @@ from typing import Any, Final
 from eth_hash.auto import keccak
 
 from devchain.accounts import DevelopmentAccount
-from devchain.chain.blocks import Header, Receipt
-from devchain.chain.chain import Chain, Snapshot
+from devchain.chain.blocks import Header, StoredReceipt
+from devchain.chain.chain import EmbeddedChain, Snapshot
 from devchain.chain.evm import revert_reason
 from devchain.chain.questions import CallFailed, Question
-from devchain.chain.transactions import AccessList, TransactionRefused
+from devchain.chain.state import AccessList
+from devchain.chain.transactions import TransactionRefused
 from devchain.config import NodeKind
 from devchain.rpc import accesslist, bounds, codec, headers, trace, txpool, unlocked
 from devchain.rpc.blocks import header_json, receipt_json, transaction_json
@@ -44,7 +45,12 @@ class Methods:
     """The method table of one chain."""
 
     def __init__(
-        self, chain: Chain, *, accounts: tuple[DevelopmentAccount, ...], instant: bool, client: str = CLIENT_VERSION
+        self,
+        chain: EmbeddedChain,
+        *,
+        accounts: tuple[DevelopmentAccount, ...],
+        instant: bool,
+        client: str = CLIENT_VERSION,
     ) -> None:
         self._chain = chain
         self._keys = {account.address: account.key for account in accounts}
@@ -325,7 +331,7 @@ class Methods:
         header = self._header(codec.argument(params, 0), 0)
         return [self._receipt_json(receipt, header) for receipt in self._chain.store.receipts(header.number)]
 
-    def _receipt_json(self, receipt: Receipt, header: Header) -> dict[str, Any]:
+    def _receipt_json(self, receipt: StoredReceipt, header: Header) -> dict[str, Any]:
         return receipt_json(receipt, header, always_price=not self._chain.config.strict)
 
     def _gas_parts(self, params: Params) -> list[dict[str, Any]] | None:

@@ -16,7 +16,7 @@ from devchain import strictjson
 from devchain.chain.blocks import Block
 from devchain.rpc import bounds, codec
 from devchain.rpc.access import NO_ACCOUNTS, HttpAccess, NotServed, Requester, check_content_type, cross_origin_headers
-from devchain.rpc.bounds import Held
+from devchain.rpc.bounds import MemoryAccount
 from devchain.rpc.codec import RpcError
 from devchain.rpc.subscriptions import Subscriptions
 from devchain.strictjson import NotJson
@@ -43,7 +43,7 @@ class JsonRpcServer:
         self._dispatch = dispatch
         self._strict = strict
         self._access = access or HttpAccess()
-        self._held = Held()
+        self._held = MemoryAccount()
         self._connections: set[_Connection] = set()
 
     def application(self) -> web.Application:
@@ -217,7 +217,7 @@ class JsonRpcServer:
 class _Connection:
     """One WebSocket: answers and notifications go out in order through one queue."""
 
-    def __init__(self, socket: web.WebSocketResponse, subscriptions: Subscriptions, held: Held) -> None:
+    def __init__(self, socket: web.WebSocketResponse, subscriptions: Subscriptions, held: MemoryAccount) -> None:
         self.socket = socket
         self.subscriptions = subscriptions
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from devchain.aspect.environment import NodePanic
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.evm import MNEMONICS, REVERTED, revert_reason
 from devchain.chain.execution import ExecutionResult, IntrinsicGasTooLow
 from devchain.chain.questions import QUESTION_GAS_CAP, CallFailed, CannotTrace, Question
-from devchain.chain.tracing import CallTracer, Step, StepTracer, Traced, TraceTooLarge
+from devchain.chain.tracing import CallTracer, StepTracer, Traced, TraceStep, TraceTooLarge
 from devchain.rpc import codec
 from devchain.rpc.codec import RpcError, data, quantity
 from devchain.watch import TimeUp
@@ -68,7 +68,7 @@ def _options(given: Any, position: int) -> _Wanted:
 
 
 def table(
-    chain: Chain, question_of: Callable[[list[Any]], Question], number_of: Callable[[Any, int], int]
+    chain: EmbeddedChain, question_of: Callable[[list[Any]], Question], number_of: Callable[[Any, int], int]
 ) -> dict[str, Callable[[list[Any]], Any]]:
     def transaction(params: list[Any]) -> Any:
         found = chain.store.receipt(codec.parse_hash(codec.argument(params, 0), 0))
@@ -159,7 +159,7 @@ def _call_json(call: Traced, *, deep: bool) -> dict[str, Any]:
     return answer
 
 
-def _step_json(step: Step) -> dict[str, Any]:
+def _step_json(step: TraceStep) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "pc": step.pc,
         "op": step.op,

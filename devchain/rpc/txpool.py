@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from devchain.chain.chain import Chain
-from devchain.chain.transactions import Transaction
+from devchain.chain.chain import EmbeddedChain
+from devchain.chain.transactions import SignedTransaction
 from devchain.rpc import codec
 from devchain.rpc.blocks import transaction_json
 from devchain.rpc.codec import checksum_address, quantity
 
-_Kept = dict[str, dict[str, Transaction]]
+_Kept = dict[str, dict[str, SignedTransaction]]
 
 
-def table(chain: Chain) -> dict[str, Callable[[list[Any]], Any]]:
+def table(chain: EmbeddedChain) -> dict[str, Callable[[list[Any]], Any]]:
     def split() -> tuple[_Kept, _Kept]:
         """(what could go into the next block but for its gas, what waits behind a gap of nonces), by sender and nonce."""
         pending: _Kept = {}
@@ -24,7 +24,7 @@ def table(chain: Chain) -> dict[str, Callable[[list[Any]], Any]]:
             where.setdefault(checksum_address(waiting.sender), {})[str(waiting.nonce)] = waiting
         return pending, queued
 
-    def shown(show: Callable[[Transaction], Any]) -> dict[str, Any]:
+    def shown(show: Callable[[SignedTransaction], Any]) -> dict[str, Any]:
         return {
             name: {sender: {nonce: show(t) for nonce, t in own.items()} for sender, own in kept.items()}
             for name, kept in zip(("pending", "queued"), split(), strict=True)
@@ -48,10 +48,10 @@ def table(chain: Chain) -> dict[str, Callable[[list[Any]], Any]]:
     }
 
 
-def _whole(transaction: Transaction) -> dict[str, Any]:
+def _whole(transaction: SignedTransaction) -> dict[str, Any]:
     return transaction_json(transaction, None, None)
 
 
-def _line(transaction: Transaction) -> str:
+def _line(transaction: SignedTransaction) -> str:
     to = "contract creation" if transaction.to is None else checksum_address(transaction.to)
     return f"{to}: {transaction.value} wei + {transaction.gas} gas × {transaction.fee_cap} wei"

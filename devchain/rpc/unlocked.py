@@ -12,7 +12,7 @@ from typing import Any
 import coincurve
 from eth_hash.auto import keccak
 
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.questions import Question
 from devchain.chain.transactions import decode
 from devchain.rpc import codec
@@ -24,7 +24,7 @@ METHODS = ("eth_sign", "eth_signTransaction", "eth_fillTransaction", "eth_resend
 
 
 def table(
-    chain: Chain,
+    chain: EmbeddedChain,
     keys: Mapping[bytes, bytes],
     question_of: Callable[[list[Any]], Question],
     estimate: Callable[[Question, int], int],

@@ -37,7 +37,7 @@ class Plain(NamedTuple):
     """Whether it belongs to the floating-point part of the instruction set."""
 
 
-class Access(NamedTuple):
+class MemoryAccess(NamedTuple):
     """A load (`store` False) or store of `value`, at most `align` (log2) aligned."""
 
     value: int
@@ -82,21 +82,21 @@ def _plain() -> dict[int, Plain]:
 PLAIN: Final = _plain()
 
 ACCESS: Final = {
-    0x28: Access(I32, False, 2),
-    0x29: Access(I64, False, 3),
-    0x2A: Access(F32, False, 2),
-    0x2B: Access(F64, False, 3),
-    **{op: Access(I32, False, align) for op, align in zip(range(0x2C, 0x30), (0, 0, 1, 1), strict=True)},
-    **{op: Access(I64, False, align) for op, align in zip(range(0x30, 0x36), (0, 0, 1, 1, 2, 2), strict=True)},
-    0x36: Access(I32, True, 2),
-    0x37: Access(I64, True, 3),
-    0x38: Access(F32, True, 2),
-    0x39: Access(F64, True, 3),
-    0x3A: Access(I32, True, 0),
-    0x3B: Access(I32, True, 1),
-    0x3C: Access(I64, True, 0),
-    0x3D: Access(I64, True, 1),
-    0x3E: Access(I64, True, 2),
+    0x28: MemoryAccess(I32, False, 2),
+    0x29: MemoryAccess(I64, False, 3),
+    0x2A: MemoryAccess(F32, False, 2),
+    0x2B: MemoryAccess(F64, False, 3),
+    **{op: MemoryAccess(I32, False, align) for op, align in zip(range(0x2C, 0x30), (0, 0, 1, 1), strict=True)},
+    **{op: MemoryAccess(I64, False, align) for op, align in zip(range(0x30, 0x36), (0, 0, 1, 1, 2, 2), strict=True)},
+    0x36: MemoryAccess(I32, True, 2),
+    0x37: MemoryAccess(I64, True, 3),
+    0x38: MemoryAccess(F32, True, 2),
+    0x39: MemoryAccess(F64, True, 3),
+    0x3A: MemoryAccess(I32, True, 0),
+    0x3B: MemoryAccess(I32, True, 1),
+    0x3C: MemoryAccess(I64, True, 0),
+    0x3D: MemoryAccess(I64, True, 1),
+    0x3E: MemoryAccess(I64, True, 2),
 }
 
 

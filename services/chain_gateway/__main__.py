@@ -19,8 +19,8 @@ from linklearner.domain.notation import address, node_urls, whole
 from linklearner.domain.stakes import MAX_ELIGIBLE
 from linklearner.keyfile import read_password
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.config import Config
-from services.chain_gateway.deploy import Plan, TaskPlan, deploy, digits
+from services.chain_gateway.config import GatewayConfig
+from services.chain_gateway.deploy import DeploymentPlan, TaskPlan, deploy, digits
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore, looks_random
 
@@ -71,7 +71,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def serve(config: Config) -> None:
+async def serve(config: GatewayConfig) -> None:
     stop = process.stop_signal()
     async with Gateway.start(config) as gateway:
         print(f"chain_gateway {gateway.address}", flush=True)
@@ -94,7 +94,7 @@ async def place(options: argparse.Namespace) -> None:
     node_urls(options.rpc, "--rpc")
     addresses += [a for a in (contributors.addresses if contributors else ()) if a not in addresses]
     task = digits(quorum=max(1, len(addresses))) if options.task is None else TaskPlan.from_json(_text(options.task))
-    plan = Plan(
+    plan = DeploymentPlan(
         task=task,
         contributors=addresses,
         stake_units=whole(options.stake_units, "--stake-units", 1, MAX_ELIGIBLE),
@@ -137,7 +137,7 @@ def main() -> None:
         log.configure(service="chain_gateway", level="warning")
         asyncio.run(place(options))
     else:
-        config = Config.from_environment(os.environ)
+        config = GatewayConfig.from_environment(os.environ)
         log.configure(service="chain_gateway", level=config.log_level)
         asyncio.run(serve(config))
 

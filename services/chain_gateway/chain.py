@@ -73,7 +73,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction in a block, as eth_getTransactionByHash tells it. length: bytes of the signed transaction."""
+    """A transaction in a block, as eth_getTransactionByHash gives it. length: bytes of the signed transaction."""
 
     sender: bytes
     call: Call
@@ -257,7 +257,7 @@ class Chain:
         return min(needed + min(needed // 10 + 25_000, needed * 9 // 10), most)
 
     async def _searched(self, sender: bytes, call: Call) -> int:
-        """What `estimate` would tell, to a thirty-second, by asking with more and less gas."""
+        """What `estimate` would answer, to a thirty-second, by asking with more and less gas."""
         envelope = self.profile.envelope_gas if call.data else 0
         fails, works = call.intrinsic_gas() + envelope - 1, self.profile.transaction_gas + envelope
         await self.ask(sender, call, gas=works)  # raises OutOfGas if no block holds it
@@ -334,10 +334,10 @@ class Chain:
         return block.get((account, nonce))
 
     async def raw_transaction(self, transaction_hash: bytes) -> bytes:
-        """The signed bytes, made again from what the node tells. Raises NotFound, DataLoss if they do not give the hash."""
+        """The signed bytes, made again from what the node answers. Raises NotFound, DataLoss if they do not give the hash."""
         raw = await self._asked(self._w3.eth.get_transaction(_hash32(transaction_hash)), _signed_bytes)
         if keccak(raw) != transaction_hash:
-            raise DataLoss(f"what the node tells of transaction 0x{transaction_hash.hex()} does not give its hash")
+            raise DataLoss(f"what the node says of transaction 0x{transaction_hash.hex()} does not give its hash")
         return raw
 
     async def logs(self, contract: bytes, first: int, last: int) -> list[Log]:
@@ -387,15 +387,15 @@ class Chain:
         return await self._asked(answer, lambda value: quantity(value, what, bits))
 
     async def _asked(self, answer: Awaitable[Any], read: Callable[[Any], T]) -> T:
-        """What an answer means, and every way in which there is none as an error of ours: all that a node tells comes through here."""
+        """What an answer means, and every way in which there is none as an error of ours: all that a node says comes through here."""
         try:
             return read(await answer)
         except (TransactionNotFound, BlockNotFound) as error:
             raise NotFound(str(error)) from error
         except Web3RPCError as error:
             response: Any = error.rpc_response
-            told = response.get("error") if isinstance(response, Mapping) else None
-            raise refusal(_message(told or str(error)), b"", self._interfaces) from error
+            stated = response.get("error") if isinstance(response, Mapping) else None
+            raise refusal(_message(stated or str(error)), b"", self._interfaces) from error
         except (Malformed, Web3Exception, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             # web3 reads some of the fields itself, and raises whatever Python does with those that are not what it takes them for
             raise Unavailable(f"{self.shown_url} does not answer as a JSON-RPC node does: {error!s:.200}") from error

@@ -27,7 +27,7 @@ SMALL_GAS: Final = 400_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
+class CheatAttempt:
     """What was tried and what the chain answered. transaction: 0x hash, empty if the node did not even take it."""
 
     attempt: str
@@ -50,7 +50,7 @@ class Cheat:
         self._task = task
         self._pool = ledger.deployment.pool
 
-    async def submissions(self) -> AsyncIterator[Attempt]:
+    async def submissions(self) -> AsyncIterator[CheatAttempt]:
         """Six ways to have a second, a wrong or a stolen update counted. Raises InvalidInput unless one honest update is in."""
         status = await self._ledger.tasks.task(self._task)
         await self._ledger.events.sync()
@@ -83,7 +83,7 @@ class Cheat:
         yield await self._try("an update to a contract of its own, bound to our Aspect", replace(second, to=bound))
         yield await self._try("an update through a contract that calls the pool", replace(second, to=messenger))
 
-    async def settlements(self) -> AsyncIterator[Attempt]:
+    async def settlements(self) -> AsyncIterator[CheatAttempt]:
         """Five ways to settle a round wrongly. Raises InvalidInput if there is nothing to settle."""
         status = await self._ledger.tasks.task(self._task)
         await self._ledger.events.sync()
@@ -94,7 +94,7 @@ class Cheat:
         honest = self._ledger.settlements.call_with(self._task, number, group, right)
         limit = await self._chain.gas_limit(self._account, honest)  # raises why it cannot be settled at all
 
-        async def tried(name: str, updates: Sequence[Settlement], round_number: int = number) -> Attempt:
+        async def tried(name: str, updates: Sequence[Settlement], round_number: int = number) -> CheatAttempt:
             call = self._ledger.settlements.call_with(self._task, round_number, group, updates)
             return await self._try(name, replace(call, gas_limit=min(limit, self._chain.profile.transaction_gas)))
 
@@ -111,7 +111,7 @@ class Cheat:
         data = POOL.encode_call("submit", self._task, digest, header, list(groups))
         return Call(self._pool, data, gas_limit=SMALL_GAS)
 
-    async def _replay(self, transaction: bytes) -> Attempt:
+    async def _replay(self, transaction: bytes) -> CheatAttempt:
         """The very bytes of a transaction that has landed."""
         name = "the same signed transaction again"
         raw = await self._chain.raw_transaction(transaction)
@@ -119,8 +119,8 @@ class Cheat:
         try:
             taken = await self._chain.send(raw)
         except NonceRefused as error:
-            return Attempt(attempt=name, refused=True, reason="NonceUsed", message=error.message)
-        return Attempt(
+            return CheatAttempt(attempt=name, refused=True, reason="NonceUsed", message=error.message)
+        return CheatAttempt(
             attempt=name,
             refused=taken is SendResult.ALREADY_KNOWN and await self._chain.nonce(self._account) == before,
             reason="AlreadyKnown",
@@ -137,13 +137,13 @@ class Cheat:
         request = Request(request_id=secrets.token_hex(8), account=self._account, kind="prepare", contents=b"")
         return (await self._outbox.fulfil(request, always(call))).receipt.contract
 
-    async def _try(self, name: str, call: Call) -> Attempt:
+    async def _try(self, name: str, call: Call) -> CheatAttempt:
         request = Request(request_id=secrets.token_hex(8), account=self._account, kind="cheat", contents=b"")
         try:
             receipt = (await self._outbox.fulfil(request, always(call))).receipt
         except Refused as refused:
             facts = refused.facts
-            return Attempt(
+            return CheatAttempt(
                 attempt=name,
                 refused=True,
                 reason=refused.reason,
@@ -152,7 +152,7 @@ class Cheat:
                 block=int(facts.get("block", 0)),
                 gas_used=int(facts.get("gas_used", 0)),
             )
-        return Attempt(
+        return CheatAttempt(
             attempt=name,
             refused=False,
             message="the chain took it",

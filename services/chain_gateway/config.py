@@ -8,7 +8,7 @@ from linklearner.settings import Between, HostPort, LogLevel, NodeUrls, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Settings):
+class GatewayConfig(Settings):
     """Read once, from the environment in `__main__` or from whoever embeds the gateway. Names files of secrets, holds none."""
 
     PREFIX: ClassVar = "LINKLEARNER_GATEWAY_"
@@ -18,7 +18,7 @@ class Config(Settings):
     start_wait_s: Annotated[float, Between(0, 86400)] = 60.0
     """Seconds that a start waits for a chain that does not answer yet, saying so; 0: not at all."""
     witness_rpc_url: Annotated[str, NodeUrls(optional=True)] = ""
-    """A second node that must tell the same history before it is believed; empty: none."""
+    """A second node that must report the same history before it is believed; empty: none."""
     deployment: Path = Path(".linklearner/deployment.json")
     """What `deploy` wrote: where the contracts are."""
     keystore: Path = Path(".linklearner/keys")
@@ -38,7 +38,7 @@ class Config(Settings):
     max_gas_price_gwei: Annotated[float, Between(0.001, 1_000_000)] = 500.0
     """Gwei per gas that are paid at most, whatever the node asks: more is refused before anything is signed. Idle nodes ask up to 20."""
     poll_s: Annotated[float, Between(0.01, 60)] = 0.5
-    """Seconds between two looks at the chain's head while nothing else tells that it moved."""
+    """Seconds between two looks at the chain's head while nothing else shows that it moved."""
     max_head_age_s: Annotated[float, Between(0, 86400)] = 0.0
     """Work only on a chain whose newest block is at most so many seconds old; 0 for chains that make blocks only on demand."""
     log_level: LogLevel = "info"

@@ -50,7 +50,7 @@ CONTRIBUTOR_GAS: Final = 200_000_000
 LEAST_COIN: Final = 10**16
 """… and no less than this, wei: an idle chain's price of 7 wei would buy nothing tomorrow."""
 
-Progress = Callable[[str, int, int], None]
+DeploymentProgress = Callable[[str, int, int], None]
 """Called with what is done next, how many steps are done, and of how many."""
 
 
@@ -110,7 +110,7 @@ def digits(*, quorum: int = 5, seed: int = 0) -> TaskPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DeploymentPlan:
     """A deployment. contributors: who gets coin and $LL; stake_units: what each gets and locks; coin_wei: None for a fair amount."""
 
     task: TaskPlan = field(default_factory=digits)
@@ -124,7 +124,7 @@ class Plan:
 class _Steps:
     """The requests of one deployment, counted."""
 
-    def __init__(self, outbox: Outbox, owner: bytes, progress: Progress, total: int) -> None:
+    def __init__(self, outbox: Outbox, owner: bytes, progress: DeploymentProgress, total: int) -> None:
         self._outbox = outbox
         self._owner = owner
         self._progress = progress
@@ -153,11 +153,11 @@ async def deploy(
     chain: Chain,
     owner: Keystore,
     outbox_path: Path,
-    plan: Plan,
+    plan: DeploymentPlan,
     *,
     contributors: Keystore | None = None,
     deployment_path: Path | None = None,
-    progress: Progress = lambda name, done, total: None,
+    progress: DeploymentProgress = lambda name, done, total: None,
     patience: Patience | None = None,
 ) -> Deployment:
     """Carries a plan out, or on. owner: one key, which pays for everything.
@@ -203,7 +203,7 @@ async def deploy(
     return deployment
 
 
-async def _aspect(steps: _Steps, plan: Plan, pool: bytes, owner: bytes) -> bytes:
+async def _aspect(steps: _Steps, plan: DeploymentPlan, pool: bytes, owner: bytes) -> bytes:
     """Deploys, binds and names the Aspect, and opens the task. Returns its id."""
     properties = [("pool", pool), ("owner", owner)]
     code = artifacts.aspect("aggregator")
@@ -219,7 +219,7 @@ async def _aspect(steps: _Steps, plan: Plan, pool: bytes, owner: bytes) -> bytes
     return aspect
 
 
-async def _fund(chain: Chain, steps: _Steps, plan: Plan, pool: bytes, token: bytes) -> None:
+async def _fund(chain: Chain, steps: _Steps, plan: DeploymentPlan, pool: bytes, token: bytes) -> None:
     """Coin for gas and $LL for stake, to each contributor."""
     coin = plan.coin_wei
     if coin is None:

@@ -101,7 +101,7 @@ class EventIndex:
         async with self._syncing:
             cursor = self.cursor
             head = await self._known_head()
-            for _ in range(_PATIENCE):  # a node may tell of a transaction before it counts its block
+            for _ in range(_PATIENCE):  # a node may report a transaction before it counts its block
                 if head >= at_least:
                     break
                 await asyncio.sleep(_PAUSE_S)
@@ -129,7 +129,7 @@ class EventIndex:
         logs = await self._chain.logs(self._pool, first, last)
         if self._witness is not None and logs != await self._witness.logs(self._pool, first, last):
             raise DataLoss(
-                f"two nodes tell different histories of blocks {first} to {last}: {self._chain.shown_url} and {self._witness.shown_url}; "
+                f"two nodes report different histories of blocks {first} to {last}: {self._chain.shown_url} and {self._witness.shown_url}; "
                 "trust neither until you know which one lies",
                 facts={"first": first, "last": last},
             )

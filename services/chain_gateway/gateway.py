@@ -18,7 +18,7 @@ from linklearner.rpc.access import Access, CallerEntrance, Role, entrances
 from linklearner.rpc.server import RpcServer
 from linklearner.v1.chain_gateway_pb2_grpc import add_ChainGatewayServiceServicer_to_server
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.config import Config
+from services.chain_gateway.config import GatewayConfig
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.events import EventIndex
 from services.chain_gateway.keeper import Keeper
@@ -54,7 +54,7 @@ class Gateway:
 
     @staticmethod
     @contextlib.asynccontextmanager
-    async def start(config: Config, *, patience: Patience | None = None) -> AsyncIterator[Gateway]:
+    async def start(config: GatewayConfig, *, patience: Patience | None = None) -> AsyncIterator[Gateway]:
         """Serves for the length of the block; ready once the chain has answered and its history is known.
 
         Raises InvalidConfig for settings, files, passwords, a port in use or a deployment on another chain; Unavailable if nobody answers

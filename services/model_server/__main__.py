@@ -9,11 +9,11 @@ import sys
 import uvloop
 
 from linklearner import log, process
-from services.model_server.config import Config
+from services.model_server.config import ModelServerConfig
 from services.model_server.server import ModelServer
 
 
-async def serve(config: Config) -> None:
+async def serve(config: ModelServerConfig) -> None:
     stop = process.stop_signal()
     async with ModelServer.start(config) as server:
         print(f"model_server {server.address} metrics http://{server.metrics_address}/metrics", flush=True)
@@ -21,7 +21,7 @@ async def serve(config: Config) -> None:
 
 
 def main() -> None:
-    config = Config.from_environment(os.environ)
+    config = ModelServerConfig.from_environment(os.environ)
     log.configure(service="model_server", level=config.log_level)
     uvloop.run(serve(config))
 

@@ -6,14 +6,14 @@ from typing import Annotated, ClassVar
 from linklearner.domain.notation import UINT64, Endpoint
 from linklearner.settings import Between, HostPort, LogLevel, OneOfKinds, Settings
 from services.model_server.admission.admission import AdmissionSettings
-from services.model_server.admission.stake import Stake
+from services.model_server.admission.stake import StakeSettings
 from services.model_server.admission.table import ADMISSIONS
 
-BY_STAKE = Stake()
+BY_STAKE = StakeSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Settings):
+class ModelServerConfig(Settings):
     """Read once, from the environment in `__main__` or from whoever embeds the server. It holds no key and no secret."""
 
     PREFIX: ClassVar = "LINKLEARNER_MODEL_SERVER_"

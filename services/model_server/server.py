@@ -21,7 +21,7 @@ from linklearner.rpc.access import Credential
 from linklearner.rpc.entrance import Entrance, Places
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import session_pb2 as session
-from services.model_server.config import Config
+from services.model_server.config import ModelServerConfig
 from services.model_server.inference import MAX_REQUEST_BYTES, Inference, LoadedModels, Model
 from services.model_server.metrics import Metrics
 from services.model_server.servicer import INFER, INFERENCE, InferenceEntrance, InferenceServicer
@@ -60,7 +60,7 @@ class ModelServer:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, config: Config) -> AsyncIterator[Self]:
+    async def start(cls, config: ModelServerConfig) -> AsyncIterator[Self]:
         """A listening server. Raises InvalidConfig if a port is in use; an absent gateway is waited for."""
         metrics = Metrics()
         loaded = LoadedModels(

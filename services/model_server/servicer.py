@@ -12,14 +12,14 @@ from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.entrance import Context, Entrance, Places
 from linklearner.rpc.status import code_of
 from services.model_server import wire
-from services.model_server.admission.admission import Admission, Call
+from services.model_server.admission.admission import Admission, InferenceCall
 from services.model_server.inference import Inference
 from services.model_server.metrics import Metrics
 
 INFERENCE = oip.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 INFER = f"/{INFERENCE}/ModelInfer"
 
-_call: ContextVar[Call] = ContextVar("call")
+_call: ContextVar[InferenceCall] = ContextVar("call")
 """The one that is being answered in this task."""
 
 
@@ -79,7 +79,7 @@ class InferenceEntrance(Entrance):
         except (LinkLearnerError, asyncio.CancelledError) as error:
             self._count(error)
             raise
-        _call.set(Call(party, metadata))
+        _call.set(InferenceCall(party, metadata))
         return party
 
     def leave(self, party: Hashable, error: BaseException | None) -> None:

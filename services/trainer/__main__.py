@@ -5,11 +5,11 @@ import os
 import sys
 
 from linklearner import log, process
-from services.trainer.config import Config
+from services.trainer.config import TrainerConfig
 from services.trainer.trainer import Trainer
 
 
-async def serve(config: Config) -> None:
+async def serve(config: TrainerConfig) -> None:
     stop = process.stop_signal()
     async with Trainer.start(config) as trainer:
         print(f"trainer {trainer.address}", flush=True)
@@ -17,7 +17,7 @@ async def serve(config: Config) -> None:
 
 
 def main() -> None:
-    config = Config.from_environment(os.environ)
+    config = TrainerConfig.from_environment(os.environ)
     log.configure(service="trainer", level=config.log_level)
     asyncio.run(serve(config))
 

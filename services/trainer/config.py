@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding, encoding_named
 from linklearner.domain.errors import InvalidConfig, OutOfRange
 from linklearner.domain.notation import address, shown
-from linklearner.settings import Account, Between, HostPort, LogLevel, OneOf, Settings
+from linklearner.settings import AddressField, Between, HostPort, LogLevel, OneOf, Settings
 from services.trainer.data import Shard
 from services.trainer.recipe import MAX_STEPS, MIN_STEPS, Recipe
 
@@ -18,7 +18,7 @@ MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Settings):
+class TrainerConfig(Settings):
     """Read once, from the environment in `__main__` or from whoever embeds the trainer. It holds no key and no secret."""
 
     PREFIX: ClassVar = "LINKLEARNER_TRAINER_"
@@ -31,14 +31,14 @@ class Config(Settings):
     """File that proves to the gateway who calls; one that may contribute is enough. Empty: none."""
     access: Path = Path(".linklearner/access")
     """Folder of the credentials of those who may call this trainer (*.json); some are made in an empty one."""
-    account: Annotated[str, Account()] = ""
+    account: Annotated[str, AddressField()] = ""
     """Address to contribute with, 0x and 40 hex digits; empty: the only account of the gateway."""
     task: Annotated[int, Between(1, MAX_TASK)] = 1
     """The task to contribute to, from 1."""
     data: str = "digits"
     """Where the samples come from: digits, mnist:FOLDER, emnist:FOLDER or npz:FILE."""
     allow_range: bool = False
-    """true: train also on samples whose range is far from the one that the task's model expects (`task show` tells it)."""
+    """true: train also on samples whose range is far from the one that the task's model expects (`task show` states it)."""
     shard: str = "0/1"
     """Which part of them is this trainer's, INDEX/COUNT; to play several contributors with one public data set."""
     alpha: str = "1"

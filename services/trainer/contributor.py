@@ -34,7 +34,7 @@ from linklearner.domain.training import ModelPulled, TrainingEvent, TrainingProg
 from linklearner.log import of_round
 from services.trainer import accounts, training
 from services.trainer.data import NOTHING_TO_LEARN, Samples
-from services.trainer.journal import Held, Journal, Outcome
+from services.trainer.journal import Held, Journal, RecordedOutcome
 from services.trainer.recipe import Recipe
 
 MAX_REQUEST_ID = 128
@@ -299,10 +299,10 @@ class Contributor:
                 log.info("held_update_refused", reason=refusal.reason, detail=refusal.message)
                 return None
             if held.request_id != request_id:
-                self._journal.accept(identity.scope, request_id, Outcome(contents, submitted))
+                self._journal.accept(identity.scope, request_id, RecordedOutcome(contents, submitted))
             return submitted
         if submitted is not None:
-            self._journal.accept(identity.scope, held.request_id, Outcome(held.contents, submitted))
+            self._journal.accept(identity.scope, held.request_id, RecordedOutcome(held.contents, submitted))
         if status is UpdateStatus.MERGED:
             await asyncio.to_thread(self._journal.promote, identity.scope)
         elif status is UpdateStatus.LOST:
@@ -330,7 +330,7 @@ class Contributor:
                 raise
             except LinkLearnerError as error:
                 raise Unavailable(
-                    f"what became of this trainer's update in round {round} is unknown, because the gateway cannot tell the round "
+                    f"what became of this trainer's update in round {round} is unknown, because the gateway cannot describe the round "
                     f"({error.reason}: {error.message}): ask again later, or another gateway",
                     reason="StatusUnknown",
                     facts={"round": round},
@@ -368,7 +368,7 @@ class Contributor:
                     facts=refusal.facts,
                 ) from refusal
             raise
-        self._journal.accept(identity.scope, held.request_id, Outcome(held.contents, submitted))
+        self._journal.accept(identity.scope, held.request_id, RecordedOutcome(held.contents, submitted))
         return submitted
 
 

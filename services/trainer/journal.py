@@ -74,7 +74,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RecordedOutcome:
     """How a request ended."""
 
     contents: str
@@ -175,7 +175,7 @@ class Journal:
                 ),
             )
 
-    def accept(self, scope: str, request_id: str, outcome: Outcome) -> None:
+    def accept(self, scope: str, request_id: str, outcome: RecordedOutcome) -> None:
         """Records how a request ended. Repeating it is harmless."""
         submitted = outcome.submitted
         with self._file():
@@ -196,7 +196,7 @@ class Journal:
                 ),
             )
 
-    def outcome(self, scope: str, request_id: str) -> Outcome | None:
+    def outcome(self, scope: str, request_id: str) -> RecordedOutcome | None:
         """How a request ended, if it has. Raises DataLoss (JournalDamaged) for what was never written."""
         with self._file():
             row = self._connection.execute(
@@ -212,7 +212,7 @@ class Journal:
                     reason="JournalDamaged",
                 )
             contents, round, digest, weight, effective, *mined = row
-            return Outcome(contents, Submitted(Mined(*mined), digest, round, weight, effective))
+            return RecordedOutcome(contents, Submitted(Mined(*mined), digest, round, weight, effective))
 
     def promote(self, scope: str) -> None:
         """The held update was merged: carry what it left over. Without a held update nothing happens, so it cannot count twice."""

@@ -2,13 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
-
-import grpc
 
 from linklearner.domain.training import TrainerStatus
 from linklearner.rpc import convert
 from linklearner.rpc.access import Role
+from linklearner.rpc.entrance import Context
 from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc
 from services.trainer.contributor import Contributor
@@ -23,7 +21,6 @@ ROLES = {
     f"/{SERVICE}/ExportModel": Role.CONTRIBUTE,
 }
 """What a caller must be allowed to do: the last three take this machine's time."""
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):

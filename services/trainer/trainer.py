@@ -20,7 +20,7 @@ from linklearner.rpc.access import Access, CallerEntrance, Credential, Role, ent
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import trainer_pb2_grpc
 from services.trainer import data
-from services.trainer.config import ENDLESS, Config
+from services.trainer.config import ENDLESS, TrainerConfig
 from services.trainer.journal import Journal
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ class Trainer:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, config: Config) -> AsyncIterator[Self]:
+    async def start(cls, config: TrainerConfig) -> AsyncIterator[Self]:
         """A listening trainer; an absent gateway is waited for.
 
-        Raises InvalidConfig for data that cannot be read, is too little or tells nothing, a state folder in use, or a port in use.
+        Raises InvalidConfig for data that cannot be read, is too little or teaches nothing, a state folder in use, or a port in use.
         """
         samples, held_out = await asyncio.to_thread(data.load, config.data, config.shard_of_data())
         _check_enough(samples, config)
@@ -145,7 +145,7 @@ class Trainer:
             await server.set_ready(connected)
 
 
-def _check_enough(samples: data.Samples, config: Config) -> None:
+def _check_enough(samples: data.Samples, config: TrainerConfig) -> None:
     """Raises InvalidConfig for samples that one update would give away, or from which there is nothing to learn."""
     if len(samples) < config.min_samples:
         part = "" if config.shard_of_data().count == 1 else f" in part {config.shard} of the data"

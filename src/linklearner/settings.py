@@ -29,7 +29,7 @@ _ANY_WHOLE = 10**78
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-class Rule(Protocol):
+class FieldRule(Protocol):
     """What a field may hold. Its text is what the table of settings says of it."""
 
     def check(self, value: Any, name: str) -> None:
@@ -95,7 +95,7 @@ class NodeUrls:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AddressField:
     """An address, 0x and 40 hex digits, or empty."""
 
     def check(self, value: Any, name: str) -> None:
@@ -162,7 +162,7 @@ class Setting:
 
     name: str
     kind: type
-    rule: Rule | None
+    rule: FieldRule | None
     default: Any
 
     def check(self, value: Any, name: str) -> None:

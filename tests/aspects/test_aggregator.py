@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.pool import POOL, TERMS, CallFailed, PoolChain, Reverted, account, terms_tuple
-from bench.pool_rounds import FLAT, SMALL, Round, expected_verdict, opened, some_update, some_weights
+from bench.pool_rounds import FLAT, SMALL, PlayedRound, expected_verdict, opened, some_update, some_weights
 from linklearner.domain import digits
 from linklearner.domain.digest import model_digest, page_digests, weight_bytes
 from linklearner.domain.encodings import INT8, TWO_BITS
@@ -73,7 +73,7 @@ def test_a_few_rounds_of_the_digits_model_go_the_same_way_in_python(world: PoolC
     task = world.open_task(shape, base, [1000, 500, 2000, 10, 999])
     generator = np.random.default_rng(6)
     for number in range(4):
-        round_ = Round(world, task, shape)
+        round_ = PlayedRound(world, task, shape)
         encoding = INT8 if number % 2 else TWO_BITS
         for contributor in range(1, 6):
             delta = generator.normal(0, 0.02, shape.weight_count)
@@ -115,7 +115,7 @@ def test_a_long_update_is_scaled_down_and_not_refused(world: PoolChain) -> None:
 
 def test_an_update_beyond_all_bounds_is_refused(world: PoolChain) -> None:
     shape = Shape((Tensor(66_000, 0),), 16384, 5, 2**31)
-    round_ = Round(world, world.open_task(shape, some_weights(shape), [100], pages_per_call=2), shape)
+    round_ = PlayedRound(world, world.open_task(shape, some_weights(shape), [100], pages_per_call=2), shape)
     values = [np.full(place.stop - place.start, -128, dtype=np.int8) for place in map(shape.page_slice, range(5))]
     fine = Update(round_.task, 1, INT8, (7,), tuple(enumerate(values)))
     too_long = dataclasses.replace(fine, shifts=(8,))
@@ -276,7 +276,7 @@ def test_a_mean_that_rounds_to_nothing_writes_nothing(world: PoolChain) -> None:
 def test_saturated_weights_are_counted_over_all_groups(world: PoolChain) -> None:
     weights = np.full(SMALL.weight_count, 32767, dtype=np.int16)
     task = world.open_task(SMALL, weights, [100, 100])
-    round_ = Round(world, task, SMALL)
+    round_ = PlayedRound(world, task, SMALL)
     values = tuple(
         (page, np.ones(place.stop - place.start, dtype=np.int8))
         for page, place in ((page, SMALL.page_slice(page)) for page in range(5))

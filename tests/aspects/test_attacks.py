@@ -10,7 +10,7 @@ from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
 from bench.pool import POOL, SYSTEM, TERMS, PoolChain, Reverted, account, address_of, selector, terms_tuple
-from bench.pool_rounds import FLAT, SMALL, Round, opened, some_weights
+from bench.pool_rounds import FLAT, SMALL, PlayedRound, opened, some_weights
 from linklearner import artifacts
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.shape import Shape
@@ -25,7 +25,7 @@ def reason_of(action: Callable[[], object]) -> str:
 
 
 @pytest.fixture
-def round_(world: PoolChain) -> Round:
+def round_(world: PoolChain) -> PlayedRound:
     """Two of three have submitted; contributor 3 is about to do something."""
     opened_round = opened(world, FLAT, [100, 100, 100])
     opened_round.submit(1)
@@ -33,7 +33,7 @@ def round_(world: PoolChain) -> Round:
     return opened_round
 
 
-def test_a_foreign_contract_bound_to_our_aspect_cannot_drive_it(world: PoolChain, round_: Round) -> None:
+def test_a_foreign_contract_bound_to_our_aspect_cannot_drive_it(world: PoolChain, round_: PlayedRound) -> None:
     attacker = account(9)
     foreign = world.create(attacker, everybodys())
     world.bind(attacker, foreign)
@@ -81,7 +81,7 @@ def test_a_stranger_cannot_upgrade_the_aspect(world: PoolChain) -> None:
 
 
 @pytest.mark.parametrize("swallow", [False, True], ids=["reverting", "swallowing"])
-def test_a_contract_cannot_call_the_pool(world: PoolChain, round_: Round, swallow: bool) -> None:
+def test_a_contract_cannot_call_the_pool(world: PoolChain, round_: PlayedRound, swallow: bool) -> None:
     contract = world.create(account(3), relay("CALL", swallow=swallow))
     before = world.weights(round_.task, FLAT), world.status(round_.task)
     for data in (
@@ -98,7 +98,7 @@ def test_a_contract_cannot_call_the_pool(world: PoolChain, round_: Round, swallo
     assert world.status(round_.task) == before[1]
 
 
-def test_a_caught_refusal_of_the_pool_keeps_nothing_of_the_aspects(world: PoolChain, round_: Round) -> None:
+def test_a_caught_refusal_of_the_pool_keeps_nothing_of_the_aspects(world: PoolChain, round_: PlayedRound) -> None:
     """The pool's own `direct` check, without the Aspect's: an unbound call is not seen by the Aspect at all."""
     data = selector("unbind(address,address)") + encode(
         ["address", "address"], ["0x" + world.aspect.hex(), "0x" + world.pool.hex()]
@@ -114,7 +114,7 @@ def test_a_caught_refusal_of_the_pool_keeps_nothing_of_the_aspects(world: PoolCh
 
 
 @pytest.mark.parametrize("kind", ["DELEGATECALL", "STATICCALL"])
-def test_calls_that_skip_the_aspect_do_nothing(world: PoolChain, round_: Round, kind: str) -> None:
+def test_calls_that_skip_the_aspect_do_nothing(world: PoolChain, round_: PlayedRound, kind: str) -> None:
     """Neither fires a join point. A static call cannot write; a delegate call runs the pool's code on the caller's empty storage."""
     contract = world.create(account(3), relay(kind))
     before = world.weights(round_.task, FLAT), world.status(round_.task), world.supply()
@@ -140,15 +140,17 @@ def test_a_delegating_contract_cannot_mint(world: PoolChain) -> None:
     assert world.supply() == supply
 
 
-def test_a_copied_update_counts_for_whoever_sends_it_with_his_own_stake_only(world: PoolChain, round_: Round) -> None:
-    """Rule `mean` cannot tell a copy; it gives the copier nothing that his own stake would not."""
+def test_a_copied_update_counts_for_whoever_sends_it_with_his_own_stake_only(
+    world: PoolChain, round_: PlayedRound
+) -> None:
+    """Rule `mean` does not recognise a copy; it gives the copier nothing that the copier's own stake would not."""
     copied = round_.accepted[0][1]
     round_.submit(3, copied)
     assert round_.accepted[-1][0] == address_of(account(3))
     assert round_.accepted[-1][2] == 75
 
 
-def test_a_verdict_of_one_call_is_of_no_use_to_another(world: PoolChain, round_: Round) -> None:
+def test_a_verdict_of_one_call_is_of_no_use_to_another(world: PoolChain, round_: PlayedRound) -> None:
     """The digest in the verdict is the caller's claim; the pool recomputes it from the very bytes that the Aspect judged."""
     judged, other = round_.update(3), round_.update(4)
     data = POOL.encode_call("submit", round_.task, other.digest(FLAT), judged.header(FLAT), list(judged.groups(FLAT)))
@@ -157,7 +159,7 @@ def test_a_verdict_of_one_call_is_of_no_use_to_another(world: PoolChain, round_:
 
 @pytest.mark.parametrize("moved_words", [(2,), (3,), (2, 3)], ids=["header", "groups", "both"])
 def test_offsets_that_the_pool_would_follow_elsewhere_are_refused(
-    world: PoolChain, round_: Round, moved_words: tuple[int, ...]
+    world: PoolChain, round_: PlayedRound, moved_words: tuple[int, ...]
 ) -> None:
     """Else the Aspect would judge one update and the pool record another: two copies of the arguments, offsets to the second."""
     judged, smuggled = round_.update(3), round_.update(4)
@@ -186,7 +188,7 @@ def test_groups_cannot_be_judged_in_one_order_and_recorded_in_another(world: Poo
 
 @pytest.mark.parametrize("what", ["all updates", "one update", "header", "digests", "pages"])
 def test_a_settler_cannot_show_the_aspect_one_thing_and_the_pool_another(
-    world: PoolChain, round_: Round, what: str
+    world: PoolChain, round_: PlayedRound, what: str
 ) -> None:
     """Forged updates where the Aspect reads, the true ones appended, and an offset that leads the pool to these."""
     forged_update = round_.update(66, shift=7)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.pool import POOL, TOKEN, PoolChain, account, address_of
-from bench.pool_rounds import SMALL, Round, opened, some_update
+from bench.pool_rounds import SMALL, PlayedRound, opened, some_update
 from linklearner.domain import gas
 from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
 from linklearner.domain.errors import Refused
@@ -42,7 +42,7 @@ def limits_hold(world: PoolChain, case: Case) -> None:
     round_ = opened(world, shape, [1000] * count, replace(TERMS, reward=case.reward))
     if weights is not None:
         task = world.open_task(shape, weights, [1000] * count, replace(TERMS, reward=case.reward))
-        round_ = Round(world, task, shape)
+        round_ = PlayedRound(world, task, shape)
     if case.poor:
         for who in range(1, count + 1):
             owned = world.balance(address_of(account(who)))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bench.pool import TERMS, PoolChain, account
-from bench.pool_rounds import Round, some_weights
-from devchain.chain.blocks import Receipt
+from bench.pool_rounds import PlayedRound, some_weights
+from devchain.chain.blocks import StoredReceipt
 from linklearner.chain.answers import Log
 from linklearner.chain.contracts import COMPLETED, completed, decode_event
 from linklearner.domain import events as happened
@@ -27,7 +27,7 @@ GROUPED = SPEC.shape(12, 8, 2, 3000)  # five pages, three groups; long updates a
 FLAT = SPEC.shape(12, 40, 1, 2**20)
 
 
-def events_of(receipt: Receipt, block: int, world: PoolChain) -> list[happened.Event]:
+def events_of(receipt: StoredReceipt, block: int, world: PoolChain) -> list[happened.Event]:
     """One transaction as the replay wants it."""
     data = receipt.transaction.data
     found = [
@@ -42,12 +42,12 @@ def events_of(receipt: Receipt, block: int, world: PoolChain) -> list[happened.E
 def history() -> tuple[PoolChain, list[happened.Event]]:
     """Two tasks side by side: stake coming and going, both encodings, an empty update, a dropped round, groups."""
     world = PoolChain.deployed(8)
-    grouped = Round(
+    grouped = PlayedRound(
         world,
         world.open_task(GROUPED, some_weights(GROUPED), [500, 40, 3], TERMS, SPEC.to_json(), pages_per_call=2),
         GROUPED,
     )
-    flat = Round(world, world.open_task(FLAT, some_weights(FLAT, 2), [10, 10], TERMS, SPEC.to_json()), FLAT)
+    flat = PlayedRound(world, world.open_task(FLAT, some_weights(FLAT, 2), [10, 10], TERMS, SPEC.to_json()), FLAT)
     grouped.submit(1)
     flat.submit(1, flat.update(5, encoding=INT8, shift=-3))
     world.transact(account(4), "lock", grouped.task, 1000)

@@ -12,8 +12,8 @@ from eth_abi import decode, encode
 from eth_account import Account
 from eth_hash.auto import keccak
 
-from devchain.chain.blocks import Receipt
-from devchain.chain.chain import Chain
+from devchain.chain.blocks import StoredReceipt
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.questions import Question
 from devchain.chain.system_contract import SYSTEM_CONTRACT
 from devchain.config import ChainConfig
@@ -89,7 +89,7 @@ class Rig:
         self.me, self.other = (Account.from_key(bytes([n]) * 32) for n in (0x11, 0x22))
         addresses = [self.address(account) for account in (self.me, self.other)]
         config = ChainConfig(min_gas_multiplier=multiplier, alloc=dict.fromkeys(addresses, 10**24))
-        self.chain = Chain(config, None, lambda: 1_700_000_000.0)
+        self.chain = EmbeddedChain(config, None, lambda: 1_700_000_000.0)
 
     @staticmethod
     def address(account: Any) -> bytes:
@@ -111,7 +111,7 @@ class Rig:
             fields["to"] = to
         return bytes(account.sign_transaction(fields).raw_transaction)
 
-    def send(self, to: bytes | None, data: bytes = b"", **options: Any) -> Receipt:
+    def send(self, to: bytes | None, data: bytes = b"", **options: Any) -> StoredReceipt:
         """Mine one transaction."""
         self.chain.submit(self.raw(to, data, **options))
         return self.chain.mine().receipts[0]
@@ -135,7 +135,7 @@ class Rig:
         assert receipt.contract_address is not None
         return receipt.contract_address
 
-    def manage(self, method: str, *arguments: Any, **options: Any) -> Receipt:
+    def manage(self, method: str, *arguments: Any, **options: Any) -> StoredReceipt:
         return self.send(SYSTEM_CONTRACT, system(method, *arguments), **options)
 
     def bind(self, aspect: bytes, account: bytes, *, version: int = 0, priority: int = 1) -> None:
@@ -148,7 +148,7 @@ class Rig:
         receipt = self.operate(aspect, b"\x02" + bytes([len(name)]) + name + program(*ops))
         assert receipt.status == 1, receipt.error
 
-    def operate(self, aspect: bytes, arguments: bytes, **options: Any) -> Receipt:
+    def operate(self, aspect: bytes, arguments: bytes, **options: Any) -> StoredReceipt:
         return self.manage("entrypoint", aspect, arguments, **options)
 
     def ask(self, aspect: bytes, *ops: tuple[Any, ...], who: Any = None) -> list[bytes]:

@@ -23,7 +23,7 @@ from devchain import Devchain
 from devchain.__main__ import main
 from devchain.accounts import key_file
 from devchain.chain.blocks import Header
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.store import StoreUnusable
 from devchain.config import ChainConfig, InvalidChainConfig
 from tests.devchain.wallet import COUNTER, Wallet
@@ -99,23 +99,23 @@ except httpx.HTTPError:
 
 def test_a_second_chain_on_the_same_file_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "chain.db"
-    first = Chain(ChainConfig(), state, time.time)
+    first = EmbeddedChain(ChainConfig(), state, time.time)
     try:
         with pytest.raises(StoreUnusable, match="is another devchain using this file"):
-            Chain(ChainConfig(), state, time.time)
+            EmbeddedChain(ChainConfig(), state, time.time)
     finally:
         first.close()
 
 
 def test_a_file_of_another_chain_or_kind_is_refused_and_left_alone(tmp_path: Path) -> None:
     state = tmp_path / "chain.db"
-    Chain(ChainConfig(chain_id=5), state, time.time).close()
+    EmbeddedChain(ChainConfig(chain_id=5), state, time.time).close()
     with pytest.raises(StoreUnusable, match="chain_id is 5, not 6; choose another --state"):
-        Chain(ChainConfig(chain_id=6), state, time.time)
+        EmbeddedChain(ChainConfig(chain_id=6), state, time.time)
     text = tmp_path / "notes.txt"
     text.write_text("not a database, but long enough to be taken for one " * 30)
     with pytest.raises(StoreUnusable, match="is not a devchain's state file"):
-        Chain(ChainConfig(), text, time.time)
+        EmbeddedChain(ChainConfig(), text, time.time)
     assert text.read_text().startswith("not a database")
 
 
@@ -271,7 +271,7 @@ def test_a_chain_whose_keys_are_gone_is_not_given_new_ones(tmp_path: Path) -> No
         assert [account.key.hex() in kept for account in devchain.accounts] == [True] * 10
 
 
-def header_chain(chain: Chain) -> list[Header]:
+def header_chain(chain: EmbeddedChain) -> list[Header]:
     found = [chain.store.header(n) for n in range(chain.head.number + 1)]
     return [header for header in found if header is not None]
 
@@ -279,7 +279,9 @@ def header_chain(chain: Chain) -> list[Header]:
 def test_blocks_are_chained_by_hash_and_two_equal_histories_have_equal_digests(tmp_path: Path) -> None:
     account = Account.from_key(b"\7" * 32)
     alloc = {bytes.fromhex(account.address[2:]): 10**20}
-    chains = [Chain(ChainConfig(alloc=alloc), where, lambda: 1_700_000_000.0) for where in (None, tmp_path / "c.db")]
+    chains = [
+        EmbeddedChain(ChainConfig(alloc=alloc), where, lambda: 1_700_000_000.0) for where in (None, tmp_path / "c.db")
+    ]
     for nonce in range(5):
         fields = {"nonce": nonce, "gas": 50_000, "gasPrice": 100, "value": nonce, "chainId": 11820}
         raw = bytes(account.sign_transaction({**fields, "to": "0x" + "05" * 20}).raw_transaction)

@@ -3,7 +3,7 @@
 Calldata of the pool's functions is made, broken in ways that know its structure, and shown to three judges:
 
 - the real pool with the real Aspect on a devchain. It accepts exactly what `decode_call(canonical=True)` decodes and the rules, computed in
-  Python from the decoded values, allow; its events then tell the same values. Where only the encoding is at fault it says so.
+  Python from the decoded values, allow; its events then carry the same values. Where only the encoding is at fault it says so.
 - for functions whose calldata nobody reads again (lock, unlock, withdraw), the pool alone: it accepts what the plain `decode_call` decodes.
 - `bench/contracts/Arguments.sol`, which is solc's decoder and nothing else: `decode_call` gives the very values that solc sees, or
   refuses as it does. (Only where tails overlap so much that decoding multiplies them may Python refuse more.)
@@ -309,7 +309,7 @@ class Case:
         self.eligible = self.world.status(self.open.task)["eligible"]
         artifact = built()["contracts"]["Arguments"]
         self.arguments = self.world.create(account(0), bytes.fromhex(artifact["bytecode"][2:]))
-        self.told: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
 
     # making calls
 
@@ -533,18 +533,18 @@ class Case:
         return None
 
     def _same_values(self, call: Decoded, logs: Sequence[tuple[Sequence[bytes], bytes]]) -> None:
-        """The events tell what the call said, and of an update what Python computes."""
+        """The events carry what the call said, and of an update what Python computes."""
         events = [event for topics, data in logs if (event := POOL.decode_log(topics, data)) is not None]
         assert events, f"{call.name} made no event"
-        told = events[-1 if call.name != "loadPages" else 0].values
-        shared = told.keys() & call.values.keys()
-        assert shared and {key: told[key] for key in shared} == {key: call.values[key] for key in shared}
+        event = events[-1 if call.name != "loadPages" else 0].values
+        shared = event.keys() & call.values.keys()
+        assert shared and {key: event[key] for key in shared} == {key: call.values[key] for key in shared}
         if call.name == "submit":
             update = self._update(call.values)
             assert update is not None
             weight = influence(90, self.eligible)
             effective = MEAN.verdict(weight, update.squared_norm(SMALL), SMALL.norm_bound)
-            assert (told["weight"], told["effective"]) == (weight, effective)
+            assert (event["weight"], event["effective"]) == (weight, effective)
 
     def _same_as_solc(self, name: str, data: bytes, read: Decoded | None) -> None:
         outcome = self.world.chain.ask(
@@ -556,7 +556,7 @@ class Case:
                     POOL.decode_call(data)
                 except InvalidInput as error:
                     assert "overlap" in error.message, f"solc reads it, Python does not: {error.message}"
-                    self.told["overlapping, refused by readers"] += 1
+                    self.notes["overlapping, refused by readers"] += 1
             return
         assert outcome.error is None, f"Python reads what solc refuses: {read}"
         if "\ufffd" not in str(read.values.get("model", "")):
@@ -616,7 +616,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if number % 10_000 == 0:
             print(f"{number:,} after {time.monotonic() - started:.0f} s", flush=True)
     print(f"{options.count:,} calls, seed {options.seed}, {time.monotonic() - started:.0f} s: no difference")
-    for outcome, count in (outcomes + case.told).most_common():
+    for outcome, count in (outcomes + case.notes).most_common():
         print(f"  {count:>9,}  {outcome}")
     return 0
 

@@ -36,7 +36,7 @@ class Seen:
     """success, revert or halt."""
     gas_used: int
     output: bytes
-    """Of a creation the hash of the code: all that pyrevm tells."""
+    """Of a creation the hash of the code: all that pyrevm returns."""
     logs: tuple[tuple[bytes, tuple[bytes, ...], bytes], ...]
     accounts: dict[bytes, tuple[int, int, bytes]]
     """balance, nonce (not the sender's), code hash."""

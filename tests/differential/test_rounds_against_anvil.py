@@ -17,7 +17,7 @@ import pytest
 
 from bench.pool import POOL, SYSTEM, TOKEN, PoolChain, account, address_of
 from devchain.chain.blocks import Block
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.join_points import TransactionAspects
 from devchain.config import ChainConfig
 from linklearner.chain.abi import ERROR_STRING
@@ -107,7 +107,7 @@ def shadowed(anvil_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
     for address in alloc:
         anvil.ask("anvil_setBalance", "0x" + address.hex(), hex(10**24))
     height = iter(range(10**9))
-    chain = Chain(
+    chain = EmbeddedChain(
         ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0)), None, lambda: 2_500_000_000 + 12 * next(height)
     )
     original_mine = chain.mine

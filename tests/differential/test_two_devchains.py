@@ -19,10 +19,10 @@ from bench.pool import PRE_CONTRACT_CALL, SYSTEM, PoolChain, account, address_of
 from devchain import Devchain
 from devchain.aspect.engine import Prepared
 from devchain.aspect.runtime import AspectRuntime
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.mempool import Mempool
 from devchain.chain.state import World
-from devchain.chain.store import Store
+from devchain.chain.store import ChainStore
 from devchain.config import ChainConfig
 
 EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "aspect"
@@ -33,7 +33,7 @@ def busy_chain(chain_id: int = 11820) -> PoolChain:
     """A chain with a fixed clock, so that the same deeds give the same digest."""
     alloc = {address_of(account(index)): 10**24 for index in range(3)}
     return PoolChain(
-        Chain(ChainConfig(chain_id=chain_id, alloc=alloc, min_gas_multiplier=Fraction(0)), None, lambda: 1.8e9)
+        EmbeddedChain(ChainConfig(chain_id=chain_id, alloc=alloc, min_gas_multiplier=Fraction(0)), None, lambda: 1.8e9)
     )
 
 
@@ -115,7 +115,7 @@ def test_no_object_that_can_change_belongs_to_both() -> None:
     here, there = reachable(left.chain), reachable(right.chain)
     assert [repr(entry)[:120] for at, entry in here.items() if at in there] == []
     # it did look
-    assert {World, Store, Mempool, AspectRuntime, Prepared} <= {type(entry) for entry in here.values()}
+    assert {World, ChainStore, Mempool, AspectRuntime, Prepared} <= {type(entry) for entry in here.values()}
     left.chain.close()
     right.chain.close()
 

@@ -31,14 +31,14 @@ from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 from services.chain_gateway import config as gateway_config
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.deploy import Plan, TaskPlan, deploy
+from services.chain_gateway.deploy import DeploymentPlan, TaskPlan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
-from services.model_server.admission.stake import Stake
-from services.model_server.config import Config as ServerConfig
+from services.model_server.admission.stake import StakeSettings
+from services.model_server.config import ModelServerConfig
 from services.model_server.server import ModelServer
 from services.trainer import data
-from services.trainer.config import Config as TrainerConfig
+from services.trainer.config import TrainerConfig
 from services.trainer.trainer import Trainer
 
 CONTRIBUTORS = 2
@@ -86,7 +86,7 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
         Keystore.create(tmp_path / "keys", password, random_password=True)
     contributors = Keystore.unlock(tmp_path / "keys", password)
     settings = {"model": json.loads(DIGITS_CNN.to_json()), "terms": {"quorum": CONTRIBUTORS}, "page_length": 952}
-    plan = Plan(task=TaskPlan.from_json(json.dumps(settings)), contributors=contributors.addresses)
+    plan = DeploymentPlan(task=TaskPlan.from_json(json.dumps(settings)), contributors=contributors.addresses)
     async with Devchain.start() as devchain:
         owner = devchain.accounts[0]
         async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
@@ -98,7 +98,7 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
                 contributors=contributors,
                 deployment_path=tmp_path / "deployment.json",
             )
-        config = gateway_config.Config(
+        config = gateway_config.GatewayConfig(
             rpc_url=devchain.url,
             deployment=tmp_path / "deployment.json",
             keystore=tmp_path / "keys",
@@ -159,12 +159,12 @@ async def test_a_cnn_is_trained_over_the_chain_served_and_asked(suite: Suite) ->
     shape = TaskPlan.from_json(json.dumps({"model": json.loads(DIGITS_CNN.to_json()), "page_length": 952})).shape
     expected = DIGITS_CNN.forward(dequantise_weights(weights, shape), images)
     assert (expected.argmax(axis=1) == held_out.y[:200]).mean() > 0.8
-    config = ServerConfig(
+    config = ModelServerConfig(
         gateway=suite.gateway,
         credential=suite.credential(READER),
         listen="127.0.0.1:0",
         metrics_listen="127.0.0.1:0",
-        admission=Stake(required_units=0),
+        admission=StakeSettings(required_units=0),
     )
     async with ModelServer.start(config) as server, asyncio.timeout(120):
         await server.ready()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.pool import POOL, TERMS, PoolChain, Reverted, account, address_of
-from bench.pool_rounds import Round, opened, some_weights
+from bench.pool_rounds import PlayedRound, opened, some_weights
 from linklearner.domain import gas
 from linklearner.domain.encodings import INT8, TWO_BITS
 from linklearner.domain.quantise import quantise_delta
@@ -43,14 +43,14 @@ def world(extended_pool: PoolChain) -> Iterator[PoolChain]:
         yield extended_pool
 
 
-def begin(world: PoolChain, rule: Rule) -> Round:
+def begin(world: PoolChain, rule: Rule) -> PlayedRound:
     terms = replace(TERMS, rule=rule.number)
     weights = some_weights(GROUPED)
     weights[:6] = 32767  # some cannot go up
-    return Round(world, world.open_task(GROUPED, weights, [500, 40, 300], terms, SPEC.to_json()), GROUPED)
+    return PlayedRound(world, world.open_task(GROUPED, weights, [500, 40, 300], terms, SPEC.to_json()), GROUPED)
 
 
-def fill(round_: Round) -> None:
+def fill(round_: PlayedRound) -> None:
     """Three updates, one in each encoding."""
     for who, encoding in ((1, ONE_BIT), (2, TWO_BITS), (3, INT8)):
         delta = np.random.default_rng(who).normal(0.0, 0.01, GROUPED.weight_count)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.stack.contributors import LIMIT, Malformed, written_out
+from tools.stack.contributors import LIMIT, BadMarks, written_out
 
 COMPOSE = (Path(__file__).resolve().parents[2] / "docker-compose.yml").read_text()
 
@@ -61,5 +61,5 @@ REGION = "#: contributor 1\na-1\n#: contributor 2\n{}\n#: contributor 3\na-3\n#:
 )
 def test_marks_that_break_the_rule_are_named(text: str, complaint: str) -> None:
     assert written_out(REGION.format("a-2"), 2) == "#: contributor 1\na-1\n#: contributor 2\na-2\n#: end\n"
-    with pytest.raises(Malformed, match=complaint):
+    with pytest.raises(BadMarks, match=complaint):
         written_out(text, 4)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tools.stack.settings import ROOT, Port, Settings, Trouble, build_files, check_ports
+from tools.stack.settings import ROOT, Port, StackSettings, Trouble, build_files, check_ports
 
 FEW = {"PATH": "/usr/bin"}
 
 
-def settings(**environment: str) -> Settings:
-    return Settings.read({**FEW, **environment})
+def settings(**environment: str) -> StackSettings:
+    return StackSettings.read({**FEW, **environment})
 
 
 def test_the_defaults_are_those_of_the_file() -> None:
@@ -123,5 +123,5 @@ def test_builds_reach_what_pip_here_reaches(tmp_path: Path, monkeypatch: pytest.
 
 def test_make_targets_reach_the_tool() -> None:
     for target in ("up", "down", "logs", "demo-stack", "stack-test"):
-        told = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert "-m tools.stack" in told.stdout
+        printed = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "-m tools.stack" in printed.stdout

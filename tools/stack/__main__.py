@@ -5,7 +5,7 @@ import os
 import sys
 
 from tools.stack.engine import NoEngine, Stack, engine
-from tools.stack.settings import Settings, Trouble
+from tools.stack.settings import StackSettings, Trouble
 
 
 def say(text: str) -> None:
@@ -29,7 +29,7 @@ def main() -> int:
             from tools.stack.trial import trial
 
             return trial(say)
-        settings = Settings.read(os.environ)
+        settings = StackSettings.read(os.environ)
         with engine(say):
             stack = Stack(settings, say)
             if options.command == "up":
@@ -54,7 +54,7 @@ def main() -> int:
     return 0
 
 
-def _addresses(settings: Settings) -> None:
+def _addresses(settings: StackSettings) -> None:
     say(f"\nRunning as {settings.project}, all on 127.0.0.1:")
     for port in settings.ports():
         what = "metrics" if port.variable == "METRICS_PORT" else port.service

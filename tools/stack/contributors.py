@@ -12,7 +12,7 @@ LIMIT = 20
 """Each contributor has a network of its own; an engine's address pools end at about thirty."""
 
 
-class Malformed(ValueError):
+class BadMarks(ValueError):
     """The marks or the numbers of the file do not follow the rule; the message names the line."""
 
 
@@ -28,7 +28,7 @@ def written_out(compose: str, contributors: int) -> str:
             (result if parts is None else parts[-1]).append(line)
         elif mark[1] == "end":
             if parts is None or len(parts) != SPELLED_OUT:
-                raise Malformed(f"line {number}: an end without {SPELLED_OUT} contributors before it")
+                raise BadMarks(f"line {number}: an end without {SPELLED_OUT} contributors before it")
             first, second = "".join(parts[0]), "".join(parts[1])
             result += [_continued(first, second, index, number) for index in range(contributors)]
             result.append(line)
@@ -36,10 +36,10 @@ def written_out(compose: str, contributors: int) -> str:
         else:
             parts = parts or []
             if mark[1] != f"contributor {len(parts) + 1}":
-                raise Malformed(f"line {number}: {mark[1]} where contributor {len(parts) + 1} is due")
+                raise BadMarks(f"line {number}: {mark[1]} where contributor {len(parts) + 1} is due")
             parts.append([line])
     if parts is not None:
-        raise Malformed("the file ends within a contributor")
+        raise BadMarks("the file ends within a contributor")
     return "".join(result)
 
 
@@ -47,10 +47,10 @@ def _continued(first: str, second: str, index: int, line: int) -> str:
     """What stands for contributor `index`, from 0, in the row that `first` and `second` begin."""
     words, more = re.split(r"(\d+)", first), re.split(r"(\d+)", second)
     if words[::2] != more[::2]:
-        raise Malformed(f"the region that ends in line {line}: contributors 1 and 2 differ in more than numbers")
+        raise BadMarks(f"the region that ends in line {line}: contributors 1 and 2 differ in more than numbers")
     for at in range(1, len(words), 2):
         step = int(more[at]) - int(words[at])
         if step not in (0, 1):
-            raise Malformed(f"the region that ends in line {line}: {words[at]} and {more[at]} do not rise by one")
+            raise BadMarks(f"the region that ends in line {line}: {words[at]} and {more[at]} do not rise by one")
         words[at] = str(int(words[at]) + index) if step else words[at]
     return "".join(words)

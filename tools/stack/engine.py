@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.stack.contributors import written_out
-from tools.stack.settings import ROOT, Settings, Trouble, check_ports
+from tools.stack.settings import ROOT, StackSettings, Trouble, check_ports
 
 BOOTSTRAP = Path(os.environ.get("DOCKER_UP", ROOT.parent / "shared" / "tools" / "docker-up.sh"))
 """A script that brings an engine up on a machine without one: `engine`, `hostbase`, `env`, `down`."""
@@ -60,10 +60,10 @@ def engine(say: Say, *, keep: bool = True) -> Iterator[None]:
 
 def _enter() -> None:
     """Takes over the environment that BOOTSTRAP describes."""
-    told = subprocess.run(
+    printed = subprocess.run(
         ["bash", "-c", f'eval "$("{BOOTSTRAP}" env)" && env -0'], capture_output=True, text=True, check=True
     ).stdout
-    for pair in told.split("\0"):
+    for pair in printed.split("\0"):
         name, _, value = pair.partition("=")
         if name.startswith("DOCKER_") or name == "PATH":
             os.environ[name] = value
@@ -80,13 +80,13 @@ def _answers() -> bool:
 
 def host_gateway() -> str:
     """This machine's address as containers see it, host.docker.internal to them."""
-    told = subprocess.run(
+    printed = subprocess.run(
         ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return told.stdout.strip()
+    return printed.stdout.strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class Container:
 class Stack:
     """One Compose project."""
 
-    def __init__(self, settings: Settings, say: Say) -> None:
+    def __init__(self, settings: StackSettings, say: Say) -> None:
         self.settings = settings
         self._say = say
         self._environment = {**os.environ, **settings.compose_environment()}
@@ -211,7 +211,7 @@ class Stack:
         if recreate:
             arguments += ["--force-recreate", "--no-deps"]
         started = time.monotonic()
-        told = {one.id for one in self.containers() if one.ready}
+        reported = {one.id for one in self.containers() if one.ready}
         log = self.settings.home / "up.log"
         with log.open("wb") as file:
             starting = subprocess.Popen(
@@ -225,8 +225,8 @@ class Stack:
                     over = starting.poll()
                     containers = self.containers()
                     for container in sorted(containers, key=lambda one: one.service):
-                        if container.id not in told and container.settled:
-                            told.add(container.id)
+                        if container.id not in reported and container.settled:
+                            reported.add(container.id)
                             self._say(
                                 f"  {container.service:<13} {container.words:<8} {time.monotonic() - started:5.1f} s"
                             )

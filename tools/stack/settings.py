@@ -35,7 +35,7 @@ class Port:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class StackSettings:
     """One stack. home: folder of its passwords, credentials and logs. variables: what docker-compose.yml is filled in with."""
 
     project: str

@@ -22,7 +22,7 @@ from linklearner.rpc.access import Credential
 from tools.stack.contributors import LIMIT, written_out
 from tools.stack.demo import ROUND_S, TASK, contributor_account, gateway_of, play, report
 from tools.stack.engine import NoEngine, Say, Stack, engine, host_gateway
-from tools.stack.settings import ROOT, Settings, Trouble
+from tools.stack.settings import ROOT, StackSettings, Trouble
 
 IMAGE_BYTES = 250_000_000
 """Of an image without torch."""
@@ -77,7 +77,7 @@ def _stack(home: Path, say: Say, **environment: str) -> Iterator[Stack]:
         "METRICS_PORT": str(ports[2]),
         "GATEWAY_PORT": str(ports[3]),
     }
-    stack = Stack(Settings.read(given), say)
+    stack = Stack(StackSettings.read(given), say)
     try:
         yield stack
     except Trouble:

@@ -11,7 +11,7 @@ from devchain.chain.evm.evm import Evm
 from devchain.chain.evm.hooks import Frame, HookFailure, Hooks
 from devchain.chain.evm.messages import contract_address
 from devchain.chain.evm.opcodes import MAX_INIT_CODE_SIZE, MNEMONICS
-from devchain.chain.evm.values import BlockContext, Execution, Log
+from devchain.chain.evm.values import BlockContext, EventLog, Execution
 
 __all__ = [
     "MAX_INIT_CODE_SIZE",
@@ -19,12 +19,12 @@ __all__ = [
     "PRECOMPILES",
     "REVERTED",
     "BlockContext",
+    "EventLog",
     "Evm",
     "Execution",
     "Frame",
     "HookFailure",
     "Hooks",
-    "Log",
     "contract_address",
     "revert_reason",
 ]

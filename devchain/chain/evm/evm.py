@@ -13,7 +13,7 @@ from devchain.chain.evm.errors import AspectError, error_text
 from devchain.chain.evm.hooks import Hooks
 from devchain.chain.evm.machine import Machine, TransactionContext
 from devchain.chain.evm.messages import contract_address
-from devchain.chain.evm.values import BlockContext, Execution, Log
+from devchain.chain.evm.values import BlockContext, EventLog, Execution
 from devchain.chain.state import World
 from devchain.chain.tracing import Tracer
 from devchain.config import ForkRules
@@ -86,7 +86,7 @@ class Evm:
             gas_left=computation.get_gas_remaining(),
             error=None if error is None else error_text(error),
             logs=tuple(
-                Log(address, tuple(topic.to_bytes(32, "big") for topic in topics), data)
+                EventLog(address, tuple(topic.to_bytes(32, "big") for topic in topics), data)
                 for address, topics, data in computation.get_log_entries()
             ),
             refund=computation.get_gas_refund(),

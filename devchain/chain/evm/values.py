@@ -21,7 +21,7 @@ class BlockContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class EventLog:
     address: bytes
     topics: tuple[bytes, ...]
     data: bytes
@@ -36,7 +36,7 @@ class Execution:
     gas_left: int
     error: str | None
     """go-ethereum's text, None on success."""
-    logs: tuple[Log, ...] = ()
+    logs: tuple[EventLog, ...] = ()
     refund: int = 0
     contract: bytes | None = None
     """Address of the created contract, whether or not that succeeded."""

@@ -26,7 +26,7 @@ from services.chain_gateway.outbox.patience import Patience
 from services.chain_gateway.outbox.requests import Prepare, Request
 from services.chain_gateway.outbox.signing import MAX_ATTEMPTS, Signer
 from services.chain_gateway.outbox.states import State
-from services.chain_gateway.outbox.store import Store
+from services.chain_gateway.outbox.store import OutboxStore
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class Delivery:
 
     def __init__(
         self,
-        store: Store,
+        store: OutboxStore,
         chain: Chain,
         signer: Signer,
         evidence: Evidence,

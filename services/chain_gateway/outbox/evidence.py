@@ -10,7 +10,7 @@ from linklearner.domain.errors import LinkLearnerError, Refused
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.outbox.requests import Outcome
 from services.chain_gateway.outbox.states import State
-from services.chain_gateway.outbox.store import Store
+from services.chain_gateway.outbox.store import OutboxStore
 
 log = structlog.get_logger()
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 class Evidence:
     """Looks, and writes down what it has seen. Raises what the node answers instead."""
 
-    def __init__(self, store: Store, chain: Chain) -> None:
+    def __init__(self, store: OutboxStore, chain: Chain) -> None:
         self._store = store
         self._chain = chain
 

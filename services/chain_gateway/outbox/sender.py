@@ -23,7 +23,7 @@ from services.chain_gateway.outbox.patience import Patience
 from services.chain_gateway.outbox.requests import Outcome, Prepare, Request, always
 from services.chain_gateway.outbox.signing import Signer
 from services.chain_gateway.outbox.states import ENDED, State
-from services.chain_gateway.outbox.store import Store, StoreUnavailable
+from services.chain_gateway.outbox.store import OutboxStore, StoreUnavailable
 from services.chain_gateway.outbox.watch import Watch
 
 log = structlog.get_logger()
@@ -32,7 +32,9 @@ log = structlog.get_logger()
 class Outbox:
     """Sends each request exactly once. Made by `Outbox.open`."""
 
-    def __init__(self, store: Store, chain: Chain, keystore: Keystore, patience: Patience, max_gas_price: int) -> None:
+    def __init__(
+        self, store: OutboxStore, chain: Chain, keystore: Keystore, patience: Patience, max_gas_price: int
+    ) -> None:
         self._store = store
         self._keystore = keystore
         self._patience = patience
@@ -70,7 +72,7 @@ class Outbox:
         max_gas_price: wei per gas; nothing is signed that could cost more, whatever the node asks.
         Raises InvalidConfig if another process uses the file, or it belongs to another chain.
         """
-        with Store.open(path) as store:
+        with OutboxStore.open(path) as store:
             await store.check_chain(path, chain)
             outbox = cls(store, chain, keystore, patience or Patience(), max_gas_price)
             outbox._resume()

@@ -39,7 +39,7 @@ class State(Enum):
     REFUSED = "refused"
 
 
-class Step(Enum):
+class Move(Enum):
     """What moves a request on."""
 
     REFUSE = "the chain says no before anything is signed"
@@ -60,29 +60,29 @@ ENDED: Final = (State.MINED, State.FAILED)
 WITHOUT_NONCE: Final = (State.PLANNED, State.REFUSED)
 """No bytes exist, so no nonce is kept for them."""
 
-_RECEIPT: Final = {Step.LAND: State.MINED, Step.REVERT: State.FAILED}
+_RECEIPT: Final = {Move.LAND: State.MINED, Move.REVERT: State.FAILED}
 _ACTIVE_STEPS: Final = _RECEIPT | {
-    Step.SIGN: State.SIGNED,
-    Step.TAKE: State.SENT,
-    Step.HOLD: State.HELD,
-    Step.LOSE: State.FAILED,
-    Step.FREE: State.PLANNED,
+    Move.SIGN: State.SIGNED,
+    Move.TAKE: State.SENT,
+    Move.HOLD: State.HELD,
+    Move.LOSE: State.FAILED,
+    Move.FREE: State.PLANNED,
 }
 
-TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = {
-    State.PLANNED: {Step.SIGN: State.SIGNED, Step.REFUSE: State.REFUSED},
-    State.REFUSED: {Step.SIGN: State.SIGNED, Step.REFUSE: State.REFUSED},
+TRANSITIONS: Final[Mapping[State, Mapping[Move, State]]] = {
+    State.PLANNED: {Move.SIGN: State.SIGNED, Move.REFUSE: State.REFUSED},
+    State.REFUSED: {Move.SIGN: State.SIGNED, Move.REFUSE: State.REFUSED},
     State.SIGNED: _ACTIVE_STEPS,
     State.SENT: _ACTIVE_STEPS,
     State.HELD: _RECEIPT
-    | {Step.SIGN: State.SIGNED, Step.RESEND: State.SIGNED, Step.REFUSE: State.HELD, Step.FREE: State.REFUSED},
+    | {Move.SIGN: State.SIGNED, Move.RESEND: State.SIGNED, Move.REFUSE: State.HELD, Move.FREE: State.REFUSED},
     # only after LOSE are there bytes left whose receipt may still be shown
-    State.FAILED: _RECEIPT | {Step.FREE: State.FAILED},
+    State.FAILED: _RECEIPT | {Move.FREE: State.FAILED},
     State.MINED: {},
 }
 
 
-def after(state: State, step: Step) -> State:
+def after(state: State, step: Move) -> State:
     """Raises RuntimeError for a step that the table lacks: that is a bug of whoever takes it."""
     try:
         return TRANSITIONS[state][step]

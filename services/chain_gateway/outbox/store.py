@@ -19,7 +19,7 @@ from services.chain_gateway.chain import Chain
 from services.chain_gateway.outbox import endings
 from services.chain_gateway.outbox.attempts import Attempt
 from services.chain_gateway.outbox.requests import Outcome, Request
-from services.chain_gateway.outbox.states import ACTIVE, ENDED, WITHOUT_NONCE, State, Step, after, changes
+from services.chain_gateway.outbox.states import ACTIVE, ENDED, WITHOUT_NONCE, Move, State, after, changes
 
 
 def _listed(states: Iterable[State]) -> str:
@@ -65,7 +65,7 @@ class StoreUnavailable(Unavailable):
     """The outbox's file cannot be read or written just now: a full disk, a lost volume, somebody else's lock."""
 
 
-class Store:
+class OutboxStore:
     """The outbox's file. Every method is one durable transaction of a few milliseconds at most, so it runs on the event loop.
 
     Raises StoreUnavailable while the file cannot be read or written; nothing of that transaction is kept then.
@@ -76,7 +76,7 @@ class Store:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, path: Path) -> Iterator[Store]:
+    def open(cls, path: Path) -> Iterator[OutboxStore]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Two senders with the same keys would race for nonces. The lock dies with its process, also with kill -9.
         lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -231,34 +231,34 @@ class Store:
             connection.execute(
                 "INSERT INTO attempt (request_id, hash, raw) VALUES (?, ?, ?)", (request_id, attempt.hash, attempt.raw)
             )
-            self._step(request_id, Step.SIGN, nonce=attempt.nonce)
+            self._step(request_id, Move.SIGN, nonce=attempt.nonce)
 
     def resent(self, request_id: str) -> None:
         with self._write():
-            self._step(request_id, Step.RESEND)
+            self._step(request_id, Move.RESEND)
 
     def taken(self, request_id: str) -> None:
         with self._write():
-            self._step(request_id, Step.TAKE)
+            self._step(request_id, Move.TAKE)
 
     def refused(self, request_id: str, refused: Refused) -> None:
         """Before anything new was signed."""
-        self._refuse(request_id, Step.REFUSE, refused)
+        self._refuse(request_id, Move.REFUSE, refused)
 
     def held(self, request_id: str, refused: LinkLearnerError) -> None:
-        self._refuse(request_id, Step.HOLD, refused)
+        self._refuse(request_id, Move.HOLD, refused)
 
     def lost(self, request_id: str, refused: Refused) -> None:
         """The bytes are kept: their receipt may be shown later."""
-        self._refuse(request_id, Step.LOSE, refused)
+        self._refuse(request_id, Move.LOSE, refused)
 
     def landed(self, attempt: Attempt, request_id: str, outcome: Outcome) -> None:
         """A block holds this attempt, and it succeeded: its request ends, all others at its nonce are free."""
-        self._decide(attempt, request_id, Step.LAND, endings.of_outcome(outcome))
+        self._decide(attempt, request_id, Move.LAND, endings.of_outcome(outcome))
 
     def reverted(self, attempt: Attempt, request_id: str, refused: Refused) -> None:
         """A block holds this attempt, and it failed there: as landed."""
-        self._decide(attempt, request_id, Step.REVERT, endings.of_refusal(refused))
+        self._decide(attempt, request_id, Move.REVERT, endings.of_refusal(refused))
 
     def used_by_another(self, account: bytes, nonce: int) -> None:
         """A block holds a transaction at this nonce that is none of ours."""
@@ -267,11 +267,11 @@ class Store:
 
     # -- inside
 
-    def _refuse(self, request_id: str, step: Step, refused: LinkLearnerError) -> None:
+    def _refuse(self, request_id: str, step: Move, refused: LinkLearnerError) -> None:
         with self._write():
             self._step(request_id, step, ending=endings.of_refusal(refused))
 
-    def _decide(self, attempt: Attempt, request_id: str, step: Step, ending: str) -> None:
+    def _decide(self, attempt: Attempt, request_id: str, step: Move, ending: str) -> None:
         with self._write() as connection:
             row = connection.execute(
                 "SELECT account FROM attempt JOIN request USING (request_id) WHERE hash = ?", (attempt.hash,)
@@ -289,10 +289,10 @@ class Store:
         ).fetchall()
         for request_id, state in rows:
             self._connection.execute("DELETE FROM attempt WHERE request_id = ?", (request_id,))
-            freed = after(State(state), Step.FREE)
-            self._step(request_id, Step.FREE, nonce=None if freed in WITHOUT_NONCE else nonce)
+            freed = after(State(state), Move.FREE)
+            self._step(request_id, Move.FREE, nonce=None if freed in WITHOUT_NONCE else nonce)
 
-    def _step(self, request_id: str, step: Step, **columns: Any) -> None:
+    def _step(self, request_id: str, step: Move, **columns: Any) -> None:
         row = self._connection.execute("SELECT state FROM request WHERE request_id = ?", (request_id,)).fetchone()
         columns["state"] = after(State(row[0]), step).value
         assignments = ", ".join(f"{name} = ?" for name in columns)

@@ -11,7 +11,7 @@ from services.chain_gateway.outbox.delivery import Delivery, Troubles
 from services.chain_gateway.outbox.evidence import Evidence
 from services.chain_gateway.outbox.patience import NonceSigns, Patience, Sign
 from services.chain_gateway.outbox.requests import Request
-from services.chain_gateway.outbox.store import Store, StoreUnavailable
+from services.chain_gateway.outbox.store import OutboxStore, StoreUnavailable
 
 
 class Watch:
@@ -19,7 +19,7 @@ class Watch:
 
     def __init__(
         self,
-        store: Store,
+        store: OutboxStore,
         chain: Chain,
         evidence: Evidence,
         delivery: Delivery,

@@ -30,7 +30,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 
 @dataclass(slots=True)
-class Call:
+class InferenceCall:
     """One ModelInfer, as far as it has come in."""
 
     party: Hashable
@@ -120,7 +120,7 @@ class Admission:
     def leave(self, party: Hashable) -> None:
         """Called once for each party that has entered, when its call is over."""
 
-    def admit(self, call: Call) -> Grant:
+    def admit(self, call: InferenceCall) -> Grant:
         """The price of this request, as a context that is entered before anything is computed."""
         return FREE
 

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stake(AdmissionSettings):
+class StakeSettings(AdmissionSettings):
     """What a session takes, and how long it lasts."""
 
     domain: str = ""
@@ -98,7 +98,7 @@ class StakeAdmission(Admission):
 
     def __init__(
         self,
-        settings: Stake,
+        settings: StakeSettings,
         *,
         task: int,
         stakes: StakeWatch,

@@ -2,9 +2,9 @@
 
 from services.model_server.admission.admission import AdmissionSettings
 from services.model_server.admission.open import Open
-from services.model_server.admission.stake import Stake
+from services.model_server.admission.stake import StakeSettings
 
 ADMISSIONS: dict[str, type[AdmissionSettings]] = {
-    "stake": Stake,
+    "stake": StakeSettings,
     "open": Open,
 }

@@ -116,7 +116,7 @@ class History:
         for one, answer in zip(wanted, answers, strict=True):
             if answer is None:
                 raise DataLoss(
-                    f"the node tells of events of transaction 0x{one.hex()} and no longer has it: ask one that keeps its history"
+                    f"the node reports events of transaction 0x{one.hex()} and no longer has it: ask one that keeps its history"
                 )
             calldata[one] = self._read(data, self._read(fields, answer, "transaction").get("input"), "calldata")
         return calldata

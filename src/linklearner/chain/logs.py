@@ -1,4 +1,4 @@
-"""Logs in as many questions as a node wants: it tells of so many blocks, and of so many events, at once."""
+"""Logs in as many questions as a node wants: it answers for so many blocks, and with so many events, at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from linklearner.chain.profile import Profile
 from linklearner.domain.errors import Refused, Unavailable
 
 TOO_MANY: Final = "returned more than"
-"""What nodes say, Artela's and go-ethereum's kin, of a range with more events than they tell at once (10,000)."""
+"""What nodes say, Artela's and go-ethereum's kin, of a range with more events than they return at once (10,000)."""
 
 
 def block_ranges(first: int, last: int, profile: Profile) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ import typer
 from linklearner.cli.arguments import number, url
 from linklearner.cli.calls import FormatOption, account_of, run
 from linklearner.demo.play import play
-from linklearner.demo.start import Plan
+from linklearner.demo.start import DemoPlan
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
 from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.domain.notation import UINT32
@@ -86,7 +86,7 @@ def demo(
 ) -> None:
     """Five people train one model on a chain, one cheats, and the result answers behind a token."""
     with reporting(format):
-        plan = Plan(
+        plan = DemoPlan(
             root=checkout(),
             chain=_funded(rpc, key_file, password_file),
             rounds=rounds,

@@ -12,7 +12,7 @@ from linklearner.demo.inference import ask_the_server
 from linklearner.demo.report import NEXT_STEPS, farewell, introduce
 from linklearner.demo.rounds import Stage, play_round
 from linklearner.demo.screen import Screen
-from linklearner.demo.start import Plan, start_suite, stop_suite
+from linklearner.demo.start import DemoPlan, start_suite, stop_suite
 from linklearner.domain.notation import address
 from linklearner.output import Format
 from linklearner.suite import Suite, home
@@ -21,7 +21,7 @@ from linklearner.verification import HistoryOf, verified
 CHEATING_ROUND = 3
 
 
-async def play(plan: Plan, format: Format) -> None:
+async def play(plan: DemoPlan, format: Format) -> None:
     """Plays the demo; returns only if all of it really happened. Raises the error tree otherwise."""
     screen = Screen(format)
     started = time.monotonic()
@@ -44,7 +44,7 @@ async def play(plan: Plan, format: Format) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _acts(plan: Plan, suite: Suite, folder: Path, screen: Screen, started: float) -> None:
+async def _acts(plan: DemoPlan, suite: Suite, folder: Path, screen: Screen, started: float) -> None:
     stage = Stage(suite)
     try:
         people = await asyncio.gather(*(one.status() for one in stage.trainers))

@@ -16,7 +16,7 @@ from linklearner.client.gateway import GatewayClient
 from linklearner.client.trainer import TrainerClient
 from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.screen import Line, Screen, first_clause, round_table
-from linklearner.demo.start import NAMES, Plan
+from linklearner.demo.start import NAMES, DemoPlan
 from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import Submitted
@@ -43,7 +43,7 @@ class Stage:
 
 
 async def play_round(
-    plan: Plan,
+    plan: DemoPlan,
     stage: Stage,
     people: Sequence[TrainerStatus],
     shape: Shape,
@@ -103,7 +103,7 @@ async def play_round(
     return show_attempts(attempts, screen)
 
 
-async def contribute(plan: Plan, trainer: TrainerClient, line: Line, draw: Callable[[], None]) -> None:
+async def contribute(plan: DemoPlan, trainer: TrainerClient, line: Line, draw: Callable[[], None]) -> None:
     try:
         async with aclosing(trainer.train("demo-" + secrets.token_hex(8), plan.encoding)) as events:
             async for event in events:

@@ -24,7 +24,7 @@ STOP_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DemoPlan:
     """What to show.
 
     root: the checkout. chain: arguments of `services` for a chain that is already there, none for the embedded one.
@@ -38,7 +38,7 @@ class Plan:
     keep: bool
 
 
-async def start_suite(plan: Plan, folder: Path, screen: Screen) -> asyncio.subprocess.Process:
+async def start_suite(plan: DemoPlan, folder: Path, screen: Screen) -> asyncio.subprocess.Process:
     """Starts the suite in a process of its own and shows its steps until it is ready.
 
     Raises what the suite says went wrong, or Unavailable with the end of its log.

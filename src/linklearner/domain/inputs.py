@@ -1,7 +1,7 @@
 """What a model can be asked about and trained on: finite numbers, in the model's dimensions, on the scale that the task was made for.
 
 A task may say the range of its inputs. One idea (numbers on another scale are a mistake, noise is none) makes two rules, which differ
-because one number tells less than a data set does:
+because one number says less than a data set does:
 
     a row of a request   no number lies more than ROW_MARGIN widths of the range outside of it
     training data        no number lies more than DATA_MARGIN widths outside, and all of them together span NARROWEST_SPAN widths or more:

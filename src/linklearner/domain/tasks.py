@@ -1,4 +1,4 @@
-"""A task, its rounds and its accounts as one look at the chain sees them: what a gateway tells and its callers work with.
+"""A task, its rounds and its accounts as one look at the chain sees them: what a gateway reports and its callers work with.
 
 Addresses have 20 bytes, digests and transaction hashes 32. Stake is in units (10**15 wei of $LL), money in wei, times are Unix seconds.
 """

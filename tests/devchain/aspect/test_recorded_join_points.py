@@ -36,7 +36,7 @@ def fields(message: dict[int, list[int | bytes]], *numbers: int) -> list[Any]:
 
 
 def rebuilt(raw: bytes) -> tuple[JoinPoint, bytes, int | None]:
-    """The join point, the input made anew from the facts in it, and the gas that the input tells."""
+    """The join point, the input made anew from the facts in it, and the gas that the input states."""
     message = parse(raw)
     first, block = parse(last_bytes(message, 1) or b""), parse(last_bytes(message, 2) or b"")
     number = last_int(block, 1) or 0

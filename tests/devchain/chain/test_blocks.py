@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devchain.chain import blocks
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.mempool import Mempool
-from devchain.chain.transactions import Transaction, TransactionRefused, decode
+from devchain.chain.transactions import SignedTransaction, TransactionRefused, decode
 from devchain.config import ChainConfig
 from tests.devchain.wallet import COUNTER, initcode
 
@@ -31,8 +31,8 @@ def address(account: Any) -> bytes:
 ALLOC = {address(ME): 10**24, address(OTHER): 10**24}
 
 
-def chain_of(path: Path | None = None, **settings: Any) -> Chain:
-    return Chain(ChainConfig(alloc=ALLOC, **settings), path, lambda: 1_700_000_000.0)
+def chain_of(path: Path | None = None, **settings: Any) -> EmbeddedChain:
+    return EmbeddedChain(ChainConfig(alloc=ALLOC, **settings), path, lambda: 1_700_000_000.0)
 
 
 def signed(nonce: int, *, who: Any = ME, price: int = 10**9, gas: int = 21_000, **fields: Any) -> bytes:
@@ -150,7 +150,7 @@ def test_a_sender_who_got_poor_while_waiting_leaves_no_trace() -> None:
     assert (len(chain.pool), chain.world_at(1).get_nonce(address(ME))) == (0, 1)
 
 
-def waiting(account: int, nonce: int, size: int = 100, **fields: Any) -> Transaction:
+def waiting(account: int, nonce: int, size: int = 100, **fields: Any) -> SignedTransaction:
     """Nonce `nonce` of one of many accounts, `size` bytes."""
     template = decode(signed(0), 11820)
     identity = (account << 32 | nonce).to_bytes(32, "big")
@@ -274,7 +274,7 @@ def test_what_is_charged_is_at_least_a_share_of_the_limit_rounded_down(multiplie
     assert chain.world_at(1).get_balance(address(ME)) == 10**24 - 1 - receipt.gas_used * 10**9
 
 
-def _seal_on_full_disk(chain: Chain) -> None:
+def _seal_on_full_disk(chain: EmbeddedChain) -> None:
     db = chain.store._db
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     db.execute(f"PRAGMA max_page_count={pages}")

@@ -10,7 +10,7 @@ import pytest
 from eth_account import Account
 
 from devchain.__main__ import arguments
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.chain.evm import Evm
 from devchain.chain.transactions import TransactionRefused, intrinsic_gas
 from devchain.config import ChainConfig, ForkRules
@@ -25,7 +25,7 @@ class Ethereum:
 
     def __init__(self, rules: ForkRules) -> None:
         alloc = {bytes.fromhex(ME.address[2:]): 10**24}
-        self.chain = Chain(ChainConfig(alloc=alloc, fork_rules=rules), None, lambda: 1_700_000_000.0)
+        self.chain = EmbeddedChain(ChainConfig(alloc=alloc, fork_rules=rules), None, lambda: 1_700_000_000.0)
 
     def send(self, to: bytes | None, data: bytes = b"", gas: int = 10_000_000) -> Any:
         nonce = self.chain.pending_nonce(bytes.fromhex(ME.address[2:]))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from devchain.chain import blocks, rlp
 from devchain.chain.state import EMPTY_CODE_HASH, World
-from devchain.chain.store import Store, encode_writes, state_digest
+from devchain.chain.store import ChainStore, encode_writes, state_digest
 
 ADDRESSES = [bytes([n]) * 20 for n in (1, 2, 3)]
 address = st.sampled_from(ADDRESSES)
@@ -55,7 +55,7 @@ transaction = st.tuples(st.lists(step, max_size=12), st.booleans())
 def test_every_block_reads_as_if_each_frame_and_transaction_had_copied_the_world(
     chain: list[list[tuple[list[Any], bool]]],
 ) -> None:
-    store, model, history = Store(None, 1), Model(), []
+    store, model, history = ChainStore(None, 1), Model(), []
     world, digest = World(store.at(0)), blocks.ZERO_HASH
     for number, transactions in enumerate(chain):
         for steps, fails in transactions:
@@ -86,7 +86,7 @@ def test_every_block_reads_as_if_each_frame_and_transaction_had_copied_the_world
         agree(World(store.at(len(history) - 1)), model)
 
 
-def append(store: Store, number: int, changes: list[tuple[bytes, bytes]], digest: bytes) -> None:
+def append(store: ChainStore, number: int, changes: list[tuple[bytes, bytes]], digest: bytes) -> None:
     header = blocks.Header(
         number=number, hash=digest, parent_hash=digest, timestamp=0, miner=bytes(20), base_fee=7, gas_limit=1, gas_used=0,
         gas_wanted=0, state_digest=digest, transactions_root=digest, bloom=blocks.EMPTY_BLOOM, size=0,
@@ -134,7 +134,7 @@ def agree(world: World, model: Model) -> None:
 
 
 def test_the_original_value_of_a_slot_is_the_one_before_the_transaction() -> None:
-    world = World(Store(None, 1).at(0))
+    world = World(ChainStore(None, 1).at(0))
     world.begin_transaction()
     world.set_storage(ADDRESSES[0], 1, 5)
     world.end_transaction()
@@ -145,7 +145,7 @@ def test_the_original_value_of_a_slot_is_the_one_before_the_transaction() -> Non
 
 
 def test_code_is_kept_once_and_an_account_without_code_has_the_empty_hash() -> None:
-    world = World(Store(None, 1).at(0))
+    world = World(ChainStore(None, 1).at(0))
     world.set_code(ADDRESSES[0], b"\x5b")
     world.set_code(ADDRESSES[1], b"\x5b")
     assert world.take_writes().codes == {world.get_code_hash(ADDRESSES[0]): b"\x5b"}

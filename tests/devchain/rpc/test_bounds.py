@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devchain import Devchain
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.config import ChainConfig
 from devchain.rpc import bounds
 from devchain.rpc.codec import RpcError
@@ -203,7 +203,7 @@ async def test_sockets_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_subscriptions_and_filters_are_bounded_by_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "CRITERIA", 10)
-    methods = Methods(Chain(ChainConfig(), None, lambda: 1_700_000_000.0), accounts=(), instant=True)
+    methods = Methods(EmbeddedChain(ChainConfig(), None, lambda: 1_700_000_000.0), accounts=(), instant=True)
     subscriptions = Subscriptions(plain_numbers=False)
     five = {"address": ["0x" + "01" * 20] * 5}
     for _ in range(2):
@@ -222,7 +222,7 @@ def test_subscriptions_and_filters_are_bounded_by_what_they_hold(monkeypatch: py
 
 def test_an_unread_filter_of_arrivals_is_gone_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "ARRIVALS", 3)
-    methods = Methods(Chain(ChainConfig(), None, lambda: 1_700_000_000.0), accounts=(), instant=True)
+    methods = Methods(EmbeddedChain(ChainConfig(), None, lambda: 1_700_000_000.0), accounts=(), instant=True)
     kept = methods("eth_newPendingTransactionFilter", [])
     for number in range(3):
         methods._filters.transaction_arrived(bytes([number]) * 32)
@@ -285,7 +285,7 @@ values = st.recursive(
     max_leaves=12,
 )
 names = st.sampled_from(
-    sorted(Methods(Chain(ChainConfig(), None, lambda: 1_700_000_000.0), accounts=(), instant=True)._table)
+    sorted(Methods(EmbeddedChain(ChainConfig(), None, lambda: 1_700_000_000.0), accounts=(), instant=True)._table)
 ) | st.text(max_size=8)
 requests = st.dictionaries(st.sampled_from(["jsonrpc", "id", "x"]), values, max_size=3).flatmap(
     lambda extra: st.fixed_dictionaries(
@@ -321,4 +321,4 @@ def test_whatever_is_asked_the_answer_is_json_rpc(body: str | bytes) -> None:
             assert one["error"]["code"] != -32603, one
 
 
-_CHAIN = Chain(ChainConfig(), None, lambda: 1_700_000_000.0)
+_CHAIN = EmbeddedChain(ChainConfig(), None, lambda: 1_700_000_000.0)

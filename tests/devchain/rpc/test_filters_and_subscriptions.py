@@ -15,7 +15,7 @@ from web3 import AsyncWeb3, Web3
 from web3.providers.persistent import WebSocketProvider
 
 from devchain import Devchain
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.config import ChainConfig
 from devchain.rpc import bounds
 from devchain.rpc.codec import RpcError
@@ -157,7 +157,7 @@ def test_a_batch_answers_each_request_and_an_unknown_method_fails_alone(devchain
 
 def test_a_filter_that_nobody_asks_for_five_minutes_is_gone() -> None:
     now = [0.0]
-    filters = Filters(Chain(ChainConfig(), None, lambda: 1_700_000_000.0), lambda: now[0])
+    filters = Filters(EmbeddedChain(ChainConfig(), None, lambda: 1_700_000_000.0), lambda: now[0])
     table = filters.table()
     kept, left = table["eth_newBlockFilter"]([]), table["eth_newPendingTransactionFilter"]([])
     for now[0] in (200.0, 400.0):
@@ -171,7 +171,7 @@ def test_a_filter_that_nobody_asks_for_five_minutes_is_gone() -> None:
 
 
 def test_filters_are_numbered_and_limited() -> None:
-    filters = Filters(Chain(ChainConfig(), None, lambda: 1_700_000_000.0), lambda: 0.0).table()
+    filters = Filters(EmbeddedChain(ChainConfig(), None, lambda: 1_700_000_000.0), lambda: 0.0).table()
     assert [filters["eth_newBlockFilter"]([]) for _ in range(1000)][-1] == "0x3e8"
     with pytest.raises(RpcError, match="too many filters: at most 1000"):
         filters["eth_newBlockFilter"]([])

@@ -206,8 +206,8 @@ def test_going_back_a_filter_hears_of_the_blocks_that_take_the_place_of_those_th
     assert [len(wallet.ask("eth_getFilterChanges", one)) for one in (logs, heads)] == [4, 4]
     assert wallet.ask("evm_revert", kept) is True
     again = [wallet.send(to=address, value=0, gasPrice=2 * 10**9) for _ in range(4)]
-    told = [log["transactionHash"] for log in wallet.ask("eth_getFilterChanges", logs)]
-    assert told == [receipt["transactionHash"] for receipt in again]
+    seen = [log["transactionHash"] for log in wallet.ask("eth_getFilterChanges", logs)]
+    assert seen == [receipt["transactionHash"] for receipt in again]
     assert wallet.ask("eth_getFilterChanges", heads) == [receipt["blockHash"] for receipt in again]
 
 

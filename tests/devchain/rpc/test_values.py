@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devchain.accounts import DevelopmentAccount
-from devchain.chain.chain import Chain
+from devchain.chain.chain import EmbeddedChain
 from devchain.config import ChainConfig
 from devchain.rpc import codec
 from devchain.rpc.codec import RpcError
@@ -22,7 +22,7 @@ DEVELOPER = DevelopmentAccount.from_key(b"\x07" * 32)
 
 def methods_of(*, strict: bool = False, instant: bool = True) -> Methods:
     config = ChainConfig(strict=strict, alloc={DEVELOPER.address: 10**24})
-    return Methods(Chain(config, None, lambda: 1_700_000_000.0), accounts=(DEVELOPER,), instant=instant)
+    return Methods(EmbeddedChain(config, None, lambda: 1_700_000_000.0), accounts=(DEVELOPER,), instant=instant)
 
 
 @pytest.fixture(scope="module")

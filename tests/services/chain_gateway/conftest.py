@@ -19,8 +19,8 @@ from linklearner.domain.rounds import Terms
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.config import Config
-from services.chain_gateway.deploy import DIGITS_TERMS, Plan, TaskPlan, deploy
+from services.chain_gateway.config import GatewayConfig
+from services.chain_gateway.deploy import DIGITS_TERMS, DeploymentPlan, TaskPlan, deploy
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
@@ -91,8 +91,8 @@ class World:
     accounts: tuple[bytes, ...]
     task: TaskPlan
 
-    def config(self, **changes: Any) -> Config:
-        config = Config(
+    def config(self, **changes: Any) -> GatewayConfig:
+        config = GatewayConfig(
             rpc_url=self.node.url,
             deployment=self.folder / "deployment.json",
             keystore=self.folder / "keys",
@@ -135,7 +135,7 @@ async def make_deployment(folder: Path, task: TaskPlan | None = None) -> None:
     for _ in range(CONTRIBUTORS):
         Keystore.create(folder / "keys", password, random_password=True)
     contributors = Keystore.unlock(folder / "keys", password)
-    plan = Plan(task=task or small_task(), contributors=contributors.addresses)
+    plan = DeploymentPlan(task=task or small_task(), contributors=contributors.addresses)
     async with (
         Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
         Chain.connect(devchain.url, (POOL, TOKEN)) as chain,

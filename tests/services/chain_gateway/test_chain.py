@@ -183,9 +183,9 @@ async def test_a_url_that_holds_a_secret_is_not_repeated(tmp_path: Path) -> None
     with pytest.raises(Unavailable) as error:
         async with Chain.connect("http://user:hunter2@127.0.0.1:9/v3/apikey?token=abc"):
             pass
-    told = str(error.value) + str(error.value.facts)
-    assert "127.0.0.1:9" in told
-    assert not any(secret in told for secret in ("hunter2", "apikey", "abc"))
+    shown = str(error.value) + str(error.value.facts)
+    assert "127.0.0.1:9" in shown
+    assert not any(secret in shown for secret in ("hunter2", "apikey", "abc"))
 
 
 async def test_a_slow_node_is_given_up(devchain: Devchain) -> None:
@@ -217,7 +217,7 @@ async def test_custom_errors_of_every_contract_are_decoded(world: World) -> None
 
 
 async def test_calls_that_are_cancelled_leave_the_others_alone(chain: Chain) -> None:
-    """web3's own session cache would stay locked for ever."""
+    """web3's own session cache would stay locked."""
     for rest in range(40):
         calls = [asyncio.create_task(chain.head_number()) for _ in range(8)]
         for _ in range(rest % 5):

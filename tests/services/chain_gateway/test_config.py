@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from linklearner.domain.errors import InvalidConfig
-from services.chain_gateway.config import Config
+from services.chain_gateway.config import GatewayConfig
 from services.chain_gateway.deployment import Deployment
 
 
 def test_settings_come_from_the_environment_with_their_types() -> None:
-    config = Config.from_environment(
+    config = GatewayConfig.from_environment(
         {
             "LINKLEARNER_GATEWAY_RPC_URL": "https://example.org",
             "LINKLEARNER_GATEWAY_KEYSTORE": "/keys",
@@ -18,7 +18,7 @@ def test_settings_come_from_the_environment_with_their_types() -> None:
             "LINKLEARNER_TRAINER_TASK": "7",
         }
     )
-    assert config == Config(
+    assert config == GatewayConfig(
         rpc_url="https://example.org", keystore=Path("/keys"), auto_settle=False, max_head_age_s=60.0
     )
 
@@ -42,7 +42,7 @@ def test_settings_come_from_the_environment_with_their_types() -> None:
 )
 def test_settings_that_mean_nothing_are_named(variable: str, text: str) -> None:
     with pytest.raises(InvalidConfig, match=re.compile(variable, re.IGNORECASE)):
-        Config.from_environment({f"LINKLEARNER_GATEWAY_{variable}": text})
+        GatewayConfig.from_environment({f"LINKLEARNER_GATEWAY_{variable}": text})
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_settings_that_mean_nothing_are_named(variable: str, text: str) -> None:
     ],
 )
 def test_bounds_belong_to_what_is_allowed(name: str, value: float) -> None:
-    assert getattr(Config(**{name: value}), name) == value  # type: ignore[arg-type]
+    assert getattr(GatewayConfig(**{name: value}), name) == value  # type: ignore[arg-type]
 
 
 def test_a_setting_out_of_bounds_says_what_they_are() -> None:
     with pytest.raises(InvalidConfig, match=r"poll_s must be between 0\.01 and 60, got 61\.0"):
-        Config(poll_s=61.0)
+        GatewayConfig(poll_s=61.0)
 
 
 def test_a_deployment_file_is_read_as_it_was_written(tmp_path: Path) -> None:

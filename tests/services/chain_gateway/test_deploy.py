@@ -15,7 +15,7 @@ from linklearner.domain.errors import InvalidConfig, Refused, RequestIdReused
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.deploy import FIRST_TASK, Plan, TaskPlan, _loads, deploy, digits
+from services.chain_gateway.deploy import FIRST_TASK, DeploymentPlan, TaskPlan, _loads, deploy, digits
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.keystore import Keystore
 from tests.services.chain_gateway.conftest import HURRY, STRICT, keystore_of, small_task
@@ -31,7 +31,7 @@ async def status(chain: Chain, deployment: Deployment) -> dict[str, int]:
 
 
 async def test_a_finished_deployment_sends_nothing_more(tmp_path: Path, node: QuirkyNode, devchain: Devchain) -> None:
-    plan = Plan(task=small_task(), contributors=[devchain.accounts[1].address])
+    plan = DeploymentPlan(task=small_task(), contributors=[devchain.accounts[1].address])
     async with Chain.connect(node.url, (POOL, TOKEN)) as chain:
         steps: list[tuple[str, int, int]] = []
         first = await deploy(
@@ -51,14 +51,14 @@ async def test_a_finished_deployment_sends_nothing_more(tmp_path: Path, node: Qu
         )
         assert again == first == Deployment.load(tmp_path / "deployment.json")
         assert len(node.raw) == sent
-        other = Plan(task=digits(), contributors=plan.contributors)
+        other = DeploymentPlan(task=digits(), contributors=plan.contributors)
         with pytest.raises(RequestIdReused):
             await deploy(chain, keystore_of(devchain, 0), tmp_path / "outbox", other)
 
 
 async def test_an_interrupted_deployment_goes_on_where_it_was(tmp_path: Path, devchain: Devchain) -> None:
     """Cut off after every third transaction that the node has taken."""
-    plan = Plan(task=small_task(), contributors=[devchain.accounts[1].address])
+    plan = DeploymentPlan(task=small_task(), contributors=[devchain.accounts[1].address])
     async with QuirkyNode.start(devchain.url) as node, Chain.connect(node.url, (POOL, TOKEN)) as chain:
 
         async def attempt() -> Deployment:
@@ -95,7 +95,7 @@ async def test_an_interrupted_deployment_goes_on_where_it_was(tmp_path: Path, de
 
 async def test_on_hold_others_lock_before_the_weights_are_loaded(tmp_path: Path, devchain: Devchain) -> None:
     outsider = devchain.accounts[1].address
-    plan = Plan(task=small_task(), contributors=[outsider], load=False)
+    plan = DeploymentPlan(task=small_task(), contributors=[outsider], load=False)
     async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
         held = await deploy(chain, keystore_of(devchain, 0), tmp_path / "outbox", plan)
         assert (await status(chain, held))["version"] == 0
@@ -107,7 +107,10 @@ async def test_on_hold_others_lock_before_the_weights_are_loaded(tmp_path: Path,
         )  # fmt: skip
         await chain.send(raw)
         done = await deploy(
-            chain, keystore_of(devchain, 0), tmp_path / "outbox", Plan(task=small_task(), contributors=[outsider])
+            chain,
+            keystore_of(devchain, 0),
+            tmp_path / "outbox",
+            DeploymentPlan(task=small_task(), contributors=[outsider]),
         )
         assert done == held
         assert (await status(chain, done))["eligible"] == 700
@@ -118,7 +121,7 @@ async def test_an_owner_without_coin_is_told_so(tmp_path: Path, devchain: Devcha
     key.write_text("0x" + "11" * 32)
     async with Chain.connect(devchain.url, (POOL, TOKEN)) as chain:
         with pytest.raises(Refused) as refused:
-            await deploy(chain, Keystore.of_key_file(key), tmp_path / "outbox", Plan(task=small_task()))
+            await deploy(chain, Keystore.of_key_file(key), tmp_path / "outbox", DeploymentPlan(task=small_task()))
         assert refused.value.reason == "InsufficientFunds"
 
 

@@ -18,7 +18,7 @@ from linklearner.rpc.access import OPERATOR, Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
-from services.chain_gateway.config import Config
+from services.chain_gateway.config import GatewayConfig
 from tests.services.chain_gateway.conftest import World
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,16 +37,18 @@ class Process:
         await self.process.wait()
 
 
-def environment_of(config: Config) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(Config.PREFIX)}
+def environment_of(config: GatewayConfig) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(GatewayConfig.PREFIX)}
     for field in fields(config):
         value = getattr(config, field.name)
-        environment[Config.PREFIX + field.name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+        environment[GatewayConfig.PREFIX + field.name.upper()] = (
+            str(value).lower() if isinstance(value, bool) else str(value)
+        )
     return environment
 
 
 @asynccontextmanager
-async def started(config: Config) -> AsyncIterator[Process]:
+async def started(config: GatewayConfig) -> AsyncIterator[Process]:
     """`python -m services.chain_gateway` with the settings in its environment."""
     environment = environment_of(config)
     process = await asyncio.create_subprocess_exec(
@@ -123,7 +125,9 @@ async def failed(world: World, *, status: int = 2, **changes: object) -> str:
     environment = dict(os.environ)
     for field in fields(config):
         value = changes.get(field.name, getattr(config, field.name))
-        environment[Config.PREFIX + field.name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+        environment[GatewayConfig.PREFIX + field.name.upper()] = (
+            str(value).lower() if isinstance(value, bool) else str(value)
+        )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.chain_gateway", cwd=ROOT, env=environment,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

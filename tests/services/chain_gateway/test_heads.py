@@ -46,8 +46,8 @@ async def test_what_is_told_is_late_by_no_more_than_a_block() -> None:
     await chain.learn()
     for _ in range(500):
         chain.now += 0.013
-        told = (await chain.heads.look()).number
-        assert told >= int((chain.now - 100) / 0.5) - 1
+        newest = (await chain.heads.look()).number
+        assert newest >= int((chain.now - 100) / 0.5) - 1
 
 
 async def test_on_a_chain_that_makes_blocks_on_demand_every_look_is_a_question() -> None:

@@ -61,7 +61,7 @@ async def test_small_ranges_give_the_same_events_in_order(world: World, monkeypa
     monkeypatch.setattr(history, "BATCH", 2)
     assert await read(replace(ARTELA, log_blocks=3)) == whole
     monkeypatch.undo()
-    world.node.log_limit = 5  # a node tells of so many events at once
+    world.node.log_limit = 5  # a node returns so many events at once
     assert await read() == whole
     world.node.log_limit = 10_000
     kinds = Counter(type(event).__name__ for event in whole)

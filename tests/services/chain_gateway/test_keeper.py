@@ -16,8 +16,8 @@ from linklearner.domain.tasks import Task
 from linklearner.domain.update import Update
 from services.chain_gateway import keeper as keeper_module
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.config import Config
-from services.chain_gateway.deploy import Plan, deploy
+from services.chain_gateway.config import GatewayConfig
+from services.chain_gateway.deploy import DeploymentPlan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keeper import Keeper
 from services.chain_gateway.keystore import Keystore
@@ -189,10 +189,10 @@ async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
             chain,
             keystore_of(devchain, 0),
             tmp_path / "deploy.sqlite",
-            Plan(task=small_task(), contributors=[late]),
+            DeploymentPlan(task=small_task(), contributors=[late]),
             deployment_path=tmp_path / "deployment.json",
         )
-    config = Config(
+    config = GatewayConfig(
         rpc_url=devchain.url, deployment=tmp_path / "deployment.json", keystore=keys, password_file=keys / "password",
         outbox=tmp_path / "outbox.sqlite", listen="127.0.0.1:0", auto_settle=False,
     )  # fmt: skip

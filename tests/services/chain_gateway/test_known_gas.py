@@ -93,7 +93,7 @@ async def test_own_updates_and_settlements_are_not_read_back_from_the_chain(worl
         ours = await ledger.queries.round(1, 1)
         assert world.node.calls["eth_getTransactionByHash"] == 0
     async with world.gateway(outbox=world.folder / "other.sqlite") as other:
-        assert await other.ledger.queries.round(1, 1) == ours  # as the chain tells it
+        assert await other.ledger.queries.round(1, 1) == ours  # as the chain has it
 
 
 async def test_what_many_ask_of_one_block_is_asked_of_the_node_once(world: World) -> None:

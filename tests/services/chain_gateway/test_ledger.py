@@ -363,7 +363,7 @@ async def test_weights_that_do_not_give_the_announced_digest_are_data_loss(
 
 
 async def test_a_witness_that_tells_another_history_stops_the_reading(world: World) -> None:
-    """The second node serves the same contracts without the update that the first one tells of."""
+    """The second node serves the same contracts without the update that the first one reports."""
     async with world.gateway() as gateway:
         await submit(gateway.ledger, world, 0)
     async with QuirkyNode.start(world.devchain.url) as liar:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from linklearner.suite import Suite
-from services.chain_gateway.cheat import Attempt
+from services.chain_gateway.cheat import CheatAttempt
 from services.chain_gateway.misbehave import cheat_of
 from tests.services.chain_gateway.conftest import World
 
@@ -30,7 +30,7 @@ def suite_of(world: World) -> Suite:
     )
 
 
-def check(attempts: list[Attempt], expected: dict[str, str]) -> None:
+def check(attempts: list[CheatAttempt], expected: dict[str, str]) -> None:
     assert {one.attempt: one.reason for one in attempts} == expected
     for one in attempts:
         assert one.refused, asdict(one)

@@ -85,13 +85,13 @@ async def test_a_round_with_odd_calldata_is_read_settled_paid_and_verified(older
     async with world.gateway() as gateway:
         for who, way in enumerate(WAYS):
             await submit_as(gateway, world, who, way)
-        told = await gateway.ledger.queries.round(1, 1)
-        assert [one.contributor for one in told.contributions] == list(world.accounts)
-        assert {one.update_bytes for one in told.contributions} == {len(world.update())}
+        record = await gateway.ledger.queries.round(1, 1)
+        assert [one.contributor for one in record.contributions] == list(world.accounts)
+        assert {one.update_bytes for one in record.contributions} == {len(world.update())}
         settled = await gateway.ledger.settlements.settle("settle", world.accounts[0], 1, 1)
         assert (settled.version.version, settled.version.accepted_count) == (2, 3)
-        told = await gateway.ledger.queries.round(1, 1)
-        assert all(one.paid for one in told.contributions)
+        record = await gateway.ledger.queries.round(1, 1)
+        assert all(one.paid for one in record.contributions)
         _, weights = await gateway.ledger.tasks.model(1, 2)
     task = await verified(world)
     assert (task.version, task.weights.tobytes()) == (2, weights)
@@ -110,7 +110,7 @@ async def test_today_s_pool_refuses_it_with_the_reason(world: World, way: Callab
 
 
 def telling(calldata: object) -> Callable[[str, Any], Any]:
-    """A node that tells this calldata of every submission."""
+    """A node that gives this calldata for every submission."""
 
     def alter(method: str, result: Any) -> Any:
         if method != "eth_getTransactionByHash" or not result["input"].startswith("0x" + POOL.selector("submit").hex()):

@@ -13,7 +13,7 @@ from linklearner.domain.errors import Refused, RequestIdReused
 from services.chain_gateway.chain import Log, Receipt
 from services.chain_gateway.outbox import Outcome, Request, State, endings
 from services.chain_gateway.outbox.states import ACTIVE, WITHOUT_NONCE, changes
-from services.chain_gateway.outbox.store import Store
+from services.chain_gateway.outbox.store import OutboxStore
 
 ACCOUNT = b"\7" * 20
 BYTES_20, BYTES_32 = st.binary(min_size=20, max_size=20), st.binary(min_size=32, max_size=32)
@@ -21,8 +21,8 @@ BYTES_20, BYTES_32 = st.binary(min_size=20, max_size=20), st.binary(min_size=32,
 
 @contextmanager
 def requests_in(path: Path, *states: tuple[str, State, int | None]) -> Iterator[sqlite3.Connection]:
-    """A file with such requests, and a connection past `Store`: another program with the file open."""
-    with Store.open(path):
+    """A file with such requests, and a connection past `OutboxStore`: another program with the file open."""
+    with OutboxStore.open(path):
         connection = sqlite3.connect(path, isolation_level=None)
         try:
             for request_id, state, nonce in states:
@@ -72,7 +72,7 @@ def test_two_active_requests_have_two_nonces(tmp_path: Path, first: State, secon
 
 
 def test_a_request_id_is_claimed_once(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "outbox") as store:
+    with OutboxStore.open(tmp_path / "outbox") as store:
         request = Request(request_id="r", account=ACCOUNT, kind="coin", contents=b"1")
         assert store.claim(request) is store.claim(request) is State.PLANNED
         for other in (
@@ -102,7 +102,7 @@ def test_the_free_nonce_is_the_lowest_that_nothing_of_ours_has_or_wants(
     rows = [(f"m{n}", State.MINED, n) for n in landed] + [(f"s{n}", State.SENT, n) for n in active]
     with requests_in(tmp_path / "outbox", *rows):
         pass
-    with Store.open(tmp_path / "outbox") as store:
+    with OutboxStore.open(tmp_path / "outbox") as store:
         assert store.free_nonce(ACCOUNT, pending) == free
         assert store.free_nonce(bytes(20), pending) == pending
 

@@ -15,12 +15,12 @@ from linklearner.rpc.channel import channel
 from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
-from services.model_server.admission.stake import Stake
-from services.model_server.config import Config
+from services.model_server.admission.stake import StakeSettings
+from services.model_server.config import ModelServerConfig
 from services.model_server.server import ModelServer
 
-QUICK_STAKE = Stake(required_units=1000, stake_refresh_s=0.05, stake_stale_s=0.6)
-QUICK = Config(
+QUICK_STAKE = StakeSettings(required_units=1000, stake_refresh_s=0.05, stake_stale_s=0.6)
+QUICK = ModelServerConfig(
     admission=QUICK_STAKE,
     credential="",
     listen="127.0.0.1:0",

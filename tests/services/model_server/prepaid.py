@@ -10,7 +10,7 @@ from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import Exhausted, InvalidInput, Unauthenticated
 from linklearner.settings import Between
 from linklearner.v1 import session_pb2 as session
-from services.model_server.admission.admission import Admission, AdmissionSettings, Call, Grant, Metadata
+from services.model_server.admission.admission import Admission, AdmissionSettings, Grant, InferenceCall, Metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class PrepaidAdmission(Admission):
             raise Unauthenticated("say who you are in the metadata `prepaid-name`", reason="NoName")
         return name
 
-    def admit(self, call: Call) -> Grant:
+    def admit(self, call: InferenceCall) -> Grant:
         self.digests.append(call.digest)
         return PrepaidGrant(self, str(call.party), call.rows)
 

@@ -21,11 +21,11 @@ from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import session_pb2 as session
-from services.model_server.admission.admission import Admission, AdmissionSettings, Call, Grant
+from services.model_server.admission.admission import Admission, AdmissionSettings, Grant, InferenceCall
 from services.model_server.admission.open import Open
-from services.model_server.admission.stake import Stake
+from services.model_server.admission.stake import StakeSettings
 from services.model_server.admission.table import ADMISSIONS
-from services.model_server.config import Config
+from services.model_server.config import ModelServerConfig
 from services.model_server.inference import Inference
 from services.model_server.server import ModelServer
 from tests.services.model_server.conftest import sessions_at
@@ -99,7 +99,7 @@ async def test_an_admission_shows_its_own_metrics_and_extensions_only(start: Cal
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"])
 def test_open_stands_at_loopback_addresses(listen: str) -> None:
-    assert Config(listen=listen, admission=Open()).listen == listen
+    assert ModelServerConfig(listen=listen, admission=Open()).listen == listen
 
 
 @pytest.mark.parametrize(
@@ -119,23 +119,23 @@ def test_open_stands_at_loopback_addresses(listen: str) -> None:
 )
 def test_open_stands_nowhere_else(listen: str) -> None:
     """Docker's usual 0.0.0.0 is every address of the machine; a name is whatever a resolver says today."""
-    Config(listen=listen)
+    ModelServerConfig(listen=listen)
     with pytest.raises(InvalidConfig, match="admission open lets everybody in, so listen must be a loopback address"):
-        Config(listen=listen, admission=Open())
-    given = {Config.PREFIX + "LISTEN": listen, Config.PREFIX + "ADMISSION": "open"}
+        ModelServerConfig(listen=listen, admission=Open())
+    given = {ModelServerConfig.PREFIX + "LISTEN": listen, ModelServerConfig.PREFIX + "ADMISSION": "open"}
     with pytest.raises(InvalidConfig, match="loopback"):
-        Config.from_environment(given)
+        ModelServerConfig.from_environment(given)
 
 
 def test_a_stake_that_would_not_be_asked_for_is_no_setting_of_open() -> None:
     """Whoever demands a stake and opens the gate in one breath is mistaken in one of them."""
-    given = {Config.PREFIX + "ADMISSION": "open", Config.PREFIX + "REQUIRED_UNITS": "5000"}
+    given = {ModelServerConfig.PREFIX + "ADMISSION": "open", ModelServerConfig.PREFIX + "REQUIRED_UNITS": "5000"}
     with pytest.raises(InvalidConfig, match="REQUIRED_UNITS is no setting here"):
-        Config.from_environment(given)
-    given[Config.PREFIX + "ADMISSION"] = "stake"
-    assert Config.from_environment(given) == Config(admission=Stake(required_units=5000))
+        ModelServerConfig.from_environment(given)
+    given[ModelServerConfig.PREFIX + "ADMISSION"] = "stake"
+    assert ModelServerConfig.from_environment(given) == ModelServerConfig(admission=StakeSettings(required_units=5000))
     with pytest.raises(InvalidConfig, match="ADMISSION must be stake or open, got 'none'"):
-        Config.from_environment({Config.PREFIX + "ADMISSION": "none"})
+        ModelServerConfig.from_environment({ModelServerConfig.PREFIX + "ADMISSION": "none"})
 
 
 # another one, as docs/recipes/gate.md adds it
@@ -143,7 +143,7 @@ def test_a_stake_that_would_not_be_asked_for_is_no_setting_of_open() -> None:
 
 def test_the_recipe_names_everything_that_an_admission_may_write() -> None:
     recipe = Path(__file__).parents[3].joinpath("docs/recipes/gate.md").read_text()
-    for part in (Admission, AdmissionSettings, Grant, Call):
+    for part in (Admission, AdmissionSettings, Grant, InferenceCall):
         for name in (name for name in vars(part) if not name.startswith("_") and name not in ("party", "metadata")):
             assert re.search(rf"\b{name}\b", recipe), f"{part.__name__}.{name}"
 
@@ -167,8 +167,8 @@ ANN = (("prepaid-name", "ann"),)
 
 async def test_a_row_of_the_table_is_all_that_an_admission_needs_to_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ADMISSIONS, "prepaid", Prepaid)
-    given = {Config.PREFIX + "ADMISSION": "prepaid", Config.PREFIX + "ROWS_EACH": "7"}
-    assert Config.from_environment(given) == Config(admission=Prepaid(rows_each=7))
+    given = {ModelServerConfig.PREFIX + "ADMISSION": "prepaid", ModelServerConfig.PREFIX + "ROWS_EACH": "7"}
+    assert ModelServerConfig.from_environment(given) == ModelServerConfig(admission=Prepaid(rows_each=7))
 
 
 async def test_a_price_is_debited_at_admission_and_stays_when_there_is_an_answer(

@@ -15,7 +15,7 @@ from linklearner.domain.errors import InvalidInput
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.testing.gateway import FakeGateway
 from services.model_server import wire
-from services.model_server.config import Config
+from services.model_server.config import ModelServerConfig
 from tests.services.model_server.conftest import token_for
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,7 +39,7 @@ async def process(gateway: str) -> AsyncIterator[tuple[str, int]]:
         "-m",
         "services.model_server",
         cwd=ROOT,
-        env={**os.environ, **{Config.PREFIX + name: value for name, value in settings.items()}},
+        env={**os.environ, **{ModelServerConfig.PREFIX + name: value for name, value in settings.items()}},
         stdout=asyncio.subprocess.PIPE,
     )
     try:

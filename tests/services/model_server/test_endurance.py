@@ -14,7 +14,7 @@ from eth_account.signers.local import LocalAccount
 from linklearner.domain.digits import DIGITS
 from linklearner.domain.errors import DataLoss, Unavailable
 from linklearner.testing.gateway import FakeGateway, weights_of
-from services.model_server.config import Config
+from services.model_server.config import ModelServerConfig
 from services.model_server.endurance import CONTRADICTED_S, MAX_BUGS, Endurance
 from tests.services.model_server.conftest import eventually, token_for
 
@@ -130,7 +130,7 @@ async def test_a_process_that_cannot_go_on_ends_with_a_sentence(gateway: FakeGat
         "-c",
         program,
         cwd=ROOT,
-        env={**os.environ, **{Config.PREFIX + name: value for name, value in settings.items()}},
+        env={**os.environ, **{ModelServerConfig.PREFIX + name: value for name, value in settings.items()}},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -20,8 +20,8 @@ from eth_account.signers.local import LocalAccount
 from linklearner.client.inference import InferenceClient
 from linklearner.domain.errors import InvalidConfig, Unauthenticated, Unavailable
 from linklearner.testing.gateway import FakeGateway, weights_of
-from services.model_server.admission.stake import Stake
-from services.model_server.config import Config
+from services.model_server.admission.stake import StakeSettings
+from services.model_server.config import ModelServerConfig
 from services.model_server.server import ModelServer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,8 +30,11 @@ PIXELS = np.zeros((1, 64), np.float32)
 
 def environment(**settings: object) -> dict[str, str]:
     return {
-        **{key: value for key, value in os.environ.items() if not key.startswith(Config.PREFIX)},
-        **{Config.PREFIX + name.upper(): str(value) for name, value in {"credential": "", **settings}.items()},
+        **{key: value for key, value in os.environ.items() if not key.startswith(ModelServerConfig.PREFIX)},
+        **{
+            ModelServerConfig.PREFIX + name.upper(): str(value)
+            for name, value in {"credential": "", **settings}.items()
+        },
     }
 
 
@@ -169,25 +172,27 @@ async def test_two_servers_live_in_one_process(start: Callable[..., Any], caller
 
 def test_every_setting_comes_from_the_environment() -> None:
     given = {
-        Config.PREFIX + "GATEWAY": "gateway:1",
-        Config.PREFIX + "TASK": "7",
-        Config.PREFIX + "STAKE_STALE_S": "20.5",
+        ModelServerConfig.PREFIX + "GATEWAY": "gateway:1",
+        ModelServerConfig.PREFIX + "TASK": "7",
+        ModelServerConfig.PREFIX + "STAKE_STALE_S": "20.5",
         "LINKLEARNER_OTHER": "x",
     }
-    assert Config.from_environment(given) == Config(gateway="gateway:1", task=7, admission=Stake(stake_stale_s=20.5))
-    assert Config.from_environment({}) == Config()
+    assert ModelServerConfig.from_environment(given) == ModelServerConfig(
+        gateway="gateway:1", task=7, admission=StakeSettings(stake_stale_s=20.5)
+    )
+    assert ModelServerConfig.from_environment({}) == ModelServerConfig()
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "low", "high"),
     [
-        (Config, "task", 1, 2**64 - 1),
-        (Stake, "required_units", 0, 2**64 - 1),
-        (Stake, "challenge_s", 120, 300),
-        (Stake, "session_s", 600, 900),
-        (Stake, "stake_stale_s", 2.1, 300),
-        (Config, "keep_previous_s", 0, 3600),
-        (Config, "max_rows", 1, 65536),
+        (ModelServerConfig, "task", 1, 2**64 - 1),
+        (StakeSettings, "required_units", 0, 2**64 - 1),
+        (StakeSettings, "challenge_s", 120, 300),
+        (StakeSettings, "session_s", 600, 900),
+        (StakeSettings, "stake_stale_s", 2.1, 300),
+        (ModelServerConfig, "keep_previous_s", 0, 3600),
+        (ModelServerConfig, "max_rows", 1, 65536),
     ],
 )
 def test_settings_are_bounded_on_both_sides(kind: Any, name: str, low: Any, high: Any) -> None:
@@ -212,7 +217,9 @@ def test_settings_are_bounded_on_both_sides(kind: Any, name: str, low: Any, high
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidConfig):
-        (Config if wrong.keys() <= {field.name for field in fields(Config)} else Stake)(**wrong)
-    given = {Config.PREFIX + name.upper(): str(value) for name, value in wrong.items()}
+        (ModelServerConfig if wrong.keys() <= {field.name for field in fields(ModelServerConfig)} else StakeSettings)(
+            **wrong
+        )
+    given = {ModelServerConfig.PREFIX + name.upper(): str(value) for name, value in wrong.items()}
     with pytest.raises(InvalidConfig):
-        Config.from_environment(given)
+        ModelServerConfig.from_environment(given)

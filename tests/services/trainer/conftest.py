@@ -14,7 +14,7 @@ from linklearner.rpc.status import from_rpc_error
 from linklearner.testing.gateway import FakeGateway
 from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
-from services.trainer.config import Config
+from services.trainer.config import TrainerConfig
 from services.trainer.trainer import Trainer
 
 Connect = Callable[..., AbstractAsyncContextManager[pb_grpc.TrainerServiceStub]]
@@ -47,7 +47,7 @@ def connect(gateway: str, tmp_path: Path) -> Connect:
             "state_dir": tmp_path / "trainer",
             **settings,
         }
-        config = Config(**given)  # type: ignore[arg-type]
+        config = TrainerConfig(**given)  # type: ignore[arg-type]
         operator = Credential.kept(config.access / OPERATOR, Role.SPEND)
         async with Trainer.start(config) as trainer, channel(trainer.address, operator) as wire:
             yield pb_grpc.TrainerServiceStub(wire)

@@ -31,8 +31,8 @@ from linklearner.testing.gateway import FakeGateway, sets
 from linklearner.v1 import chain_gateway_pb2 as gateway_pb
 from linklearner.v1 import trainer_pb2 as pb
 from services.trainer import contributor, training
-from services.trainer.config import Config
-from services.trainer.journal import Held, Journal, Outcome
+from services.trainer.config import TrainerConfig
+from services.trainer.journal import Held, Journal, RecordedOutcome
 from services.trainer.trainer import Trainer
 from tests.services.trainer.conftest import Connect, refused, train
 
@@ -48,9 +48,9 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contributor, "REFUSED_AGAIN_S", 0.1)
 
 
-def settings(tmp_path: Path, gateway: str, **more: object) -> Config:
+def settings(tmp_path: Path, gateway: str, **more: object) -> TrainerConfig:
     given = {"listen": "127.0.0.1:0", "gateway": gateway, "steps": 10, "state_dir": tmp_path / "trainer", **more}
-    return Config(**given)  # type: ignore[arg-type]
+    return TrainerConfig(**given)  # type: ignore[arg-type]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -401,7 +401,7 @@ def test_each_use_of_a_full_journal_is_unavailable_and_changes_nothing(tmp_path:
         fill(journal)
         for use in (
             lambda: journal.hold(BOOK, held),
-            lambda: journal.accept(BOOK, "request", Outcome("contents" * 10_000, SUBMITTED)),
+            lambda: journal.accept(BOOK, "request", RecordedOutcome("contents" * 10_000, SUBMITTED)),
         ):
             with pytest.raises(Unavailable, match="database or disk is full"):
                 use()

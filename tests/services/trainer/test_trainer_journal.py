@@ -8,12 +8,12 @@ import pytest
 
 from linklearner.domain.errors import DataLoss, InvalidConfig
 from linklearner.domain.tasks import Mined, Submitted
-from services.trainer.journal import Held, Journal, Outcome
+from services.trainer.journal import Held, Journal, RecordedOutcome
 
 SCOPE, N = "chain/pool/1/me", 5
 HELD = Held("request", "contents", "submission", 3, 2, b"payload", b"d" * 32, np.linspace(-1, 1, N))
 
-OUTCOME = Outcome("contents", Submitted(Mined(b"t" * 32, 5, 100_000, 900), b"d" * 32, 3, 10, 9))
+OUTCOME = RecordedOutcome("contents", Submitted(Mined(b"t" * 32, 5, 100_000, 900), b"d" * 32, 3, 10, 9))
 FORMAT_1_OUTCOME = """
 CREATE TABLE outcome (
   book TEXT NOT NULL, request_id TEXT NOT NULL, contents TEXT NOT NULL, response BLOB NOT NULL, PRIMARY KEY (book, request_id)

@@ -19,7 +19,7 @@ from linklearner.rpc.channel import channel
 from linklearner.testing.gateway import FakeGateway
 from linklearner.v1 import trainer_pb2
 from services.trainer import contributor
-from services.trainer.config import Config
+from services.trainer.config import TrainerConfig
 from services.trainer.journal import Journal
 from services.trainer.servicer import TrainerServicer
 from services.trainer.trainer import Trainer
@@ -33,10 +33,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def settings(tmp_path: Path, gateway: str, **more: object) -> Config:
+def settings(tmp_path: Path, gateway: str, **more: object) -> TrainerConfig:
     given = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": tmp_path / "access"}
     given |= {"steps": 10, "state_dir": tmp_path / "state", **more}
-    return Config(**given)  # type: ignore[arg-type]
+    return TrainerConfig(**given)  # type: ignore[arg-type]
 
 
 async def health(address: str) -> int:
@@ -138,7 +138,7 @@ async def test_a_trainer_goes_on_for_ever_over_refusals_lost_calls_and_drops(
 
 
 def test_settings_come_from_the_environment() -> None:
-    config = Config.from_environment(
+    config = TrainerConfig.from_environment(
         {
             "LINKLEARNER_TRAINER_SHARD": "2/5",
             "LINKLEARNER_TRAINER_ALPHA": "0.5",
@@ -153,9 +153,12 @@ def test_settings_come_from_the_environment() -> None:
     assert (shard.index, shard.count, shard.alpha, shard.seed) == (2, 5, 0.5, 7)
     assert config.account_bytes() == b"\xab" * 20 and config.recipe().step_count == 50
     assert config.update_encoding() is INT8
-    assert not config.allow_range and not Config.from_environment({"LINKLEARNER_TRAINER_ALLOW_RANGE": "0"}).allow_range
-    assert Config.from_environment({"LINKLEARNER_TRAINER_ALLOW_RANGE": "true"}).allow_range
-    assert Config(alpha="iid").shard_of_data().alpha is None and Config().account_bytes() is None
+    assert (
+        not config.allow_range
+        and not TrainerConfig.from_environment({"LINKLEARNER_TRAINER_ALLOW_RANGE": "0"}).allow_range
+    )
+    assert TrainerConfig.from_environment({"LINKLEARNER_TRAINER_ALLOW_RANGE": "true"}).allow_range
+    assert TrainerConfig(alpha="iid").shard_of_data().alpha is None and TrainerConfig().account_bytes() is None
 
 
 @pytest.mark.parametrize(
@@ -189,7 +192,7 @@ def test_settings_come_from_the_environment() -> None:
 )
 def test_wrong_settings_are_refused(name: str, value: str) -> None:
     with pytest.raises(InvalidConfig):
-        Config.from_environment({f"LINKLEARNER_TRAINER_{name}": value})
+        TrainerConfig.from_environment({f"LINKLEARNER_TRAINER_{name}": value})
 
 
 @asynccontextmanager

@@ -24,12 +24,12 @@ from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 from services.chain_gateway import config as gateway_config
 from services.chain_gateway.chain import Chain
-from services.chain_gateway.deploy import Plan, deploy, digits
+from services.chain_gateway.deploy import DeploymentPlan, deploy, digits
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 from services.trainer import contributor
-from services.trainer.config import Config
+from services.trainer.config import TrainerConfig
 from services.trainer.journal import Journal
 from services.trainer.trainer import Trainer
 from tests.services.trainer.conftest import refused, train
@@ -47,7 +47,7 @@ class Town:
 
     @asynccontextmanager
     async def gateway(self, listen: str = "127.0.0.1:0") -> AsyncIterator[str]:
-        config = gateway_config.Config(
+        config = gateway_config.GatewayConfig(
             rpc_url=self.rpc_url,
             deployment=self.folder / "deployment.json",
             keystore=self.folder / "keys",
@@ -66,7 +66,7 @@ class Town:
 
     @asynccontextmanager
     async def trainer(self, gateway: str, index: int) -> AsyncIterator[pb_grpc.TrainerServiceStub]:
-        config = Config(
+        config = TrainerConfig(
             listen="127.0.0.1:0",
             gateway=gateway,
             credential=str(self.folder / "access" / CONTRIBUTOR),
@@ -94,7 +94,7 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
                 chain,
                 Keystore({owner.address: Account.from_key(owner.key)}),
                 tmp_path / "deploy.sqlite",
-                Plan(task=digits(quorum=CONTRIBUTORS), contributors=contributors.addresses),
+                DeploymentPlan(task=digits(quorum=CONTRIBUTORS), contributors=contributors.addresses),
                 contributors=contributors,
                 deployment_path=tmp_path / "deployment.json",
             )

@@ -21,7 +21,7 @@ from linklearner.v1 import model_pb2
 from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 from services.trainer import training
-from services.trainer.config import Config
+from services.trainer.config import TrainerConfig
 from services.trainer.journal import Journal
 from services.trainer.trainer import Trainer
 from tests.services.trainer.conftest import Connect, refused, train
@@ -71,7 +71,7 @@ async def test_five_trainers_in_one_process_learn_the_digits(tmp_path: Path) -> 
         stubs = []
         operator = Credential.kept(tmp_path / "access" / OPERATOR, Role.SPEND)
         for i, account in enumerate(chain.accounts):
-            config = Config(
+            config = TrainerConfig(
                 listen="127.0.0.1:0",
                 gateway=address,
                 credential="",
