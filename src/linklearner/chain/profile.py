@@ -1,4 +1,4 @@
-"""What a kind of node takes and answers at most. Everything else here and in the gateway asks a profile; no limit of a node stands elsewhere.
+"""What a kind of node takes and answers at most. Whoever else has to know asks a profile; no limit of a node stands elsewhere.
 
 Artela's are measured (docs/artela.md); Ethereum's are those of go-ethereum as it comes, and of the protocol.
 """
