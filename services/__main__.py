@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -24,7 +23,7 @@ import numpy as np
 from eth_account import Account
 from eth_utils.address import to_checksum_address
 
-from linklearner import log
+from linklearner import log, process
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
 from linklearner.domain.notation import node_urls, shown_urls, whole
 from linklearner.keyfile import read_account, read_password
@@ -293,24 +292,19 @@ def _held(home: Path) -> Iterator[None]:
 
 async def main(settings: SuiteSettings) -> None:
     """Runs until a signal comes or a part breaks, whose error is raised."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = process.stop_signal()
     async with AsyncExitStack() as stack:
         stack.enter_context(_held(settings.home))
         stopped = asyncio.create_task(stop.wait())
         starting = asyncio.create_task(start(settings, stack))
         await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+            await process.cancelled((starting,))
             return
         watched = [asyncio.create_task(part) for part in starting.result()]
         await asyncio.wait((*watched, stopped), return_when=asyncio.FIRST_COMPLETED)
         broken = [part for part in watched if part.done()]
-        for part in watched:
-            part.cancel()
-        await asyncio.gather(*watched, return_exceptions=True)
+        await process.cancelled(watched)
         for part in broken:
             part.result()
 

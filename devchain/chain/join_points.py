@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from devchain.aspect import inputs
@@ -139,33 +140,30 @@ class TransactionAspects:
     # -- what the transaction asks
 
     def before_transaction(self, gas: int) -> JoinPointResult:
-        transaction = self.transaction
-        assert transaction.to is not None
-        to = transaction.to
-        return self._run_all(
-            JoinPoint.PRE_TX_EXECUTE,
-            to,
-            gas,
-            lambda: inputs.pre_tx_execute_input(
-                tx_hash=transaction.hash, to=to, sender=transaction.sender, block_number=self.block.number
-            ),
-        )
+        return self._around_transaction(JoinPoint.PRE_TX_EXECUTE, gas, inputs.pre_tx_execute_input)
 
     def after_transaction(self, gas: int, make_receipt: Callable[[], ReceiptFacts]) -> JoinPointResult:
         """make_receipt: the receipt as it stands now; made only if an Aspect is bound."""
+        # a failed transaction does not come here
+        make_input = partial(inputs.post_tx_execute_input, status=1)
+        return self._around_transaction(JoinPoint.POST_TX_EXECUTE, gas, make_input, make_receipt)
+
+    def _around_transaction(
+        self,
+        join_point: JoinPoint,
+        gas: int,
+        make_input: Callable[..., bytes],
+        make_receipt: Callable[[], ReceiptFacts] | None = None,
+    ) -> JoinPointResult:
         transaction = self.transaction
-        assert transaction.to is not None
         to = transaction.to
+        assert to is not None
         return self._run_all(
-            JoinPoint.POST_TX_EXECUTE,
+            join_point,
             to,
             gas,
-            lambda: inputs.post_tx_execute_input(
-                tx_hash=transaction.hash,
-                to=to,
-                sender=transaction.sender,
-                block_number=self.block.number,
-                status=1,  # a failed transaction does not come here
+            lambda: make_input(
+                tx_hash=transaction.hash, to=to, sender=transaction.sender, block_number=self.block.number
             ),
             make_receipt=make_receipt,
         )
@@ -180,6 +178,9 @@ class TransactionAspects:
         return done.output, done.gas_left, done.error
 
     def _message(self, frame: Frame, error: str | None = None) -> MessageFacts:
+        return self._message_of(index=frame.index, result_gas_used=self.gas_limit, result_error=error)
+
+    def _message_of(self, **facts: Any) -> MessageFacts:
         transaction = self.transaction
         return MessageFacts(
             sender=transaction.sender,
@@ -187,21 +188,12 @@ class TransactionAspects:
             value=transaction.value,
             data=transaction.data,
             gas=self.gas_limit,
-            index=frame.index,
-            result_gas_used=self.gas_limit,
-            result_error=error,
+            **facts,
         )
 
     def top_message(self) -> MessageFacts:
-        transaction = self.transaction
-        return MessageFacts(
-            sender=transaction.sender,
-            to=transaction.to,
-            value=transaction.value,
-            data=transaction.data,
-            gas=self.gas_limit,
-            index=0,
-        )
+        """The message of the transaction itself, before it ran."""
+        return self._message_of(index=0)
 
     # -- running
 

@@ -156,13 +156,7 @@ class SystemContract:
         record.set_version_meta(version, VersionMeta(join_points % 2**64, keccak(code)))
         record.set_meta(account, proof)
         record.set_properties(version, properties)
-        argument = inputs.init_input(
-            tx_hash=self._aspects.transaction.hash,
-            aspect_id=aspect_id,
-            sender=self._sender,
-            block_number=self._aspects.block.number,
-            call_data=init_data,
-        )
+        argument = self._input(aspect_id, init_data)
         outcome = self._aspects.run(aspect_id, version, JoinPoint.INIT, argument, meter.gas, code=code)
         return self._from_outcome(outcome)
 
@@ -192,6 +186,16 @@ class SystemContract:
         record.set_properties(version, properties)
         return SystemCallResult(b"", meter.gas)
 
+    def _input(self, aspect_id: bytes, call_data: bytes) -> bytes:
+        """What an operation sees, and, in the same layout, an Aspect that begins."""
+        return inputs.operation_input(
+            tx_hash=self._aspects.transaction.hash,
+            aspect_id=aspect_id,
+            sender=self._sender,
+            block_number=self._aspects.block.number,
+            call_data=call_data,
+        )
+
     def _entrypoint(self, gas: int, aspect_id: bytes, arguments: bytes) -> SystemCallResult:
         if aspect_id == _NOBODY:
             raise _Refused("aspect id not specified")
@@ -200,13 +204,7 @@ class SystemContract:
         if record.latest == 0:
             raise _Refused("aspect not deployed")
         code = record.code(record.latest)
-        argument = inputs.operation_input(
-            tx_hash=self._aspects.transaction.hash,
-            aspect_id=aspect_id,
-            sender=self._sender,
-            block_number=self._aspects.block.number,
-            call_data=arguments,
-        )
+        argument = self._input(aspect_id, arguments)
         outcome = self._aspects.run(
             aspect_id, record.latest, JoinPoint.OPERATION, argument, gas, code=code, message=self._aspects.top_message()
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import coincurve
 from eth_hash.auto import keccak
@@ -105,26 +105,15 @@ def _legacy(raw: bytes, chain_id: int) -> SignedTransaction:
         body += [rlp.integer(signed_for), b"", b""]
     _check_chain(signed_for, chain_id)
     unsigned = rlp.encode(body)
-    unsigned_hash = keccak(unsigned)
     return SignedTransaction(
         type=0,
         chain_id=signed_for,
-        nonce=_uint(nonce, 8),
-        gas=_uint(gas, 8),
         fee_cap=_uint(price, 32),
         tip_cap=_uint(price, 32),
-        to=_address(to),
-        value=_uint(value, 32),
-        data=_bytes(data),
         access_list=(),
         v=number_v,
-        r=_uint(r, 32),
-        s=_uint(s, 32),
-        raw=raw,
-        unsigned_raw=unsigned,
-        hash=keccak(raw),
-        unsigned_hash=unsigned_hash,
-        sender=_recover(unsigned_hash, parity, _uint(r, 32), _uint(s, 32)),
+        **_common(nonce, gas, to, value, data),
+        **_signature(raw, unsigned, parity, r, s),
     )
 
 
@@ -140,28 +129,43 @@ def _typed(raw: bytes, chain_id: int) -> SignedTransaction:
     _refuse_unsigned(_uint(v, 32), r, s)
     _check_chain(_uint(signed_for, 32), chain_id)
     unsigned = raw[:1] + rlp.encode(fields[:-3])
-    unsigned_hash = keccak(unsigned)
     parity = _uint(v, 32)
     return SignedTransaction(
         type=kind,
         chain_id=_uint(signed_for, 32),
-        nonce=_uint(nonce, 8),
-        gas=_uint(gas, 8),
         fee_cap=_uint(cap, 32),
         tip_cap=_uint(tip, 32),
-        to=_address(to),
-        value=_uint(value, 32),
-        data=_bytes(data),
         access_list=_access_list(accesses),
         v=parity,
-        r=_uint(r, 32),
-        s=_uint(s, 32),
-        raw=raw,
-        unsigned_raw=unsigned,
-        hash=keccak(raw),
-        unsigned_hash=unsigned_hash,
-        sender=_recover(unsigned_hash, parity, _uint(r, 32), _uint(s, 32)),
+        **_common(nonce, gas, to, value, data),
+        **_signature(raw, unsigned, parity, r, s),
     )
+
+
+def _common(nonce: rlp.Item, gas: rlp.Item, to: rlp.Item, value: rlp.Item, data: rlp.Item) -> dict[str, Any]:
+    """Fields that every type has."""
+    return {
+        "nonce": _uint(nonce, 8),
+        "gas": _uint(gas, 8),
+        "to": _address(to),
+        "value": _uint(value, 32),
+        "data": _bytes(data),
+    }
+
+
+def _signature(raw: bytes, unsigned: bytes, parity: int, r: rlp.Item, s: rlp.Item) -> dict[str, Any]:
+    """Fields that a signature over `unsigned` gives."""
+    unsigned_hash = keccak(unsigned)
+    numbers = _uint(r, 32), _uint(s, 32)
+    return {
+        "r": numbers[0],
+        "s": numbers[1],
+        "raw": raw,
+        "unsigned_raw": unsigned,
+        "hash": keccak(raw),
+        "unsigned_hash": unsigned_hash,
+        "sender": _recover(unsigned_hash, parity, *numbers),
+    }
 
 
 def _refuse_unsigned(v: int, r: rlp.Item, s: rlp.Item) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
+from linklearner import process
 from linklearner.chain.contracts import POOL, TOKEN
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError, NotFound, Unavailable
 from linklearner.keyfile import read_password
@@ -97,7 +98,7 @@ class Gateway:
             if config.auto_settle:
                 jobs["settle"] = Keeper(ledger).run()
             work = tuple(_background(server, job, name) for name, job in jobs.items())
-            stack.push_async_callback(_cancel, work)
+            stack.push_async_callback(process.cancelled, work)
             log.info(
                 "gateway_started",
                 address=server.address,
@@ -164,9 +165,3 @@ def _background(server: RpcServer, work: Coroutine[Any, Any, NoReturn], name: st
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(ended)
     return task
-
-
-async def _cancel(tasks: tuple[asyncio.Task[NoReturn], ...]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,12 +3,11 @@
 On uvloop: a tenth less CPU per inference than asyncio's own loop under the same load (`python -m bench.serving`).
 """
 
-import os
 import sys
 
 import uvloop
 
-from linklearner import log, process
+from linklearner import process
 from services.model_server.config import ModelServerConfig
 from services.model_server.server import ModelServer
 
@@ -20,11 +19,5 @@ async def serve(config: ModelServerConfig) -> None:
         await process.until(stop, server.wait())
 
 
-def main() -> None:
-    config = ModelServerConfig.from_environment(os.environ)
-    log.configure(service="model_server", level=config.log_level)
-    uvloop.run(serve(config))
-
-
 if __name__ == "__main__":
-    sys.exit(process.run("model_server", main))
+    sys.exit(process.run_service("model_server", ModelServerConfig.from_environment, serve, uvloop.run))

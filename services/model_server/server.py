@@ -1,6 +1,6 @@
 """A whole model server as one value: start it, use its address, leave the block.
 
-async with ModelServer.start(Config(gateway="127.0.0.1:50051", listen="127.0.0.1:0")) as server:
+async with ModelServer.start(ModelServerConfig(gateway="127.0.0.1:50051", listen="127.0.0.1:0")) as server:
     await server.ready()
     print(server.address)
 """
@@ -15,6 +15,7 @@ from typing import Self
 import grpc
 import structlog
 
+from linklearner import process
 from linklearner.client.gateway import GatewayClient
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.access import Credential
@@ -133,9 +134,7 @@ class ModelServer:
                 try:
                     yield server
                 finally:
-                    for part in server._work:
-                        part.cancel()
-                    await asyncio.gather(*server._work, return_exceptions=True)
+                    await process.cancelled(server._work)
 
     async def _announce(self, rpc: RpcServer) -> None:
         await self._first.wait()

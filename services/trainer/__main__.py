@@ -1,10 +1,8 @@
 """`python -m services.trainer`: settings from LINKLEARNER_TRAINER_*, until SIGINT or SIGTERM."""
 
-import asyncio
-import os
 import sys
 
-from linklearner import log, process
+from linklearner import process
 from services.trainer.config import TrainerConfig
 from services.trainer.trainer import Trainer
 
@@ -16,11 +14,5 @@ async def serve(config: TrainerConfig) -> None:
         await process.until(stop, trainer.wait())
 
 
-def main() -> None:
-    config = TrainerConfig.from_environment(os.environ)
-    log.configure(service="trainer", level=config.log_level)
-    asyncio.run(serve(config))
-
-
 if __name__ == "__main__":
-    sys.exit(process.run("trainer", main))
+    sys.exit(process.run_service("trainer", TrainerConfig.from_environment, serve))

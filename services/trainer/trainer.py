@@ -1,6 +1,6 @@
 """A whole trainer as one value; several of them in one process share one import of torch.
 
-async with Trainer.start(Config(gateway="127.0.0.1:50051", shard="0/5", listen="127.0.0.1:0", state_dir=folder)) as trainer:
+async with Trainer.start(TrainerConfig(gateway="127.0.0.1:50051", shard="0/5", listen="127.0.0.1:0", state_dir=folder)) as trainer:
     await trainer.ready()
     print(trainer.address)
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from linklearner import process
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError
 from linklearner.rpc.access import Access, CallerEntrance, Credential, Role, entrances
@@ -119,9 +120,7 @@ class Trainer:
             try:
                 yield trainer
             finally:
-                for task in trainer._work:
-                    task.cancel()
-                await asyncio.gather(*trainer._work, return_exceptions=True)
+                await process.cancelled(trainer._work)
 
     async def _keep_health(self, gateway: GatewayClient, contributor: "Contributor", server: RpcServer) -> None:
         """Keeps health up to date: SERVING while the gateway is connected, from its first answer on.

@@ -5,13 +5,26 @@ argparse's own status for it). 1: everything else, the world's fault or ours: a 
 """
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
+from linklearner import log
 from linklearner.domain.errors import InvalidInput, LinkLearnerError
 
 DONE, FAILED, CALLERS_FAULT = 0, 1, 2
+
+
+class Logs(Protocol):
+    """Settings of a service, as far as its process knows them."""
+
+    @property
+    def log_level(self) -> str: ...
+
+
+S = TypeVar("S", bound=Logs)
 
 
 def exit_status(error: LinkLearnerError) -> int:
@@ -28,6 +41,30 @@ def run(name: str, main: Callable[[], object]) -> int:
         print(f"{name}: {error.message}", file=sys.stderr)
         return exit_status(error)
     return DONE
+
+
+def run_service(
+    name: str,
+    settings: Callable[[Mapping[str, str]], S],
+    serve: Callable[[S], Coroutine[Any, Any, None]],
+    loop: Callable[[Coroutine[Any, Any, None]], object] = asyncio.run,
+) -> int:
+    """A service from its environment to its end: reads settings, starts the log, serves; returns the exit status."""
+
+    def main() -> None:
+        config = settings(os.environ)
+        log.configure(service=name, level=config.log_level)
+        loop(serve(config))
+
+    return run(name, main)
+
+
+async def cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Ends background work and waits for it; how it ended is nobody's business any more."""
+    left = list(tasks)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def stop_signal() -> asyncio.Event:
@@ -47,8 +84,6 @@ async def until(stop: asyncio.Event, *work: Awaitable[object]) -> None:
         await asyncio.wait((*parts, stopped), return_when=asyncio.FIRST_COMPLETED)
         ended = [part for part in parts if part.done()]
     finally:
-        for left in (*parts, stopped):
-            left.cancel()
-        await asyncio.gather(*parts, stopped, return_exceptions=True)
+        await cancelled((*parts, stopped))
     for part in ended:
         part.result()

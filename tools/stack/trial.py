@@ -193,26 +193,28 @@ def _port_in_use(stack: Stack, held: Say) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", stack.settings.rpc_port))
         other.listen()
-        try:
-            stack.prepare()
-        except Trouble as trouble:
-            if "RPC_PORT" not in str(trouble):
-                raise
-        else:
-            raise Trouble("a port in use was not noticed")
+        _prepare_fails(stack, "RPC_PORT", "a port in use was not noticed")
     held("a port in use is named before anything starts")
+
+
+def _prepare_fails(stack: Stack, why: str, otherwise: str) -> None:
+    """Raises Trouble(otherwise) if all is well with the stack, or what is wrong if that is not `why`."""
+    try:
+        stack.prepare()
+    except Trouble as trouble:
+        if why not in str(trouble):
+            raise
+    else:
+        raise Trouble(otherwise)
 
 
 def _lost_password(stack: Stack, held: Say) -> None:
     password = stack.settings.home / "secrets" / "contributor-1"
     aside = password.rename(password.with_name("aside"))
     try:
-        stack.prepare()
-    except Trouble as trouble:
-        if "their passwords are not in" not in str(trouble):
-            raise
-    else:
-        raise Trouble("a password that is lost was replaced by one that opens nothing")
+        _prepare_fails(
+            stack, "their passwords are not in", "a password that is lost was replaced by one that opens nothing"
+        )
     finally:
         aside.rename(password)
     held("a password that is lost is named, not replaced")

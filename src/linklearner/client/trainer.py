@@ -7,14 +7,14 @@
 A trainer is another program. Whatever does not make sense in its answers is DataLoss.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
 
 import grpc
 
 from linklearner.client.service import READ_S, ServiceClient
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import DataLoss, InvalidInput
-from linklearner.domain.model import ModelVersion
 from linklearner.domain.tasks import Submitted
 from linklearner.domain.training import Evaluation, ModelExport, TrainerStatus, TrainingEvent, UpdateQuantised
 from linklearner.rpc import convert
@@ -24,6 +24,9 @@ from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 
 MEASURE_S = 600.0
 """Seconds for what takes the trainer's own time: measuring and exporting a model, with a download before it."""
+
+
+Measured = TypeVar("Measured", Evaluation, ModelExport)
 
 
 class TrainerClient(ServiceClient):
@@ -84,21 +87,21 @@ class TrainerClient(ServiceClient):
 
     async def evaluate(self, version: int = 0) -> Evaluation:
         """version 0: the newest. Raises NotFound."""
-        answer = await self._ask(self._stub.Evaluate, pb.EvaluateRequest(version=version), MEASURE_S)
-        with self._sense():
-            found = convert.evaluation_of(answer)
-            _check_version(found.version, version)
-        return found
+        request = pb.EvaluateRequest(version=version)
+        return await self._measured(self._stub.Evaluate, request, convert.evaluation_of)
 
     async def export(self, version: int = 0) -> ModelExport:
         """version 0: the newest. Raises NotFound, DataLoss also if ONNX and torch disagree."""
-        answer = await self._ask(self._stub.ExportModel, pb.ExportModelRequest(version=version), MEASURE_S)
+        request = pb.ExportModelRequest(version=version)
+        return await self._measured(self._stub.ExportModel, request, convert.export_of)
+
+    async def _measured(self, method: Any, request: Any, read: Callable[[Any], Measured]) -> Measured:
+        answer = await self._ask(method, request, MEASURE_S)
         with self._sense():
-            export = convert.export_of(answer)
-            _check_version(export.version, version)
-        return export
-
-
-def _check_version(found: ModelVersion, asked: int) -> None:
-    if asked and found.version != asked:
-        raise InvalidInput(f"version {asked} was asked for, {found.version} is described", reason="WrongVersion")
+            found = read(answer)
+            if request.version and found.version.version != request.version:
+                raise InvalidInput(
+                    f"version {request.version} was asked for, {found.version.version} is described",
+                    reason="WrongVersion",
+                )
+        return found

@@ -162,6 +162,14 @@ async def world_in(folder: Path) -> AsyncIterator[World]:
         yield World(folder, devchain, node, deployment, keystore.addresses, small_task())
 
 
+@asynccontextmanager
+async def world_copied(made: Path, folder: Path) -> AsyncIterator[World]:
+    """made: a folder that `make_deployment` filled; it stays as it is."""
+    shutil.copytree(made, folder)
+    async with world_in(folder) as world:
+        yield world
+
+
 @pytest.fixture(scope="session")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a chain's state, keys and a deployment, made once; tests work on copies."""
@@ -172,9 +180,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def world(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
-    folder = tmp_path / "world"
-    shutil.copytree(deployed, folder)
-    async with world_in(folder) as world:
+    async with world_copied(deployed, tmp_path / "world") as world:
         yield world
 
 
