@@ -5,26 +5,14 @@ from pathlib import Path
 
 import pytest
 from eth_account import Account
-from typer.testing import CliRunner
 
-from linklearner.cli import app
 from linklearner.domain.errors import InvalidConfig
 from linklearner.suite import FILE, Suite
+from tests.command_line import NOBODY, home, said
 
-NOBODY = "127.0.0.1:1"
+__all__ = ["home"]
+
 ADDRESS = "0x" + "11" * 20
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LINKLEARNER_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-def said(*arguments: str) -> tuple[int, str]:
-    """Exit status and everything printed."""
-    done = CliRunner().invoke(app, arguments)
-    return done.exit_code, done.output
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -72,10 +71,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 async def serve(config: GatewayConfig) -> None:
-    stop = process.stop_signal()
-    async with Gateway.start(config) as gateway:
-        print(f"chain_gateway {gateway.address}", flush=True)
-        await process.until(stop, gateway.broken())
+    await process.serve(Gateway.start(config), lambda gateway: f"chain_gateway {gateway.address}", Gateway.broken)
 
 
 def create_accounts(options: argparse.Namespace) -> None:
@@ -137,9 +133,7 @@ def main() -> None:
         log.configure(service="chain_gateway", level="warning")
         asyncio.run(place(options))
     else:
-        config = GatewayConfig.from_environment(os.environ)
-        log.configure(service="chain_gateway", level=config.log_level)
-        asyncio.run(serve(config))
+        process.run_service("chain_gateway", GatewayConfig.from_environment, serve)
 
 
 if __name__ == "__main__":

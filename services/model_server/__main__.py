@@ -13,11 +13,15 @@ from services.model_server.server import ModelServer
 
 
 async def serve(config: ModelServerConfig) -> None:
-    stop = process.stop_signal()
-    async with ModelServer.start(config) as server:
-        print(f"model_server {server.address} metrics http://{server.metrics_address}/metrics", flush=True)
-        await process.until(stop, server.wait())
+    def line(server: ModelServer) -> str:
+        return f"model_server {server.address} metrics http://{server.metrics_address}/metrics"
+
+    await process.serve(ModelServer.start(config), line, ModelServer.wait)
+
+
+def main() -> None:
+    process.run_service("model_server", ModelServerConfig.from_environment, serve, uvloop.run)
 
 
 if __name__ == "__main__":
-    sys.exit(process.run_service("model_server", ModelServerConfig.from_environment, serve, uvloop.run))
+    sys.exit(process.run("model_server", main))

@@ -8,11 +8,12 @@ from services.trainer.trainer import Trainer
 
 
 async def serve(config: TrainerConfig) -> None:
-    stop = process.stop_signal()
-    async with Trainer.start(config) as trainer:
-        print(f"trainer {trainer.address}", flush=True)
-        await process.until(stop, trainer.wait())
+    await process.serve(Trainer.start(config), lambda it: f"trainer {it.address}", Trainer.wait)
+
+
+def main() -> None:
+    process.run_service("trainer", TrainerConfig.from_environment, serve)
 
 
 if __name__ == "__main__":
-    sys.exit(process.run_service("trainer", TrainerConfig.from_environment, serve))
+    sys.exit(process.run("trainer", main))

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
 from linklearner import log
@@ -25,6 +26,7 @@ class Logs(Protocol):
 
 
 S = TypeVar("S", bound=Logs)
+Served = TypeVar("Served")
 
 
 def exit_status(error: LinkLearnerError) -> int:
@@ -48,15 +50,23 @@ def run_service(
     settings: Callable[[Mapping[str, str]], S],
     serve: Callable[[S], Coroutine[Any, Any, None]],
     loop: Callable[[Coroutine[Any, Any, None]], object] = asyncio.run,
-) -> int:
-    """A service from its environment to its end: reads settings, starts the log, serves; returns the exit status."""
+) -> None:
+    """A service from its environment to its end: reads settings, starts the log, serves."""
+    config = settings(os.environ)
+    log.configure(service=name, level=config.log_level)
+    loop(serve(config))
 
-    def main() -> None:
-        config = settings(os.environ)
-        log.configure(service=name, level=config.log_level)
-        loop(serve(config))
 
-    return run(name, main)
+async def serve(
+    starting: AbstractAsyncContextManager[Served],
+    line: Callable[[Served], str],
+    ended: Callable[[Served], Awaitable[object]],
+) -> None:
+    """Runs a service until a signal comes or `ended` returns or raises. line: printed as soon as it listens, for whoever started it."""
+    stop = stop_signal()
+    async with starting as server:
+        print(line(server), flush=True)
+        await until(stop, ended(server))
 
 
 async def cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:

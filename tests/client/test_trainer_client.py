@@ -7,19 +7,11 @@ from typing import Any
 import pytest
 
 from linklearner.client.trainer import TrainerClient
+from linklearner.domain import training
 from linklearner.domain.encodings import INT8
 from linklearner.domain.errors import DataLoss, InvalidInput, Refused, Unavailable
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.tasks import Mined, Submitted
-from linklearner.domain.training import (
-    Evaluation,
-    ModelExport,
-    ModelPulled,
-    TrainerStatus,
-    TrainingEvent,
-    TrainingProgress,
-    UpdateQuantised,
-)
 from linklearner.rpc import convert
 from linklearner.rpc.server import RpcServer
 from linklearner.testing.gateway import sets
@@ -28,18 +20,26 @@ from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 
 DIGEST = b"\x07" * 32
 VERSION = ModelVersion(task=1, version=3, digest=DIGEST, round=2, block_number=9, accepted_count=2, saturated_count=0)
-STATUS = TrainerStatus(b"\x01" * 20, 1, samples=80, held_out=20, label_counts=(8, 0, 72), busy=False)
-QUANTISED = UpdateQuantised(INT8, update_bytes=70, page_count=1, pages_total=2, residual_ratio=0.25, digest=DIGEST)
+STATUS = training.TrainerStatus(b"\x01" * 20, 1, samples=80, held_out=20, label_counts=(8, 0, 72), busy=False)
+QUANTISED = training.UpdateQuantised(
+    INT8, update_bytes=70, page_count=1, pages_total=2, residual_ratio=0.25, digest=DIGEST
+)
 SUBMITTED = Submitted(Mined(b"\x02" * 32, 11, 21_000, 150), DIGEST, round=3, weight=1000, effective=900)
-ROUND = (ModelPulled(VERSION), TrainingProgress(1, 2, 0.5), TrainingProgress(2, 2, 0.25), QUANTISED, SUBMITTED)
-EVALUATION = Evaluation(VERSION, samples=20, accuracy=0.75, loss=0.5)
-EXPORT = ModelExport(VERSION, b"onnx", 1e-6)
+ROUND = (
+    training.ModelPulled(VERSION),
+    training.TrainingProgress(1, 2, 0.5),
+    training.TrainingProgress(2, 2, 0.25),
+    QUANTISED,
+    SUBMITTED,
+)
+EVALUATION = training.Evaluation(VERSION, samples=20, accuracy=0.75, loss=0.5)
+EXPORT = training.ModelExport(VERSION, b"onnx", 1e-6)
 
 
 class FakeTrainer(pb_grpc.TrainerServiceServicer):
     """Answers what it is given. lies: what becomes of an answer, by method; of a round's events each in turn."""
 
-    def __init__(self, events: Sequence[TrainingEvent] = ROUND) -> None:
+    def __init__(self, events: Sequence[training.TrainingEvent] = ROUND) -> None:
         self.events = events
         self.lies: dict[str, Callable[[Any], Any]] = {}
         self.asked: list[Any] = []
@@ -79,7 +79,7 @@ async def at(fake: FakeTrainer, **options: Any) -> AsyncIterator[TrainerClient]:
         yield client
 
 
-async def trained(client: TrainerClient) -> list[TrainingEvent]:
+async def trained(client: TrainerClient) -> list[training.TrainingEvent]:
     return [event async for event in client.train("r", INT8, steps=2, allow_range=True)]
 
 

@@ -429,8 +429,7 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
             self.stakes.lock(request.account, request.units)
             return self._mine()
 
-        mined = convert.receipt_message(self._once(request, act))
-        return pb.LockStakeResponse(receipt=mined, stake=convert.stake_message(self._stake(request.account)))
+        return pb.LockStakeResponse(**self._staked(request, act))
 
     async def UnlockStake(self, request: pb.UnlockStakeRequest, context: Any) -> pb.UnlockStakeResponse:  # noqa: N802
         self._know(request.task)
@@ -443,8 +442,7 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
             self._credit(request.account, self.stakes.unlock(request.account, request.units) * UNIT_WEI)
             return self._mine()
 
-        mined = convert.receipt_message(self._once(request, act))
-        return pb.UnlockStakeResponse(receipt=mined, stake=convert.stake_message(self._stake(request.account)))
+        return pb.UnlockStakeResponse(**self._staked(request, act))
 
     async def WithdrawStake(self, request: pb.WithdrawStakeRequest, context: Any) -> pb.WithdrawStakeResponse:  # noqa: N802
         self._know(request.task)
@@ -457,8 +455,12 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
             self._credit(request.account, self.stakes.withdraw(request.account) * UNIT_WEI)
             return self._mine()
 
-        mined = convert.receipt_message(self._once(request, act))
-        return pb.WithdrawStakeResponse(receipt=mined, stake=convert.stake_message(self._stake(request.account)))
+        return pb.WithdrawStakeResponse(**self._staked(request, act))
+
+    def _staked(self, request: Any, act: Callable[[], Mined]) -> dict[str, Any]:
+        """What every answer about stake holds."""
+        receipt = convert.receipt_message(self._once(request, act))
+        return {"receipt": receipt, "stake": convert.stake_message(self._stake(request.account))}
 
     async def Transfer(self, request: pb.TransferRequest, context: Any) -> pb.TransferResponse:  # noqa: N802
         to = convert.address_of(request.to, "to")
