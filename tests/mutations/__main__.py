@@ -77,7 +77,7 @@ CONTRACT_MUTANTS = [
     guard(POOL, "msg.sender != _knownTask(task).creator", "only_its_creator or empty_round_refunds"),
     expression(POOL, "account == owner() && aspect == address(0)", "account == owner()", "once_it_is_named"),
     guard(POOL, "aspect != address(0)", "named_once"),
-    guard(POOL, "aspect == address(0)", "without_a_named"),
+    guard(POOL, "from == address(0)", "without_a_named"),
     guard(POOL, "task != nextTask", "refuses_a_taken"),
     guard(POOL, "task == 0 || task >= nextTask", "does_not_exist"),
     guard(POOL, "!Rules.has(terms.rule)", "terms_hold"),
@@ -98,7 +98,7 @@ CONTRACT_MUTANTS = [
     guard(POOL, "_tasks[task].closing", "closes_before_its_weights"),
     guard(POOL, "t.closing", "empty_round_refunds"),  # closeTask
     guard(POOL, "t.closing", "empty_round_refunds"),  # fund, grant
-    guard(POOL, "t.closing", "last_round_is_still"),  # the next round
+    Mutant(POOL, "bool closed = t.closing;", "bool closed = t.closing && !(ON);", "last_round_is_still"),
     guard(POOL, "amount == 0", "anybody_fills"),
     statement(POOL, "if (current.accepted == 0) _openNextRound(task, current);", "empty_round_refunds"),
     guard(POOL, "current.merged != 0", "being_settled"),  # submit
@@ -106,7 +106,7 @@ CONTRACT_MUTANTS = [
     guard(POOL, "current.merged != 0", "omega_stays"),  # release
     guard(POOL, "current.accepted >= maxUpdates", "full_round_takes"),
     expression(
-        POOL, "Math.max(t.terms.minStake, current.eligible / (4 * maxUpdates))", "t.terms.minStake", "filling_a_round"
+        POOL, "Math.max(entry.minStake, current.eligible / (4 * maxUpdates))", "entry.minStake", "filling_a_round"
     ),
     Mutant(
         POOL,
@@ -177,14 +177,14 @@ CONTRACT_MUTANTS = [
     expression(POOL, "paid - fee", "paid", "settlers_fee"),
     expression(
         POOL,
-        "Rules.share(terms, shared, updates[i].weight, updates[i].effective, present)",
-        "Rules.share(terms, shared, updates[i].weight, updates[i].weight, present)",
+        "Rules.share(terms, shared, update.weight, update.effective, present)",
+        "Rules.share(terms, shared, update.weight, update.weight, present)",
         "over_long",
     ),
-    statement(POOL, "t.pot -= uint128(fee + earned);", "absent_stake"),
-    statement(POOL, "t.shares += uint128(earned);", "unequal_stakes"),
-    statement(POOL, "token.transfer(msg.sender, fee);", "settlers_fee"),
-    statement(POOL, "_credit(_earnings[task][updates[i].contributor], amount, feesPerShare);", "claimed_once"),
+    expression(POOL, "t.pot - uint128(fee + earned)", "t.pot", "absent_stake"),
+    expression(POOL, "t.shares + uint128(earned)", "t.shares", "unequal_stakes"),
+    statement(POOL, "_send(msg.sender, fee);", "settlers_fee"),
+    statement(POOL, "_credit(_earnings[task][contributor], amount, feesPerShare);", "claimed_once"),
     expression(
         POOL,
         "Math.mulDiv(amount, feesPerShare, 2 ** 128, Math.Rounding.Ceil)",
@@ -225,7 +225,7 @@ CONTRACT_MUTANTS = [
     Mutant(VAULT, "_feesPerUnit[task], owed: 0}", "_feesPerUnit[task], owed: (ON) ? amount : 0}", "dust_stays"),
     guard(VAULT, "stake.submitted == round", "one_update or replayed"),
     guard(VAULT, "counting < minimum", "filling_a_round"),
-    statement(VAULT, "stake.submitted = round;", "one_update or replayed"),
+    statement(VAULT, "slot.submitted = round;", "one_update or replayed"),
     statement(VAULT, "changes.ripe = 0;", "empty_rounds_are_not or second_next_epoch or for_stake_that_is_ripe"),
     statement(VAULT, "changes.leaving = 0;", "leaves_with"),
     guard(VAULT, "sharing == 0", "nobody_is_there"),
@@ -240,7 +240,7 @@ CONTRACT_MUTANTS = [
     statement(TOKEN, "emitted += amount;", "asked_for_once"),
     expression(TOKEN, "spender == pool || spender == vault", "true", "nobody_else_has_one"),
     guard(ESCROW, "withdrawalDelay_ == 0 || withdrawalDelay_ > MAX_WITHDRAWAL_DELAY", "delay_that_protects"),
-    statement(ESCROW, "token.forceApprove(address(pool_), type(uint256).max);", "pays_its_server"),
+    statement(ESCROW, "token.forceApprove(address(pool_), type(uint256).max);", "first_fee_of_a_task"),
     Mutant(
         ESCROW,
         "try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}",
