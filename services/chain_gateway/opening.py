@@ -29,6 +29,9 @@ LOAD_BYTES: Final = 80_000
 ATTEMPTS: Final = 8
 """Numbers that others may take before us until the caller has to repeat the request. Each costs them no less than us."""
 
+TAKEN: Final = ("TaskExists", "WrongTaskId")
+"""Of a number that somebody took before us: the Aspect's word, which comes first, and the pool's."""
+
 E = TypeVar("E", bound=Event)
 Send = Callable[[str, bytes, Prepare], Awaitable[Outcome]]
 """Of a step's name, its contents and the call that it is."""
@@ -65,7 +68,7 @@ class Opening:
         """Of the steps that have succeeded so far."""
 
     async def open(self) -> int:
-        """The task's number. Raises Refused with the pool's reason: BadTerms, …; WrongTaskId if others took number after number."""
+        """The task's number. Raises Refused with the pool's reason: BadTerms, …; TaskExists if others took number after number."""
         attempt = lost = 0
         while True:
             step = f"open/{attempt}"
@@ -73,7 +76,7 @@ class Opening:
             try:
                 outcome = await self._send(step, self._new.contents, self._open_call)
             except Refused as refused:
-                if refused.reason != "WrongTaskId":
+                if refused.reason not in TAKEN:
                     raise
                 attempt += self._state(step) is State.FAILED  # it was in a block: another try is another request
                 lost += before is not State.FAILED
