@@ -348,7 +348,7 @@ ASPECT_MUTANTS = [
         "false",
         "contract_cannot_call",
     ),
-    Mutant(ASPECT + "index.ts", "&& same20(owner + HEADER, account) ? 1 : 0", "? 1 : 0", "stranger_cannot_upgrade"),
+    Mutant(ASPECT + "index.ts", "&& same20(owner + HEADER, account) ? 1 : 0", "? 1 : 0", "nobody_upgrades"),
     guard(ASPECT + "index.ts", "lengthOf(stateGet(shapeKey(task))) != 0", "number_is_used_once"),
     guard(ASPECT + "index.ts", "!decodeShape(shape, length)", "python_refuses"),
     guard(
