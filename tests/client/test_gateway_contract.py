@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from linklearner.domain.digest import model_digest
+from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.errors import InvalidInput, LinkLearnerError, NotFound, Refused
 from linklearner.domain.notation import UNIT_WEI
 from linklearner.domain.rounds import BPS
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.tasks import Earnings, Opened, Settled, Submitted
+from linklearner.domain.update import Update
 from services.chain_gateway.deploy import POT
 from tests.client.conftest import Subject
 
@@ -116,6 +118,14 @@ async def test_updates_that_are_refused(subject: Subject) -> None:
     call = subject.gateway.submit("stale", accounts[1], stale.encode(shape), stale.digest(shape))
     assert await error_of(call) == (Refused, "StaleBase")
     assert await error_of(subject.gateway.submit("x", accounts[1], b"x", bytes(32))) == (InvalidInput, "InvalidUpdate")
+    empty = Update(1, 1, TWO_BITS, (0,) * len(shape.tensors), ())
+    dust = subject.update(seed=7)
+    dust = replace(dust, shifts=(-8,) * len(dust.shifts)).within(range(1), shape)
+    for nothing in (empty, dust):
+        call = subject.gateway.submit(
+            f"{len(nothing.pages)} pages", accounts[1], nothing.encode(shape), nothing.digest(shape)
+        )
+        assert await error_of(call) == (Refused, "EmptyUpdate")
     assert (await subject.gateway.task(1)).round.accepted == 1
 
 
