@@ -231,6 +231,28 @@ def test_a_settler_cannot_show_the_aspect_one_thing_and_the_pool_another(
     world.send(account(9), world.pool, right)
 
 
+@pytest.mark.parametrize("part", [3, 4, 5], ids=["header", "digests", "pages"])
+def test_a_settler_cannot_point_the_pool_from_a_forged_update_to_its_twin(world: PoolChain, part: int) -> None:
+    """Two contributors sent the same update. The first one's bytes are forged where the Aspect reads; an offset leads the pool to the same
+    bytes in the second one, so that nothing has to be appended."""
+    round_ = opened(world, FLAT, [100, 100, 100])
+    update = round_.update(1)
+    round_.submit(1, update)
+    round_.submit(2, update)
+    round_.ripen()
+    data = bytearray(POOL.encode_call("settle", round_.task, 1, 0, round_.settlement(0)))
+    array = 4 + 128 + 32
+    first, second = (array + word_at(data, array + 32 * number) for number in range(2))
+    place = first + word_at(data, first + 32 * part)
+    data[place + 32] ^= 1
+    data[first + 32 * part : first + 32 * part + 32] = (second + word_at(data, second + 32 * part) - first).to_bytes(
+        32, "big"
+    )
+    before = world.weights(round_.task, FLAT)
+    assert "an offset leads elsewhere" in refusal(world, 9, bytes(data))
+    assert np.array_equal(world.weights(round_.task, FLAT), before)
+
+
 def test_plain_money_is_not_taken(world: PoolChain) -> None:
     with pytest.raises(Reverted):
         world.send(account(1), world.pool, b"", value=1)
@@ -263,7 +285,7 @@ def with_byte(data: bytes, at: int, value: int = 1) -> bytes:
     return data[:at] + bytes([value]) + data[at + 1 :]
 
 
-def word_at(data: bytes, at: int) -> int:
+def word_at(data: bytes | bytearray, at: int) -> int:
     return int.from_bytes(data[at : at + 32], "big")
 
 
@@ -280,6 +302,14 @@ def check_end_and_padding(world: PoolChain, sender: int, data: bytes, paddings: 
         assert "bytes follow the last argument" in refusal(world, sender, data + more)
 
 
+def check_offsets(world: PoolChain, sender: int, data: bytes, places: list[int]) -> None:
+    """The call is refused if one of its offsets, which stand at these places, is another, though no byte is added."""
+    for at in places:
+        for offset in (word_at(data, at) + 32, word_at(data, at) - 32):
+            moved = data[:at] + offset.to_bytes(32, "big") + data[at + 32 :]
+            assert "an offset leads elsewhere" in refusal(world, sender, moved), at
+
+
 def test_a_submission_has_one_encoding(world: PoolChain) -> None:
     """0.1 $LL once bought a round that no gateway could settle or read: the chain took what eth_abi refuses."""
     grouped = opened(world, SMALL, [100])
@@ -293,6 +323,7 @@ def test_a_submission_has_one_encoding(world: PoolChain) -> None:
         length = word_at(data, at)
         paddings[f"group {group}"] = at + 32 + length, at + 64
     check_end_and_padding(world, 1, data, paddings)
+    check_offsets(world, 1, data, [4 + 64, 4 + 96, *(groups + 32 * group for group in range(SMALL.group_count))])
     used = paddings["group 2"][0]
     assert refusal(world, 1, data[:used]).startswith("BadCalldata: ")
     for high in (4, 4 + 23):
@@ -315,6 +346,8 @@ def test_a_settlement_has_one_encoding(world: PoolChain) -> None:
             length = word_at(data, at)
             paddings[f"{name} {number}"] = at + 32 + length, at + 32 + -(-length // 32) * 32
     check_end_and_padding(world, 9, data, paddings)
+    starts = [array + word_at(data, array + 32 * number) for number in range(2)]
+    check_offsets(world, 9, data, [4 + 96, array, array + 32, *(at + 32 * word for at in starts for word in (3, 4, 5))])
     second = array + word_at(data, array + 32)
     for byte in (0, 7, 8, 11):
         assert "an address is too long" in refusal(world, 9, with_byte(data, second + byte))

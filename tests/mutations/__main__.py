@@ -398,14 +398,23 @@ ASPECT_MUTANTS = [
     Mutant(ASPECT + "index.ts", "load<u32>(record, NEXT) != load<u32>(record, END)", "false", "with_the_reason"),
     Mutant(ASPECT + "index.ts", "if ((outcome & CHANGED) != 0) {", "if (true) {", "rounds_to_nothing"),
     guard(ASPECT + "index.ts", "first > pageCount || count > pageCount - first || count == 0", "bad_question"),
-    Mutant(ASPECT + "index.ts", "  expectWord(args + 64, 4 << 5);\n", "", "offsets_that"),
-    Mutant(ASPECT + "index.ts", "  expectWord(args + 96, (5 << 5) + padded(length));\n", "", "offsets_that"),
+    Mutant(ASPECT + "index.ts", "  expectWord(args + 64, 4 << 5);\n", "", "submission_has_one_encoding"),
+    Mutant(
+        ASPECT + "index.ts", "  expectWord(args + 96, (5 << 5) + padded(length));\n", "", "submission_has_one_encoding"
+    ),
     Mutant(ASPECT + "index.ts", "    expectWord(groups + (group << 5), offset);\n", "", "judged_in_one"),
-    Mutant(ASPECT + "index.ts", "  expectWord(args + 96, 4 << 5);\n", "", "show_the_aspect"),
-    Mutant(ASPECT + "index.ts", "    expectWord(array + (i << 5), offset);\n", "", "show_the_aspect"),
-    Mutant(ASPECT + "index.ts", "    expectWord(update + 96, 6 << 5);\n", "", "show_the_aspect"),
-    Mutant(ASPECT + "index.ts", "    expectWord(update + 128, <u32>(digests - update));\n", "", "show_the_aspect"),
-    Mutant(ASPECT + "index.ts", "    expectWord(update + 160, <u32>(pages - update));\n", "", "show_the_aspect"),
+    Mutant(ASPECT + "index.ts", "  expectWord(args + 96, 4 << 5);\n", "", "settlement_has_one_encoding"),
+    Mutant(ASPECT + "index.ts", "    expectWord(array + (i << 5), offset);\n", "", "settlement_has_one_encoding"),
+    Mutant(ASPECT + "index.ts", "    expectWord(update + 96, 6 << 5);\n", "", "settlement_has_one_encoding"),
+    Mutant(
+        ASPECT + "index.ts",
+        "    expectWord(update + 128, <u32>(digests - update));\n",
+        "",
+        "settlement_has_one_encoding",
+    ),
+    Mutant(
+        ASPECT + "index.ts", "    expectWord(update + 160, <u32>(pages - update));\n", "", "settlement_has_one_encoding"
+    ),
     Mutant(ASPECT + "index.ts", "  expectWord(args + 32, 14 << 5);\n", "", "opening_has_one_encoding"),
     Mutant(
         ASPECT + "index.ts", "  expectWord(args + 64, (15 << 5) + padded(length));\n", "", "opening_has_one_encoding"
