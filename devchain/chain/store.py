@@ -166,7 +166,8 @@ class ChainStore:
             ) from error
 
     def close(self) -> None:
-        self._db.close()
+        with self._lock:
+            self._db.close()
 
     # -- state: the StateReader of a block
 

@@ -19,6 +19,7 @@ call may succeed later. A file that is no longer what was written is DataLoss, w
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,10 @@ class Journal:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        # A cancelled round leaves its worker thread behind, in the middle of a statement: SQLite must not be closed, nor asked
+        # anything else, under it.
+        self._alone = threading.Lock()
+        self._closed = False
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -98,7 +103,7 @@ class Journal:
         path = folder / "trainer.db"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Worker threads write large residuals, one at a time: a trainer trains one round at once.
+            # Worker threads write large residuals; `_alone` keeps them apart.
             connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             if may_pass(error):
@@ -142,7 +147,13 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        self.close()
+
+    def close(self) -> None:
+        """Waits for a statement under way. What a worker thread asks later is Unavailable."""
+        with self._alone:
+            self._closed = True
+            self._connection.close()
 
     def residual(self, scope: str, weight_count: int) -> NDArray[np.float64]:
         """(N,) float64 in real units: what to add to the next delta; zeros at first."""
@@ -240,7 +251,10 @@ class Journal:
     def _file(self) -> Iterator[None]:
         """SQLite's errors in our tree; a broken promise of the schema (IntegrityError) is a bug and stays one."""
         try:
-            yield
+            with self._alone:
+                if self._closed:
+                    raise Unavailable("the trainer is stopping; call again when it is back", reason="Stopping")
+                yield
         except sqlite3.OperationalError as error:  # full, read-only, away
             raise Unavailable(
                 f"cannot keep state in {self._path} ({error}): make room there or make it writable; it is tried again",

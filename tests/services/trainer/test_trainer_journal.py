@@ -1,12 +1,13 @@
 """The journal: what survives a restart, and that a residual counts exactly once."""
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from linklearner.domain.errors import DataLoss, InvalidConfig
+from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
 from linklearner.domain.tasks import Mined, Submitted
 from services.trainer.journal import Held, Journal, RecordedOutcome
 
@@ -135,3 +136,33 @@ def test_a_residual_of_another_model_is_noticed(tmp_path: Path) -> None:
         journal.promote(SCOPE)
         with pytest.raises(DataLoss):
             journal.residual(SCOPE, 6)
+
+
+def test_closing_waits_for_the_worker_thread_that_a_cancelled_round_left_behind(tmp_path: Path) -> None:
+    """SQLite closed under a statement is a crash of the process, not an exception."""
+    journal = Journal.open(tmp_path)
+    journal.hold(SCOPE, HELD)
+    inside, go_on, order = threading.Event(), threading.Event(), []
+
+    def in_the_middle(statement: str) -> None:
+        inside.set()
+        go_on.wait(10)
+        order.append("statement")
+
+    journal._connection.set_trace_callback(in_the_middle)
+    promotion = threading.Thread(target=journal.promote, args=(SCOPE,))
+    promotion.start()
+    assert inside.wait(10)
+    closing = threading.Thread(target=lambda: (journal.close(), order.append("closed")))
+    closing.start()
+    closing.join(0.2)
+    closed_early = not closing.is_alive()
+    go_on.set()
+    promotion.join(10)
+    closing.join(10)
+    assert not closed_early
+    assert order[-1] == "closed"
+    with pytest.raises(Unavailable, match="stopping"):
+        journal.promote(SCOPE)
+    with Journal.open(tmp_path) as again:
+        assert again.held(SCOPE, N) is None
