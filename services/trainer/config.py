@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding, encoding_named
 from linklearner.domain.errors import InvalidConfig, OutOfRange
 from linklearner.domain.notation import address, shown
-from linklearner.settings import AddressField, Between, HostPort, LogLevel, OneOf, Settings, TaskNumbers
+from linklearner.settings import AddressField, Between, HostPort, LogLevel, OneOf, OneOfKinds, Settings, TaskNumbers
 from services.trainer.data import Shard
-from services.trainer.recipe import MAX_STEPS, MIN_STEPS, Recipe
+from services.trainer.recipe import ADAM, MAX_SECONDS, MAX_STEPS, MIN_STEPS, OPTIMISERS, Optimiser, Recipe
 
 ENDLESS = -1
 """Of `rounds`."""
@@ -49,11 +49,15 @@ class TrainerConfig(Settings):
     min_samples: Annotated[int, Between(1, 2**31)] = 32
     """Fewer samples than this are refused: from the update of a handful, the samples could be reconstructed."""
     steps: Annotated[int, Between(MIN_STEPS, MAX_STEPS)] = 100
-    """Local Adam steps a round."""
+    """Local optimiser steps a round, unless there is a time budget."""
+    seconds: Annotated[float, Between(0.0, MAX_SECONDS)] = 0.0
+    """Time budget of a round's local steps, pauses left out, in place of their number; 0: none. At least 10 steps are made."""
     batch_size: Annotated[int, Between(1, 2**20)] = 64
     """Samples a step."""
-    learning_rate: float = 0.01
-    """Adam's."""
+    optimiser: Annotated[Optimiser, OneOfKinds(OPTIMISERS)] = ADAM
+    """adamw, or sgd with momentum."""
+    proximal: Annotated[float, Between(0.0, 1000.0)] = 0.0
+    """FedProx: how strongly local training is pulled to where it began, for data unlike the others'; 0: not at all, 0.01 to 1 is usual."""
     encoding: Annotated[str, OneOf(tuple(row.name for row in ENCODINGS.values()))] = TWO_BITS.name
     """How updates are written: two-bits or int8."""
     seed: Annotated[int, Between(0, MAX_SEED)] = 0
@@ -100,6 +104,12 @@ class TrainerConfig(Settings):
 
     def recipe(self) -> Recipe:
         try:
-            return Recipe(step_count=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate)
+            return Recipe(
+                step_count=self.steps,
+                seconds=self.seconds,
+                batch_size=self.batch_size,
+                optimiser=self.optimiser,
+                proximal=self.proximal,
+            )
         except OutOfRange as error:
             raise InvalidConfig(error.message) from error

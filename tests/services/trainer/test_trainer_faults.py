@@ -33,6 +33,7 @@ from linklearner.v1 import trainer_pb2 as pb
 from services.trainer import contributor, training
 from services.trainer.config import TrainerConfig
 from services.trainer.journal import Held, Journal, RecordedOutcome
+from services.trainer.recipe import AdamW
 from services.trainer.trainer import Trainer
 from tests.services.trainer.conftest import Connect, refused, train
 
@@ -493,7 +494,7 @@ async def test_data_that_tells_no_label_from_another_is_refused_at_the_start(
 
 
 async def test_an_update_that_rounds_to_nothing_is_not_submitted(chain: FakeGateway, connect: Connect) -> None:
-    async with connect(learning_rate=1e-10, encoding="int8") as stub:
+    async with connect(optimiser=AdamW(learning_rate=1e-10), encoding="int8") as stub:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "NothingToLearn") as why:
             await train(stub, "one")
     assert "nothing is submitted" in why[0].message and not chain.submissions
