@@ -14,8 +14,8 @@ from linklearner.settings import Between, Settings
 
 MIN_STEPS, MAX_STEPS = 10, 1_000_000
 """A delta of very few steps is nearly a gradient, from which samples can be reconstructed; hence a lower bound (`docs/protocol.md` §9)."""
-MAX_SECONDS = 86_400.0
-LEAST_RATE, MOST_RATE = 1e-12, 1.0
+MAX_SECONDS = 86_400
+LEAST_RATE, MOST_RATE = 1e-12, 1
 """Of learning."""
 
 
@@ -27,7 +27,7 @@ class AdamW(Settings):
 
     learning_rate: Annotated[float, Between(LEAST_RATE, MOST_RATE)] = 0.01
     """Of the optimiser."""
-    weight_decay: Annotated[float, Between(0.0, 1.0)] = 0.0
+    weight_decay: Annotated[float, Between(0, 1)] = 0.0
     """Share of each weight, times the learning rate, that a step takes off."""
 
 
@@ -39,9 +39,9 @@ class Sgd(Settings):
 
     learning_rate: Annotated[float, Between(LEAST_RATE, MOST_RATE)] = 0.1
     """Of the optimiser."""
-    momentum: Annotated[float, Between(0.0, 0.999)] = 0.9
+    momentum: Annotated[float, Between(0, 0.999)] = 0.9
     """Share of the last step that is in the next one."""
-    weight_decay: Annotated[float, Between(0.0, 1.0)] = 0.0
+    weight_decay: Annotated[float, Between(0, 1)] = 0.0
     """Multiple of each weight that is added to its gradient."""
 
 
@@ -70,7 +70,7 @@ class Recipe:
         if not MIN_STEPS <= self.step_count <= MAX_STEPS:
             raise OutOfRange(f"a local training takes {MIN_STEPS} to {MAX_STEPS} steps, not {self.step_count}")
         if not 0 <= self.seconds <= MAX_SECONDS:
-            raise OutOfRange(f"a local training takes 0 (no budget) to {MAX_SECONDS:.0f} seconds, not {self.seconds}")
+            raise OutOfRange(f"a local training takes 0 (no budget) to {MAX_SECONDS} seconds, not {self.seconds}")
         if not 1 <= self.batch_size <= 2**20:
             raise OutOfRange(f"a batch holds 1 to 2**20 samples, not {self.batch_size}")
         if not (isfinite(self.proximal) and 0 <= self.proximal <= 1000):

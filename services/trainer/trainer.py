@@ -22,6 +22,8 @@ from linklearner.v1 import trainer_pb2_grpc
 from services.trainer import data
 from services.trainer.config import ENDLESS, TrainerConfig
 from services.trainer.journal import Journal
+from services.trainer.machine import Machine
+from services.trainer.turns import Turns
 
 if TYPE_CHECKING:
     from services.trainer.contributor import Contributor
@@ -75,6 +77,7 @@ class Trainer:
         _check_enough(samples, config)
         access = Access.open(config.access)
         credential = Credential.read(Path(config.credential)) if config.credential else None
+        machine = Machine(config.conditions())
         await asyncio.to_thread(_import_torch, config.threads)
         from services.trainer.contributor import Contributor
         from services.trainer.examiner import Examiner
@@ -85,7 +88,7 @@ class Trainer:
             gateway = await stack.enter_async_context(
                 GatewayClient.connect(config.gateway, credential, connect_s=CONNECT_S, remedy=REMEDY)
             )
-            turn = asyncio.Lock()
+            turns = Turns()
             contributors = [
                 Contributor(
                     gateway,
@@ -98,14 +101,17 @@ class Trainer:
                     seed=config.seed,
                     allow_range=config.allow_range,
                     only_paid=config.only_paid,
-                    turn=turn,
+                    state_dir=config.state_dir,
+                    machine=machine,
+                    turns=turns,
+                    by_pay=config.turns == "by-pay",
                 )
                 for task in config.tasks()
             ]
             for one in contributors:
                 stack.callback(one.close)
             contributor, first = contributors[0], config.tasks()[0]
-            servicer = TrainerServicer(contributor, Examiner(gateway, first, held_out), first, samples, held_out)
+            servicer = TrainerServicer(contributors, Examiner(gateway, first, held_out), first, samples, held_out)
             server = await stack.enter_async_context(
                 RpcServer(
                     config.listen,

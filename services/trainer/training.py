@@ -35,6 +35,11 @@ def bound_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def thread_count() -> int:
+    """That torch uses in each thread that calls it."""
+    return int(torch.get_num_threads())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalState:
     """All that a local training is, between two steps.

@@ -300,7 +300,7 @@ def test_error_details_that_are_no_details_are_left_aside(details: bytes) -> Non
 async def test_a_bug_ends_the_trainer_so_that_a_supervisor_may_start_it_again(
     tmp_path: Path, gateway: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "train", lambda *arguments: 1 // 0)
+    monkeypatch.setattr(training, "train", lambda *arguments, **hooks: 1 // 0)
     async with Trainer.start(settings(tmp_path, gateway, rounds=-1)) as trainer, asyncio.timeout(60):
         with pytest.raises(ZeroDivisionError):
             await trainer.wait()
@@ -375,10 +375,10 @@ async def test_a_disk_that_takes_nothing_lets_nothing_be_sent_and_is_waited_for(
     trained = 0
     really = training.train
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **hooks: Any) -> Any:
         nonlocal trained
         trained += 1
-        return really(*arguments)
+        return really(*arguments, **hooks)
 
     monkeypatch.setattr(training, "train", counted)
     chain.hold.clear()
