@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from services.trainer.checkpoint import Checkpoint, digest_of, key_of
 from services.trainer.data import NOTHING_TO_LEARN, Samples
 from services.trainer.journal import Held, Journal, RecordedOutcome
 from services.trainer.machine import Machine, make_nice
+from services.trainer.manners import NOT_MEASURED
 from services.trainer.obstacles import CLOSED, NEXT_ROUND, OTHER_TASK, POT_EMPTY, Obstacle, obstacle
 from services.trainer.pace import Pace, pause_s
 from services.trainer.recipe import Recipe
@@ -92,8 +93,34 @@ class UpdateStatus(Enum):
     UNSENT = "not on the chain, and its round is still open"
 
 
-_GOES_ON = object()
-"""In a training's events: it has waited, and waits no more."""
+_DONE = object()
+"""The last of a training's events; before it come progress, what it waits for, and None when it waits no more."""
+
+
+@dataclass(slots=True)
+class _Doing:
+    """What is done, why, and since when; changed from the event loop's thread only."""
+
+    activity: Activity
+    since_s: int = field(default_factory=lambda: int(time.time()))
+    reason: str = ""
+    detail: str = ""
+    again_s: int = 0
+
+    def becomes(self, activity: Activity, why: Obstacle | None = None, again_s: float = 0) -> None:
+        """The same activity for the same reason goes on since it began. again_s: Unix seconds of the next look."""
+        reason, detail = ("", "") if why is None else (why.reason, why.detail)
+        if (self.activity, self.reason) != (activity, reason):
+            self.since_s = int(time.time())
+        self.activity, self.reason, self.detail, self.again_s = activity, reason, detail, int(again_s)
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Of one training; written by its thread, read by others."""
+
+    made: int = 0
+    of: int = 0
 
 
 class Contributor:
@@ -137,7 +164,11 @@ class Contributor:
         self._by_pay = by_pay
         self._request_id = ""
         self._data_digest: bytes | None = None
-        self._does = TaskActivity(task, Activity.IDLE, int(time.time()))
+        self._follows = _Doing(Activity.IDLE)
+        self._works: _Doing | None = None
+        self._steps = _Steps()
+        self._round = 0
+        self._cpu_seconds = 0.0
         self._worker = ThreadPoolExecutor(
             max_workers=1,
             thread_name_prefix="training",
@@ -156,8 +187,20 @@ class Contributor:
 
     @property
     def activity(self) -> TaskActivity:
-        """What it does just now."""
-        return self._does
+        """What it does just now: a contribution under way, or else what it waits for between two."""
+        now, steps = self._works or self._follows, self._steps
+        return TaskActivity(
+            task=self._task,
+            activity=now.activity,
+            since_s=now.since_s,
+            reason=now.reason,
+            detail=now.detail,
+            again_s=now.again_s,
+            round=self._round,
+            step=steps.made,
+            step_count=max(steps.made, steps.of),
+            cpu_seconds=self._cpu_seconds,
+        )
 
     async def identity(self) -> Identity:
         """Asks the gateway where and as whom. Raises InvalidConfig if it does not hold the account."""
@@ -192,10 +235,10 @@ class Contributor:
         contents = f"encoding={encoding.code if encoding else 0} steps={step_count}"
         # who asks for a number of steps asks for no time budget
         recipe = replace(self._recipe, step_count=step_count, seconds=0.0) if step_count else self._recipe
-        async with self._one_at_a_time(request_id, bid):
+        async with self._one_at_a_time(request_id, bid) as doing:
             identity = await self.identity()
             state = await self._gateway.task(self._task)
-            newest, spec = state.newest, state.spec
+            newest, spec, self._round = state.newest, state.spec, state.round.round
             if state.closed:
                 raise Refused(f"task {self._task} is closed: no round opens any more", reason=CLOSED)
             finished = await self._resume(identity, state, request_id, contents)
@@ -212,7 +255,8 @@ class Contributor:
             yield ModelPulled(version)
             base = dequantise_weights(weights, state.shape)
             carried = self._journal.residual(identity.scope, state.shape.weight_count)
-            key = key_of(identity.scope, version.version, version.digest, state.model, recipe, self._seed, self._data())
+            data = await asyncio.to_thread(self._data)
+            key = key_of(identity.scope, version.version, version.digest, state.model, recipe, self._seed, data)
             checkpoint = Checkpoint.at(self._state_dir, identity.scope, key)
             events: asyncio.Queue[Any] = asyncio.Queue()
             stop = threading.Event()
@@ -221,23 +265,18 @@ class Contributor:
             def put(event: object) -> None:
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
-            def waits(why: Obstacle | None) -> None:
-                put(_GOES_ON if why is None else self._waits(why))
+            pace = Pace(self._machine, stop, put)
+            steps = self._steps = _Steps()
 
-            pace = Pace(self._machine, stop, waits)
-            running: training.LocalTraining | None = None
-
-            def between(made: training.LocalTraining) -> None:
-                nonlocal running
-                running = made
-                self._does = replace(self._does, step=made.step, step_count=made.step_count)
-                if checkpoint.due(made.step):
-                    checkpoint.write(made.state())
-                if not made.done:
-                    pace.between(lambda: checkpoint.write(made.state(), durably=True))
+            def between(running: training.LocalTraining) -> None:
+                steps.of, steps.made = running.step_count, running.step
+                if checkpoint.due(running.step):
+                    checkpoint.write(running.state())
+                if not running.done:
+                    pace.between(lambda: checkpoint.write(running.state(), durably=True))
 
             def progress(step: int, loss: float) -> None:
-                put(TrainingProgress(step, running.step_count if running else step, loss))
+                put(TrainingProgress(step, max(step, steps.of), loss))
 
             def learn() -> tuple[Quantised, float]:
                 kept = checkpoint.read(len(base))
@@ -254,8 +293,7 @@ class Contributor:
                     state=kept,
                     between=between,
                 )
-                if running is not None:
-                    self._spent(time.thread_time() - spent, running.step - (kept.step if kept else 0), running.step)
+                self._spent(time.thread_time() - spent, steps.made - (kept.step if kept else 0), steps.made)
                 wanted = delta + carried
                 quantised = quantise_delta(wanted, state.shape, self._task, version.version, encoding or self._encoding)
                 length = float(np.linalg.norm(wanted))
@@ -270,27 +308,31 @@ class Contributor:
                 finally:
                     checkpoint.close()
 
-            self._is(Activity.TRAINING, round=state.round.round)
+            doing.becomes(Activity.TRAINING)
             work = loop.run_in_executor(self._worker, work_on)
-            work.add_done_callback(lambda _: events.put_nowait(None))
+            work.add_done_callback(lambda _: events.put_nowait(_DONE))
             try:
-                while (event := await events.get()) is not None:
-                    if event is _GOES_ON:
-                        self._is(Activity.TRAINING)
+                while (event := await events.get()) is not _DONE:
+                    if isinstance(event, Obstacle):
+                        again_s, known = _in(pause_s(event, time.time())), doing.reason
+                        doing.becomes(Activity.WAITING, event, again_s)
+                        if event.reason != known:
+                            yield TrainingWaits(event.reason, event.detail, again_s)
+                    elif event is None:
+                        doing.becomes(Activity.TRAINING)
                         await self._check_base(version.version)
                     else:
                         yield event
+                quantised, residual_ratio = await work
+                taken = steps.made
             finally:  # also when nobody listens any more: the thread ends after its step, and nothing has changed
                 stop.set()
                 work.cancel()
-            try:
-                quantised, residual_ratio = await work
-            finally:
-                self._does = replace(self._does, step=0, step_count=0)
+                self._steps = _Steps()
             if not quantised.update.pages:
                 await asyncio.to_thread(checkpoint.drop)
                 raise InvalidInput(
-                    f"there is nothing to learn: {recipe.step_count} steps on {len(self._samples)} samples leave the weights as they are, "
+                    f"there is nothing to learn: {taken} steps on {len(self._samples)} samples leave the weights as they are, "
                     "so nothing is submitted. More steps, a higher learning rate (LINKLEARNER_TRAINER_STEPS, "
                     "LINKLEARNER_TRAINER_LEARNING_RATE) or other data may move them",
                     reason=NOTHING_TO_LEARN,
@@ -307,6 +349,7 @@ class Contributor:
                 digest=digest,
                 residual=quantised.residual,
             )
+            doing.becomes(Activity.SUBMITTING)
             await asyncio.to_thread(self._journal.hold, identity.scope, held)
             await asyncio.to_thread(checkpoint.drop)
             yield UpdateQuantised(
@@ -331,15 +374,15 @@ class Contributor:
 
         def waits_for(obstacle: Obstacle, again_s: float = 0.0) -> None:
             nonlocal said
-            self._is(Activity.WAITING, obstacle, again_s=int(again_s))
-            if obstacle.reason != said:
+            self._follows.becomes(Activity.WAITING, obstacle, again_s)
+            if obstacle.reason not in (said, NOT_MEASURED):
                 log.info("contribution_waits", task=self._task, reason=obstacle.reason, detail=obstacle.detail)
                 said = obstacle.reason
 
         while rounds is None or contributed < rounds:
             try:
                 state = await self._gateway.task(self._task)
-                self._does = replace(self._does, round=state.round.round)
+                self._round = state.round.round
                 stake = await self._stake(state)
                 waits = (
                     None
@@ -363,7 +406,7 @@ class Contributor:
                 patience: float | None = None
                 try:
                     with of_round(self._task, state.round.round):
-                        price = bid(state, stake, self._does.cpu_seconds) if self._by_pay else 0.0
+                        price = bid(state, stake, self._cpu_seconds) if self._by_pay else 0.0
                         work = self.contribute(f"auto-{state.round.round}", None, 0, bid=price)
                         async with aclosing(work) as events:
                             async for event in events:
@@ -379,16 +422,16 @@ class Contributor:
                         detail=refusal.message,
                     )
                     patience = REFUSED_AGAIN_S
-                    self._is(Activity.WAITING, Obstacle(refusal.reason, refusal.message), again_s=_in(patience))
+                    self._follows.becomes(Activity.WAITING, Obstacle(refusal.reason, refusal.message), _in(patience))
                 except InvalidInput as error:  # this data and this task: the next round may bring other weights
                     log.warning(
                         "contribution_impossible", round=state.round.round, reason=error.reason, detail=error.message
                     )
                     patience = REFUSED_AGAIN_S
-                    self._is(Activity.WAITING, Obstacle(error.reason, error.message), again_s=_in(patience))
+                    self._follows.becomes(Activity.WAITING, Obstacle(error.reason, error.message), _in(patience))
                 else:
                     done = f"round {state.round.round} has an update of this account: the next one can follow when it is settled"
-                    self._is(Activity.WAITING, Obstacle(NEXT_ROUND, done))
+                    self._follows.becomes(Activity.WAITING, Obstacle(NEXT_ROUND, done))
                 pause = RETRY_S
                 if rounds is None or contributed < rounds:
                     with suppress(TimeoutError):
@@ -396,10 +439,10 @@ class Contributor:
                             await self._round_after(state)
             except LinkLearnerError as error:
                 log.warning("contribution_waits", reason=error.reason, detail=error.message, retry_s=pause)
-                self._is(Activity.WAITING, Obstacle(error.reason, error.message), again_s=_in(pause))
+                self._follows.becomes(Activity.WAITING, Obstacle(error.reason, error.message), _in(pause))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY_S)
-        self._is(Activity.IDLE)
+        self._follows.becomes(Activity.IDLE)
 
     async def _under_way(self, state: Task) -> bool:
         """Whether an update is on its way: it is looked after whatever keeps this trainer from training another."""
@@ -434,34 +477,11 @@ class Contributor:
                     facts={"base": version, "newest": newest},
                 )
 
-    def _is(
-        self, activity: Activity, why: Obstacle | None = None, *, round: int | None = None, again_s: int = 0
-    ) -> None:
-        """What it does from now on; unless it is what it did before, also since when."""
-        reason, detail = ("", "") if why is None else (why.reason, why.detail)
-        before = self._does
-        since_s = before.since_s if (before.activity, before.reason) == (activity, reason) else int(time.time())
-        self._does = replace(
-            before,
-            activity=activity,
-            reason=reason,
-            detail=detail,
-            since_s=since_s,
-            again_s=again_s,
-            round=before.round if round is None else round,
-        )
-
-    def _waits(self, why: Obstacle) -> TrainingWaits:
-        """In the middle of a training; from its thread."""
-        again_s = _in(pause_s(why, time.time()))
-        self._is(Activity.WAITING, why, again_s=again_s)
-        return TrainingWaits(why.reason, why.detail, again_s)
-
     def _spent(self, cpu_seconds: float, made: int, of: int) -> None:
         """So many processor seconds of this thread went into `made` of a training's steps, of which it took `of`; torch's other threads
         are taken to have been as busy."""
         if made:
-            self._does = replace(self._does, cpu_seconds=cpu_seconds * training.thread_count() * of / made)
+            self._cpu_seconds = cpu_seconds * training.thread_count() * of / made
 
     def _data(self) -> bytes:
         """32 bytes: which samples these are."""
@@ -489,19 +509,20 @@ class Contributor:
             settle = min(2 * settle, LOOK_AGAIN_S)
 
     @asynccontextmanager
-    async def _one_at_a_time(self, request_id: str, bid: float) -> AsyncIterator[None]:
+    async def _one_at_a_time(self, request_id: str, bid: float) -> AsyncIterator[_Doing]:
         if self._turn.locked() and self._request_id != request_id:
             raise Exhausted("this trainer is busy with another round: call again when it is done, or see GetTrainer")
         # The same request again waits for the first and then finds its outcome; another task's contributor comes before or after.
         async with self._turn:
             self._request_id = request_id
-            if self._turns.taken:
-                self._is(Activity.WAITING, Obstacle(OTHER_TASK, "this trainer works for another of its tasks"))
+            doing = self._works = _Doing(Activity.WAITING)
+            doing.becomes(Activity.WAITING, Obstacle(OTHER_TASK, "this trainer works for another of its tasks"))
             try:
                 async with self._turns.turn(bid):
-                    yield
+                    doing.becomes(Activity.SUBMITTING)
+                    yield doing
             finally:
-                self._is(Activity.IDLE)
+                self._works = None
 
     async def _resume(self, identity: Identity, state: Task, request_id: str, contents: str) -> Submitted | None:
         """Decides over the update that is held, from the chain's record; the answer to this request if it has one without training."""
@@ -516,7 +537,6 @@ class Contributor:
             return known.submitted
         if held is None:
             return None
-        self._is(Activity.SUBMITTING, round=held.round)
         status, submitted = await self._status(identity, held, state.round.round)
         log.info("held_update", status=status.name, round=held.round, digest=held.digest.hex())
         if status is UpdateStatus.UNSENT:
@@ -584,7 +604,6 @@ class Contributor:
 
     async def _send(self, identity: Identity, held: Held) -> Submitted:
         """Submits the held update and records the outcome; what can never land is forgotten, what might have is not."""
-        self._is(Activity.SUBMITTING, round=held.round)
         try:
             submitted = await self._gateway.submit(held.submission_id, identity.account, held.payload, held.digest)
         except FINAL_REFUSALS as refusal:

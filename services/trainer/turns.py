@@ -49,7 +49,7 @@ class Turns:
             except asyncio.CancelledError:
                 if one in self._waiting:
                     self._waiting.remove(one)
-                else:  # it was given the turn, and nobody is there to take it
+                if not one.go.cancelled():  # it was given the turn, and nobody is there to take it
                     self._pass_on()
                 raise
         self._taken = True
@@ -60,6 +60,9 @@ class Turns:
 
     def _pass_on(self) -> None:
         """The turn stays taken from one to the next, so that nobody who comes just now slips in between."""
+        self._waiting = [
+            one for one in self._waiting if not one.go.cancelled()
+        ]  # given up, and not yet noticed by itself
         if not self._waiting:
             self._taken = False
             return
