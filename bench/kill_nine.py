@@ -1,7 +1,7 @@
 """Kills a trainer with SIGKILL at random moments, and counts what it lost: `python -m bench.kill_nine --kills 100`.
 
-A real process trains, submits and trains again against a gateway in this one, is killed at a moment that follows from a seed, and is started
-again with the same state folder. After all kills:
+A real process trains, submits and trains again against a gateway in this one, is killed at a moment that follows from a seed, and is
+started again with the same state folder. After all kills:
 
     lost        local steps that were finished when it was killed and are made again, of each kill in the middle of a training
     twice       rounds that have two updates of the account, which must be none
@@ -116,8 +116,7 @@ async def measure(kills: int, seed: int, folder: Path, share: float | None = Non
                     await _until(lambda: seen[STARTED] == 1)
                     await asyncio.sleep(chance.uniform(0, LATEST_S))
                 else:  # the last one is left alone until it has contributed once more
-                    submitted = chain.submissions
-                    await _until(lambda: chain.submissions > submitted)
+                    await _until(lambda submitted=chain.submissions: chain.submissions > submitted)
                 assert process.is_alive(), f"the trainer ended by itself: {process.exitcode}"
             finally:
                 process.kill()
@@ -126,7 +125,8 @@ async def measure(kills: int, seed: int, folder: Path, share: float | None = Non
             version, step = seen[RESUMED : RESUMED + 2]
             if kill and version and version == before[0]:
                 found.in_training += 1
-                found.lost.append(before[1] - 1 - step)
+                # killed between the two, a state is on disk whose next step is not said to have begun
+                found.lost.append(max(before[1] - 1 - step, 0))
     _compare(chain, settings, found)
     return found
 
