@@ -66,14 +66,14 @@ class Checkpoint:
     """Of one training."""
 
     def __init__(self, path: Path, key: bytes, *, clock: Callable[[], float] = time.thread_time) -> None:
-        """key: 32 bytes. clock: seconds that this thread has computed. The file is made when there is something to write."""
+        """key: 32 bytes. clock: seconds that the calling thread has computed. The file is made when there is something to write."""
         self._path = path
         self._key = key
         self._clock = clock
         self._file: int | None = None
         self._sequence = 0
         self._step = -1
-        self._written = clock()
+        self._written = float("-inf")  # not the clock's: it is of the thread that asks, and training has one of its own
         self._synced = time.monotonic()
         self._cost_s = 0.0
         self._failed = False

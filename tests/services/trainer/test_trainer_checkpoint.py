@@ -209,3 +209,13 @@ def test_writing_takes_its_share_of_a_training_and_no_state_is_written_twice(
     assert last is not None
     writer.write(state(last.step), durably=True)  # a pause right after: only made durable
     assert the_file(tmp_path).stat().st_mtime_ns == written
+
+
+def test_the_first_state_is_written_whoever_made_the_checkpoint(tmp_path: Path) -> None:
+    """Its clock is that of the thread which calls; the one that made it may have computed for hours."""
+    now = 3600.0
+    writer = Checkpoint(tmp_path / "state", KEY, clock=lambda: now)
+    now = 0.001
+    assert writer.due(0)
+    writer.write(state(0))
+    assert not writer.due(0) and writer.due(1)

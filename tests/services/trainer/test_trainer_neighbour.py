@@ -244,7 +244,7 @@ async def test_the_task_that_pays_most_is_trained_for_next(
             gate.set()
             await until(lambda: all(one.rounds[-1].contributions for one in chain.tasks.values()))
     landed = {number: one.rounds[-1].contributions[0].mined.block for number, one in chain.tasks.items()}
-    first, *rest = sorted(landed, key=landed.__getitem__)
+    rest = sorted(landed, key=landed.__getitem__)[1:]
     assert sorted(rest) == sorted(waiting)
     if by_pay:
         assert rest == sorted(rest, reverse=True)
