@@ -2,7 +2,7 @@
 
 import typer
 
-from linklearner.cli import account, health, inference, stake, suite, task, training, verify
+from linklearner.cli import account, health, inference, stake, status, suite, task, training, verify
 from linklearner.cli.arguments import Commands
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app.add_typer(stake.app, name="stake")
 app.command()(account.balance)
 app.command()(account.earnings)
 app.command()(training.train)
+app.command()(status.status)
 app.command()(inference.infer)
 app.command()(verify.verify)
 app.command()(suite.up)
