@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain.classifier import classifier
 from linklearner.domain.digits import DIGITS, DIGITS_CNN
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, NotFinite
 from linklearner.domain.kinds.mlp import Mlp
@@ -193,7 +194,7 @@ def test_samples_fit_a_model_or_are_refused() -> None:
     samples = Samples(np.ones((3, 4), dtype=np.float32), np.array([0, 1, 2]))
 
     def model(*layers: int) -> ModelSpec:
-        return ModelSpec("m", Mlp(layers), tuple(map(str, range(layers[-1]))))
+        return classifier("m", Mlp(layers), tuple(map(str, range(layers[-1]))))
 
     assert samples.inputs_of(model(4, 3)).shape == (3, 4)
     with pytest.raises(InvalidInput, match="task's model takes rows of 5 numbers, not of 4 numbers"):
