@@ -2,23 +2,21 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from eth_account import Account
-from onnx import TensorProto, helper
 
 from linklearner.client.inference import InferenceClient
 from linklearner.domain.classifier import classifier
 from linklearner.domain.digits import DIGITS_CNN
 from linklearner.domain.errors import DataLoss, InvalidInput, OutOfRange
 from linklearner.domain.fixedpoint import dequantise_weights
-from linklearner.domain.graph import Datatype, Signature
+from linklearner.domain.graph import Graph, Node, Signature, TensorSpec
 from linklearner.domain.kinds.cnn import Cnn
-from linklearner.domain.model import ModelVersion
+from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.domain.operators import Datatype
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.onnx_graph import onnx_model
@@ -136,26 +134,19 @@ async def test_a_server_that_describes_no_row_is_not_asked(shape: list[int]) -> 
 
 
 def two_inputs() -> Model:
-    """logits = values + row, the second an INT64 of one number: no kind of model has two inputs yet, signatures may."""
-    graph = SimpleNamespace(
-        inputs=(Signature("values", Datatype.FP32, (2,), (0.0, 1.0)), Signature("row", Datatype.INT64, (1,))),
-        outputs=(Signature("logits", Datatype.FP32, (2,)),),
-        widest=2,
+    """logits = values + row + offset, the second an INT64 of one number."""
+    graph = Graph(
+        (Signature("values", Datatype.FP32, (2,), (0.0, 1.0)), Signature("row", Datatype.INT64, (1,), (0.0, 20.0))),
+        (Signature("logits", Datatype.FP32, (2,)),),
+        (TensorSpec("offset", (2,)),),
+        nodes=(
+            Node("Cast", ("row",), "number", {"to": 1}),
+            Node("Add", ("values", "number"), "sum"),
+            Node("Add", ("sum", "offset"), "logits"),
+        ),
     )
-    spec: Any = SimpleNamespace(name="two", labels=("a", "b"), graph=graph)
-    batch = [("values", TensorProto.FLOAT, 2), ("row", TensorProto.INT64, 1)]
-    computed = helper.make_graph(
-        [
-            helper.make_node("Cast", ["row"], ["number"], to=TensorProto.FLOAT),
-            helper.make_node("Add", ["values", "number"], ["logits"]),
-        ],
-        "two",
-        [helper.make_tensor_value_info(name, kind, ["batch", length]) for name, kind, length in batch],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
-    )
-    built = helper.make_model(computed, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(built)
-    return Model(spec, ModelVersion(1, 1, bytes(32), 0, 1), built.SerializeToString())
+    spec = ModelSpec("two", graph, labels=("a", "b"))
+    return Model(spec, ModelVersion(1, 1, bytes(32), 0, 1), onnx_model(spec, np.zeros(2, np.float32)))
 
 
 def asked(*inputs: tuple[str, str, list[int], bytes]) -> oip.ModelInferRequest:
@@ -191,6 +182,8 @@ def test_several_inputs_of_several_data_types_are_read_by_their_names(order: Any
         ((VALUES, ("row", "INT64", [2, 1], bytes(8))), "Expected 16, got 8"),
         ((VALUES, ("row", "INT64", [1, 1], bytes(8))), "the same number of rows"),
         ((VALUES, ("row", "INT64", [3, 1], bytes(24))), "the same number of rows"),
+        ((VALUES, ("row", "INT64", [2, 1], np.array([21, 0], "<i8").tobytes())), "row 0 of 'row' has 21 at 0, outside"),
+        ((VALUES, ("row", "INT64", [2, 1], np.array([0, -1], "<i8").tobytes())), "row 1 of 'row' has -1 at 0, outside"),
     ],
 )
 def test_several_inputs_that_do_not_fit_are_refused(inputs: Any, why: str) -> None:
