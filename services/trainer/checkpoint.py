@@ -21,7 +21,8 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -56,9 +57,11 @@ def key_of(*parts: object) -> bytes:
 def digest_of(samples: Samples) -> bytes:
     """32 bytes, of all values and their order."""
     digest = hashlib.blake2b(digest_size=32)
-    for array in (samples.x, samples.y):
-        digest.update(f"{array.dtype.str} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).data)
+    for field in fields(samples):
+        values = getattr(samples, field.name)
+        for name, array in sorted(values.items()) if isinstance(values, Mapping) else [("", values)]:
+            digest.update(f"{field.name} {name!r} {array.dtype.str} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
 
 

@@ -7,26 +7,31 @@ number alone, so that a training goes on from what was written down exactly as i
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from linklearner.domain.errors import InvalidInput, NotFinite
-from linklearner.domain.model import LOGITS, ModelSpec
+from linklearner.domain.model import Loss, ModelSpec
 from services.trainer.data import Samples
-from services.trainer.network import Network
+from services.trainer.network import Network, rows_of
+from services.trainer.objective import MEAN_LOSS, Score, score
 from services.trainer.optimisers import optimiser
 from services.trainer.recipe import MIN_STEPS, Recipe
 
+Frozen = Mapping[str, NDArray[np.float32]]
+"""Values of the tensors that a graph takes from files, by name."""
+ROWS_LENGTH = 2**24
+"""Numbers of one value that are computed at once where nothing is trained: 64 MiB."""
 REPORTS, LONGEST_SILENCE = 10, 500
 """Progress messages of one local training, and the most steps between two."""
 
 GradientOf = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, float]]
-"""The gradient of a batch, (N,) float32, and its mean loss: of the weights, (N,) float32, and the rows, (B,) int64, that the batch takes
+"""The gradient of a batch, (N,) float32, and its mean loss: at the weights, (N,) float32, and the rows, (B,) int64, that the batch takes
 of the samples."""
 
 
@@ -66,6 +71,7 @@ class LocalTraining:
         samples: Samples,
         recipe: Recipe,
         seed: tuple[int, ...],
+        frozen: Frozen | None = None,
         gradient_of: GradientOf | None = None,
     ) -> None:
         """base: (N,) float32. gradient_of: None for the mean gradient of a batch. Raises InvalidInput for what does not fit the model."""
@@ -75,7 +81,7 @@ class LocalTraining:
             raise InvalidInput(f"model {spec.name} has {spec.weight_count} weights, not {base.shape}")
         self._recipe = recipe
         self._base = torch.tensor(base)
-        self._gradient_of = gradient_of or mean_gradient(spec, samples, recipe)
+        self._gradient_of = gradient_of or mean_gradient(spec, samples, recipe, frozen)
         self._batches = Batches(len(samples), recipe.batch_size, seed)
         self._flat = torch.tensor(base, requires_grad=True)
         self._optimiser = optimiser(recipe.optimiser, len(base))
@@ -165,6 +171,7 @@ def train(
     recipe: Recipe,
     seed: tuple[int, ...],
     progress: Callable[[int, float], None],
+    frozen: Frozen | None = None,
     *,
     gradient_of: GradientOf | None = None,
     state: LocalState | None = None,
@@ -177,7 +184,7 @@ def train(
     step, and once after the last. What either raises ends the training. Raises NotFinite if the loss leaves the finite numbers (the delta
     is checked where it is quantised), InvalidInput for samples that do not fit the model.
     """
-    training = LocalTraining(spec, base, samples, recipe, seed, gradient_of)
+    training = LocalTraining(spec, base, samples, recipe, seed, frozen, gradient_of)
     if state is not None:
         training.resume(state)
     while not training.done:
@@ -189,17 +196,17 @@ def train(
     return training.delta()
 
 
-def mean_gradient(spec: ModelSpec, samples: Samples, recipe: Recipe) -> GradientOf:
+def mean_gradient(spec: ModelSpec, samples: Samples, recipe: Recipe, frozen: Frozen | None = None) -> GradientOf:
     """That of a batch's mean loss. Raises InvalidInput for samples that do not fit the model."""
-    measured = samples.inputs_of(spec)
-    network, name = Network(spec.graph), spec.input.name
-    x, y = torch.from_numpy(measured), torch.from_numpy(samples.y)  # (n, …), (n,)
-    offset = torch.zeros(len(spec.labels))
-    if recipe.logit_adjustment:
+    x, y = _tensors(samples.inputs_of(spec)), torch.from_numpy(samples.targets_of(spec))
+    network, mean_loss, answer = Network(spec.graph, frozen), MEAN_LOSS[spec.loss], spec.answer.name
+    offset: torch.Tensor | float = 0.0
+    if recipe.logit_adjustment and spec.loss is Loss.CROSS_ENTROPY:
         offset = torch.from_numpy(_log_shares(samples, len(spec.labels)))
 
     def gradient_of(flat: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, float]:
-        loss = functional.cross_entropy(network(flat, {name: x[rows]})[LOGITS] + offset, y[rows])
+        batch = {name: values[rows] for name, values in x.items()}
+        loss = mean_loss(network(flat, batch)[answer] + offset, y[rows])
         (gradient,) = torch.autograd.grad(loss, flat)
         return gradient, loss.item()
 
@@ -223,32 +230,35 @@ class Batches:
         return self._order[at * self._size : (at + 1) * self._size]
 
 
-def logits(spec: ModelSpec, weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """weights: (N,) float32, x: (B, *input.dimensions) float32 unscaled. Returns (B, labels) float32."""
+def answers(
+    spec: ModelSpec, weights: NDArray[np.float32], inputs: Mapping[str, NDArray[Any]], frozen: Frozen | None = None
+) -> NDArray[np.float32]:
+    """weights: (N,) float32, inputs: (B, *dimensions) of each, as the signature says. Returns (B, *answer.dimensions) float32.
+
+    In as many runs as keep every value within ROWS_LENGTH numbers.
+    """
+    network, flat, given = Network(spec.graph, frozen), torch.from_numpy(weights), _tensors(inputs)
+    count, most = len(next(iter(given.values()))), rows_of(spec.graph, ROWS_LENGTH)
     with torch.inference_mode():
-        outputs = Network(spec.graph)(torch.from_numpy(weights), {spec.input.name: torch.from_numpy(x)})
-        answer: NDArray[np.float32] = outputs[LOGITS].numpy()
+        parts = [
+            network(flat, {name: values[start : start + most] for name, values in given.items()})[spec.answer.name]
+            for start in range(0, max(count, 1), most)
+        ]
+        answer: NDArray[np.float32] = torch.cat(parts).numpy()
     return answer
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """accuracy: share of labels that are right, 0 to 1. loss: mean cross-entropy, nats."""
-
-    accuracy: float
-    loss: float
-
-
-def evaluate(spec: ModelSpec, weights: NDArray[np.float32], samples: Samples) -> Score:
+def evaluate(spec: ModelSpec, weights: NDArray[np.float32], samples: Samples, frozen: Frozen | None = None) -> Score:
     """weights: (N,) float32. Raises InvalidInput for samples that do not fit the model or are none."""
-    measured = samples.inputs_of(spec)
+    measured, wanted = samples.inputs_of(spec), samples.targets_of(spec)
     if not len(samples):
         raise InvalidInput("there is nothing to measure on: no samples are held out")
-    scores, y = torch.from_numpy(logits(spec, weights, measured)), torch.from_numpy(samples.y)
-    return Score(
-        accuracy=(scores.argmax(dim=1) == y).double().mean().item(),
-        loss=functional.cross_entropy(scores.double(), y).item(),
-    )
+    found = torch.from_numpy(answers(spec, weights, measured, frozen))
+    return score(spec.loss, found, torch.from_numpy(wanted))
+
+
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
 
 
 def _log_shares(samples: Samples, label_count: int) -> NDArray[np.float32]:

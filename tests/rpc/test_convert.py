@@ -174,7 +174,11 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
     ),
     (activities(), convert.activity_message, convert.activity_of),
     (training_events(), convert.training_message, convert.training_of),
-    (st.builds(training.Evaluation, VERSION, SMALL, SHARE, REAL), convert.evaluation_message, convert.evaluation_of),
+    (
+        st.builds(training.Evaluation, VERSION, SMALL, st.just("accuracy"), SHARE, REAL),
+        convert.evaluation_message,
+        convert.evaluation_of,
+    ),
     (st.builds(training.ModelExport, VERSION, st.binary(), REAL), convert.export_message, convert.export_of),
 ]
 
