@@ -157,6 +157,14 @@ class Trainer:
             await server.set_ready(connected)
 
 
+def check(config: TrainerConfig) -> None:
+    """Raises InvalidConfig for what `Trainer.start` would refuse before it listens: data that cannot be read, is too little or tells
+    nothing, a condition that cannot be observed here."""
+    Machine(config.conditions())
+    samples, _ = data.load(config.data, config.shard_of_data())
+    _check_enough(samples, config)
+
+
 def _check_enough(samples: data.Samples, config: TrainerConfig) -> None:
     """Raises InvalidConfig for samples that one update would give away, or from which there is nothing to learn."""
     if len(samples) < config.min_samples:
