@@ -523,6 +523,8 @@ class Contributor:
                     yield doing
             finally:
                 self._works = None
+                if self._follows.activity is Activity.IDLE:
+                    self._follows = _Doing(Activity.IDLE)  # since now
 
     async def _resume(self, identity: Identity, state: Task, request_id: str, contents: str) -> Submitted | None:
         """Decides over the update that is held, from the chain's record; the answer to this request if it has one without training."""

@@ -207,25 +207,25 @@ def _write(gateway: Found | None, trainers: list[Found], now_s: float) -> None:
                 )
             )
         else:
-            screen.print(Padding(_complaint(gateway), (0, 0, 0, 2)))
+            screen.print(Padding(_complaint(gateway), (0, 0, 0, 2), expand=False))
     for one in trainers:
         screen.print(Text.assemble("trainer ", (one.address, "bold")))
         if one.trainer is None:
-            screen.print(Padding(_complaint(one), (0, 0, 0, 2)))
+            screen.print(Padding(_complaint(one), (0, 0, 0, 2), expand=False))
             continue
-        screen.print(Padding(Text(address(one.trainer.account), "dim"), (0, 0, 0, 2)))
+        screen.print(Padding(Text(address(one.trainer.account), "dim"), (0, 0, 0, 2), expand=False))
         for task in one.trainer.tasks:
-            screen.print(Padding(Text(f"task {task.task}: {_sentence(task, now_s)}"), (0, 0, 0, 2)))
+            screen.print(Padding(Text(f"task {task.task}: {_sentence(task, now_s)}"), (0, 0, 0, 2), expand=False))
             if task.activity is Activity.WAITING:
                 again = f"; looks again {until(task.again_s - now_s)}" if task.again_s > now_s else ""
-                screen.print(Padding(Text(_printable(task.detail) + again), (0, 0, 0, 4)))
+                screen.print(Padding(Text(_printable(task.detail) + again), (0, 0, 0, 4), expand=False))
             facts = []
             if one.earned is not None:
                 facts.append(f"earned {ll(one.earned[task.task])} $LL")
             if task.cpu_seconds:
                 facts.append(f"last training {task.cpu_seconds:.2f} CPU-s")
             if facts:
-                screen.print(Padding(Text(", ".join(facts), "dim"), (0, 0, 0, 4)))
+                screen.print(Padding(Text(", ".join(facts), "dim"), (0, 0, 0, 4), expand=False))
 
 
 def _sentence(task: TaskActivity, now_s: float) -> str:
