@@ -162,6 +162,7 @@ class Contributor:
 
             # Before a byte of weights is asked for: what does not fit this model cannot be trained on, however large the model says it is.
             self._samples.inputs_of(spec)
+            self._samples.targets_of(spec)
             self._samples.check_learnable()
             if not (allow_range or self._allow_range):
                 self._samples.check_range(spec)

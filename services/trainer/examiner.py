@@ -43,7 +43,7 @@ class Examiner:
     async def export(self, version: int) -> ModelExport:
         """version 0: the newest. Raises NotFound, DataLoss also if ONNX and torch disagree."""
         state = await self._gateway.task(self._task)
-        inputs = self._held_out.inputs_of(state.spec)[:PARITY_SAMPLES]
+        inputs = self._held_out.inputs_of(state.spec)[state.spec.input.name][:PARITY_SAMPLES]
         found, weights = await self._gateway.weights(state, version)
         metadata = {"task": str(self._task), "version": str(found.version), "digest": found.digest.hex()}
         if state.spec.input.range is not None:

@@ -131,7 +131,7 @@ async def token_for(account: LocalAccount, server: str) -> str:
 
 async def test_a_cnn_is_trained_over_the_chain_served_and_asked(suite: Suite) -> None:
     _, held_out = data.load("digits", data.Shard())
-    images = held_out.inputs_of(DIGITS_CNN)[:200]
+    images = held_out.inputs_of(DIGITS_CNN)[DIGITS_CNN.input.name][:200]
     async with suite.trainer(0) as one, suite.trainer(1) as other, suite.wire(suite.gateway) as wire:
         gateway = gateway_grpc.ChainGatewayServiceStub(wire)
         first = await one.Evaluate(pb.EvaluateRequest())
