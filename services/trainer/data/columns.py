@@ -1,12 +1,16 @@
 """Which columns of a table are the inputs, and which the target: the same rules for CSV and Parquet."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from linklearner.domain.errors import InvalidConfig
+from services.trainer.data.samples import MAX_NAME_LENGTH, MAX_NAMES
 from services.trainer.data.source import Options
 
 MAX_COLUMNS = 2**16
@@ -31,6 +35,40 @@ class Choice:
     def names(self, header: Sequence[str]) -> tuple[str, ...]:
         """Of the inputs."""
         return tuple(header[place] for place in self.inputs)
+
+
+class Texts:
+    """Labels in text, numbered as they come: however many rows have one, each is kept once."""
+
+    def __init__(self, what: object, column: str) -> None:
+        self._what = what
+        self._column = column
+        self._numbers: dict[str, int] = {}
+        self._rows = array("q")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._numbers)
+
+    @property
+    def y(self) -> NDArray[np.int64]:
+        """(n,) places in names."""
+        return np.frombuffer(self._rows, dtype=np.int64)
+
+    def add(self, text: str) -> None:
+        """Raises InvalidConfig for an empty, a long, or one too many different text."""
+        number = self._numbers.get(text)
+        if number is None:
+            where, number = f"{self._what}: the target {self._column!r:.60}", len(self._numbers)
+            if not text:
+                raise InvalidConfig(f"{where} is empty in row {len(self._rows) + 1}: fill it in, or leave the row out")
+            if len(text) > MAX_NAME_LENGTH or number == MAX_NAMES:
+                raise InvalidConfig(
+                    f"{where} has texts of more than {MAX_NAME_LENGTH} characters, or more than {MAX_NAMES} different ones: labels are "
+                    "short and few; is another column meant?"
+                )
+            self._numbers[text] = number
+        self._rows.append(number)
 
 
 def listed(options: Options, name: str) -> tuple[str, ...]:

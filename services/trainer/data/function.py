@@ -1,7 +1,7 @@
 """Samples out of a Python function of the contributor's own.
 
-This runs a program: the file that this machine's own settings name, as the user who started the trainer, and nothing that comes by the chain or
-by the wire. What goes wrong in it is shown as his: file, line and error.
+This runs a program: the file that this machine's own settings name, as the user who started the trainer, and nothing that comes by the
+chain or by the wire. What goes wrong in it is shown as his: file, line and error.
 """
 
 import importlib.util

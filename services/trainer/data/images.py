@@ -1,11 +1,12 @@
 """A folder of labelled pictures: one sub-folder a label, PNG and JPEG inside.
 
-Who reaches this: whoever sends a contributor an archive of pictures. Only the two decoders are in reach, no picture is decoded before its size
-in the header is known to fit, and nothing but regular files is opened.
+Who reaches this: whoever sends a contributor an archive of pictures. Only the two decoders are in reach, no picture is decoded before its
+size in the header is known to fit, and nothing but regular files is opened.
 """
 
 import importlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -94,8 +95,8 @@ def _samples(folder: Path) -> Samples:
     for header, (_, file) in zip(headers, files, strict=True):
         if header.size != (rows, columns):
             raise InvalidConfig(
-                f"{file} is {header.size[0]}x{header.size[1]} (rows x columns), {files[0][1]} is {rows}x{columns}: bring all pictures to the size "
-                "that the task takes (linklearner task show), with a program for pictures"
+                f"{file} is {header.size[0]}x{header.size[1]} (rows x columns), {files[0][1]} is {rows}x{columns}: bring all pictures to "
+                "the size that the task takes (linklearner task show), with a program for pictures"
             )
     if GREY_16 in modes and len(modes) > 1:
         raise InvalidConfig(f"some pictures in {folder} have 16 bits a pixel and some have 8: save all of them alike")
@@ -107,7 +108,8 @@ def _samples(folder: Path) -> Samples:
         mode, channels = ("L", 1) if modes <= GREY else ("RGB", 3)
     if len(files) * channels * rows * columns > MAX_VALUES:
         raise InvalidConfig(
-            f"{len(files)} pictures of {rows}x{columns} in {folder} have more than {MAX_VALUES} numbers: make them smaller, or leave some out"
+            f"{len(files)} pictures of {rows}x{columns} in {folder} have more than {MAX_VALUES} numbers: make them smaller, or leave some "
+            "out"
         )
     x = np.empty((len(files), channels, rows, columns), dtype=np.int32 if mode == GREY_16 else np.uint8)
     for into, (_, file) in zip(x, files, strict=True):
@@ -136,7 +138,7 @@ def _opened(file: Path) -> Any:
 
 
 def _header(file: Path) -> _Header:
-    with _named(file), _opened(file) as picture:
+    with _read_whole(file), _opened(file) as picture:
         turned = picture.getexif().get(_ORIENTATION, 1) >= 5
         size = (picture.width, picture.height) if turned else (picture.height, picture.width)
         return _Header(size, picture.mode, picture.mode in ALPHA or "transparency" in picture.info)
@@ -147,26 +149,23 @@ _ORIENTATION: Final = 0x0112
 
 
 def _pixels(file: Path, mode: str) -> NDArray[Any]:
-    with _named(file), _opened(file) as picture:
+    with _read_whole(file), _opened(file) as picture:
         upright = importlib.import_module("PIL.ImageOps").exif_transpose(picture)
         return np.asarray(upright if upright.mode == mode else upright.convert(mode))
 
 
-class _named:
+@contextmanager
+def _read_whole(file: Path) -> Iterator[None]:
     """Whatever Pillow raises becomes InvalidConfig with the file's name: of thousands, one is damaged."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, InvalidInput):
-            raise InvalidConfig(
-                f"{self._file} is no whole PNG or JPEG picture ({' '.join(str(error).split())[:120] or type(error).__name__}): "
-                "replace it, or move it elsewhere"
-            ) from error
+    try:
+        yield
+    except InvalidInput:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error …
+        why = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InvalidConfig(
+            f"{file} is no whole PNG or JPEG picture ({why}): replace it, or move it elsewhere"
+        ) from error
 
 
 IMAGES = Source(

@@ -64,8 +64,8 @@ def roles(names: Collection[str], what: object) -> Roles:
     if found is None:
         listed = "; ".join(f"{row.x} and {row.y}" for row in NAMES)
         raise InvalidConfig(
-            f"{what} must hold x and y (and x_test with y_test, if any), not {sorted(names)!s:.200}: rename the arrays. Understood are {listed}; "
-            "or y with inputs under the names that the task gives them"
+            f"{what} must hold x and y (and x_test with y_test, if any), not {sorted(names)!s:.200}: rename the arrays. Understood are "
+            f"{listed}; or y with inputs under the names that the task gives them"
         )
     for held_out, pair in ((found.y_test, found.x_test.values()), (found.y, found.x.values())):
         missing = [name for name in (held_out, *pair) if name and name not in names]

@@ -61,6 +61,7 @@ DIGITS = Source(
 DIABETES = Source(
     read=_diabetes,
     place="",
-    about="scikit-learn's diabetes data, a regression: 442 rows of 10 numbers, scaled as `load_diabetes` gives them, one target of 25 to 346.",
+    about="scikit-learn's diabetes data, a regression: 442 rows of 10 numbers, scaled as `load_diabetes` gives them; one target, 25 to "
+    "346.",
     example="diabetes",
 )

@@ -1,6 +1,7 @@
 """Tables of Parquet, by pyarrow: an extra of its own, 50 MB that most trainers have no use for."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,58 +10,107 @@ from numpy.typing import NDArray
 
 from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig
-from services.trainer.data.columns import MAX_COLUMNS, OPTIONS, choose
+from services.trainer.data.columns import MAX_COLUMNS, OPTIONS, Texts, choose
 from services.trainer.data.samples import MAX_VALUES, ONE_ARRAY, Samples
 from services.trainer.data.source import Found, Options, Source
 from services.trainer.data.table import whole
 
 BATCH_ROWS: Final = 2**16
 MAX_FOOTER_BYTES: Final = 2**24
+MAX_FOOTER_ITEMS: Final = 2**20
 _MAGIC: Final = b"PAR1"
 
 
 def read(path: Path, options: Options) -> Found:
     """Raises InvalidConfig if pyarrow is not there, for columns that are no numbers, and for empty cells."""
     try:
-        parquet = importlib.import_module("pyarrow.parquet")
+        importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise InvalidConfig(
             "Parquet files are read by pyarrow, which is not installed: pip install 'linklearner[parquet]'"
         ) from None
     with arrays.parsing(path, "a Parquet file"):
         _check_footer(path)
-        with parquet.ParquetFile(
-            path,
-            thrift_string_size_limit=MAX_FOOTER_BYTES,
-            thrift_container_size_limit=2**20,
-            arrow_extensions_enabled=False,
-        ) as file:
+        with _opened(path) as file:
+            text = [field.name for field in file.schema_arrow if _is_text(field.type)]
+        with _opened(path, read_dictionary=text) as file:  # a long text that comes a thousand times is held once
             header = file.schema_arrow.names
             choice = choose(header, options, path)
             wanted = [header[place] for place in (*choice.inputs, *choice.targets)]
             _check_sizes(path, file.metadata, wanted)
-            parts: list[list[NDArray[Any]]] = [[] for _ in wanted]
-            rows = 0
+            body = _Body(path, wanted, len(choice.inputs))
             for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
-                rows += batch.num_rows
-                if rows > file.metadata.num_rows:
-                    raise ValueError(f"it holds more rows than the {file.metadata.num_rows} that it announces")
-                for part, name in zip(parts, wanted, strict=True):
-                    part.append(_array(path, name, batch.column(name), target=name in wanted[len(choice.inputs) :]))
-                if (
-                    sum(part[-1].size for part in parts) * -(-file.metadata.num_rows // max(batch.num_rows, 1))
-                    > 2 * MAX_VALUES
-                ):
-                    raise ValueError(f"it holds more than {MAX_VALUES} numbers: leave some rows out")
-    if not rows:
-        raise InvalidConfig(f"{path}: there is nothing to learn: it has no rows")
-    columns = [np.concatenate(part) for part in parts]
-    inputs, targets = columns[: len(choice.inputs)], columns[len(choice.inputs) :]
-    y = targets[0] if len(targets) == 1 else np.stack([target.astype(np.float64) for target in targets], axis=1)
+                body.add(batch, file.metadata.num_rows)
+    inputs, y, names = body.columns()
     if any(column.ndim > 1 for column in inputs):  # lists of numbers: inputs of their own names
-        return Samples.of(dict(zip(choice.names(header), inputs, strict=True)), y, path), None
+        return Samples.of(dict(zip(choice.names(header), inputs, strict=True)), y, path, names=names), None
     x = np.stack([column.astype(np.float32) for column in inputs], axis=1)
-    return Samples.of({ONE_ARRAY: x}, y, path, columns=choice.names(header)), None
+    return Samples.of({ONE_ARRAY: x}, y, path, names=names, columns=choice.names(header)), None
+
+
+def _opened(path: Path, **options: Any) -> Any:
+    return importlib.import_module("pyarrow.parquet").ParquetFile(
+        path,
+        thrift_string_size_limit=MAX_FOOTER_BYTES,
+        thrift_container_size_limit=MAX_FOOTER_ITEMS,
+        arrow_extensions_enabled=False,
+        **options,
+    )
+
+
+class _Body:
+    """The columns of one table, batch by batch; what they come to is held to what the file announced."""
+
+    def __init__(self, path: Path, names: list[str], inputs: int) -> None:
+        self._path = path
+        self._names = names
+        self._inputs = inputs
+        self._parts: list[list[NDArray[Any]]] = [[] for _ in names]
+        self._texts: Texts | None = None
+        self._rows = self._numbers = 0
+
+    def add(self, batch: Any, announced: int) -> None:
+        """Raises ValueError for more rows than announced, or more numbers than a data set has."""
+        self._rows += batch.num_rows
+        if self._rows > announced:
+            raise ValueError(f"it holds more rows than the {announced} that it announces")
+        for place, (part, name) in enumerate(zip(self._parts, self._names, strict=True)):
+            column, target = batch.column(name), place >= self._inputs
+            if target and len(self._parts) == self._inputs + 1 and self._text(name, column):
+                continue
+            part.append(_numbers(self._path, name, column))
+            self._numbers += part[-1].size
+            if self._numbers > MAX_VALUES:
+                raise ValueError(f"it holds more than {MAX_VALUES} numbers: leave some rows out")
+
+    def _text(self, name: str, column: Any) -> bool:
+        """Whether the column is text; then it is counted."""
+        types = importlib.import_module("pyarrow").types
+        if not types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+            return False
+        _check_filled(self._path, name, column)
+        if self._texts is None:
+            self._texts = Texts(self._path, name)
+        known = column.dictionary.to_pylist()
+        for index in column.indices.to_pylist():
+            self._texts.add(known[index])
+        return True
+
+    def columns(self) -> tuple[list[NDArray[Any]], NDArray[Any], Sequence[str]]:
+        """Of the inputs, (n,) or (n, k) each; y; and the names that y counts, if it is text."""
+        if not self._rows:
+            raise InvalidConfig(f"{self._path}: there is nothing to learn: it has no rows")
+        inputs = [np.concatenate(part) for part in self._parts[: self._inputs]]
+        if self._texts is not None:
+            return inputs, self._texts.y, self._texts.names
+        targets = [np.concatenate(part) for part in self._parts[self._inputs :]]
+        if len(targets) == 1:
+            return (
+                inputs,
+                whole(targets[0]) if targets[0].dtype.kind == "f" and targets[0].ndim == 1 else targets[0],
+                (),
+            )
+        return inputs, np.stack([target.astype(np.float64) for target in targets], axis=1), ()
 
 
 def _check_footer(path: Path) -> None:
@@ -96,38 +146,42 @@ def _check_sizes(path: Path, metadata: Any, wanted: list[str]) -> None:
         raise ValueError(f"it opens to {total} bytes, more than {arrays.MAX_BYTES}")
 
 
-def _array(path: Path, name: str, column: Any, *, target: bool) -> NDArray[Any]:
-    """A column of a batch: (rows,) numbers, or text for a target; (rows, k) for lists of k numbers each."""
+def _is_text(kind: Any) -> bool:
     types = importlib.import_module("pyarrow").types
-    if types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _check_filled(path: Path, name: str, column: Any) -> None:
     if column.null_count:
         raise InvalidConfig(
             f"{path}: column {name!r:.60} is empty in {column.null_count} rows: fill it in, or leave these rows out"
         )
+
+
+def _numbers(path: Path, name: str, column: Any) -> NDArray[Any]:
+    """A column of a batch: (rows,), or (rows, k) for lists of k numbers each."""
+    types = importlib.import_module("pyarrow").types
+    _check_filled(path, name, column)
     kind = column.type
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        flat = _array(path, name, column.flatten(), target=False)
-        if len(flat) % max(len(column), 1) or set(column.value_lengths().to_pylist()) - {
-            len(flat) // max(len(column), 1)
-        }:
+        flat, rows = _numbers(path, name, column.flatten()), len(column)
+        if not rows or (column.value_lengths().to_numpy(zero_copy_only=False) != len(flat) // rows).any():
             raise InvalidConfig(f"{path}: the lists of column {name!r:.60} are of different lengths: pad them to one")
-        return flat.reshape(len(column), -1, *flat.shape[1:])
+        return flat.reshape(rows, -1, *flat.shape[1:])
     if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
         values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-        return whole(values.astype(np.float64)) if target and values.dtype.kind == "f" else values
-    if target and (types.is_string(kind) or types.is_large_string(kind)):
-        return np.array(column.to_pylist(), dtype=np.str_)
+        return values
     raise InvalidConfig(
-        f"{path}: column {name!r:.60} holds {kind!s:.60} where a number belongs: leave it out (without=…), or write its categories as 0/1 columns"
+        f"{path}: column {name!r:.60} holds {'text' if types.is_dictionary(kind) else kind!s:.60} where a number belongs: leave it out (without=…), or write its categories as "
+        "0/1 columns"
     )
 
 
 PARQUET = Source(
     read=read,
     place="FILE",
-    about="a table of Parquet (`pip install 'linklearner[parquet]'`). Columns are numbers or lists of equally many numbers; with lists each "
-    "column is an input of its own name.",
+    about="a table of Parquet (`pip install 'linklearner[parquet]'`). Columns are numbers or lists of equally many numbers; with lists "
+    "each column is an input of its own name.",
     example="parquet:iris.parquet?target=species",
     options=OPTIONS,
     required=("target",),

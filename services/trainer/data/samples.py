@@ -6,7 +6,7 @@ rest, each time with what to do about it. What a task wants of them is another m
 any task is known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,6 +25,10 @@ MAX_VALUES: Final = 2**28
 
 MAX_TARGETS: Final = 2**12
 """Targets of one sample."""
+
+MAX_NAMES: Final = 2**16
+MAX_NAME_LENGTH: Final = 256
+"""Of labels in text, and characters of one."""
 
 NOTHING_TO_LEARN: Final = "NothingToLearn"
 
@@ -99,13 +103,14 @@ class Samples:
         y: NDArray[Any],
         what: object,
         *,
+        names: Sequence[str] = (),
         columns: tuple[str, ...] = (),
-        pictures: bool = False,
     ) -> "Samples":
         """Samples of arrays that somebody else made. what: where they are from, for messages.
 
         inputs: any plain numbers or booleans; the nearest of DTYPES is taken. y: whole numbers >= 0, (n,) or (n, 1), become labels; text
-        becomes labels with names; other numbers, and several of a sample, become targets. Raises InvalidConfig or NotFinite.
+        becomes labels with names; other numbers, and several of a sample, become targets. names: of the labels that y counts, in any
+        order. Raises InvalidConfig or NotFinite.
         """
         for name, values in inputs.items():
             if values.ndim and y.ndim and len(values) != len(y):
@@ -118,9 +123,11 @@ class Samples:
             raise InvalidConfig(
                 f"{what}: the inputs have {count} numbers, more than {MAX_VALUES}: leave some samples out"
             )
-        targets, names = _labels_or_targets(y, what)
+        targets, own_names = _labels_or_targets(y, what)
         measured = {name: _measured(values, name, what) for name, values in inputs.items()}
-        return cls(measured, targets, names, columns, pictures)
+        if names:
+            return cls(measured, targets, tuple(names), columns).renamed(tuple(sorted(names)))
+        return cls(measured, targets, own_names, columns)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -171,7 +178,7 @@ class Samples:
         return fit.targets(self, spec)
 
     def check_learnable(self) -> None:
-        """Raises InvalidInput, reason NothingToLearn, for samples that tell nothing apart: none, one label or target, or all inputs alike."""
+        """Raises InvalidInput, reason NothingToLearn, for samples that tell nothing apart: none, one label or target, or one input."""
         if not len(self):
             why = "there are no samples"
         elif _alike(self.y):
@@ -218,6 +225,7 @@ def _measured(values: NDArray[Any], name: str, what: object) -> NDArray[Any]:
         raise InvalidConfig(
             f"{what}: there is nothing to learn: {name} has the shape {_shape(values)}", reason=NOTHING_TO_LEARN
         )
+    dtype: np.dtype[Any]
     if kind == "f":
         dtype = np.dtype(np.float32)
     elif kind == "b" or (kind == "u" and size == 1):
@@ -264,6 +272,8 @@ def _named(texts: NDArray[Any], what: object) -> tuple[NDArray[np.int64], tuple[
                 f"{what}: y is text that is no UTF-8: write the labels as UTF-8 or as numbers"
             ) from None
     names, y = np.unique(texts, return_inverse=True)
-    if len(names) > MAX_LABEL:
-        raise InvalidConfig(f"{what}: y has {len(names)} different texts: labels are few; was another column meant?")
+    if len(names) > MAX_NAMES or any(len(name) > MAX_NAME_LENGTH for name in names):
+        raise InvalidConfig(
+            f"{what}: y has {len(names)} different texts: labels are few ({MAX_NAMES} at most) and short; is another array meant?"
+        )
     return y.astype(np.int64), tuple(names.tolist())

@@ -12,7 +12,7 @@ from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig, InvalidInput
 from services.trainer.data import archives, function, idx, images, packaged, parquet, table
 from services.trainer.data.samples import Samples
-from services.trainer.data.source import Options, Source
+from services.trainer.data.source import Source
 from services.trainer.data.split import Shard, hold_out, shards
 
 SOURCES: Final[Mapping[str, Source]] = {

@@ -1,7 +1,7 @@
 """Tables as text: CSV with a line of names at the top.
 
-Who reaches this: whoever sends a contributor a table. The file, the cells of a line and the different texts of a target are bounded; numbers
-go straight into arrays of machine numbers, so that a table takes less memory than its text.
+Who reaches this: whoever sends a contributor a table. The file, the cells of a line and the different texts of a target are bounded;
+numbers go straight into arrays of machine numbers, so that a table takes about as much memory as its text.
 """
 
 import csv
@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 
 from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig, NotFinite
-from services.trainer.data.columns import MAX_COLUMNS, OPTIONS, Choice, choose
+from services.trainer.data.columns import MAX_COLUMNS, OPTIONS, Choice, Texts, choose
 from services.trainer.data.samples import ONE_ARRAY, Samples
 from services.trainer.data.source import Found, Options, Source
 
 SEPARATORS: Final = ",;\t"
-MAX_NAMES: Final = 2**16
-"""Different texts of a target."""
 MOST_SHOWN: Final = 40
 
 
@@ -69,8 +67,8 @@ def read(path: Path, options: Options) -> Found:
                 f"the first line of {path} holds numbers where names belong: add a line of names, or say header=no (columns are 1, 2, …)"
             )
         choice = choose(header, options, path)
-        x, y = _Rows(path, header, choice).read(rows, lines)
-    return Samples.of({ONE_ARRAY: x}, y, path, columns=choice.names(header)), None
+        x, y, names = _Rows(path, header, choice).read(rows, lines)
+    return Samples.of({ONE_ARRAY: x}, y, path, names=names, columns=choice.names(header)), None
 
 
 class _Rows:
@@ -81,12 +79,12 @@ class _Rows:
         self._header = header
         self._choice = choice
 
-    def read(self, rows: Any, lines: _Lines) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """(n, inputs) float32; (n,) int64, float64 or text, or (n, targets) float64."""
+    def read(self, rows: Any, lines: _Lines) -> tuple[NDArray[np.float32], NDArray[Any], Sequence[str]]:
+        """(n, inputs) float32; (n,) int64 or float64, or (n, targets) float64; names of what y counts, if it counts texts."""
         width, targets = len(self._header), self._choice.targets
         pick = _picker(self._choice.inputs)
         inputs, numbers = array("f"), array("d")
-        codes, names = array("q"), dict[str, int]()
+        texts = Texts(self._path, self._header[targets[0]])
         text: bool | None = None
         for row in rows:
             lines.new_row()
@@ -94,8 +92,8 @@ class _Rows:
                 continue
             if len(row) != width:
                 raise InvalidConfig(
-                    f"line {rows.line_num} of {self._path} has {len(row)} cells where the first line has {width}: quote cells that hold the "
-                    "separator, and fill in what is missing"
+                    f"line {rows.line_num} of {self._path} has {len(row)} cells where the first line has {width}: quote cells that hold "
+                    "the separator, and fill in what is missing"
                 )
             if text is None:
                 text = len(targets) == 1 and not _is_number(row[targets[0]]) and row[targets[0]].strip() != ""
@@ -106,22 +104,14 @@ class _Rows:
             except ValueError:
                 raise self._no_number(row, rows.line_num) from None
             if text:
-                name = row[targets[0]].strip()
-                if not name:
-                    raise self._no_number(row, rows.line_num)
-                codes.append(names.setdefault(name, len(names)))
-                if len(names) > MAX_NAMES:
-                    raise InvalidConfig(
-                        f"{self._path}: the target {self._header[targets[0]]!r:.60} has more than {MAX_NAMES} different texts: labels are few; "
-                        "was another column meant?"
-                    )
+                texts.add(row[targets[0]].strip())
         x = np.frombuffer(inputs, dtype=np.float32).reshape(-1, len(self._choice.inputs))
         self._check_finite(x, self._choice.inputs)
         if text:
-            return x, np.array(list(names))[np.frombuffer(codes, dtype=np.int64)]
+            return x, texts.y, texts.names
         y = np.frombuffer(numbers, dtype=np.float64).reshape(-1, len(targets))
         self._check_finite(y, targets)
-        return x, whole(y[:, 0]) if len(targets) == 1 else y
+        return x, whole(y[:, 0]) if len(targets) == 1 else y, ()
 
     def _no_number(self, row: Sequence[str], line: int) -> InvalidConfig:
         """What is wrong with the first cell of a row that is no number."""
@@ -139,8 +129,8 @@ class _Rows:
             if _is_number(cell.replace(",", ".")):
                 return InvalidConfig(f"{where} holds {cell!r:.{MOST_SHOWN}}: write decimals with a point")
             return InvalidConfig(
-                f"{where} holds text ({cell!r:.{MOST_SHOWN}}) where a number belongs: leave the column out (without=…), or write its categories as "
-                "0/1 columns"
+                f"{where} holds text ({cell!r:.{MOST_SHOWN}}) where a number belongs: leave the column out (without=…), or write its "
+                "categories as 0/1 columns"
             )
         return InvalidConfig(f"line {line} of {self._path} holds a number that is none: write it in digits")
 
@@ -149,8 +139,8 @@ class _Rows:
             return
         row, column = np.argwhere(~np.isfinite(values))[0].tolist()
         raise NotFinite(
-            f"{self._path}: column {self._header[places[column]]!r:.60} of row {row + 1} under the names is {values[row, column]}: fill it in, or "
-            "leave the row out"
+            f"{self._path}: column {self._header[places[column]]!r:.60} of row {row + 1} under the names is {values[row, column]}: fill "
+            "it in, or leave the row out"
         )
 
 

@@ -81,7 +81,7 @@ def check_rows(
 def check_training_data(
     inputs: NDArray[np.generic], *, model: str, input_range: tuple[float, float] | None, remedy: str, scaling: str = ""
 ) -> None:
-    """inputs: (n, …) numbers, finite and unscaled. remedy: how to train on them all the same, the end of the message; scaling: how to scale.
+    """inputs: (n, …) numbers, finite and unscaled. Of the message, remedy: how to train on them all the same; scaling: how to scale.
 
     Raises InvalidInput, reason RangeMismatch, for what breaks the rule for training data.
     """
