@@ -87,7 +87,7 @@ def _found(answer: Any, what: str) -> Found:
         raise InvalidConfig(f"{what} must return {SHAPES}, not {type(answer).__name__:.60}")
     if len(answer) == 4:
         return named.together(_pair(answer[:2], what), _pair(answer[2:], f"{what} (test set)"), what)
-    if all(isinstance(half, tuple | list) and len(half) == 2 for half in answer) and _is_array(answer[0][0]):
+    if all(isinstance(half, tuple) and len(half) == 2 for half in answer) and _is_array(answer[0][0]):
         return named.together(_pair(answer[0], what), _pair(answer[1], f"{what} (test set)"), what)
     return _pair(answer, what), None
 

@@ -171,8 +171,9 @@ def _numbers(path: Path, name: str, column: Any) -> NDArray[Any]:
     if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
         values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
         return values
+    shown = "text" if types.is_dictionary(kind) else f"{kind!s:.60}"
     raise InvalidConfig(
-        f"{path}: column {name!r:.60} holds {'text' if types.is_dictionary(kind) else kind!s:.60} where a number belongs: leave it out (without=…), or write its categories as "
+        f"{path}: column {name!r:.60} holds {shown} where a number belongs: leave it out (without=…), or write its categories as "
         "0/1 columns"
     )
 

@@ -258,7 +258,7 @@ def test_whole_numbers_beyond_every_model_are_no_labels_and_never_counted(tmp_pa
     np.savez(tmp_path / "mine.npz", x=X, y=y)
     learn, _ = data.load(f"npz:{tmp_path / 'mine.npz'}", ALL)
     assert not learn.labelled and learn.label_counts().size == 0
-    with pytest.raises(InvalidInput, match="the task has labels 0..1"):
+    with pytest.raises(InvalidInput, match=r"the task has labels 0..1"):
         learn.targets_of(ModelSpec("m", Mlp((2, 2)), ("no", "yes")))
 
 
