@@ -7,7 +7,7 @@ refused, with what to write instead.
 from __future__ import annotations
 
 import re
-from math import prod
+from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,13 +17,10 @@ from numpy.typing import NDArray
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.graph import Signature
 from linklearner.domain.inputs import RANGE_MISMATCH, arranged, check_training_data
-from linklearner.domain.model import ModelSpec
+from linklearner.domain.model import Loss, ModelSpec
 
 if TYPE_CHECKING:
     from services.trainer.data.samples import Samples
-
-CROSS_ENTROPY: Final = "cross-entropy"
-BINARY_CROSS_ENTROPY: Final = "binary-cross-entropy"
 
 MOST_CHANNELS: Final = 4
 """More lengths of the last dimension than this are no channels."""
@@ -31,23 +28,12 @@ LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Grey out of red, green and blue: ITU-R 601-2, as Pillow's convert("L")."""
 BYTES: Final = 255
 
-REMEDY: Final = "set LINKLEARNER_TRAINER_ALLOW_RANGE=true (`linklearner train --allow-range` for one round)"
-
 log = structlog.get_logger()
-
-
-def loss_of(spec: ModelSpec) -> str:
-    """The name of the loss on the task's first output."""
-    return CROSS_ENTROPY
-
-
-def inputs_of(spec: ModelSpec) -> tuple[Signature, ...]:
-    return spec.graph.inputs
 
 
 def inputs(samples: Samples, spec: ModelSpec) -> dict[str, NDArray[Any]]:
     """See Samples.inputs_of."""
-    wanted = inputs_of(spec)
+    wanted = spec.inputs
     found = {}
     for signature in wanted:
         key = (signature.name, signature.datatype, signature.dimensions, len(wanted))
@@ -76,7 +62,7 @@ def _input(samples: Samples, signature: Signature, *, alone: bool) -> NDArray[An
         values = arranged(values, signature.dimensions, what)
     except InvalidInput as error:
         raise InvalidInput(f"{error.message}{_remedy(samples, values.shape[1:], signature.dimensions)}") from None
-    return _as_type(values, signature.datatype.dtype, signature)
+    return _as_type(values, signature)
 
 
 def _chosen(samples: Samples, signature: Signature, alone: bool) -> NDArray[Any]:
@@ -148,49 +134,41 @@ def _remedy(samples: Samples, given: tuple[int, ...], wanted: tuple[int, ...]) -
     return ""
 
 
-def _as_type(values: NDArray[Any], dtype: np.dtype[Any], signature: Signature) -> NDArray[Any]:
-    """The same numbers as the input's element type. Raises InvalidInput for those that it does not have."""
-    if values.dtype == dtype:
-        return values
+def _as_type(values: NDArray[Any], signature: Signature) -> NDArray[Any]:
+    """The same numbers as the input's element type. Raises InvalidInput for those that it, or the input, does not have."""
+    dtype = signature.datatype.dtype
     if dtype.kind != "f" and values.size:
-        low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
-        least, most = values.min(), values.max()
         if values.dtype.kind == "f" and not (values == np.rint(values)).all():
             raise InvalidInput(
                 f"input '{signature.name}' of the task's model takes whole numbers ({signature.datatype}), the data has others: "
                 "round them, or number the words or categories that they stand for"
             )
-        if int(least) < low or int(most) > high:
+        low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+        if signature.range is not None:  # of integers, there is no other: an embedding has no row for it
+            low, high = max(low, ceil(signature.range[0])), min(high, floor(signature.range[1]))
+        least, most = int(values.min()), int(values.max())
+        if least < low or most > high:
             raise InvalidInput(
-                f"input '{signature.name}' of the task's model takes {signature.datatype}, {low} to {high}; the data lies between "
-                f"{least:g} and {most:g}"
+                f"input '{signature.name}' of the task's model takes {signature.datatype} from {low} to {high}, the data lies between "
+                f"{least} and {most}: use the task's own numbering of words or categories, or leave these samples out",
+                reason=RANGE_MISMATCH,
+                facts={"least": least, "most": most, "low": low, "high": high},
             )
-    return np.require(values, dtype, ["C", "W"])
+    return values if values.dtype == dtype else np.require(values, dtype, ["C", "W"])
 
 
 def check_range(samples: Samples, spec: ModelSpec) -> None:
-    """See Samples.check_range. Whole numbers (INT64, INT32) mostly stand for entries of a table: they have no margin."""
-    wanted = inputs_of(spec)
-    for signature in wanted:
-        values = inputs(samples, spec)[signature.name]
-        model = spec.name if len(wanted) == 1 else f"{spec.name} (input {signature.name})"
-        if values.dtype.kind != "i":
+    """See Samples.check_range. Of whole numbers, `inputs` has refused all that are outside."""
+    for name, values in inputs(samples, spec).items():
+        (signature,) = (one for one in spec.inputs if one.name == name)
+        if values.dtype.kind == "f":
             check_training_data(
                 values,
-                model=model,
+                model=spec.name if len(spec.inputs) == 1 else f"{spec.name} (input {name})",
                 input_range=signature.range,
-                remedy=REMEDY,
+                remedy="set LINKLEARNER_TRAINER_ALLOW_RANGE=true (`linklearner train --allow-range` for one round)",
                 scaling=_scaling(values, signature.range),
             )
-        elif signature.range is not None and values.size:
-            least, most, (low, high) = int(values.min()), int(values.max()), signature.range
-            if least < low or most > high:
-                raise InvalidInput(
-                    f"the samples lie between {least} and {most}, model {model} knows {low:g} to {high:g}: use the task's own numbering "
-                    f"of words or categories, or, if they are meant so, {REMEDY}",
-                    reason=RANGE_MISMATCH,
-                    facts={"least": least, "most": most, "low": low, "high": high},
-                )
 
 
 def _scaling(values: NDArray[Any], span: tuple[float, float] | None) -> str:
@@ -202,24 +180,23 @@ def _scaling(values: NDArray[Any], span: tuple[float, float] | None) -> str:
 
 def targets(samples: Samples, spec: ModelSpec) -> NDArray[np.int64] | NDArray[np.float32]:
     """See Samples.targets_of."""
-    loss = loss_of(spec)
-    if loss == CROSS_ENTROPY:
+    if spec.loss is Loss.CROSS_ENTROPY:
         return _labels(samples, spec)
-    outputs = spec.graph.outputs[0].length
+    wanted = spec.answer.dimensions
     if samples.names:
         raise InvalidInput(
-            f"the task learns numbers ({loss}), y is text ({samples.names[0]!r:.40} …): give the column or array of numbers, or 0 and 1"
+            f"the task learns numbers ({spec.loss}), y is text ({samples.names[0]!r:.40} …): give numbers, or 0 and 1"
         )
     y = samples.y.reshape(len(samples), -1)
-    if y.shape[1] != outputs:
+    if y.shape[1] != prod(wanted):
         raise InvalidInput(
-            f"the task learns {outputs} numbers of each sample, y has {y.shape[1]}: give y as (n, {outputs})"
+            f"the task learns {prod(wanted)} numbers of each sample, y has {y.shape[1]}: give y as (n, {prod(wanted)})"
         )
-    if loss == BINARY_CROSS_ENTROPY and y.size and not (y.min() >= 0 and y.max() <= 1):
+    if spec.loss is Loss.BINARY_CROSS_ENTROPY and y.size and not (y.min() >= 0 and y.max() <= 1):
         raise InvalidInput(
-            f"the task learns yes or no, 1 or 0 ({loss}); y lies between {y.min():g} and {y.max():g}: write 0 for no and 1 for yes"
+            f"the task learns yes or no, 1 or 0 ({spec.loss}); y lies between {y.min():g} and {y.max():g}: write 0 for no and 1 for yes"
         )
-    return np.require(y, np.float32, ["C", "W"])
+    return np.require(y.reshape(len(samples), *wanted), np.float32, ["C", "W"])
 
 
 def _labels(samples: Samples, spec: ModelSpec) -> NDArray[np.int64]:

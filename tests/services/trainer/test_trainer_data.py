@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain.classifier import classifier
 from linklearner.domain.digits import DIGITS, DIGITS_CNN
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, NotFinite
 from linklearner.domain.kinds.mlp import Mlp
@@ -199,7 +200,7 @@ def test_samples_fit_a_model_or_are_refused() -> None:
     samples = Samples({"x": np.ones((3, 4), dtype=np.float32)}, np.array([0, 1, 2]))
 
     def model(*layers: int) -> ModelSpec:
-        return ModelSpec("m", Mlp(layers), tuple(map(str, range(layers[-1]))))
+        return classifier("m", Mlp(layers), tuple(map(str, range(layers[-1]))))
 
     assert samples.inputs_of(model(4, 3))["x"].shape == (3, 4)
     with pytest.raises(InvalidInput, match="task's model takes rows of 5 numbers, not of 4 numbers"):
@@ -259,7 +260,7 @@ def test_whole_numbers_beyond_every_model_are_no_labels_and_never_counted(tmp_pa
     learn, _ = data.load(f"npz:{tmp_path / 'mine.npz'}", ALL)
     assert not learn.labelled and learn.label_counts().size == 0
     with pytest.raises(InvalidInput, match=r"the task has labels 0..1"):
-        learn.targets_of(ModelSpec("m", Mlp((2, 2)), ("no", "yes")))
+        learn.targets_of(classifier("m", Mlp((2, 2)), ("no", "yes")))
 
 
 def test_labels_of_samples_are_bounded() -> None:
