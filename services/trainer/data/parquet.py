@@ -1,7 +1,13 @@
-"""Tables of Parquet, by pyarrow: an extra of its own, 50 MB that most trainers have no use for."""
+"""Tables of Parquet, by pyarrow: an extra of its own, 55 MB that most trainers have no use for.
+
+Who reaches this: whoever sends a contributor a table. A few bytes of a page may say that they open to 2 GiB, or stand for 2^31 numbers, or
+for one long text a thousand times, and pyarrow would do as they say. So the headers of all pages that will be read are added up first
+(`_check_pages`), columns of other types than numbers are refused by the schema, and texts are kept once each.
+"""
 
 import importlib
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +17,7 @@ from numpy.typing import NDArray
 from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig
 from services.trainer.data.columns import MAX_COLUMNS, OPTIONS, Texts, choose
+from services.trainer.data.pages import PageHeader
 from services.trainer.data.samples import MAX_VALUES, ONE_ARRAY, Samples
 from services.trainer.data.source import Found, Options, Source
 from services.trainer.data.table import whole
@@ -18,6 +25,7 @@ from services.trainer.data.table import whole
 BATCH_ROWS: Final = 2**16
 MAX_FOOTER_BYTES: Final = 2**24
 MAX_FOOTER_ITEMS: Final = 2**20
+MAX_PAGES: Final = 2**20
 _MAGIC: Final = b"PAR1"
 
 
@@ -37,7 +45,12 @@ def read(path: Path, options: Options) -> Found:
             header = file.schema_arrow.names
             choice = choose(header, options, path)
             wanted = [header[place] for place in (*choice.inputs, *choice.targets)]
-            _check_sizes(path, file.metadata, wanted)
+            for place in (*choice.inputs, *choice.targets):
+                field = file.schema_arrow.field(place)
+                if not _is_numeric(field.type) and (choice.targets != (place,) or field.name not in text):
+                    raise _no_numbers(path, field.name, "text" if field.name in text else str(field.type))
+            _check_sizes(file.metadata, wanted)
+            _check_pages(path, file.metadata, wanted)
             body = _Body(path, wanted, len(choice.inputs))
             for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
                 body.add(batch, file.metadata.num_rows)
@@ -86,7 +99,7 @@ class _Body:
     def _text(self, name: str, column: Any) -> bool:
         """Whether the column is text; then it is counted."""
         types = importlib.import_module("pyarrow").types
-        if not types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        if not types.is_dictionary(column.type):
             return False
         _check_filled(self._path, name, column)
         if self._texts is None:
@@ -128,7 +141,7 @@ def _check_footer(path: Path) -> None:
             raise ValueError("its end is not that of one: download it again")
 
 
-def _check_sizes(path: Path, metadata: Any, wanted: list[str]) -> None:
+def _check_sizes(metadata: Any, wanted: list[str]) -> None:
     """By what the file announces; `read` holds it to that."""
     if metadata.num_columns > MAX_COLUMNS:
         raise ValueError(f"it has {metadata.num_columns} columns, more than {MAX_COLUMNS}")
@@ -136,19 +149,66 @@ def _check_sizes(path: Path, metadata: Any, wanted: list[str]) -> None:
         raise ValueError(
             f"it has {metadata.num_rows} rows of {len(wanted)} columns, more than {MAX_VALUES} numbers: leave some out"
         )
-    total = sum(
-        chunk.total_uncompressed_size
-        for group in map(metadata.row_group, range(metadata.num_row_groups))
-        for chunk in map(group.column, range(group.num_columns))
-        if chunk.path_in_schema.partition(".")[0] in wanted
-    )
+    total = sum(chunk.total_uncompressed_size for chunk in _chunks(metadata, wanted))
     if total > arrays.MAX_BYTES:
         raise ValueError(f"it opens to {total} bytes, more than {arrays.MAX_BYTES}")
 
 
+def _check_pages(path: Path, metadata: Any, wanted: list[str]) -> None:
+    """By the headers of the pages themselves. Raises ValueError for more than a data set has."""
+    opened = values = pages = 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for chunk in _chunks(metadata, wanted):
+            at = chunk.data_page_offset
+            if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
+                at = chunk.dictionary_page_offset
+            end, seen = at + chunk.total_compressed_size, 0
+            if not 0 <= at <= end <= len(data):
+                raise ValueError("a column lies outside of the file")
+            while at < end and seen < chunk.num_values:
+                page = PageHeader.read(data, at)
+                seen += page.value_count
+                at = page.end
+                opened, values, pages = opened + page.opened_length, values + page.value_count, pages + 1
+                if opened > arrays.MAX_BYTES or values > MAX_VALUES or pages > MAX_PAGES:
+                    raise ValueError(
+                        f"its pages open to more than {arrays.MAX_BYTES} bytes, {MAX_VALUES} numbers or {MAX_PAGES} pages"
+                    )
+
+
+def _chunks(metadata: Any, wanted: list[str]) -> Iterator[Any]:
+    """The parts of the wanted columns, nested ones included."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if any(chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.") for name in wanted):
+                yield chunk
+
+
 def _is_text(kind: Any) -> bool:
     types = importlib.import_module("pyarrow").types
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
     return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _is_list(kind: Any) -> bool:
+    types = importlib.import_module("pyarrow").types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _is_numeric(kind: Any) -> bool:
+    """Numbers and booleans, and lists of them to any depth."""
+    types = importlib.import_module("pyarrow").types
+    if _is_list(kind):
+        return _is_numeric(kind.value_type)
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def _no_numbers(path: Path, name: str, kind: str) -> InvalidConfig:
+    return InvalidConfig(
+        f"{path}: column {name!r:.60} holds {kind:.60} where a number belongs: leave it out (without=…), or write its categories as "
+        "0/1 columns"
+    )
 
 
 def _check_filled(path: Path, name: str, column: Any) -> None:
@@ -160,22 +220,14 @@ def _check_filled(path: Path, name: str, column: Any) -> None:
 
 def _numbers(path: Path, name: str, column: Any) -> NDArray[Any]:
     """A column of a batch: (rows,), or (rows, k) for lists of k numbers each."""
-    types = importlib.import_module("pyarrow").types
     _check_filled(path, name, column)
-    kind = column.type
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _is_list(column.type):
         flat, rows = _numbers(path, name, column.flatten()), len(column)
         if not rows or (column.value_lengths().to_numpy(zero_copy_only=False) != len(flat) // rows).any():
             raise InvalidConfig(f"{path}: the lists of column {name!r:.60} are of different lengths: pad them to one")
         return flat.reshape(rows, -1, *flat.shape[1:])
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
-        values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-        return values
-    shown = "text" if types.is_dictionary(kind) else f"{kind!s:.60}"
-    raise InvalidConfig(
-        f"{path}: column {name!r:.60} holds {shown} where a number belongs: leave it out (without=…), or write its categories as "
-        "0/1 columns"
-    )
+    values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return values
 
 
 PARQUET = Source(

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,11 +25,8 @@ from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, NotFinite
 from services.trainer import data
 from services.trainer.data import Samples, Shard, named
+from services.trainer.data.pages import PageHeader
 from tests.services.trainer.test_trainer_data import x_of
-
-PIL = pytest.importorskip("PIL.Image")
-pa = pytest.importorskip("pyarrow")
-pq = pytest.importorskip("pyarrow.parquet")
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = Shard()
@@ -511,6 +511,77 @@ def test_parquet_that_is_no_samples_is_refused_with_the_remedy(
         data.load(f"{parquet(tmp_path, **columns)}?target=k", ALL)
 
 
+def zigzag(value: int) -> bytes:
+    """Of Thrift's compact protocol."""
+    rest, parts = (value << 1) ^ (value >> 63), bytearray()
+    while rest > 0x7F:
+        parts.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes((*parts, rest))
+
+
+@pytest.mark.parametrize("field", ["length", "values"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_page_that_opens_to_gigabytes_is_not_opened(tmp_path: Path, field: str, version: str) -> None:
+    """The footer says nothing of it: pyarrow would take the page's word."""
+    number = 1_000_003
+    frame = pa.table({"a": pa.array(np.arange(number, dtype=np.int32)), "k": pa.array(np.arange(number) % 2)})
+    options = {"use_dictionary": False, "data_page_version": version, "write_page_checksum": False}
+    pq.write_table(
+        frame, tmp_path / "t.parquet", compression="NONE", data_page_size=2**30, row_group_size=2**24,
+        max_rows_per_page=2**24, **options,
+    )  # fmt: skip
+    source = f"parquet:{tmp_path}/t.parquet?target=k"
+    data.load(source, ALL)
+    content = (tmp_path / "t.parquet").read_bytes()
+    at = pq.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0).column(0).data_page_offset
+    page = PageHeader.read(content, at)
+    assert page.value_count == number
+    said = zigzag(page.opened_length if field == "length" else number)
+    lie = zigzag(2**31 - 1)
+    where = content.index(said, at)
+    (tmp_path / "t.parquet").write_bytes(content[:where] + lie + content[where + len(said) :])
+    with pytest.raises(InvalidConfig, match="its pages open to more than"):
+        data.load(source, ALL)
+
+
+def test_every_page_that_pyarrow_writes_is_understood(tmp_path: Path) -> None:
+    generator = np.random.default_rng(7)
+    frame = pa.table({
+        "a": generator.normal(size=5000), "list": generator.normal(size=(5000, 3)).tolist(),
+        "some": generator.integers(0, 3, 5000), "k": [f"kind {i % 5}" for i in range(5000)],
+    })  # fmt: skip
+    for version in ("1.0", "2.0"):
+        for compression in ("NONE", "SNAPPY", "GZIP", "ZSTD", "LZ4", "BROTLI"):
+            for dictionary in (True, False):
+                pq.write_table(
+                    frame, tmp_path / "t.parquet", compression=compression, use_dictionary=dictionary,
+                    data_page_version=version, data_page_size=4096, row_group_size=1500, write_page_checksum=True,
+                )  # fmt: skip
+                found = everything(f"parquet:{tmp_path}/t.parquet?target=k")
+                assert len(found) == 5000 and found.inputs["list"].shape == (5000, 3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x15",
+        b"\x15" + b"\xff" * 12,
+        b"\x00",
+        b"\x15\x00\x15\x01\x15\x02\x00",
+        b"\x25\x02\x15\x02\x05\x04\x02\x00",
+        b"\x1c" * 20,
+        b"\x19\x00",
+        b"\x18\xff\xff\xff\xff\x0f\x00",
+    ],
+    ids=["empty", "cut off", "endless number", "nothing said", "negative", "twice", "deep", "list", "long text"],
+)
+def test_a_page_header_that_lies_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="page"):
+        PageHeader.read(content, 0)
+
+
 def test_without_pyarrow_the_remedy_is_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = parquet(tmp_path, a=[1, 2], k=[0, 1])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
@@ -527,7 +598,7 @@ def pictures(folder: Path, mode: str = "L", size: tuple[int, int] = (5, 6), endi
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for number in range(10):
             grey = np.full((size[1], size[0]), 100 * label + number, dtype=np.uint8)
-            PIL.fromarray(grey).convert(mode).save(folder / kind / f"{number}{ending}")
+            PIL.Image.fromarray(grey).convert(mode).save(folder / kind / f"{number}{ending}")
     return f"images:{folder}"
 
 
@@ -541,28 +612,28 @@ def test_a_folder_of_pictures_is_labelled_by_its_sub_folders(tmp_path: Path, mod
 
 def test_some_transparency_keeps_the_alpha_channel(tmp_path: Path) -> None:
     source = pictures(tmp_path / "p", "RGBA")
-    PIL.new("RGBA", (5, 6), (1, 2, 3, 4)).save(tmp_path / "p" / "iris" / "z.png")
+    PIL.Image.new("RGBA", (5, 6), (1, 2, 3, 4)).save(tmp_path / "p" / "iris" / "z.png")
     assert x_of(everything(source)).shape == (21, 4, 6, 5)
 
 
 def test_grey_of_16_bits_is_not_cut_to_8(tmp_path: Path) -> None:
     source = pictures(tmp_path / "p")
     for file in (tmp_path / "p").rglob("*.png"):
-        PIL.fromarray(np.full((6, 5), 40_000, dtype=np.uint16)).save(file)
+        PIL.Image.fromarray(np.full((6, 5), 40_000, dtype=np.uint16)).save(file)
     found = everything(source)
     assert x_of(found).dtype == np.int32 and x_of(found).max() == 40_000
     pictures(tmp_path / "p" / ".." / "p", "L", (5, 6))
-    PIL.fromarray(np.full((6, 5), 40_000, dtype=np.uint16)).save(tmp_path / "p" / "iris" / "z.png")
+    PIL.Image.fromarray(np.full((6, 5), 40_000, dtype=np.uint16)).save(tmp_path / "p" / "iris" / "z.png")
     with pytest.raises(InvalidConfig, match="16 bits a pixel and some have 8"):
         data.load(source, ALL)
 
 
 def test_a_photograph_stands_upright(tmp_path: Path) -> None:
     source = pictures(tmp_path / "p", ending=".jpg")
-    exif = PIL.Exif()
+    exif = PIL.Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rows and columns of the file are exchanged
     for file in (tmp_path / "p").rglob("*.jpg"):
-        PIL.open(file).transpose(PIL.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif)
+        PIL.Image.open(file).transpose(PIL.Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif)
         file.write_bytes((tmp_path / "turned.jpg").read_bytes())
     assert x_of(everything(source)).shape == (20, 1, 6, 5)
 
@@ -571,7 +642,7 @@ def test_pictures_of_a_train_and_a_test_folder_keep_to_their_parts(tmp_path: Pat
     for part in ("train", "test"):
         pictures(tmp_path / part)
     (tmp_path / "test" / "zinnia").mkdir()
-    PIL.new("L", (5, 6)).save(tmp_path / "test" / "zinnia" / "1.PNG")
+    PIL.Image.new("L", (5, 6)).save(tmp_path / "test" / "zinnia" / "1.PNG")
     (tmp_path / "train" / ".DS_Store").write_bytes(b"x")
     (tmp_path / "train" / "iris" / ".DS_Store").write_bytes(b"x")
     learn, held_out = data.load(f"images:{tmp_path}", ALL)
@@ -846,8 +917,8 @@ def files() -> dict[str, tuple[str, bytes]]:
         "t.parquet": ("parquet:{}/t.parquet?target=k", saved(lambda file: pq.write_table(frame, file))),
         "t.npz": ("npz:{}/t.npz", saved(lambda file: np.savez_compressed(file, x=X, y=Y))),
         "t.idx": ("idx:{}/t.idx?y=y.idx", idx(X)),
-        "p/iris/1.png": ("images:{}/p", saved(lambda file: PIL.new("RGB", (5, 6)).save(file, "PNG"))),
-        "p/iris/1.jpg": ("images:{}/p", saved(lambda file: PIL.new("RGB", (5, 6)).save(file, "JPEG"))),
+        "p/iris/1.png": ("images:{}/p", saved(lambda file: PIL.Image.new("RGB", (5, 6)).save(file, "PNG"))),
+        "p/iris/1.jpg": ("images:{}/p", saved(lambda file: PIL.Image.new("RGB", (5, 6)).save(file, "JPEG"))),
     }
 
 
