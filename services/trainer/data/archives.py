@@ -66,8 +66,8 @@ NPZ = Source(
 )
 NPY = Source(
     read=npy,
-    place="FILE or FOLDER",
-    about="one array of `numpy.save` as inputs with another one as labels or targets, or a folder of them named as in an archive.",
+    place="PLACE",
+    about="a file of `numpy.save` as inputs with another one as labels or targets, or a folder of them, named as in an archive.",
     example="npy:images.npy?y=labels.npy",
     options={"y": "The file of labels or targets; beside the first one, unless it names a folder."},
 )

@@ -55,13 +55,13 @@ def _diabetes(place: Path, options: Options) -> Found:
 DIGITS = Source(
     read=_digits,
     place="",
-    about="scikit-learn's 1,797 handwritten digits: rows of 64 pixels from 0 to 16, ten labels.",
+    about="the 1,797 handwritten digits of scikit-learn: rows of 64 pixels from 0 to 16, ten labels.",
     example="digits",
 )
 DIABETES = Source(
     read=_diabetes,
     place="",
-    about="scikit-learn's diabetes data, a regression: 442 rows of 10 numbers, scaled as `load_diabetes` gives them; one target, 25 to "
+    about="the diabetes data of scikit-learn, a regression: 442 rows of 10 numbers, scaled as `load_diabetes` gives them; one target, 25 to "
     "346.",
     example="diabetes",
 )
