@@ -61,7 +61,7 @@ DIGITS = Source(
 DIABETES = Source(
     read=_diabetes,
     place="",
-    about="the diabetes data of scikit-learn, a regression: 442 rows of 10 numbers, scaled as `load_diabetes` gives them; one target, 25 to "
-    "346.",
+    about="the diabetes data of scikit-learn, a regression: 442 rows of 10 numbers, scaled as `load_diabetes` gives them; one target, 25 "
+    "to 346.",
     example="diabetes",
 )

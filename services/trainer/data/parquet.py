@@ -57,7 +57,9 @@ def read(path: Path, options: Options) -> Found:
     inputs, y, names = body.columns()
     if any(column.ndim > 1 for column in inputs):  # lists of numbers: inputs of their own names
         return Samples.of(dict(zip(choice.names(header), inputs, strict=True)), y, path, names=names), None
-    x = np.stack([column.astype(np.float32) for column in inputs], axis=1)
+    x = np.empty((len(y), len(inputs)), dtype=np.float32)
+    for place, column in enumerate(inputs):
+        x[:, place] = column
     return Samples.of({ONE_ARRAY: x}, y, path, names=names, columns=choice.names(header)), None
 
 
