@@ -24,6 +24,40 @@ about it: numbers that are not finite, one label alone, text where numbers belon
 floats, another count of columns, and numbers far from the range that the task states (`linklearner task show`).
 """
 
+NAMES = """
+## Names of arrays
+
+In an archive, a folder of .npy files, or a dict that a function returns. Capitals make no difference; the first row that is there is taken,
+and the log names what was left aside.
+"""
+REST = """
+Any other name is an input's own: beside `y` (or `y_train`), `tokens` and `mask` are the inputs `tokens` and `mask` of a task that has two;
+`tokens_test`, `mask_test` and `y_test` are held out.
+
+## What becomes of the numbers
+
+**Inputs** keep their type until a task is known: then each becomes what the task's input takes (FP32, INT64, INT32, UINT8 or BOOL), and
+numbers that it does not have are refused. Rows become images and images rows; lengths of 1 come and go. Channels that come last are moved
+to the front if no other dimension is as short, and the log says so; any other order is refused. Nothing else is done to them: what a model
+needs of scaling is part of its graph, and `scale=` is yours to say.
+
+**y** of whole numbers from 0, (n,) or (n, 1), are labels: the places in the task's list, or their names where the task calls its labels by
+other numbers. Text is a label by its name. Other numbers, and several of each sample, are targets, for tasks whose loss is
+mean-squared-error or binary-cross-entropy.
+
+**Held out** is the test set of the source, or a fifth ({held_out:.0%}) of the samples of each label; of numbers, of each tenth by size. It is
+the same for everybody who has the same data: the seed is fixed.
+
+**Shards**, to play several contributors with one data set (`LINKLEARNER_TRAINER_SHARD`), differ by Dirichlet over the labels; of numbers, over
+the tenths by size of the (first) target. `LINKLEARNER_TRAINER_ALPHA=iid` deals all alike.
+
+## Bounds
+
+A file, and what it opens to, has at most {file} MiB; a table as text {text} MiB and {columns:,} columns; a picture {pixels:,} pixels; a data
+set {values:,} numbers. Each is checked before anything of that size is allocated. Pickles, which are programs, are never loaded: not in .npy
+or .npz files, and not as CIFAR's batches; save plain arrays instead.
+"""
+
 
 def _example(source: str) -> list[str]:
     quoted = f"'{source}'" if set(source) & set("?&") else source
@@ -53,61 +87,18 @@ def _names() -> list[str]:
 
 
 def page() -> str:
-    (scale,) = sources.EVERY_OPTION.items()
-    lines = [HEAD.rstrip(), "", "## Sources", *_sources()]
-    lines += [
-        "",
-        f"Every source takes `{scale[0]}=`: {scale[1][0].lower()}{scale[1][1:]}",
-        *_example("digits?scale=1/16"),
-    ]
-    lines += [
-        "",
-        "## Names of arrays",
-        "",
-        "In an archive, a folder of .npy files, or a dict that a function returns. Capitals make no difference; the "
-        "first row that is there "
-        "is taken, and the log names what was left aside.",
-        *_names(),
-        "",
-        "Any other name is an input's own: beside `y` (or `y_train`), `tokens` and `mask` are the inputs `tokens` and "
-        "`mask` of a task "
-        "that has two; `tokens_test`, `mask_test` and `y_test` are held out.",
-        "",
-        "## What becomes of the numbers",
-        "",
-        "**Inputs** keep their type until a task is known: then each becomes what the task's input takes (FP32, INT64, "
-        "INT32, UINT8 or "
-        "BOOL), and numbers that it does not have are refused. Rows become images and images rows; lengths of 1 come "
-        "and go. Channels that come last "
-        "are moved to the front if no other dimension is as short, and the log says so; any other order is refused. "
-        "Nothing else is done "
-        "to them: what a model needs of scaling is part of its graph, and `scale=` is yours to say.",
-        "",
-        "**y** of whole numbers from 0, (n,) or (n, 1), are labels: the places in the task's list, or their names where "
-        "the task calls its "
-        "labels by other numbers. Text is a label by its name. Other numbers, and several of each sample, are targets, "
-        "for tasks whose loss is "
-        "mean-squared-error or binary-cross-entropy.",
-        "",
-        f"**Held out** is the test set of the source, or a fifth ({split.HELD_OUT_SHARE:.0%}) of the samples of each "
-        f"label; of numbers, of "
-        "each tenth by size. It is the same for everybody who has the same data: the seed is fixed.",
-        "",
-        "**Shards**, to play several contributors with one data set (`LINKLEARNER_TRAINER_SHARD`), differ by Dirichlet "
-        "over the labels; of "
-        "numbers, over the tenths by size of the (first) target. `LINKLEARNER_TRAINER_ALPHA=iid` deals all alike.",
-        "",
-        "## Bounds",
-        "",
-        f"A file, and what it opens to, has at most {arrays.MAX_BYTES >> 20} MiB; a table as text "
-        f"{arrays.MAX_TEXT_BYTES >> 20} MiB and "
-        f"{columns.MAX_COLUMNS:,} columns; a picture {images.MAX_PIXELS:,} pixels; a data set {MAX_VALUES:,} numbers. "
-        f"Each is checked "
-        "before anything of that size is allocated. Pickles, which are programs, are never loaded: not in .npy or .npz "
-        "files, and not as CIFAR's "
-        "batches; save plain arrays instead.",
-    ]
-    return "\n".join(lines) + "\n"
+    ((scale, meaning),) = sources.EVERY_OPTION.items()
+    every = f"Every source takes `{scale}=`: {meaning[0].lower()}{meaning[1:]}"
+    rest = REST.format(
+        held_out=split.HELD_OUT_SHARE,
+        file=arrays.MAX_BYTES >> 20,
+        text=arrays.MAX_TEXT_BYTES >> 20,
+        columns=columns.MAX_COLUMNS,
+        pixels=images.MAX_PIXELS,
+        values=MAX_VALUES,
+    )
+    lines = [HEAD.rstrip(), "", "## Sources", *_sources(), "", every, *_example("digits?scale=1/16")]
+    return "\n".join((*lines, NAMES.rstrip(), *_names(), rest.rstrip())) + "\n"
 
 
 def main(arguments: list[str]) -> int:
