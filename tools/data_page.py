@@ -37,25 +37,25 @@ Any other name is an input's own: beside `y` (or `y_train`), `tokens` and `mask`
 ## What becomes of the numbers
 
 **Inputs** keep their type until a task is known: then each becomes what the task's input takes (FP32, INT64, INT32, UINT8 or BOOL), and
-numbers that it does not have are refused. Rows become images and images rows; lengths of 1 come and go. Channels that come last are moved
-to the front if no other dimension is as short, and the log says so; any other order is refused. Nothing else is done to them: what a model
-needs of scaling is part of its graph, and `scale=` is yours to say.
+numbers that it does not have are refused. Rows become images and images rows; lengths of 1 come and go. Channels that come last are
+moved to the front if no other dimension is as short, and the log says so; any other order is refused. Nothing else is done to them:
+what a model needs of scaling is part of its graph, and `scale=` is yours to say.
 
-**y** of whole numbers from 0, (n,) or (n, 1), are labels: the places in the task's list, or their names where the task calls its labels by
-other numbers. Text is a label by its name. Other numbers, and several of each sample, are targets, for tasks whose loss is
+**y** of whole numbers from 0, (n,) or (n, 1), are labels: the places in the task's list, or their names where the task calls its labels
+by other numbers. Text is a label by its name. Other numbers, and several of each sample, are targets, for tasks whose loss is
 mean-squared-error or binary-cross-entropy.
 
-**Held out** is the test set of the source, or a fifth ({held_out:.0%}) of the samples of each label; of numbers, of each tenth by size. It is
-the same for everybody who has the same data: the seed is fixed.
+**Held out** is the test set of the source, or a fifth ({held_out:.0%}) of the samples of each label; of numbers, of each tenth by size.
+It is the same for everybody who has the same data: the seed is fixed.
 
-**Shards**, to play several contributors with one data set (`LINKLEARNER_TRAINER_SHARD`), differ by Dirichlet over the labels; of numbers, over
-the tenths by size of the (first) target. `LINKLEARNER_TRAINER_ALPHA=iid` deals all alike.
+**Shards**, to play several contributors with one data set (`LINKLEARNER_TRAINER_SHARD`), differ by Dirichlet over the labels; of
+numbers, over the tenths by size of the (first) target. `LINKLEARNER_TRAINER_ALPHA=iid` deals all alike.
 
 ## Bounds
 
-A file, and what it opens to, has at most {file} MiB; a table as text {text} MiB and {columns:,} columns; a picture {pixels:,} pixels; a data
-set {values:,} numbers. Each is checked before anything of that size is allocated. Pickles, which are programs, are never loaded: not in .npy
-or .npz files, and not as CIFAR's batches; save plain arrays instead.
+A file, and what it opens to, has at most {file} MiB; a table as text {text} MiB and {columns:,} columns; a picture {pixels:,} pixels; a
+data set {values:,} numbers. Each is checked before anything of that size is allocated. Pickles, which are programs, are never loaded:
+not in .npy or .npz files, and not as CIFAR's batches; save plain arrays instead.
 """
 
 
