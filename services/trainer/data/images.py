@@ -4,7 +4,6 @@ Who reaches this: whoever sends a contributor an archive of pictures. Only the t
 size in the header is known to fit, and nothing but regular files is opened.
 """
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,12 +33,7 @@ ALPHA: Final = frozenset({"LA", "PA", "RGBA", "La", "RGBa"})
 
 def read(folder: Path, options: Options) -> Found:
     """(n, channels, rows, columns), UINT8 or, of grey pictures in 16 bits, INT32. Labels are named by the sub-folders."""
-    try:
-        importlib.import_module("PIL.Image")
-    except ImportError:
-        raise InvalidConfig(
-            "pictures are read by Pillow, which is not installed: pip install 'linklearner[trainer]'"
-        ) from None
+    _pillow()
     if not folder.is_dir():
         raise InvalidConfig(f"{folder} is no folder: name one that has a sub-folder for each label")
     names = {place.name.lower(): place for place in _folders(folder)}
@@ -123,13 +117,24 @@ def _samples(folder: Path) -> Samples:
     return Samples({ONE_ARRAY: x}, y, tuple(place.name for place in labels), pictures=True)
 
 
+def _pillow() -> Any:
+    """Imported by the first folder that needs it."""
+    try:
+        import PIL.Image
+        import PIL.ImageOps
+    except ImportError:
+        raise InvalidConfig(
+            "pictures are read by Pillow, which is not installed: pip install 'linklearner[trainer]'"
+        ) from None
+    return PIL
+
+
 def _opened(file: Path) -> Any:
     """A picture of which only the header has been read. Raises InvalidConfig for one that is too large."""
-    image = importlib.import_module("PIL.Image")
     if file.stat().st_size > MAX_PICTURE_BYTES:
         raise InvalidConfig(f"{file} has more than {MAX_PICTURE_BYTES} bytes: make it smaller")
     # Pillow's own bound warns at 89 million pixels; ours is lower, and looks at the header alone as Pillow does
-    picture = image.open(file, formats=FORMATS)
+    picture = _pillow().Image.open(file, formats=FORMATS)
     if picture.width * picture.height > MAX_PIXELS:
         size = f"{picture.height}x{picture.width}"
         picture.close()
@@ -150,7 +155,7 @@ _ORIENTATION: Final = 0x0112
 
 def _pixels(file: Path, mode: str) -> NDArray[Any]:
     with _read_whole(file), _opened(file) as picture:
-        upright = importlib.import_module("PIL.ImageOps").exif_transpose(picture)
+        upright = _pillow().ImageOps.exif_transpose(picture)
         return np.asarray(upright if upright.mode == mode else upright.convert(mode))
 
 

@@ -5,7 +5,6 @@ for one long text a thousand times, and pyarrow would do as they say. So the hea
 (`_check_pages`), columns of other types than numbers are refused by the schema, and texts are kept once each.
 """
 
-import importlib
 import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,12 +30,7 @@ _MAGIC: Final = b"PAR1"
 
 def read(path: Path, options: Options) -> Found:
     """Raises InvalidConfig if pyarrow is not there, for columns that are no numbers, and for empty cells."""
-    try:
-        importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise InvalidConfig(
-            "Parquet files are read by pyarrow, which is not installed: pip install 'linklearner[parquet]'"
-        ) from None
+    _pyarrow()
     with arrays.parsing(path, "a Parquet file"):
         _check_footer(path)
         with _opened(path) as file:
@@ -63,8 +57,19 @@ def read(path: Path, options: Options) -> Found:
     return Samples.of({ONE_ARRAY: x}, y, path, names=names, columns=choice.names(header)), None
 
 
+def _pyarrow() -> Any:
+    """Imported by the first file that needs it: it takes half a second, and is an extra."""
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise InvalidConfig(
+            "Parquet files are read by pyarrow, which is not installed: pip install 'linklearner[parquet]'"
+        ) from None
+    return pyarrow
+
+
 def _opened(path: Path, **options: Any) -> Any:
-    return importlib.import_module("pyarrow.parquet").ParquetFile(
+    return _pyarrow().parquet.ParquetFile(
         path,
         thrift_string_size_limit=MAX_FOOTER_BYTES,
         thrift_container_size_limit=MAX_FOOTER_ITEMS,
@@ -100,7 +105,7 @@ class _Body:
 
     def _text(self, name: str, column: Any) -> bool:
         """Whether the column is text; then it is counted."""
-        types = importlib.import_module("pyarrow").types
+        types = _pyarrow().types
         if not types.is_dictionary(column.type):
             return False
         _check_filled(self._path, name, column)
@@ -187,20 +192,20 @@ def _chunks(metadata: Any, wanted: list[str]) -> Iterator[Any]:
 
 
 def _is_text(kind: Any) -> bool:
-    types = importlib.import_module("pyarrow").types
+    types = _pyarrow().types
     if types.is_dictionary(kind):
         return _is_text(kind.value_type)
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _is_list(kind: Any) -> bool:
-    types = importlib.import_module("pyarrow").types
+    types = _pyarrow().types
     return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
 def _is_numeric(kind: Any) -> bool:
     """Numbers and booleans, and lists of them to any depth."""
-    types = importlib.import_module("pyarrow").types
+    types = _pyarrow().types
     if _is_list(kind):
         return _is_numeric(kind.value_type)
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))

@@ -177,6 +177,14 @@ class Samples:
         """
         return fit.targets(self, spec)
 
+    def check(self, spec: ModelSpec, *, range_too: bool) -> None:
+        """Raises InvalidInput for samples from which the task's model cannot, or (range_too) should not, learn."""
+        self.inputs_of(spec)
+        self.targets_of(spec)
+        self.check_learnable()
+        if range_too:
+            self.check_range(spec)
+
     def check_learnable(self) -> None:
         """Raises InvalidInput, reason NothingToLearn, for samples that tell nothing apart: none, one label or target, or one input."""
         if not len(self):
