@@ -166,10 +166,8 @@ class Contributor:
                 return
 
             # Before a byte of weights is asked for: what does not fit this model cannot be trained on, however large the model says it is.
-            self._samples.inputs_of(spec)
-            self._samples.check_learnable()
-            if not (allow_range or self._allow_range):
-                self._samples.check_range(spec)
+            # In a thread: the first look at many samples takes a second, and this loop answers others.
+            await asyncio.to_thread(self._samples.check, spec, range_too=not (allow_range or self._allow_range))
             version, weights = await self._gateway.weights(state, newest.version)
             yield ModelPulled(version)
             base = dequantise_weights(weights, state.shape)

@@ -35,7 +35,7 @@ class Examiner:
     async def evaluate(self, version: int) -> Evaluation:
         """version 0: the newest. Raises NotFound, DataLoss, InvalidInput if the samples do not fit the model."""
         state = await self._gateway.task(self._task)
-        self._held_out.inputs_of(state.spec)  # before a byte of weights is asked for
+        await asyncio.to_thread(self._held_out.inputs_of, state.spec)  # before a byte of weights is asked for
         found, weights = await self._gateway.weights(state, version)
         fixed = await asyncio.to_thread(frozen.read, self._frozen, state.spec.graph.frozen)
         score = await asyncio.to_thread(
@@ -46,7 +46,8 @@ class Examiner:
     async def export(self, version: int) -> ModelExport:
         """version 0: the newest. Raises NotFound, DataLoss also if ONNX and torch disagree."""
         state = await self._gateway.task(self._task)
-        inputs = {name: rows[:PARITY_SAMPLES] for name, rows in self._held_out.inputs_of(state.spec).items()}
+        held_out = await asyncio.to_thread(self._held_out.inputs_of, state.spec)
+        inputs = {name: rows[:PARITY_SAMPLES] for name, rows in held_out.items()}
         found, weights = await self._gateway.weights(state, version)
         metadata = {"task": str(self._task), "version": str(found.version), "digest": found.digest.hex()}
         real = dequantise_weights(weights, state.shape)

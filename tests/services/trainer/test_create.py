@@ -18,7 +18,7 @@ from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.graph import Frozen
 from linklearner.domain.model import Loss
 from linklearner.domain.plan import TaskPlan
-from services.trainer import training
+from services.trainer import data, training
 from services.trainer.create import created, frozen_bytes, written
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -179,17 +179,9 @@ def test_examples_learn(tmp_path: Path) -> None:
         made = created(path)
         assert made.plan.weights is not None
         model = made.plan.model
-        samples = training_samples(path)
+        samples, _ = data.load(f"python:{path}", data.Shard())
         advice = model.advice
         recipe = Recipe(step_count=int(advice.get("steps", 100)), learning_rate=advice.get("learning_rate", 0.01))
         delta = training.train(model, made.plan.weights, samples, recipe, (0,), lambda *_: None, made.frozen)
         score = training.evaluate(model, (made.plan.weights + delta).astype(np.float32), samples, made.frozen)
         assert score.value > least, (name, score)
-
-
-def training_samples(path: Path) -> Any:
-    from services.trainer.create import namespace_of
-    from services.trainer.data import Samples
-
-    x, y = namespace_of(path)["data"]()
-    return Samples(x, y)
