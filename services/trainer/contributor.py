@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from linklearner import frozen
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import (
@@ -139,13 +140,14 @@ class Contributor:
         seed: int,
         allow_range: bool = False,
         only_paid: bool = False,
+        frozen_folder: Path = Path(),
         state_dir: Path,
         machine: Machine,
         turns: Turns | None = None,
         by_pay: bool = False,
     ) -> None:
-        """state_dir: for checkpoints. turns: of all contributors of one trainer, which work one after the other; None: there is no other.
-        by_pay: bid for a turn what the round pays a processor second."""
+        """frozen_folder: the one of tensors that nobody trains. state_dir: for checkpoints. turns: of all contributors of one trainer,
+        which work one after the other; None: there is no other. by_pay: bid for a turn what the round pays a processor second."""
         self._gateway = gateway
         self._journal = journal
         self._samples = samples
@@ -157,6 +159,7 @@ class Contributor:
         self._seed = seed
         self._allow_range = allow_range
         self._only_paid = only_paid
+        self._frozen = frozen_folder
         self._state_dir = state_dir
         self._machine = machine
         self._turn = asyncio.Lock()
@@ -247,10 +250,8 @@ class Contributor:
                 return
 
             # Before a byte of weights is asked for: what does not fit this model cannot be trained on, however large the model says it is.
-            self._samples.inputs_of(spec)
-            self._samples.check_learnable()
-            if not (allow_range or self._allow_range):
-                self._samples.check_range(spec)
+            # In a thread: the first look at many samples takes a second, and this loop answers others.
+            await asyncio.to_thread(self._samples.check, spec, range_too=not (allow_range or self._allow_range))
             version, weights = await self._gateway.weights(state, newest.version)
             yield ModelPulled(version)
             base = dequantise_weights(weights, state.shape)
@@ -279,6 +280,7 @@ class Contributor:
                 put(TrainingProgress(step, max(step, steps.of), loss))
 
             def learn() -> tuple[Quantised, float]:
+                fixed = frozen.read(self._frozen, spec.graph.frozen)
                 kept = checkpoint.read(len(base))
                 if kept is not None:
                     log.info("training_resumed", task=self._task, version=version.version, step=kept.step)
@@ -290,6 +292,7 @@ class Contributor:
                     recipe,
                     (self._seed, version.version),
                     progress,
+                    fixed,
                     state=kept,
                     between=between,
                 )

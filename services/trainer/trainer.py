@@ -101,6 +101,7 @@ class Trainer:
                     seed=config.seed,
                     allow_range=config.allow_range,
                     only_paid=config.only_paid,
+                    frozen_folder=config.frozen,
                     state_dir=config.state_dir,
                     machine=machine,
                     turns=turns,
@@ -111,7 +112,8 @@ class Trainer:
             for one in contributors:
                 stack.callback(one.close)
             contributor, first = contributors[0], config.tasks()[0]
-            servicer = TrainerServicer(contributors, Examiner(gateway, first, held_out), first, samples, held_out)
+            examiner = Examiner(gateway, first, held_out, config.frozen)
+            servicer = TrainerServicer(contributors, examiner, first, samples, held_out)
             server = await stack.enter_async_context(
                 RpcServer(
                     config.listen,

@@ -12,7 +12,7 @@ from linklearner import autostart
 from linklearner.autostart import Keeper, Program
 from linklearner.cli.arguments import Commands
 from linklearner.cli.calls import FormatOption
-from linklearner.cli.suite import checkout
+from linklearner.cli.checkout import checkout
 from linklearner.domain.errors import InvalidConfig
 from linklearner.domain.notation import shown
 from linklearner.output import Format, reporting, write_json

@@ -12,11 +12,12 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from services.trainer import checkpoint
 from services.trainer.checkpoint import SHARE, Checkpoint, digest_of, key_of
 from services.trainer.data import Samples
-from services.trainer.recipe import Recipe
+from services.trainer.recipe import AdamW, Recipe
 from services.trainer.training import LocalState
 
 N = 100
@@ -67,12 +68,21 @@ def test_a_state_is_good_for_its_own_training_only(tmp_path: Path) -> None:
 
 
 def test_what_a_training_follows_from_is_in_its_key() -> None:
-    samples = Samples(np.ones((4, 2), np.float32), np.arange(4))
-    parts: list[Any] = ["1/aa/1/bb", 3, b"d" * 32, "model", Recipe(), 0, digest_of(samples)]
+    def digest(x: NDArray[Any], y: NDArray[Any], **more: Any) -> bytes:
+        return digest_of(Samples({"x": x, **more.pop("beside", {})}, y, **more))
+
+    x, y = np.arange(8, dtype=np.float32).reshape(4, 2), np.arange(4)
+    parts: list[Any] = ["1/aa/1/bb", 3, b"d" * 32, "model", Recipe(), 0, digest(x, y)]
     others: list[tuple[int, Any]] = [(0, "1/aa/2/bb"), (1, 4), (2, b"e" * 32), (3, "other"), (5, 1)]
-    others += [(4, Recipe(step_count=99)), (4, Recipe(proximal=0.1))]
-    others += [(6, digest_of(Samples(samples.x + 1, samples.y))), (6, digest_of(Samples(samples.x, samples.y[::-1])))]
-    others += [(6, digest_of(Samples(samples.x.reshape(4, 1, 2), samples.y)))]
+    others += [(4, Recipe(step_count=99)), (4, Recipe(proximal=0.1)), (4, Recipe(optimiser=AdamW(learning_rate=0.02)))]
+    others += [
+        (6, digest(x + 1, y)),
+        (6, digest(x, y[::-1])),
+        (6, digest(x[::-1], y)),
+        (6, digest(x.reshape(4, 1, 2), y)),
+    ]
+    others += [(6, digest(x, y, beside={"z": x})), (6, digest(x, y, names=("a", "b", "c", "d")))]
+    others += [(6, digest(x, y.astype(np.float32)[:, None])), (6, digest(x.astype(np.int64), y))]
     keys = {key_of(*parts)} | {key_of(*parts[:at], value, *parts[at + 1 :]) for at, value in others}
     assert len(keys) == 1 + len(others)
     assert key_of("a", "b") != key_of("a, b") and key_of(1) != key_of("1")

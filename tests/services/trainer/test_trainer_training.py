@@ -122,7 +122,7 @@ def test_a_training_is_what_torchs_optimiser_makes_of_the_same_loss(
     optimiser = theirs(flat)
     for _ in range(50):
         optimiser.zero_grad()
-        scores = network.Network(DIGITS.graph)(flat, {"pixels": torch.from_numpy(batch.x)})["logits"]
+        scores = network.Network(DIGITS.graph)(flat, {"pixels": torch.from_numpy(batch.inputs["x"])})["logits"]
         pull = proximal / 2 * (flat - torch.tensor(base)).square().sum()  # FedProx, as its paper writes it
         (torch.nn.functional.cross_entropy(scores, torch.from_numpy(batch.y)) + pull).backward()
         optimiser.step()
@@ -267,7 +267,7 @@ def test_what_progress_raises_ends_the_training(shard: Samples) -> None:
 
 
 def test_a_diverging_training_is_not_finite(shard: Samples) -> None:
-    huge = Samples(np.full_like(shard.x, 3e38), shard.y)
+    huge = Samples({"x": np.full_like(shard.inputs["x"], 3e38)}, shard.y)
     with pytest.raises(NotFinite, match="lower the learning rate"):
         training.train(
             classifier("digits", Mlp((64, 32, 10)), DIGITS.labels), DIGITS.initial(0), huge, SHORT, (0,), quiet
