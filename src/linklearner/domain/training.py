@@ -14,7 +14,8 @@ from linklearner.domain.tasks import Submitted
 
 @dataclass(frozen=True, slots=True)
 class TrainerStatus:
-    """label_counts: samples per label, in the model's order. busy: a round is being trained right now."""
+    """label_counts: samples per label in the data's own order (numbers, or names by alphabet), none of a regression. busy: a round is being
+    trained right now."""
 
     account: bytes
     task: int
