@@ -66,6 +66,8 @@ class TrainerConfig(Settings):
     """true: leave rounds alone while the task's pot is empty; false: work unpaid then, and say so in the log."""
     state_dir: Path = Path(".linklearner/trainer")
     """Folder for what must survive a restart; one trainer each."""
+    frozen: Path = Path(".linklearner/frozen")
+    """Folder of *.safetensors files for tasks whose models stand on a frozen base; each is found by its digest, whatever its name."""
     threads: Annotated[int, Between(1, 1024)] = 1
     """Threads of torch; small models are fastest with one."""
     log_level: LogLevel = "info"
