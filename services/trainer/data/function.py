@@ -120,8 +120,8 @@ def _array(values: Any, what: str) -> NDArray[Any]:
 PYTHON = Source(
     read=read,
     place="FILE.py",
-    about=f"what the function `{FUNCTION}()` of a Python file of yours returns: {SHAPES}. Arrays, lists or tensors; the file that made a task "
-    "(`linklearner task create`) has one. The file is run by the trainer, as you, and only because your own settings name it.",
+    about=f"what the function `{FUNCTION}()` of a Python file of yours returns: {SHAPES}. Arrays, lists or tensors; the file that made a "
+    "task (`linklearner task create`) has one. The file is run by the trainer, as you, and only because your own settings name it.",
     example="python:mine.py",
     options={"function": f"Another function than `{FUNCTION}`."},
 )
