@@ -38,8 +38,8 @@ def deltas(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float64]]:
     found: list[NDArray[np.float64]] = []
     train_really = training.train
 
-    def watched(*arguments: object) -> NDArray[np.float64]:
-        found.append(train_really(*arguments))  # type: ignore[arg-type]
+    def watched(*arguments: object, **hooks: object) -> NDArray[np.float64]:
+        found.append(train_really(*arguments, **hooks))  # type: ignore[arg-type]
         return found[-1]
 
     monkeypatch.setattr(training, "train", watched)
@@ -317,7 +317,7 @@ async def test_weights_that_do_not_give_their_digest_are_not_trained_on(
 async def test_a_nan_in_a_delta_goes_nowhere(
     chain: FakeGateway, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(training, "train", lambda *arguments: np.full(2410, np.nan))
+    monkeypatch.setattr(training, "train", lambda *arguments, **hooks: np.full(2410, np.nan))
     async with connect() as stub:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "NotFinite"):
             await train(stub, "one")
