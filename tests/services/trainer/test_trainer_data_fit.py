@@ -15,7 +15,7 @@ from linklearner.domain.model import Loss, ModelSpec
 from linklearner.domain.operators import Datatype
 from services.trainer import data, training
 from services.trainer.data import Samples, Shard, split
-from services.trainer.recipe import Recipe
+from services.trainer.recipe import AdamW, Recipe
 
 F, I64, I32, U8, BOOL = Datatype.FP32, Datatype.INT64, Datatype.INT32, Datatype.UINT8, Datatype.BOOL
 N = 60
@@ -372,7 +372,7 @@ def test_a_regression_on_data_of_one_s_own_is_learnt() -> None:
     learn, held_out = data.load("diabetes", Shard(1, 3, alpha=None))
     spec = task(signature("x", dimensions=(10,)), loss=Loss.MEAN_SQUARED_ERROR, outputs=(1,))
     base = np.zeros(spec.weight_count, dtype=np.float32)
-    recipe = Recipe(step_count=300, learning_rate=1.0)
+    recipe = Recipe(step_count=300, optimiser=AdamW(learning_rate=1.0))
     delta = training.train(spec, base, learn, recipe, (0,), lambda step, loss: None)
     before, after = (training.evaluate(spec, weights.astype(np.float32), held_out) for weights in (base, base + delta))
     assert after.loss < before.loss

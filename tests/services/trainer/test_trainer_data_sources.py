@@ -24,8 +24,9 @@ from structlog.testing import capture_logs
 from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, NotFinite
 from services.trainer import data
-from services.trainer.data import Samples, Shard, named
+from services.trainer.data import SOURCES, Samples, Shard, named, sources
 from services.trainer.data.pages import PageHeader
+from services.trainer.data.source import Found, Options, Source
 from tests.services.trainer.test_trainer_data import x_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -848,6 +849,23 @@ def test_a_source_that_is_spelt_wrongly_is_put_right(source: str, why: str) -> N
         return
     with pytest.raises(InvalidConfig, match=why):
         data.load(source, ALL)
+
+
+def test_a_source_of_another_kind_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/recipes/data.md has it."""
+
+    def waves(place: Path, options: Options) -> Found:
+        time = np.linspace(0, 1, int(options.get("rows", "40")))
+        return Samples.of({"time": time}, np.sin(time * float(place.name)), f"waves:{place}"), None
+
+    row = Source(read=waves, place="HERTZ", about="waves.", example="waves:5", options={"rows": "How many."})
+    monkeypatch.setattr(sources, "SOURCES", {**SOURCES, "waves": row})
+    learn, held_out = data.load("waves:5?rows=100&scale=1/2", Shard(0, 2, alpha=0.1))
+    assert list(learn.inputs) == ["time"] and len(held_out) == 20 and 0 < len(learn) < 80
+    with pytest.raises(InvalidConfig, match=r"waves: has no option 'columns' .*there are rows, scale"):
+        data.load("waves:5?columns=a", ALL)
+    with pytest.raises(InvalidConfig, match=r"python:FILE.py, waves:HERTZ"):
+        data.load("wave:5", ALL)
 
 
 def test_inputs_are_scaled_at_the_source(tmp_path: Path) -> None:
