@@ -48,8 +48,8 @@ class TaskActivity:
 
 @dataclass(frozen=True, slots=True)
 class TrainerStatus:
-    """label_counts: samples per label, in the model's order. busy: a round is being trained right now. tasks: each that it contributes
-    to, in the order of its settings."""
+    """label_counts: samples per label in the data's own order (numbers, or names by alphabet), none of a regression. busy: a round is being
+    trained right now. tasks: each that it contributes to, in the order of its settings."""
 
     account: bytes
     task: int
