@@ -25,7 +25,7 @@ PROGRAM = Program(
     name="trainer",
     description="100 % polite",
     arguments=("/opt/a folder/python", "-m", "services.trainer"),
-    folder=Path("/home/ann/my data"),
+    folder=Path("/srv/ann/my data"),
     environment={"LINKLEARNER_TRAINER_HOURS": "22-7", "LINKLEARNER_TRAINER_DATA": 'npz:a "b" \\ %h $HOME.npz'},
     nice=5,
 )
@@ -59,7 +59,7 @@ def test_a_unit_is_as_it_should_be() -> None:
         "[Service]",
         "Type=exec",
         'ExecStart="/opt/a folder/python" "-m" "services.trainer"',
-        "WorkingDirectory=/home/ann/my data",
+        "WorkingDirectory=/srv/ann/my data",
         'Environment="LINKLEARNER_TRAINER_DATA=npz:a \\"b\\" \\\\ %%h $HOME.npz"',
         'Environment="LINKLEARNER_TRAINER_HOURS=22-7"',
         "Restart=on-failure",
@@ -85,12 +85,12 @@ def test_an_agent_reads_back_as_it_was_meant(value: str) -> None:
         environment={"LINKLEARNER_TRAINER_DATA": value},
         nice=19,
     )
-    found = plistlib.loads(autostart.text(Keeper.LAUNCHD, odd, Path("/Users/ann")))
+    found = plistlib.loads(autostart.text(Keeper.LAUNCHD, odd, Path("/macs/ann")))
     assert found["ProgramArguments"] == ["/python", value]
     assert found["EnvironmentVariables"] == {"LINKLEARNER_TRAINER_DATA": value}
     assert (found["Label"], found["WorkingDirectory"], found["Nice"]) == ("io.linklearner.b", "/x", 19)
     assert found["KeepAlive"] == {"SuccessfulExit": False} and found["ProcessType"] == "Background"
-    assert found["StandardErrorPath"] == "/Users/ann/Library/Logs/linklearner-b.log"
+    assert found["StandardErrorPath"] == "/macs/ann/Library/Logs/linklearner-b.log"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")

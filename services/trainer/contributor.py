@@ -268,16 +268,18 @@ class Contributor:
 
             pace = Pace(self._machine, stop, put)
             steps = self._steps = _Steps()
+            now: training.LocalTraining | None = None
 
             def between(running: training.LocalTraining) -> None:
-                steps.of, steps.made = running.step_count, running.step
+                nonlocal now
+                now, steps.of, steps.made = running, running.step_count, running.step
                 if checkpoint.due(running.step):
                     checkpoint.write(running.state())
                 if not running.done:
                     pace.between(lambda: checkpoint.write(running.state(), durably=True))
 
             def progress(step: int, loss: float) -> None:
-                put(TrainingProgress(step, max(step, steps.of), loss))
+                put(TrainingProgress(step, now.step_count if now else step, loss))
 
             def learn() -> tuple[Quantised, float]:
                 fixed = frozen.read(self._frozen, spec.graph.frozen)

@@ -128,6 +128,19 @@ async def test_a_training_waits_in_its_middle_and_goes_on_where_it_was(
     assert len(chain.updates(1)) == 1
 
 
+async def test_a_time_budget_s_last_report_is_of_its_last_step(
+    tmp_path: Path, chain: FakeGateway, gateway: str, owner: Owner
+) -> None:
+    """How many there will be is an estimate until then; a request for a number of steps has no budget."""
+    async with Trainer.start(settings(tmp_path, gateway, seconds=0.05)) as trainer, client(tmp_path, trainer) as asked:
+        await trainer.ready()
+        for name, count in (("budget", 0), ("steps", 15)):
+            async with aclosing(asked.train(name, steps=count)) as stream:
+                found = [event async for event in stream if isinstance(event, TrainingProgress)]
+            assert all(one.step <= one.step_count for one in found) and found[-1].step == found[-1].step_count
+            assert found[-1].step >= 10 if not count else found[-1].step == count
+
+
 async def test_a_trainer_stopped_while_it_waits_goes_on_from_there_when_it_is_started_again(
     tmp_path: Path, chain: FakeGateway, gateway: str, owner: Owner, steps: dict[int, Callable[[], None]]
 ) -> None:
