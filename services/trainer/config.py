@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding, encoding_named
 from linklearner.domain.errors import InvalidConfig, OutOfRange
 from linklearner.domain.notation import address, shown
-from linklearner.settings import AddressField, Between, HostPort, LogLevel, OneOf, Settings, TaskNumbers
+from linklearner.settings import AddressField, Between, HostPort, LogLevel, OneOf, OneOfKinds, Settings, TaskNumbers
 from services.trainer.data import Shard
+from services.trainer.privacy import OFF, PRIVACY, PrivacySettings
 from services.trainer.recipe import MAX_STEPS, MIN_STEPS, Recipe
 
 ENDLESS = -1
@@ -58,6 +59,9 @@ class TrainerConfig(Settings):
     """How updates are written: two-bits or int8."""
     seed: Annotated[int, Between(0, MAX_SEED)] = 0
     """Seed of the batches' order."""
+    dp: Annotated[PrivacySettings, OneOfKinds(PRIVACY)] = OFF
+    """Differential privacy of the updates: off; sgd: of each sample, by DP-SGD; update: of the whole data set, by noise on each update.
+    """
     rounds: Annotated[int, Between(ENDLESS, 2**31)] = 0
     """Rounds to contribute to without being asked, counted from each start; 0: on request only, -1: without end."""
     only_paid: bool = False

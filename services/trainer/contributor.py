@@ -1,6 +1,7 @@
 """The use case: pull the newest weights, train on private samples, quantise, contribute; by request, or round after round."""
 
 import asyncio
+import math
 import secrets
 import threading
 import time
@@ -31,12 +32,15 @@ from linklearner.domain.errors import (
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.domain.tasks import Submitted, Task
-from linklearner.domain.training import ModelPulled, TrainingEvent, TrainingProgress, UpdateQuantised
+from linklearner.domain.training import ModelPulled, PrivacySpent, TrainingEvent, TrainingProgress, UpdateQuantised
 from linklearner.log import of_round
 from services.trainer import accounts, training
 from services.trainer.data import NOTHING_TO_LEARN, Samples
 from services.trainer.journal import Held, Journal, RecordedOutcome
+from services.trainer.last_update import LastUpdate
+from services.trainer.ledger import BUDGET_SPENT
 from services.trainer.obstacles import CLOSED, POT_EMPTY, Obstacle, obstacle
+from services.trainer.privacy import PRIVATE_SCOPE, Privacy, ProtectedRound
 from services.trainer.recipe import Recipe
 
 MAX_REQUEST_ID = 128
@@ -47,6 +51,8 @@ FINAL_REFUSALS = (Refused, BaseMoved, InvalidInput, NotFound)
 matter: the update may have landed when he still might."""
 UNANSWERED = (Unavailable, TimedOut, Exhausted, Unauthenticated, PermissionDenied)
 """Errors that say nothing about what was asked for; every other error about a round is one about other people's data in it."""
+FINAL_OBSTACLES = (CLOSED, BUDGET_SPENT)
+"""What ends the work of a trainer that contributes by itself: waiting does not help."""
 MAX_ROUNDS_SEARCHED = 10_000
 """Dropped rounds in a row through which a held update is looked for in one go; a gateway may describe as many as it likes."""
 
@@ -66,7 +72,9 @@ class Identity:
 
     account: bytes
     scope: str
-    """Chain, pool, task and account: what an entry of the journal holds for."""
+    """Chain, pool, task and account: what an entry of the journal holds for; and whether it comes from noised numbers only."""
+    place: str
+    """Chain, pool and task: what a privacy budget holds for, whoever contributes."""
 
 
 class UpdateStatus(Enum):
@@ -99,8 +107,10 @@ class Contributor:
         allow_range: bool = False,
         only_paid: bool = False,
         turn: asyncio.Lock | None = None,
+        privacy: Privacy | None = None,
+        last_update: LastUpdate | None = None,
     ) -> None:
-        """turn: of all contributors of one trainer, which work one after the other; None: there is no other."""
+        """privacy: None: updates leave as they are trained. last_update: where a copy is kept; None: nowhere. turn: of all contributors of one trainer, which work one after the other; None: there is no other."""
         self._gateway = gateway
         self._journal = journal
         self._samples = samples
@@ -112,6 +122,8 @@ class Contributor:
         self._seed = seed
         self._allow_range = allow_range
         self._only_paid = only_paid
+        self._privacy = privacy
+        self._last_update = last_update
         self._turn = asyncio.Lock()
         self._turns = turn or asyncio.Lock()
         self._request_id = ""
@@ -132,7 +144,17 @@ class Contributor:
         if self._account is None:
             held = await self._gateway.accounts()
             self._account = accounts.chosen(held, self._wanted, self._gateway.address)
-        return Identity(self._account, f"{chain.chain_id}/{chain.pool.hex()}/{self._task}/{self._account.hex()}")
+        place = f"{chain.chain_id}/{chain.pool.hex()}/{self._task}"
+        # Under privacy nothing is read that was kept without: neither a residual, nor an update that was not sent yet.
+        scope = f"{place}/{self._account.hex()}" + (PRIVATE_SCOPE if self._privacy else "")
+        return Identity(self._account, scope, place)
+
+    async def privacy(self) -> PrivacySpent | None:
+        """What is spent of the task's privacy budget; None without one. Raises Unavailable, DataLoss."""
+        if self._privacy is None:
+            return None
+        identity = await self.identity()
+        return await asyncio.to_thread(self._privacy.spent, identity.place, self._recipe)
 
     async def contribute(
         self, request_id: str, encoding: Encoding | None, step_count: int, allow_range: bool = False
@@ -142,8 +164,9 @@ class Contributor:
         encoding None, step_count 0 and allow_range False: the trainer's own settings. The same request_id again answers the recorded
         outcome, or takes up an update that was prepared before a crash; a new request_id takes up such an update too, instead of
         training the same round twice. Raises Exhausted while another request is being served, RequestIdReused, OutOfRange for the
-        settings, InvalidInput for samples that do not fit the task or (reason NothingToLearn) leave its weights as they are, BaseMoved
-        if the weights moved on, Refused with the chain's reason; after Unavailable or TimedOut, repeat the same request_id.
+        settings, InvalidInput for samples that do not fit the task or (reason NothingToLearn) leave its weights as they are, Exhausted
+        (reason PrivacyBudgetSpent) where one more update would give away more than the samples' owner allows, BaseMoved if the weights
+        moved on, Refused with the chain's reason; after Unavailable or TimedOut, repeat the same request_id.
         """
         if not 1 <= len(request_id) <= MAX_REQUEST_ID:
             raise InvalidInput(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
@@ -176,10 +199,24 @@ class Contributor:
             def progress(step: int, loss: float) -> None:
                 if stop.is_set():
                     raise _Abandoned
-                loop.call_soon_threadsafe(events.put_nowait, TrainingProgress(step, recipe.step_count, loss))
+                # a loss is a question about the samples, too, and whoever called sees the answer
+                shown = loss if self._privacy is None else math.nan
+                loop.call_soon_threadsafe(events.put_nowait, TrainingProgress(step, recipe.step_count, shown))
+
+            protected: ProtectedRound | None = None
+            if self._privacy is not None:
+                # counted before the first noised number is made, and whatever becomes of the training
+                counts = self._samples.label_counts(len(spec.labels))
+                protected = await asyncio.to_thread(
+                    self._privacy.begin, identity.place, counts, recipe, version.version
+                )
+            noised_steps = protected.steps if protected else None
 
             def learn() -> tuple[Quantised, float]:
-                delta = training.train(spec, base, self._samples, recipe, (self._seed, version.version), progress)
+                seed = (self._seed, version.version)
+                delta = training.train(spec, base, self._samples, recipe, seed, progress, noised_steps)
+                if protected is not None:
+                    delta = protected.protected(delta)
                 wanted = delta + carried
                 quantised = quantise_delta(wanted, state.shape, self._task, version.version, encoding or self._encoding)
                 length = float(np.linalg.norm(wanted))
@@ -213,7 +250,11 @@ class Contributor:
                 digest=digest,
                 residual=quantised.residual,
             )
+            if self._privacy is not None and protected is not None:
+                await asyncio.to_thread(self._privacy.close, protected, digest)
             await asyncio.to_thread(self._journal.hold, identity.scope, held)
+            if self._last_update is not None:
+                await asyncio.to_thread(self._last_update.keep, payload)
             yield UpdateQuantised(
                 encoding=quantised.update.encoding,
                 update_bytes=len(payload),
@@ -221,12 +262,13 @@ class Contributor:
                 pages_total=state.shape.page_count,
                 residual_ratio=residual_ratio,
                 digest=digest,
+                privacy=protected.spent if protected else None,
             )
             yield await self._send(identity, held)
 
     async def follow(self, rounds: int | None) -> None:
         """Contributes to every round by itself; None: without end, otherwise returns after contributions to that many rounds. Returns, too,
-        when the task is closed. Where the open round takes nothing of this account, it waits, and says for what.
+        when the task is closed or the privacy budget is spent. Where the open round takes nothing of this account, it waits, and says for what.
 
         Outlives every error of our tree, whoever caused it: a round that cannot be read, a gateway that talks nonsense, a full disk and
         data that the task cannot use are logged and tried again, ever less often. Anything else is a bug and ends it.
@@ -241,7 +283,7 @@ class Contributor:
                     if waits.reason != said:
                         log.info("contribution_waits", task=self._task, reason=waits.reason, detail=waits.detail)
                         said = waits.reason
-                    if waits.reason == CLOSED:
+                    if waits.reason in FINAL_OBSTACLES:
                         return
                     await self._patiently(state, waits)
                     pause = RETRY_S
@@ -288,6 +330,11 @@ class Contributor:
         identity = await self.identity()
         if not state.closed and state.round.round and self._journal.held(identity.scope, state.shape.weight_count):
             return None
+        if self._privacy is not None:
+            try:
+                await asyncio.to_thread(self._privacy.check, identity.place, self._recipe)
+            except Exhausted as spent:
+                return Obstacle(spent.reason, spent.message)
         stake = (await self._gateway.balance(identity.account, self._task)).stake
         assert stake is not None  # of a task that was named
         return obstacle(state, stake, time.time(), only_paid=self._only_paid)
@@ -418,9 +465,20 @@ class Contributor:
 def _log_event(event: TrainingEvent) -> None:
     match event:
         case TrainingProgress(step=step, step_count=step_count, loss=loss) if step == step_count:
-            log.info("trained", steps=step, loss=round(loss, 4))
-        case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio):
+            log.info("trained", steps=step, loss=None if math.isnan(loss) else round(loss, 4))
+        case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio, privacy=None):
             log.info("update_prepared", bytes=update_bytes, residual_ratio=round(residual_ratio, 3))
+        case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio, privacy=spent):
+            log.info(
+                "update_prepared",
+                bytes=update_bytes,
+                residual_ratio=round(residual_ratio, 3),
+                privacy=spent.mechanism,
+                epsilon=round(spent.epsilon, 3),
+                epsilon_budget=spent.epsilon_budget,
+                delta=spent.delta,
+                rounds_left=spent.rounds_left,
+            )
         case Submitted() as submitted:
             log.info(
                 "update_accepted",

@@ -220,8 +220,10 @@ class Privacy:
         return Mechanism(rate, noise, steps)
 
     def _spent(self, place: str, mechanism: Mechanism, so_far: float | None = None) -> PrivacySpent:
+        """so_far: epsilon with a training under way, which uses the share that is open; None: there is none under way."""
         counted = self._ledger.spent(place)
         epsilon = accountant.epsilon(counted, self._budget.delta) if so_far is None else so_far
+        unused = so_far is None and self._ledger.has_open(place, mechanism)
         return PrivacySpent(
             mechanism=self._settings.NAME,
             epsilon=epsilon,
@@ -229,11 +231,11 @@ class Privacy:
             epsilon_budget=self._budget.epsilon,
             noise_multiplier=mechanism.noise_multiplier,
             clip_norm=self._settings.clip_norm,
-            rounds_left=self._rounds_left(place, counted, mechanism),
+            rounds_left=self._rounds_left(counted, mechanism, unused),
         )
 
-    def _rounds_left(self, place: str, counted: tuple[Mechanism, ...], mechanism: Mechanism) -> int:
-        """How many more rounds like this fit, that of a share which was counted and not used among them; at most MOST_ROUNDS."""
+    def _rounds_left(self, counted: tuple[Mechanism, ...], mechanism: Mechanism, unused: bool) -> int:
+        """How many more rounds like this fit; unused: one more, whose share is counted already. At most MOST_ROUNDS beside it."""
 
         def fits(rounds: int) -> bool:
             more = Mechanism(mechanism.sample_rate, mechanism.noise_multiplier, mechanism.steps * rounds)
@@ -247,7 +249,7 @@ class Privacy:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
-        return low + self._ledger.has_open(place, mechanism)
+        return low + unused
 
     def _refusal(self, spent: float, wanted: float) -> Exhausted:
         budget = self._budget

@@ -22,6 +22,9 @@ from linklearner.v1 import trainer_pb2_grpc
 from services.trainer import data
 from services.trainer.config import ENDLESS, TrainerConfig
 from services.trainer.journal import Journal
+from services.trainer.last_update import LastUpdate
+from services.trainer.ledger import PrivacyLedger
+from services.trainer.privacy import NoPrivacy, Privacy
 
 if TYPE_CHECKING:
     from services.trainer.contributor import Contributor
@@ -82,6 +85,11 @@ class Trainer:
 
         async with AsyncExitStack() as stack:
             journal = stack.enter_context(Journal.open(config.state_dir))
+            # behind the journal, which keeps other trainers out of the folder
+            privacy = None
+            if not isinstance(config.dp, NoPrivacy):
+                ledger = await asyncio.to_thread(PrivacyLedger.open, config.state_dir)
+                privacy = Privacy(config.dp, ledger, len(samples))
             gateway = await stack.enter_async_context(
                 GatewayClient.connect(config.gateway, credential, connect_s=CONNECT_S, remedy=REMEDY)
             )
@@ -99,13 +107,22 @@ class Trainer:
                     allow_range=config.allow_range,
                     only_paid=config.only_paid,
                     turn=turn,
+                    privacy=privacy,
+                    last_update=LastUpdate(config.state_dir, task),
                 )
                 for task in config.tasks()
             ]
             for one in contributors:
                 stack.callback(one.close)
             contributor, first = contributors[0], config.tasks()[0]
-            servicer = TrainerServicer(contributor, Examiner(gateway, first, held_out), first, samples, held_out)
+            servicer = TrainerServicer(
+                contributor,
+                Examiner(gateway, first, held_out),
+                first,
+                samples,
+                held_out,
+                LastUpdate(config.state_dir, first),
+            )
             server = await stack.enter_async_context(
                 RpcServer(
                     config.listen,

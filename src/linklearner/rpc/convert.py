@@ -34,6 +34,7 @@ from linklearner.domain.training import (
     Evaluation,
     ModelExport,
     ModelPulled,
+    PrivacySpent,
     TrainerStatus,
     TrainingEvent,
     TrainingProgress,
@@ -534,6 +535,7 @@ def trainer_message(status: TrainerStatus) -> trainer_pb2.GetTrainerResponse:
         held_out_count=status.held_out,
         label_counts=status.label_counts,
         busy=status.busy,
+        privacy=_privacy_message(status.privacy),
     )
 
 
@@ -545,7 +547,30 @@ def trainer_of(message: trainer_pb2.GetTrainerResponse) -> TrainerStatus:
         held_out=message.held_out_count,
         label_counts=tuple(message.label_counts),
         busy=message.busy,
+        privacy=_privacy_of(message.privacy) if message.HasField("privacy") else None,
     )
+
+
+def _privacy_message(spent: PrivacySpent | None) -> trainer_pb2.PrivacySpent | None:
+    if spent is None:
+        return None
+    return trainer_pb2.PrivacySpent(
+        mechanism=spent.mechanism,
+        epsilon=spent.epsilon,
+        delta=spent.delta,
+        epsilon_budget=spent.epsilon_budget,
+        noise_multiplier=spent.noise_multiplier,
+        clip_norm=spent.clip_norm,
+        rounds_left=spent.rounds_left,
+    )
+
+
+def _privacy_of(message: trainer_pb2.PrivacySpent) -> PrivacySpent:
+    """Raises InvalidInput for what no budget can be."""
+    numbers = (message.epsilon, message.delta, message.epsilon_budget, message.noise_multiplier, message.clip_norm)
+    if not all(number >= 0 for number in numbers) or message.delta >= 1:  # NaN is not
+        raise InvalidInput(f"a privacy budget is not made of {', '.join(map(str, numbers))}")
+    return PrivacySpent(message.mechanism, *numbers, message.rounds_left)
 
 
 def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
@@ -564,6 +589,7 @@ def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
                 pages_total=event.pages_total,
                 residual_ratio=event.residual_ratio,
                 digest=event.digest,
+                privacy=_privacy_message(event.privacy),
             )
             return trainer_pb2.TrainRoundResponse(quantised=quantised)
         case Submitted():
@@ -591,6 +617,7 @@ def training_of(message: trainer_pb2.TrainRoundResponse) -> TrainingEvent:
                 pages_total=quantised.pages_total,
                 residual_ratio=quantised.residual_ratio,
                 digest=digest_of(quantised.digest, "an update's digest"),
+                privacy=_privacy_of(quantised.privacy) if quantised.HasField("privacy") else None,
             )
         case "submitted":
             return submitted_of(message.submitted)

@@ -26,7 +26,7 @@ from linklearner.v1 import chain_gateway_pb2 as linklearner_dot_v1_dot_chain__ga
 from linklearner.v1 import model_pb2 as linklearner_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinklearner/v1/trainer.proto\x12\x0elinklearner.v1\x1a\"linklearner/v1/chain_gateway.proto\x1a\x1alinklearner/v1/model.proto\"\x13\n\x11GetTrainerRequest\"\x85\x01\n\x12GetTrainerResponse\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\x04\x12\x14\n\x0csample_count\x18\x03 \x01(\r\x12\x16\n\x0eheld_out_count\x18\x04 \x01(\r\x12\x14\n\x0clabel_counts\x18\x05 \x03(\r\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x08\"|\n\x11TrainRoundRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x12\n\nstep_count\x18\x03 \x01(\r\x12\x13\n\x0b\x61llow_range\x18\x04 \x01(\x08\"\xf3\x01\n\x12TrainRoundResponse\x12-\n\x06pulled\x18\x01 \x01(\x0b\x32\x1b.linklearner.v1.ModelPulledH\x00\x12\x34\n\x08progress\x18\x02 \x01(\x0b\x32 .linklearner.v1.TrainingProgressH\x00\x12\x34\n\tquantised\x18\x03 \x01(\x0b\x32\x1f.linklearner.v1.UpdateQuantisedH\x00\x12\x39\n\tsubmitted\x18\x04 \x01(\x0b\x32$.linklearner.v1.SubmitUpdateResponseH\x00\x42\x07\n\x05\x65vent\"<\n\x0bModelPulled\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\"B\n\x10TrainingProgress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x12\n\nstep_count\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\"\xa4\x01\n\x0fUpdateQuantised\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x14\n\x0cupdate_bytes\x18\x02 \x01(\r\x12\x12\n\npage_count\x18\x03 \x01(\r\x12\x13\n\x0bpages_total\x18\x04 \x01(\r\x12\x16\n\x0eresidual_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\"\"\n\x0f\x45valuateRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"w\n\x10\x45valuateResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x14\n\x0csample_count\x18\x02 \x01(\r\x12\x10\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x01\x12\x0c\n\x04loss\x18\x04 \x01(\x01\"%\n\x12\x45xportModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"n\n\x13\x45xportModelResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x0c\n\x04onnx\x18\x02 \x01(\x0c\x12\x1a\n\x12max_abs_difference\x18\x03 \x01(\x01\x32\xeb\x02\n\x0eTrainerService\x12U\n\nGetTrainer\x12!.linklearner.v1.GetTrainerRequest\x1a\".linklearner.v1.GetTrainerResponse\"\x00\x12W\n\nTrainRound\x12!.linklearner.v1.TrainRoundRequest\x1a\".linklearner.v1.TrainRoundResponse\"\x00\x30\x01\x12O\n\x08\x45valuate\x12\x1f.linklearner.v1.EvaluateRequest\x1a .linklearner.v1.EvaluateResponse\"\x00\x12X\n\x0b\x45xportModel\x12\".linklearner.v1.ExportModelRequest\x1a#.linklearner.v1.ExportModelResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinklearner/v1/trainer.proto\x12\x0elinklearner.v1\x1a\"linklearner/v1/chain_gateway.proto\x1a\x1alinklearner/v1/model.proto\"\x13\n\x11GetTrainerRequest\"\xb4\x01\n\x12GetTrainerResponse\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\x04\x12\x14\n\x0csample_count\x18\x03 \x01(\r\x12\x16\n\x0eheld_out_count\x18\x04 \x01(\r\x12\x14\n\x0clabel_counts\x18\x05 \x03(\r\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x08\x12-\n\x07privacy\x18\x0f \x01(\x0b\x32\x1c.linklearner.v1.PrivacySpent\"\x9b\x01\n\x0cPrivacySpent\x12\x11\n\tmechanism\x18\x01 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x16\n\x0e\x65psilon_budget\x18\x04 \x01(\x01\x12\x18\n\x10noise_multiplier\x18\x05 \x01(\x01\x12\x11\n\tclip_norm\x18\x06 \x01(\x01\x12\x13\n\x0brounds_left\x18\x07 \x01(\r\"|\n\x11TrainRoundRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x12\n\nstep_count\x18\x03 \x01(\r\x12\x13\n\x0b\x61llow_range\x18\x04 \x01(\x08\"\xf3\x01\n\x12TrainRoundResponse\x12-\n\x06pulled\x18\x01 \x01(\x0b\x32\x1b.linklearner.v1.ModelPulledH\x00\x12\x34\n\x08progress\x18\x02 \x01(\x0b\x32 .linklearner.v1.TrainingProgressH\x00\x12\x34\n\tquantised\x18\x03 \x01(\x0b\x32\x1f.linklearner.v1.UpdateQuantisedH\x00\x12\x39\n\tsubmitted\x18\x04 \x01(\x0b\x32$.linklearner.v1.SubmitUpdateResponseH\x00\x42\x07\n\x05\x65vent\"<\n\x0bModelPulled\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\"B\n\x10TrainingProgress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x12\n\nstep_count\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\"\xd3\x01\n\x0fUpdateQuantised\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x14\n\x0cupdate_bytes\x18\x02 \x01(\r\x12\x12\n\npage_count\x18\x03 \x01(\r\x12\x13\n\x0bpages_total\x18\x04 \x01(\r\x12\x16\n\x0eresidual_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12-\n\x07privacy\x18\x07 \x01(\x0b\x32\x1c.linklearner.v1.PrivacySpent\"\x16\n\x14GetLastUpdateRequest\"\'\n\x15GetLastUpdateResponse\x12\x0e\n\x06update\x18\x01 \x01(\x0c\"\"\n\x0f\x45valuateRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"w\n\x10\x45valuateResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x14\n\x0csample_count\x18\x02 \x01(\r\x12\x10\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x01\x12\x0c\n\x04loss\x18\x04 \x01(\x01\"%\n\x12\x45xportModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"n\n\x13\x45xportModelResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x0c\n\x04onnx\x18\x02 \x01(\x0c\x12\x1a\n\x12max_abs_difference\x18\x03 \x01(\x01\x32\xcb\x03\n\x0eTrainerService\x12U\n\nGetTrainer\x12!.linklearner.v1.GetTrainerRequest\x1a\".linklearner.v1.GetTrainerResponse\"\x00\x12W\n\nTrainRound\x12!.linklearner.v1.TrainRoundRequest\x1a\".linklearner.v1.TrainRoundResponse\"\x00\x30\x01\x12^\n\rGetLastUpdate\x12$.linklearner.v1.GetLastUpdateRequest\x1a%.linklearner.v1.GetLastUpdateResponse\"\x00\x12O\n\x08\x45valuate\x12\x1f.linklearner.v1.EvaluateRequest\x1a .linklearner.v1.EvaluateResponse\"\x00\x12X\n\x0b\x45xportModel\x12\".linklearner.v1.ExportModelRequest\x1a#.linklearner.v1.ExportModelResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,25 +36,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTRAINERREQUEST']._serialized_start=112
   _globals['_GETTRAINERREQUEST']._serialized_end=131
   _globals['_GETTRAINERRESPONSE']._serialized_start=134
-  _globals['_GETTRAINERRESPONSE']._serialized_end=267
-  _globals['_TRAINROUNDREQUEST']._serialized_start=269
-  _globals['_TRAINROUNDREQUEST']._serialized_end=393
-  _globals['_TRAINROUNDRESPONSE']._serialized_start=396
-  _globals['_TRAINROUNDRESPONSE']._serialized_end=639
-  _globals['_MODELPULLED']._serialized_start=641
-  _globals['_MODELPULLED']._serialized_end=701
-  _globals['_TRAININGPROGRESS']._serialized_start=703
-  _globals['_TRAININGPROGRESS']._serialized_end=769
-  _globals['_UPDATEQUANTISED']._serialized_start=772
-  _globals['_UPDATEQUANTISED']._serialized_end=936
-  _globals['_EVALUATEREQUEST']._serialized_start=938
-  _globals['_EVALUATEREQUEST']._serialized_end=972
-  _globals['_EVALUATERESPONSE']._serialized_start=974
-  _globals['_EVALUATERESPONSE']._serialized_end=1093
-  _globals['_EXPORTMODELREQUEST']._serialized_start=1095
-  _globals['_EXPORTMODELREQUEST']._serialized_end=1132
-  _globals['_EXPORTMODELRESPONSE']._serialized_start=1134
-  _globals['_EXPORTMODELRESPONSE']._serialized_end=1244
-  _globals['_TRAINERSERVICE']._serialized_start=1247
-  _globals['_TRAINERSERVICE']._serialized_end=1610
+  _globals['_GETTRAINERRESPONSE']._serialized_end=314
+  _globals['_PRIVACYSPENT']._serialized_start=317
+  _globals['_PRIVACYSPENT']._serialized_end=472
+  _globals['_TRAINROUNDREQUEST']._serialized_start=474
+  _globals['_TRAINROUNDREQUEST']._serialized_end=598
+  _globals['_TRAINROUNDRESPONSE']._serialized_start=601
+  _globals['_TRAINROUNDRESPONSE']._serialized_end=844
+  _globals['_MODELPULLED']._serialized_start=846
+  _globals['_MODELPULLED']._serialized_end=906
+  _globals['_TRAININGPROGRESS']._serialized_start=908
+  _globals['_TRAININGPROGRESS']._serialized_end=974
+  _globals['_UPDATEQUANTISED']._serialized_start=977
+  _globals['_UPDATEQUANTISED']._serialized_end=1188
+  _globals['_GETLASTUPDATEREQUEST']._serialized_start=1190
+  _globals['_GETLASTUPDATEREQUEST']._serialized_end=1212
+  _globals['_GETLASTUPDATERESPONSE']._serialized_start=1214
+  _globals['_GETLASTUPDATERESPONSE']._serialized_end=1253
+  _globals['_EVALUATEREQUEST']._serialized_start=1255
+  _globals['_EVALUATEREQUEST']._serialized_end=1289
+  _globals['_EVALUATERESPONSE']._serialized_start=1291
+  _globals['_EVALUATERESPONSE']._serialized_end=1410
+  _globals['_EXPORTMODELREQUEST']._serialized_start=1412
+  _globals['_EXPORTMODELREQUEST']._serialized_end=1449
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=1451
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=1561
+  _globals['_TRAINERSERVICE']._serialized_start=1564
+  _globals['_TRAINERSERVICE']._serialized_end=2023
 # @@protoc_insertion_point(module_scope)

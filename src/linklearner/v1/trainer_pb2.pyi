@@ -13,20 +13,40 @@ class GetTrainerRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetTrainerResponse(_message.Message):
-    __slots__ = ("account", "task", "sample_count", "held_out_count", "label_counts", "busy")
+    __slots__ = ("account", "task", "sample_count", "held_out_count", "label_counts", "busy", "privacy")
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_COUNT_FIELD_NUMBER: _ClassVar[int]
     LABEL_COUNTS_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
     account: bytes
     task: int
     sample_count: int
     held_out_count: int
     label_counts: _containers.RepeatedScalarFieldContainer[int]
     busy: bool
-    def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ..., sample_count: _Optional[int] = ..., held_out_count: _Optional[int] = ..., label_counts: _Optional[_Iterable[int]] = ..., busy: _Optional[bool] = ...) -> None: ...
+    privacy: PrivacySpent
+    def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ..., sample_count: _Optional[int] = ..., held_out_count: _Optional[int] = ..., label_counts: _Optional[_Iterable[int]] = ..., busy: _Optional[bool] = ..., privacy: _Optional[_Union[PrivacySpent, _Mapping]] = ...) -> None: ...
+
+class PrivacySpent(_message.Message):
+    __slots__ = ("mechanism", "epsilon", "delta", "epsilon_budget", "noise_multiplier", "clip_norm", "rounds_left")
+    MECHANISM_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    mechanism: str
+    epsilon: float
+    delta: float
+    epsilon_budget: float
+    noise_multiplier: float
+    clip_norm: float
+    rounds_left: int
+    def __init__(self, mechanism: _Optional[str] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., epsilon_budget: _Optional[float] = ..., noise_multiplier: _Optional[float] = ..., clip_norm: _Optional[float] = ..., rounds_left: _Optional[int] = ...) -> None: ...
 
 class TrainRoundRequest(_message.Message):
     __slots__ = ("request_id", "encoding", "step_count", "allow_range")
@@ -69,20 +89,32 @@ class TrainingProgress(_message.Message):
     def __init__(self, step: _Optional[int] = ..., step_count: _Optional[int] = ..., loss: _Optional[float] = ...) -> None: ...
 
 class UpdateQuantised(_message.Message):
-    __slots__ = ("encoding", "update_bytes", "page_count", "pages_total", "residual_ratio", "digest")
+    __slots__ = ("encoding", "update_bytes", "page_count", "pages_total", "residual_ratio", "digest", "privacy")
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     UPDATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
     PAGES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     RESIDUAL_RATIO_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
     encoding: _model_pb2.Encoding
     update_bytes: int
     page_count: int
     pages_total: int
     residual_ratio: float
     digest: bytes
-    def __init__(self, encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., update_bytes: _Optional[int] = ..., page_count: _Optional[int] = ..., pages_total: _Optional[int] = ..., residual_ratio: _Optional[float] = ..., digest: _Optional[bytes] = ...) -> None: ...
+    privacy: PrivacySpent
+    def __init__(self, encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., update_bytes: _Optional[int] = ..., page_count: _Optional[int] = ..., pages_total: _Optional[int] = ..., residual_ratio: _Optional[float] = ..., digest: _Optional[bytes] = ..., privacy: _Optional[_Union[PrivacySpent, _Mapping]] = ...) -> None: ...
+
+class GetLastUpdateRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetLastUpdateResponse(_message.Message):
+    __slots__ = ("update",)
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    update: bytes
+    def __init__(self, update: _Optional[bytes] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
     __slots__ = ("version",)
