@@ -1,9 +1,9 @@
 """What has been given away of a data set: (epsilon, delta)-differential privacy of Poisson-sampled Gaussian noise, added up.
 
 The accountant is Opacus's, of Rényi differential privacy (Mironov, Talwar and Zhang 2019; converted as Balle et al. 2020 do it). It is an
-upper bound without a numerical tolerance, and adds up over trainings with different settings; Opacus's other one (PRV) allows
-seven hundredths less noise here, takes seconds, and its sums hold within errors that one has to choose. `import opacus` takes 1.5 s and 116 MB for layers and optimisers
-that are not needed: its module of formulas is loaded alone, by its file, at the first question.
+upper bound without a numerical tolerance, and adds up over trainings with different settings. Opacus's other one (PRV) allows seven
+hundredths less noise here, takes seconds, and its sums hold within errors that one has to choose. `import opacus` takes 1.5 s and 116 MB
+for layers and optimisers that are not needed: its module of formulas is loaded alone, by its file, at the first question.
 """
 
 import importlib.util
@@ -65,6 +65,7 @@ def noise_for(
 
     Raises OutOfRange if none does.
     """
+
     def enough(noise: float) -> bool:
         return epsilon((*beside, Mechanism(sample_rate, noise, steps)), delta) <= target
 
@@ -72,7 +73,9 @@ def noise_for(
     while not enough(high):
         low, high = high, 2 * high
         if high > MOST_NOISE:
-            raise OutOfRange(f"no noise keeps {steps} steps within epsilon {target} at delta {delta}: plan fewer rounds")
+            raise OutOfRange(
+                f"no noise keeps {steps} steps within epsilon {target} at delta {delta}: plan fewer rounds"
+            )
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if enough(middle) else (middle, high)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import structlog
@@ -110,7 +111,10 @@ class Contributor:
         privacy: Privacy | None = None,
         last_update: LastUpdate | None = None,
     ) -> None:
-        """privacy: None: updates leave as they are trained. last_update: where a copy is kept; None: nowhere. turn: of all contributors of one trainer, which work one after the other; None: there is no other."""
+        """turn: of all contributors of one trainer, which work one after the other; None: there is no other.
+
+        privacy: None: updates leave as they are trained. last_update: where a copy is kept; None: nowhere.
+        """
         self._gateway = gateway
         self._journal = journal
         self._samples = samples
@@ -268,7 +272,8 @@ class Contributor:
 
     async def follow(self, rounds: int | None) -> None:
         """Contributes to every round by itself; None: without end, otherwise returns after contributions to that many rounds. Returns, too,
-        when the task is closed or the privacy budget is spent. Where the open round takes nothing of this account, it waits, and says for what.
+        when the task is closed or its privacy budget is spent. Where the open round takes nothing of this account, it waits, and says for
+        what.
 
         Outlives every error of our tree, whoever caused it: a round that cannot be read, a gateway that talks nonsense, a full disk and
         data that the task cannot use are logged and tried again, ever less often. Anything else is a bug and ends it.
@@ -466,19 +471,8 @@ def _log_event(event: TrainingEvent) -> None:
     match event:
         case TrainingProgress(step=step, step_count=step_count, loss=loss) if step == step_count:
             log.info("trained", steps=step, loss=None if math.isnan(loss) else round(loss, 4))
-        case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio, privacy=None):
-            log.info("update_prepared", bytes=update_bytes, residual_ratio=round(residual_ratio, 3))
         case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio, privacy=spent):
-            log.info(
-                "update_prepared",
-                bytes=update_bytes,
-                residual_ratio=round(residual_ratio, 3),
-                privacy=spent.mechanism,
-                epsilon=round(spent.epsilon, 3),
-                epsilon_budget=spent.epsilon_budget,
-                delta=spent.delta,
-                rounds_left=spent.rounds_left,
-            )
+            log.info("update_prepared", bytes=update_bytes, residual_ratio=round(residual_ratio, 3), **_in_log(spent))
         case Submitted() as submitted:
             log.info(
                 "update_accepted",
@@ -487,3 +481,15 @@ def _log_event(event: TrainingEvent) -> None:
                 gas=submitted.mined.gas_used,
                 transaction=submitted.mined.transaction.hex(),
             )
+
+
+def _in_log(spent: PrivacySpent | None) -> dict[str, Any]:
+    if spent is None:
+        return {}
+    return {
+        "privacy": spent.mechanism,
+        "epsilon": round(spent.epsilon, 3),
+        "epsilon_budget": spent.epsilon_budget,
+        "delta": spent.delta,
+        "rounds_left": spent.rounds_left,
+    }

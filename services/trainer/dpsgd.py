@@ -54,7 +54,8 @@ class PrivateGradients:
         total = torch.zeros(len(flat), dtype=torch.float64)
         loss = 0.0
         weights = flat.detach()
-        for part in rows.split(max(1, CHUNK_NUMBERS // max(1, len(flat)))) if len(rows) else ():
+        length = max(1, CHUNK_NUMBERS // max(1, len(flat)))
+        for part in (rows[start : start + length] for start in range(0, len(rows), length)):
             inputs = {name: values[part] for name, values in self._inputs.items()}
             each, losses = self._of_each(weights, inputs, self._targets[part])  # (b, N), (b,)
             norms = torch.linalg.vector_norm(each, dim=1, dtype=torch.float64)

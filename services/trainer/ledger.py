@@ -156,7 +156,8 @@ class PrivacyLedger:
         """base_version: -1 of what no training takes over."""
         row = (place, mechanism.sample_rate, mechanism.noise_multiplier, mechanism.steps, base_version)
         number = connection.execute(
-            "INSERT INTO spending (place, sample_rate, noise_multiplier, steps, base_version) VALUES (?, ?, ?, ?, ?)", row
+            "INSERT INTO spending (place, sample_rate, noise_multiplier, steps, base_version) VALUES (?, ?, ?, ?, ?)",
+            row,
         ).lastrowid
         assert number is not None
         return number

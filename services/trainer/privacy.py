@@ -169,7 +169,9 @@ class Privacy:
         self._random = random or SecureRandom()
         self._budget = Budget(settings.dp_epsilon, settings.dp_delta)
 
-    def begin(self, place: str, label_counts: NDArray[np.int64] | None, recipe: Recipe, base_version: int) -> ProtectedRound:
+    def begin(
+        self, place: str, label_counts: NDArray[np.int64] | None, recipe: Recipe, base_version: int
+    ) -> ProtectedRound:
         """Counts a training that is about to begin. Nothing of it may be kept or sent unless this has returned.
 
         label_counts: (labels,), of which noised ones are made; None: no logits are adjusted. Raises Exhausted, reason PrivacyBudgetSpent,

@@ -84,7 +84,9 @@ class TrainerClient(ServiceClient):
 
     async def last_update(self, *, timeout_s: float = READ_S) -> bytes:
         """The bytes of the newest update that it made for its first task. Raises NotFound if it has made none."""
-        answer: pb.GetLastUpdateResponse = await self._ask(self._stub.GetLastUpdate, pb.GetLastUpdateRequest(), timeout_s)
+        answer: pb.GetLastUpdateResponse = await self._ask(
+            self._stub.GetLastUpdate, pb.GetLastUpdateRequest(), timeout_s
+        )
         return answer.update
 
     async def evaluate(self, version: int = 0) -> Evaluation:
