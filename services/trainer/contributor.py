@@ -254,9 +254,10 @@ class Contributor:
                 digest=digest,
                 residual=quantised.residual,
             )
-            if self._privacy is not None and protected is not None:
-                await asyncio.to_thread(self._privacy.close, protected, digest)
             await asyncio.to_thread(self._journal.hold, identity.scope, held)
+            if self._privacy is not None and protected is not None:
+                # held first: where that fails, the round's share is still good for another training
+                await asyncio.to_thread(self._privacy.close, protected, digest)
             if self._last_update is not None:
                 await asyncio.to_thread(self._last_update.keep, payload)
             yield UpdateQuantised(
@@ -320,6 +321,11 @@ class Contributor:
                         "contribution_impossible", round=state.round.round, reason=error.reason, detail=error.message
                     )
                     patience = REFUSED_AGAIN_S
+                except Exhausted as spent:
+                    if spent.reason != BUDGET_SPENT:
+                        raise
+                    log.warning("contribution_waits", task=self._task, reason=spent.reason, detail=spent.message)
+                    return
                 pause = RETRY_S
                 if rounds is None or contributed < rounds:
                     with suppress(TimeoutError):
@@ -388,6 +394,11 @@ class Contributor:
         status, submitted = await self._status(identity, held, state.round.round)
         log.info("held_update", status=status.name, round=held.round, digest=held.digest.hex())
         if status is UpdateStatus.UNSENT:
+            if self._privacy is not None and not await asyncio.to_thread(
+                self._privacy.may_leave, identity.place, held.digest
+            ):  # the end came between holding it and counting it: its share is still there, for another one
+                self._journal.discard(identity.scope)
+                return None
             try:
                 submitted = await self._send(identity, held)
             except (Refused, BaseMoved) as refusal:

@@ -1,12 +1,12 @@
 """What a trainer has given away of its samples, kept on disk: the privacy budget's ledger, one SQLite file beside the journal.
 
     reserve    before the first noised number of a training is made: its mechanism is on disk, counted as spent
-    close      before its update is held, and so before it can leave: this training has had its one update
+    close      before its update can leave: the training has had its one update, and this is its digest
+    closed_by  asked before anything is sent, after a crash above all: an update whose digest is not here does not leave
 
-The ledger only grows. A crash between the two (or a caller who leaves) made nothing that anybody saw: the reservation stays counted, and
-the next training with the same mechanism takes it over instead of counting once more. Takes over, not twice: closing is what a
-reservation can do once, so there are never more updates than mechanisms counted, wherever a process dies. Between close and hold a crash
-wastes one training's share; the other order would let an update out whose share is counted again for the next one.
+The ledger only grows. What ended between reserve and close (a crash, a full disk, a caller who left) showed nobody anything: the
+reservation stays counted, and the next training with the same mechanism takes it over instead of counting once more. A reservation can
+be closed once, and only what closed one is sent: so there are never more updates than mechanisms counted, wherever a process dies.
 
 It is a file of its own because losing the journal loses rounding, and losing this file loses what protects the samples: where it is
 damaged nothing is trained, and no fresh one is begun in its place. `place` names chain, pool and task, not the account: the samples are
@@ -124,6 +124,12 @@ class PrivacyLedger:
             ).rowcount
             if changed != 1:
                 raise self._damaged(f"share {reservation.number} is not open")
+
+    def closed_by(self, place: str, digest: bytes) -> bool:
+        """Whether this update has a share of its own, and may leave."""
+        with self._transaction() as connection:
+            found = connection.execute("SELECT 1 FROM spending WHERE place = ? AND digest = ?", (place, digest))
+            return found.fetchone() is not None
 
     def label_counts(
         self, place: str, counts: NDArray[np.float64], noise_multiplier: float, budget: Budget

@@ -194,8 +194,12 @@ class Privacy:
         return ProtectedRound(steps, self._spent(place, mechanism, reservation.epsilon), reservation, self._random)
 
     def close(self, round: ProtectedRound, digest: bytes) -> None:
-        """The round's one update is made: to be said before it is held. Raises DataLoss, Unavailable."""
+        """The round's one update is made, and is held: to be said before it is sent. Raises DataLoss, Unavailable."""
         self._ledger.close(round.reservation, digest)
+
+    def may_leave(self, place: str, digest: bytes) -> bool:
+        """Whether an update that is held was counted as the one of its round."""
+        return self._ledger.closed_by(place, digest)
 
     def spent(self, place: str, recipe: Recipe) -> PrivacySpent:
         """What is spent so far, by all trainings that were counted."""
