@@ -69,7 +69,7 @@ class Split:
         return training.train(DIGITS, base, self.shards[contributor], recipe, seed, lambda step, loss: None)
 
     def accuracy(self, weights: NDArray[np.float32]) -> float:
-        return training.evaluate(DIGITS, weights, self.held_out).accuracy
+        return training.evaluate(DIGITS, weights, self.held_out).value
 
 
 @dataclass(frozen=True, slots=True)

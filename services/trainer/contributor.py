@@ -31,6 +31,7 @@ from linklearner.domain.errors import (
     Unavailable,
 )
 from linklearner.domain.fixedpoint import dequantise_weights
+from linklearner.domain.model import Loss
 from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.domain.tasks import Submitted, Task
 from linklearner.domain.training import ModelPulled, PrivacySpent, TrainingEvent, TrainingProgress, UpdateQuantised
@@ -210,7 +211,8 @@ class Contributor:
             protected: ProtectedRound | None = None
             if self._privacy is not None:
                 # counted before the first noised number is made, and whatever becomes of the training
-                counts = self._samples.label_counts(len(spec.labels))
+                labelled = spec.loss is Loss.CROSS_ENTROPY
+                counts = self._samples.label_counts(len(spec.labels)) if labelled else None
                 protected = await asyncio.to_thread(
                     self._privacy.begin, identity.place, counts, recipe, version.version
                 )
@@ -218,7 +220,7 @@ class Contributor:
 
             def learn() -> tuple[Quantised, float]:
                 seed = (self._seed, version.version)
-                delta = training.train(spec, base, self._samples, recipe, seed, progress, noised_steps)
+                delta = training.train(spec, base, self._samples, recipe, seed, progress, private=noised_steps)
                 if protected is not None:
                     delta = protected.protected(delta)
                 wanted = delta + carried

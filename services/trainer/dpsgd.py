@@ -6,23 +6,58 @@ whatever a draw takes. Nothing here depends on which task it is: the model is a 
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from linklearner.domain.model import ModelSpec
+from services.trainer.network import Network, rows_of
+from services.trainer.objective import MEAN_LOSS, log_shares
 from services.trainer.privacy import PrivateSteps
 
 LossOf = Callable[[torch.Tensor, Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]
 """(flat (N,), inputs (B, …) by name, targets (B, …)) to the mean loss, a scalar; works under `torch.func`."""
-CHUNK_NUMBERS = 2**24
-"""Numbers of one chunk's gradients: 64 MiB of float32, and some times that while they are computed."""
+CHUNK_NUMBERS = 2**23
+"""Numbers of one chunk's gradients, and of its widest value: 32 MiB of float32 each, and some times that while they are computed."""
+
+
+def private_gradient(
+    spec: ModelSpec,
+    inputs: Mapping[str, torch.Tensor],
+    targets: torch.Tensor,
+    steps: PrivateSteps,
+    frozen: Mapping[str, NDArray[np.float32]] | None = None,
+) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, float]]:
+    """The gradient of a step, (N,) float32, and the mean loss of what was drawn, as a training without privacy has it: a function of the
+    weights and of the rows of a batch, which are not those that are used.
+
+    inputs: (n, …) by name, targets: (n, …): all samples.
+    """
+    network, mean_loss, answer = Network(spec.graph, frozen), MEAN_LOSS[spec.loss], spec.answer.name
+    offset: torch.Tensor | float = 0.0
+    if steps.label_counts is not None:
+        offset = torch.from_numpy(log_shares(steps.label_counts))
+
+    def loss_of(flat: torch.Tensor, batch: Mapping[str, torch.Tensor], wanted: torch.Tensor) -> torch.Tensor:
+        loss: torch.Tensor = mean_loss(network(flat, batch)[answer] + offset, wanted)
+        return loss
+
+    gradients = PrivateGradients(loss_of, inputs, targets, steps, rows_of(spec.graph, CHUNK_NUMBERS))
+    return lambda flat, _: gradients(flat, gradients.rows())
 
 
 class PrivateGradients:
     """Draws samples and gives noised gradients of their mean loss. For one local training."""
 
     def __init__(
-        self, loss_of: LossOf, inputs: Mapping[str, torch.Tensor], targets: torch.Tensor, steps: PrivateSteps
+        self,
+        loss_of: LossOf,
+        inputs: Mapping[str, torch.Tensor],
+        targets: torch.Tensor,
+        steps: PrivateSteps,
+        most_rows: int = 2**20,
     ) -> None:
-        """inputs: (n, …) by name, targets: (n, …): all samples."""
+        """inputs: (n, …) by name, targets: (n, …): all samples. most_rows: that the model's own values leave memory for, at once."""
 
         def loss_of_one(flat: torch.Tensor, one: Mapping[str, torch.Tensor], target: torch.Tensor) -> torch.Tensor:
             return loss_of(flat, {name: values.unsqueeze(0) for name, values in one.items()}, target.unsqueeze(0))
@@ -31,6 +66,7 @@ class PrivateGradients:
         self._inputs = inputs
         self._targets = targets
         self._steps = steps
+        self._most_rows = most_rows
 
     def rows(self) -> torch.Tensor:
         """The samples of one step, (b,) int64; b varies, and may be 0: the accountant counts on that."""
@@ -54,7 +90,7 @@ class PrivateGradients:
         total = torch.zeros(len(flat), dtype=torch.float64)
         loss = 0.0
         weights = flat.detach()
-        length = max(1, CHUNK_NUMBERS // max(1, len(flat)))
+        length = min(max(1, CHUNK_NUMBERS // max(1, len(flat))), self._most_rows)
         for part in (rows[start : start + length] for start in range(0, len(rows), length)):
             inputs = {name: values[part] for name, values in self._inputs.items()}
             each, losses = self._of_each(weights, inputs, self._targets[part])  # (b, N), (b,)

@@ -27,7 +27,7 @@ def steps(clip: float = 1.0, noise: float = 0.0, rate: float = 1.0, seed: int = 
 
 
 def gradients(spec: ModelSpec, x: torch.Tensor, y: torch.Tensor, how: PrivateSteps) -> PrivateGradients:
-    network, name = Network(spec.graph), spec.input.name
+    network, name = Network(spec.graph), spec.inputs[0].name
 
     def loss_of(flat: torch.Tensor, inputs: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(network(flat, inputs)[LOGITS], targets)
@@ -37,7 +37,7 @@ def gradients(spec: ModelSpec, x: torch.Tensor, y: torch.Tensor, how: PrivateSte
 
 def digits(spec: ModelSpec) -> tuple[torch.Tensor, torch.Tensor]:
     samples = data.digits()[np.arange(ROWS)]
-    return torch.from_numpy(samples.inputs_of(spec)), torch.from_numpy(samples.y)
+    return torch.from_numpy(samples.inputs_of(spec)[spec.inputs[0].name]), torch.from_numpy(samples.y)
 
 
 @pytest.mark.parametrize("spec", [DIGITS, DIGITS_CNN], ids=lambda spec: spec.name)
@@ -52,7 +52,9 @@ def test_the_sum_is_that_of_clipped_gradients_one_by_one(
     total, losses = torch.zeros(len(flat), dtype=torch.float64), []
     network = Network(spec.graph)
     for row in range(ROWS):
-        loss = functional.cross_entropy(network(flat, {spec.input.name: x[row : row + 1]})[LOGITS], y[row : row + 1])
+        loss = functional.cross_entropy(
+            network(flat, {spec.inputs[0].name: x[row : row + 1]})[LOGITS], y[row : row + 1]
+        )
         (gradient,) = torch.autograd.grad(loss, flat)
         total += gradient.double() * min(1.0, clip / float(gradient.double().norm()))
         losses.append(loss.item())
