@@ -67,6 +67,7 @@ class PrivateGradients:
         self._targets = targets
         self._steps = steps
         self._most_rows = most_rows
+        self._taken = 0
 
     def rows(self) -> torch.Tensor:
         """The samples of one step, (b,) int64; b varies, and may be 0: the accountant counts on that."""
@@ -76,6 +77,9 @@ class PrivateGradients:
         """(N,) float32: the clipped sum over `rows` with noise, over the number of samples that a step draws on average; and the mean loss
         of the rows (0 of none), which is not noised.
         """
+        self._taken += 1
+        if self._taken > self._steps.most:
+            raise RuntimeError(f"step {self._taken} of a training of which {self._steps.most} steps are counted")
         total, loss = self.clipped_sum(flat, rows)
         noise = torch.from_numpy(self._steps.random.gaussian(len(flat)))
         total += noise * (self._steps.noise_multiplier * self._steps.max_grad_norm)

@@ -121,13 +121,15 @@ OFF: Final = NoPrivacy()
 PRIVACY: Final[dict[str, type[Settings]]] = {"off": NoPrivacy, DpSgd.NAME: DpSgd, DpUpdate.NAME: DpUpdate}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrivateSteps:
     """How the steps of a local training are noised."""
 
     sample_rate: float
     max_grad_norm: float
     noise_multiplier: float
+    most: int
+    """Steps that are counted: a training that would take one more is a bug, and ends."""
     label_counts: NDArray[np.float64] | None
     """(labels,) float64, noised and at least LEAST_COUNT; None: the training adjusts no logits."""
     random: SecureRandom
@@ -189,7 +191,12 @@ class Privacy:
         steps = None
         if isinstance(settings, DpSgd):
             steps = PrivateSteps(
-                mechanism.sample_rate, settings.clip_norm, mechanism.noise_multiplier, counts, self._random
+                sample_rate=mechanism.sample_rate,
+                max_grad_norm=settings.clip_norm,
+                noise_multiplier=mechanism.noise_multiplier,
+                most=mechanism.steps,
+                label_counts=counts,
+                random=self._random,
             )
         return ProtectedRound(steps, self._spent(place, mechanism, reservation.epsilon), reservation, self._random)
 

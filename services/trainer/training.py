@@ -42,6 +42,7 @@ def train(
     seed: tuple[int, ...],
     progress: Callable[[int, float], None],
     frozen: Frozen | None = None,
+    *,
     private: PrivateSteps | None = None,
 ) -> NDArray[np.float64]:
     """The delta, (N,) float64 in real units, of `recipe.step_count` Adam steps from `base` on `samples`.

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 from torch.nn import functional
 
@@ -23,7 +24,21 @@ ROWS = 24
 
 
 def steps(clip: float = 1.0, noise: float = 0.0, rate: float = 1.0, seed: int = 1) -> PrivateSteps:
-    return PrivateSteps(rate, clip, noise, None, SecureRandom(random.Random(seed).randbytes))
+    return private(rate, clip, noise, None, seed)
+
+
+def private(
+    rate: float, clip: float, noise: float, counts: NDArray[np.float64] | None, seed: int | None, most: int = 1000
+) -> PrivateSteps:
+    """seed: None for the system's own bytes."""
+    return PrivateSteps(
+        sample_rate=rate,
+        max_grad_norm=clip,
+        noise_multiplier=noise,
+        most=most,
+        label_counts=counts,
+        random=SecureRandom() if seed is None else SecureRandom(random.Random(seed).randbytes),
+    )
 
 
 def gradients(spec: ModelSpec, x: torch.Tensor, y: torch.Tensor, how: PrivateSteps) -> PrivateGradients:
@@ -129,13 +144,13 @@ def test_a_private_training_learns_and_its_seed_repeats_nothing() -> None:
     told: list[float] = []
 
     def one(how: PrivateSteps) -> np.ndarray:
-        return training.train(DIGITS, base, samples, recipe, (1,), lambda step, loss: told.append(loss), how)
+        return training.train(DIGITS, base, samples, recipe, (1,), lambda step, loss: told.append(loss), private=how)
 
-    fresh = PrivateSteps(64 / 300, 1.0, 0.5, np.full(10, 30.0), SecureRandom())
+    fresh = private(64 / 300, 1.0, 0.5, np.full(10, 30.0), None)
     deltas = one(fresh), one(fresh)
     assert not np.array_equal(*deltas)
     assert told[-1] < told[0] / 2
-    same = [PrivateSteps(64 / 300, 1.0, 0.5, None, SecureRandom(random.Random(9).randbytes)) for _ in range(2)]
+    same = [private(64 / 300, 1.0, 0.5, None, 9) for _ in range(2)]
     np.testing.assert_array_equal(one(same[0]), one(same[1]))
 
 
@@ -143,6 +158,15 @@ def test_a_label_that_the_noised_counts_lack_still_has_a_finite_loss() -> None:
     samples = data.digits()[np.arange(100)]
     counts = np.full(10, 1.0)  # what privacy raises the smallest to
     counts[0] = 90.0
-    how = PrivateSteps(0.5, 1.0, 0.1, counts, SecureRandom())
-    delta = training.train(DIGITS, DIGITS.initial(0), samples, Recipe(step_count=10), (1,), lambda *_: None, how)
+    how = private(0.5, 1.0, 0.1, counts, None)
+    delta = training.train(
+        DIGITS, DIGITS.initial(0), samples, Recipe(step_count=10), (1,), lambda *_: None, private=how
+    )
     assert np.isfinite(delta).all()
+
+
+def test_a_step_that_is_not_counted_is_not_taken() -> None:
+    samples = data.digits()[np.arange(100)]
+    how = private(0.5, 1.0, 1.0, None, 1, most=19)
+    with pytest.raises(RuntimeError, match="step 20 of a training of which 19 steps are counted"):
+        training.train(DIGITS, DIGITS.initial(0), samples, Recipe(step_count=20), (1,), lambda *_: None, private=how)

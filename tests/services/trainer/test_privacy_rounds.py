@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 import structlog
+import torch
 from numpy.typing import NDArray
 
 from linklearner.domain.encodings import INT8, TWO_BITS
@@ -23,6 +24,7 @@ from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 from services.trainer import contributor, privacy, training
 from services.trainer.accountant import Mechanism, epsilon
 from services.trainer.config import TrainerConfig
+from services.trainer.dpsgd import PrivateGradients
 from services.trainer.journal import Journal
 from services.trainer.ledger import PrivacyLedger
 from services.trainer.privacy import COUNT_NOISE, DpSgd, DpUpdate, ProtectedRound
@@ -172,6 +174,25 @@ async def test_everything_sent_follows_from_noised_deltas_alone(
         again = quantise_delta(delta + carried, chain.shape, 1, number, encoding)
         assert again.update.encode(chain.shape) == chain.updates(number)[0].encode(chain.shape)
         carried = again.residual
+
+
+async def test_every_step_that_is_counted_is_a_noised_one(
+    chain: FakeGateway, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The optimiser gets nothing else: with noise switched off behind its back, all that moves the weights stands still."""
+    taken: list[int] = []
+
+    def silent(self: PrivateGradients, flat: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, float]:
+        taken.append(len(rows))
+        return torch.zeros_like(flat), 0.0
+
+    monkeypatch.setattr(PrivateGradients, "__call__", silent)
+    async with connect(dp=SGD) as stub:
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "NothingToLearn"):
+            await train(stub, "one")
+    (share,) = (mechanism for mechanism in counted(tmp_path) if mechanism != COUNTS)
+    assert len(taken) == share.steps == 20
+    assert share.sample_rate == 64 / 323 and 40 < np.mean(taken) < 90 and len(set(taken)) > 3
 
 
 async def test_what_was_trained_without_privacy_is_neither_carried_nor_sent_under_it(
