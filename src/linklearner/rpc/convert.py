@@ -535,7 +535,7 @@ def trainer_message(status: TrainerStatus) -> trainer_pb2.GetTrainerResponse:
         held_out_count=status.held_out,
         label_counts=status.label_counts,
         busy=status.busy,
-        privacy=_privacy_message(status.privacy),
+        privacy=privacy_message(status.privacy) if status.privacy else None,
     )
 
 
@@ -547,13 +547,11 @@ def trainer_of(message: trainer_pb2.GetTrainerResponse) -> TrainerStatus:
         held_out=message.held_out_count,
         label_counts=tuple(message.label_counts),
         busy=message.busy,
-        privacy=_privacy_of(message.privacy) if message.HasField("privacy") else None,
+        privacy=privacy_of(message.privacy) if message.HasField("privacy") else None,
     )
 
 
-def _privacy_message(spent: PrivacySpent | None) -> trainer_pb2.PrivacySpent | None:
-    if spent is None:
-        return None
+def privacy_message(spent: PrivacySpent) -> trainer_pb2.PrivacySpent:
     return trainer_pb2.PrivacySpent(
         mechanism=spent.mechanism,
         epsilon=spent.epsilon,
@@ -565,7 +563,7 @@ def _privacy_message(spent: PrivacySpent | None) -> trainer_pb2.PrivacySpent | N
     )
 
 
-def _privacy_of(message: trainer_pb2.PrivacySpent) -> PrivacySpent:
+def privacy_of(message: trainer_pb2.PrivacySpent) -> PrivacySpent:
     """Raises InvalidInput for what no budget can be."""
     numbers = (message.epsilon, message.delta, message.epsilon_budget, message.noise_multiplier, message.clip_norm)
     if not all(number >= 0 for number in numbers) or message.delta >= 1:  # NaN is not
@@ -589,7 +587,7 @@ def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
                 pages_total=event.pages_total,
                 residual_ratio=event.residual_ratio,
                 digest=event.digest,
-                privacy=_privacy_message(event.privacy),
+                privacy=privacy_message(event.privacy) if event.privacy else None,
             )
             return trainer_pb2.TrainRoundResponse(quantised=quantised)
         case Submitted():
@@ -617,7 +615,7 @@ def training_of(message: trainer_pb2.TrainRoundResponse) -> TrainingEvent:
                 pages_total=quantised.pages_total,
                 residual_ratio=quantised.residual_ratio,
                 digest=digest_of(quantised.digest, "an update's digest"),
-                privacy=_privacy_of(quantised.privacy) if quantised.HasField("privacy") else None,
+                privacy=privacy_of(quantised.privacy) if quantised.HasField("privacy") else None,
             )
         case "submitted":
             return submitted_of(message.submitted)
