@@ -177,6 +177,8 @@ class Contributor:
             raise InvalidInput(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
         contents = f"encoding={encoding.code if encoding else 0} steps={step_count}"
         recipe = replace(self._recipe, step_count=step_count) if step_count else self._recipe
+        if self._privacy is not None:
+            self._privacy.check_steps(recipe, self._recipe)
         async with self._one_at_a_time(request_id):
             identity = await self.identity()
             state = await self._gateway.task(self._task)

@@ -27,7 +27,7 @@ from typing import Annotated, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from linklearner.domain.errors import Exhausted, InvalidConfig, NotFinite
+from linklearner.domain.errors import Exhausted, InvalidConfig, NotFinite, OutOfRange
 from linklearner.domain.training import PrivacySpent
 from linklearner.settings import Between, Settings
 from services.trainer import accountant
@@ -170,6 +170,17 @@ class Privacy:
         self._sample_count = sample_count
         self._random = random or SecureRandom()
         self._budget = Budget(settings.dp_epsilon, settings.dp_delta)
+
+    def check_steps(self, wanted: Recipe, own: Recipe) -> None:
+        """Raises OutOfRange for a round with other steps than the trainer's own where they are what is counted: a caller who begins rounds
+        of ever other lengths, and leaves them, would have a share counted for each that no other round can use.
+        """
+        if self._settings.sampling(self._sample_count, wanted) != self._settings.sampling(self._sample_count, own):
+            raise OutOfRange(
+                f"under differential privacy a round has the trainer's own {own.step_count} steps, for which its noise is chosen, not "
+                f"{wanted.step_count}: leave the number out, or set LINKLEARNER_TRAINER_STEPS",
+                reason="StepsAreCounted",
+            )
 
     def begin(
         self, place: str, label_counts: NDArray[np.int64] | None, recipe: Recipe, base_version: int

@@ -90,6 +90,12 @@ class Trainer:
             if not isinstance(config.dp, NoPrivacy):
                 ledger = await asyncio.to_thread(PrivacyLedger.open, config.state_dir)
                 privacy = Privacy(config.dp, ledger, len(samples))
+                if len(config.tasks()) > 1:
+                    log.warning(
+                        "privacy_budgets_add_up",
+                        tasks=len(config.tasks()),
+                        detail="each task has a budget of its own: who follows all of them learns as much of a sample as the sum allows",
+                    )
             gateway = await stack.enter_async_context(
                 GatewayClient.connect(config.gateway, credential, connect_s=CONNECT_S, remedy=REMEDY)
             )

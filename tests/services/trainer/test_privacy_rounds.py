@@ -270,6 +270,30 @@ async def test_a_round_that_breaks_off_anywhere_leaves_no_update_uncounted(
     assert PrivacyLedger.open(tmp_path / "trainer").closed_by(PLACE, sent)
 
 
+async def test_a_caller_cannot_have_shares_counted_that_no_round_uses(
+    chain: FakeGateway, connect: Connect, tmp_path: Path
+) -> None:
+    async with connect(dp=SGD) as stub:
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "StepsAreCounted") as why:
+            await train(stub, "other", step_count=21)
+        assert "own 20 steps" in why[0].message
+        assert counted(tmp_path) == ()
+        await train(stub, "same", step_count=20)
+    async with connect(dp=UPDATE) as stub:  # whose noise is the same, whatever was trained
+        await train(stub, "any", step_count=30)
+
+
+async def test_several_tasks_of_one_data_set_are_warned_of(tmp_path: Path, gateway: str) -> None:
+    config = TrainerConfig(
+        listen="127.0.0.1:0", gateway=gateway, credential="", access=tmp_path / "access", task="1,2",
+        state_dir=tmp_path / "trainer", dp=SGD,
+    )  # fmt: skip
+    with structlog.testing.capture_logs() as logged:
+        async with Trainer.start(config):
+            pass
+    assert [entry["tasks"] for entry in logged if entry["event"] == "privacy_budgets_add_up"] == [2]
+
+
 async def test_another_account_has_no_second_budget(
     chain: FakeGateway, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
