@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -85,7 +85,7 @@ class Protected:
         """(N,) float64, as it is quantised."""
         if self._privacy is None:
             return training.train(DIGITS, base, self._samples, recipe, seed, lambda step, loss: None)
-        counts = self._samples.label_counts(len(DIGITS.labels))
+        counts = np.bincount(self._samples.y, minlength=len(DIGITS.labels))
         round = self._privacy.begin("bench", counts, recipe, seed[-1])
         delta = training.train(DIGITS, base, self._samples, recipe, seed, lambda step, loss: None, private=round.steps)
         self._privacy.close(round, bytes(32))
@@ -172,7 +172,7 @@ def pool() -> tuple[data.Samples, NDArray[np.bool_], data.Samples]:
     canaries[generator.choice(POOL, CANARIES, replace=False)] = True
     labels = chosen.y.copy()
     labels[canaries] = (labels[canaries] + generator.integers(1, 10, CANARIES)) % 10
-    return data.Samples(chosen.x, labels), canaries, held_out
+    return replace(chosen, y=labels), canaries, held_out
 
 
 def run(number: int, plan: Plan, rounds: int, recipe: Recipe) -> Run:

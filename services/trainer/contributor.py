@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import structlog
 
+from linklearner import frozen
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import (
@@ -108,13 +110,13 @@ class Contributor:
         seed: int,
         allow_range: bool = False,
         only_paid: bool = False,
+        frozen_folder: Path = Path(),
         turn: asyncio.Lock | None = None,
         privacy: Privacy | None = None,
         last_update: LastUpdate | None = None,
     ) -> None:
-        """turn: of all contributors of one trainer, which work one after the other; None: there is no other.
-
-        privacy: None: updates leave as they are trained. last_update: where a copy is kept; None: nowhere.
+        """frozen_folder: the one of tensors that nobody trains. turn: of all contributors of one trainer, which work one after the
+        other; None: there is no other. privacy: None: updates leave as they are trained. last_update: where a copy is kept; None: nowhere.
         """
         self._gateway = gateway
         self._journal = journal
@@ -129,6 +131,7 @@ class Contributor:
         self._only_paid = only_paid
         self._privacy = privacy
         self._last_update = last_update
+        self._frozen = frozen_folder
         self._turn = asyncio.Lock()
         self._turns = turn or asyncio.Lock()
         self._request_id = ""
@@ -191,10 +194,8 @@ class Contributor:
                 return
 
             # Before a byte of weights is asked for: what does not fit this model cannot be trained on, however large the model says it is.
-            self._samples.inputs_of(spec)
-            self._samples.check_learnable()
-            if not (allow_range or self._allow_range):
-                self._samples.check_range(spec)
+            # In a thread: the first look at many samples takes a second, and this loop answers others.
+            await asyncio.to_thread(self._samples.check, spec, range_too=not (allow_range or self._allow_range))
             version, weights = await self._gateway.weights(state, newest.version)
             yield ModelPulled(version)
             base = dequantise_weights(weights, state.shape)
@@ -214,15 +215,16 @@ class Contributor:
             if self._privacy is not None:
                 # counted before the first noised number is made, and whatever becomes of the training
                 labelled = spec.loss is Loss.CROSS_ENTROPY
-                counts = self._samples.label_counts(len(spec.labels)) if labelled else None
+                labels = self._samples.targets_of(spec) if labelled else None
+                counts = None if labels is None else np.bincount(labels, minlength=len(spec.labels))
                 protected = await asyncio.to_thread(
                     self._privacy.begin, identity.place, counts, recipe, version.version
                 )
             noised_steps = protected.steps if protected else None
 
             def learn() -> tuple[Quantised, float]:
-                seed = (self._seed, version.version)
-                delta = training.train(spec, base, self._samples, recipe, seed, progress, private=noised_steps)
+                seed, fixed = (self._seed, version.version), frozen.read(self._frozen, spec.graph.frozen)
+                delta = training.train(spec, base, self._samples, recipe, seed, progress, fixed, private=noised_steps)
                 if protected is not None:
                     delta = protected.protected(delta)
                 wanted = delta + carried

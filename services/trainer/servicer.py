@@ -51,7 +51,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
     ) -> pb.GetTrainerResponse:
         identity = await self._contributor.identity()
         spent = await self._contributor.privacy()
-        label_count = 1 + max(int(part.y.max(initial=0)) for part in (self._samples, self._held_out))
+        label_count = max(len(part.label_counts()) for part in (self._samples, self._held_out))
         status = TrainerStatus(
             account=identity.account,
             task=self._task,

@@ -112,6 +112,7 @@ class Trainer:
                     seed=config.seed,
                     allow_range=config.allow_range,
                     only_paid=config.only_paid,
+                    frozen_folder=config.frozen,
                     turn=turn,
                     privacy=privacy,
                     last_update=LastUpdate(config.state_dir, task),
@@ -123,7 +124,7 @@ class Trainer:
             contributor, first = contributors[0], config.tasks()[0]
             servicer = TrainerServicer(
                 contributor,
-                Examiner(gateway, first, held_out),
+                Examiner(gateway, first, held_out, config.frozen),
                 first,
                 samples,
                 held_out,

@@ -62,7 +62,8 @@ def train(
     x, y = _tensors(measured), torch.from_numpy(wanted)
     offset: torch.Tensor | float = 0.0
     if recipe.logit_adjustment and spec.loss is Loss.CROSS_ENTROPY:
-        offset = torch.from_numpy(log_shares(samples.label_counts(len(spec.labels))))
+        counts = np.bincount(wanted, minlength=len(spec.labels))
+        offset = torch.from_numpy(log_shares(counts))
 
     def mean_gradient(flat: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, float]:
         batch = {name: values[rows] for name, values in x.items()}

@@ -2,7 +2,7 @@
 
 import typer
 
-from linklearner.cli import account, health, inference, stake, suite, task, training, update, verify
+from linklearner.cli import account, health, inference, new, stake, suite, task, training, update, verify
 from linklearner.cli.arguments import Commands
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 app.add_typer(task.app, name="task")
 app.add_typer(stake.app, name="stake")
 app.add_typer(update.app, name="update")
+app.command()(new.new)
 app.command()(account.balance)
 app.command()(account.earnings)
 app.command()(training.train)
