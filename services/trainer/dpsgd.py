@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from linklearner.domain.model import ModelSpec
+from services.trainer.data import Samples
 from services.trainer.network import Network, rows_of
 from services.trainer.objective import MEAN_LOSS, log_shares
 from services.trainer.privacy import PrivateSteps
@@ -22,18 +23,15 @@ CHUNK_NUMBERS = 2**23
 
 
 def private_gradient(
-    spec: ModelSpec,
-    inputs: Mapping[str, torch.Tensor],
-    targets: torch.Tensor,
-    steps: PrivateSteps,
-    frozen: Mapping[str, NDArray[np.float32]] | None = None,
+    spec: ModelSpec, samples: Samples, steps: PrivateSteps, frozen: Mapping[str, NDArray[np.float32]] | None = None
 ) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, float]]:
-    """The gradient of a step, (N,) float32, and the mean loss of what was drawn, as a training without privacy has it: a function of the
-    weights and of the rows of a batch, which are not those that are used.
+    """What `training.mean_gradient` is without privacy: a function of the weights and of a batch's rows, which are not those that are used.
 
-    inputs: (n, …) by name, targets: (n, …): all samples.
+    Raises InvalidInput for samples that do not fit the model.
     """
     network, mean_loss, answer = Network(spec.graph, frozen), MEAN_LOSS[spec.loss], spec.answer.name
+    inputs = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in samples.inputs_of(spec).items()}
+    targets = torch.from_numpy(samples.targets_of(spec))
     offset: torch.Tensor | float = 0.0
     if steps.label_counts is not None:
         offset = torch.from_numpy(log_shares(steps.label_counts))

@@ -144,6 +144,8 @@ class ProtectedRound:
     spent: PrivacySpent
     reservation: Reservation
     random: SecureRandom
+    kind: tuple[str, float, Mechanism]
+    """How it is noised, clipping included: two trainings with another kind are not the same."""
 
     def protected(self, delta: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N,) float64: the delta as it may be used. Raises NotFinite."""
@@ -209,7 +211,13 @@ class Privacy:
                 label_counts=counts,
                 random=self._random,
             )
-        return ProtectedRound(steps, self._spent(place, mechanism, reservation.epsilon), reservation, self._random)
+        return ProtectedRound(
+            steps=steps,
+            spent=self._spent(place, mechanism, reservation.epsilon),
+            reservation=reservation,
+            random=self._random,
+            kind=(settings.NAME, settings.clip_norm, mechanism),
+        )
 
     def close(self, round: ProtectedRound, digest: bytes) -> None:
         """The round's one update is made, and is held: to be said before it is sent. Raises DataLoss, Unavailable."""

@@ -1,7 +1,7 @@
 """TrainerService on the wire: requests to use cases, events to messages."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -32,14 +32,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
     def __init__(
         self,
-        contributor: Contributor,
+        contributors: Sequence[Contributor],
         examiner: Examiner,
         task: int,
         samples: Samples,
         held_out: Samples,
         last_update: LastUpdate,
     ) -> None:
-        self._contributor = contributor
+        """contributors: one of each task; requests are about the first of them."""
+        self._contributors = contributors
+        self._contributor = contributors[0]
         self._examiner = examiner
         self._task = task
         self._samples = samples
@@ -60,6 +62,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
             # exact counts tell who is in them: no privacy budget covers them, and readers may ask
             label_counts=() if spent else tuple(self._samples.label_counts(label_count).tolist()),
             busy=self._contributor.busy,
+            tasks=tuple(one.activity for one in self._contributors),
             privacy=spent,
         )
         return convert.trainer_message(status)

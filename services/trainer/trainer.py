@@ -24,7 +24,9 @@ from services.trainer.config import ENDLESS, TrainerConfig
 from services.trainer.journal import Journal
 from services.trainer.last_update import LastUpdate
 from services.trainer.ledger import PrivacyLedger
+from services.trainer.machine import Machine
 from services.trainer.privacy import NoPrivacy, Privacy
+from services.trainer.turns import Turns
 
 if TYPE_CHECKING:
     from services.trainer.contributor import Contributor
@@ -78,6 +80,7 @@ class Trainer:
         _check_enough(samples, config)
         access = Access.open(config.access)
         credential = Credential.read(Path(config.credential)) if config.credential else None
+        machine = Machine(config.conditions())
         await asyncio.to_thread(_import_torch, config.threads)
         from services.trainer.contributor import Contributor
         from services.trainer.examiner import Examiner
@@ -99,7 +102,7 @@ class Trainer:
             gateway = await stack.enter_async_context(
                 GatewayClient.connect(config.gateway, credential, connect_s=CONNECT_S, remedy=REMEDY)
             )
-            turn = asyncio.Lock()
+            turns = Turns()
             contributors = [
                 Contributor(
                     gateway,
@@ -113,7 +116,10 @@ class Trainer:
                     allow_range=config.allow_range,
                     only_paid=config.only_paid,
                     frozen_folder=config.frozen,
-                    turn=turn,
+                    state_dir=config.state_dir,
+                    machine=machine,
+                    turns=turns,
+                    by_pay=config.turns == "by-pay",
                     privacy=privacy,
                     last_update=LastUpdate(config.state_dir, task),
                 )
@@ -122,13 +128,9 @@ class Trainer:
             for one in contributors:
                 stack.callback(one.close)
             contributor, first = contributors[0], config.tasks()[0]
+            examiner = Examiner(gateway, first, held_out, config.frozen)
             servicer = TrainerServicer(
-                contributor,
-                Examiner(gateway, first, held_out, config.frozen),
-                first,
-                samples,
-                held_out,
-                LastUpdate(config.state_dir, first),
+                contributors, examiner, first, samples, held_out, LastUpdate(config.state_dir, first)
             )
             server = await stack.enter_async_context(
                 RpcServer(
@@ -173,6 +175,14 @@ class Trainer:
                     log.info("trainer_ready", account="0x" + identity.account.hex(), address=self.address)
                     self._first.set()
             await server.set_ready(connected)
+
+
+def check(config: TrainerConfig) -> None:
+    """Raises InvalidConfig for what `Trainer.start` would refuse before it listens: data that cannot be read, is too little or tells
+    nothing, a condition that cannot be observed here."""
+    Machine(config.conditions())
+    samples, _ = data.load(config.data, config.shard_of_data())
+    _check_enough(samples, config)
 
 
 def _check_enough(samples: data.Samples, config: TrainerConfig) -> None:

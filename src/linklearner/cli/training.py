@@ -6,6 +6,7 @@ from math import isnan
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from linklearner.cli.arguments import host_port, number
@@ -16,7 +17,7 @@ from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
 from linklearner.domain.errors import DataLoss
 from linklearner.domain.notation import UINT32, UNIT_WEI
 from linklearner.domain.tasks import Submitted
-from linklearner.domain.training import ModelPulled, PrivacySpent, TrainingProgress, UpdateQuantised
+from linklearner.domain.training import ModelPulled, PrivacySpent, TrainingProgress, TrainingWaits, UpdateQuantised
 from linklearner.output import Format, Shown, console, ll, show
 
 TrainerOption = Annotated[
@@ -60,6 +61,8 @@ def train(
                     match event:
                         case ModelPulled():
                             bar.update(line, description=f"training on version {event.version.version}")
+                        case TrainingWaits():
+                            bar.update(line, description=f"waits: {escape(event.detail)}")
                         case TrainingProgress():
                             told = "training" if isnan(event.loss) else f"loss {event.loss:.3f}"  # privacy tells none
                             bar.update(line, description=told, completed=event.step, total=event.step_count)
