@@ -51,6 +51,7 @@ from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.stakes import influence
 from services.trainer import data, training
+from services.trainer.dpsgd import private_gradient
 from services.trainer.ledger import PrivacyLedger
 from services.trainer.network import Network
 from services.trainer.noise import SecureRandom
@@ -87,7 +88,8 @@ class Protected:
             return training.train(DIGITS, base, self._samples, recipe, seed, lambda step, loss: None)
         counts = np.bincount(self._samples.y, minlength=len(DIGITS.labels))
         round = self._privacy.begin("bench", counts, recipe, seed[-1])
-        delta = training.train(DIGITS, base, self._samples, recipe, seed, lambda step, loss: None, private=round.steps)
+        noised = None if round.steps is None else private_gradient(DIGITS, self._samples, round.steps)
+        delta = training.train(DIGITS, base, self._samples, recipe, seed, lambda step, loss: None, gradient_of=noised)
         self._privacy.close(round, bytes(32))
         self.epsilon = round.spent.epsilon
         return round.protected(delta)

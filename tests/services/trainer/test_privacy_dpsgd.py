@@ -14,7 +14,7 @@ from torch.nn import functional
 from linklearner.domain.digits import DIGITS, DIGITS_CNN
 from linklearner.domain.model import LOGITS, ModelSpec
 from services.trainer import data, dpsgd, training
-from services.trainer.dpsgd import PrivateGradients
+from services.trainer.dpsgd import PrivateGradients, private_gradient
 from services.trainer.network import Network
 from services.trainer.noise import SecureRandom
 from services.trainer.privacy import PrivateSteps
@@ -144,7 +144,15 @@ def test_a_private_training_learns_and_its_seed_repeats_nothing() -> None:
     told: list[float] = []
 
     def one(how: PrivateSteps) -> np.ndarray:
-        return training.train(DIGITS, base, samples, recipe, (1,), lambda step, loss: told.append(loss), private=how)
+        return training.train(
+            DIGITS,
+            base,
+            samples,
+            recipe,
+            (1,),
+            lambda step, loss: told.append(loss),
+            gradient_of=private_gradient(DIGITS, samples, how),
+        )
 
     fresh = private(64 / 300, 1.0, 0.5, np.full(10, 30.0), None)
     deltas = one(fresh), one(fresh)
@@ -160,7 +168,13 @@ def test_a_label_that_the_noised_counts_lack_still_has_a_finite_loss() -> None:
     counts[0] = 90.0
     how = private(0.5, 1.0, 0.1, counts, None)
     delta = training.train(
-        DIGITS, DIGITS.initial(0), samples, Recipe(step_count=10), (1,), lambda *_: None, private=how
+        DIGITS,
+        DIGITS.initial(0),
+        samples,
+        Recipe(step_count=10),
+        (1,),
+        lambda *_: None,
+        gradient_of=private_gradient(DIGITS, samples, how),
     )
     assert np.isfinite(delta).all()
 
@@ -169,4 +183,12 @@ def test_a_step_that_is_not_counted_is_not_taken() -> None:
     samples = data.digits()[np.arange(100)]
     how = private(0.5, 1.0, 1.0, None, 1, most=19)
     with pytest.raises(RuntimeError, match="step 20 of a training of which 19 steps are counted"):
-        training.train(DIGITS, DIGITS.initial(0), samples, Recipe(step_count=20), (1,), lambda *_: None, private=how)
+        training.train(
+            DIGITS,
+            DIGITS.initial(0),
+            samples,
+            Recipe(step_count=20),
+            (1,),
+            lambda *_: None,
+            gradient_of=private_gradient(DIGITS, samples, how),
+        )

@@ -146,7 +146,7 @@ async def test_a_trainer_that_works_by_itself_ends_with_its_budget_says_so_and_k
 
 async def test_the_last_share_is_not_lost_to_a_caller_who_left(connect: Connect, tmp_path: Path) -> None:
     plan = DpUpdate(dp_epsilon=1.0, dp_noise_multiplier=5.0)  # fits once
-    async with connect(dp=plan, steps=20_000, learning_rate=1e-4) as stub:
+    async with connect(dp=plan, steps=20_000) as stub:
         call = stub.TrainRound(pb.TrainRoundRequest(request_id="left"))
         async for event in call:
             if event.WhichOneof("event") == "progress":
@@ -292,6 +292,41 @@ async def test_several_tasks_of_one_data_set_are_warned_of(tmp_path: Path, gatew
         async with Trainer.start(config):
             pass
     assert [entry["tasks"] for entry in logged if entry["event"] == "privacy_budgets_add_up"] == [2]
+
+
+async def test_a_training_goes_on_from_its_checkpoint_under_the_same_share_and_under_no_other_noise(
+    chain: FakeGateway, connect: Connect, tmp_path: Path
+) -> None:
+    async def cut_short(plan: DpSgd) -> None:
+        async with connect(dp=plan, steps=1000) as stub:
+            call = stub.TrainRound(pb.TrainRoundRequest(request_id="cut"))
+            async for event in call:
+                if event.WhichOneof("event") == "progress":
+                    break
+            call.cancel()
+            while (await stub.GetTrainer(pb.GetTrainerRequest())).busy:
+                await asyncio.sleep(0.05)
+
+    async def finished(plan: DpSgd, request_id: str) -> list[int]:
+        with structlog.testing.capture_logs() as logged:
+            async with connect(dp=plan, steps=1000) as stub:
+                await train(stub, request_id)
+        return [entry["step"] for entry in logged if entry["event"] == "training_resumed"]
+
+    loud, quiet = (DpSgd(dp_epsilon=100.0, dp_noise_multiplier=noise) for noise in (8.0, 7.0))
+    await cut_short(loud)
+    assert await finished(quiet, "one") == [], "steps with other noise are not gone on from"
+    await cut_short(loud)
+    assert [step >= 100 for step in await finished(loud, "two")] == [True]
+    rounds = [mechanism for mechanism in counted(tmp_path) if mechanism != COUNTS]
+    assert [mechanism.noise_multiplier for mechanism in rounds] == [8.0, 7.0]
+    assert len(chain.updates(1)) == len(chain.updates(2)) == 1
+
+
+def test_a_time_budget_is_no_number_of_steps() -> None:
+    with pytest.raises(InvalidConfig, match="seconds must be 0 with dp=sgd, got 5"):
+        TrainerConfig(dp=SGD, seconds=5.0)
+    assert TrainerConfig(dp=UPDATE, seconds=5.0).seconds == 5
 
 
 async def test_another_account_has_no_second_budget(
