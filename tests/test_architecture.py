@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("chain_gateway", "model_server", "trainer")
 HEAVY = {
     "torch": "services/trainer",
+    "opacus": "services/trainer",
     "pyarrow": "services/trainer/data/parquet.py",
     "PIL": "services/trainer/data/images.py",
     "web3": "services/chain_gateway",

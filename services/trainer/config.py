@@ -10,6 +10,7 @@ from linklearner.domain.notation import address, shown
 from linklearner.settings import AddressField, Between, HostPort, LogLevel, OneOf, OneOfKinds, Settings, TaskNumbers
 from services.trainer.data import Shard
 from services.trainer.manners import MIB, Conditions, Hours, HoursOfDay
+from services.trainer.privacy import OFF, PRIVACY, DpSgd, PrivacySettings
 from services.trainer.recipe import ADAM, MAX_SECONDS, MAX_STEPS, MIN_STEPS, OPTIMISERS, Optimiser, Recipe
 
 ENDLESS = -1
@@ -66,6 +67,9 @@ class TrainerConfig(Settings):
     """How updates are written: two-bits or int8."""
     seed: Annotated[int, Between(0, MAX_SEED)] = 0
     """Seed of the batches' order."""
+    dp: Annotated[PrivacySettings, OneOfKinds(PRIVACY)] = OFF
+    """Differential privacy of the updates: off; sgd: of each sample, by DP-SGD; update: of the whole data set, by noise on each update.
+    """
     rounds: Annotated[int, Between(ENDLESS, 2**31)] = 0
     """Rounds to contribute to without being asked, counted from each start; 0: on request only, -1: without end."""
     only_paid: bool = False
@@ -103,6 +107,11 @@ class TrainerConfig(Settings):
         self.shard_of_data()
         self.update_encoding()
         self.recipe()
+        if isinstance(self.dp, DpSgd) and self.seconds:
+            raise InvalidConfig(
+                f"seconds must be 0 with dp=sgd, got {self.seconds:g}: what a round spends is counted before it begins, by its steps",
+                facts={"setting": "seconds"},
+            )
 
     def tasks(self) -> tuple[int, ...]:
         """Their numbers, in the order in which they are named."""

@@ -1,6 +1,7 @@
 """The use case: pull the newest weights, train on private samples, quantise, contribute; by request, or round after round."""
 
 import asyncio
+import math
 import secrets
 import threading
 import time
@@ -32,11 +33,13 @@ from linklearner.domain.errors import (
     Unavailable,
 )
 from linklearner.domain.fixedpoint import dequantise_weights
+from linklearner.domain.model import Loss
 from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.domain.tasks import StakeStatus, Submitted, Task
 from linklearner.domain.training import (
     Activity,
     ModelPulled,
+    PrivacySpent,
     TaskActivity,
     TrainingEvent,
     TrainingProgress,
@@ -47,11 +50,15 @@ from linklearner.log import of_round
 from services.trainer import accounts, training
 from services.trainer.checkpoint import Checkpoint, digest_of, key_of
 from services.trainer.data import NOTHING_TO_LEARN, Samples
+from services.trainer.dpsgd import private_gradient
 from services.trainer.journal import Held, Journal, RecordedOutcome
+from services.trainer.last_update import LastUpdate
+from services.trainer.ledger import BUDGET_SPENT
 from services.trainer.machine import Machine, make_nice
 from services.trainer.manners import NOT_MEASURED
 from services.trainer.obstacles import CLOSED, NEXT_ROUND, OTHER_TASK, POT_EMPTY, Obstacle, obstacle
 from services.trainer.pace import Pace, pause_s
+from services.trainer.privacy import PRIVATE_SCOPE, Privacy, ProtectedRound
 from services.trainer.recipe import Recipe
 from services.trainer.turns import ASKED, Turns, bid
 
@@ -63,6 +70,8 @@ FINAL_REFUSALS = (Refused, BaseMoved, InvalidInput, NotFound)
 matter: the update may have landed when he still might."""
 UNANSWERED = (Unavailable, TimedOut, Exhausted, Unauthenticated, PermissionDenied)
 """Errors that say nothing about what was asked for; every other error about a round is one about other people's data in it."""
+FINAL_OBSTACLES = (CLOSED, BUDGET_SPENT)
+"""What ends the work of a trainer that contributes by itself: waiting does not help."""
 MAX_ROUNDS_SEARCHED = 10_000
 """Dropped rounds in a row through which a held update is looked for in one go; a gateway may describe as many as it likes."""
 
@@ -82,7 +91,9 @@ class Identity:
 
     account: bytes
     scope: str
-    """Chain, pool, task and account: what an entry of the journal holds for."""
+    """Chain, pool, task and account: what an entry of the journal holds for; and whether it comes from noised numbers only."""
+    place: str
+    """Chain, pool and task: what a privacy budget holds for, whoever contributes."""
 
 
 class UpdateStatus(Enum):
@@ -145,9 +156,13 @@ class Contributor:
         machine: Machine,
         turns: Turns | None = None,
         by_pay: bool = False,
+        privacy: Privacy | None = None,
+        last_update: LastUpdate | None = None,
     ) -> None:
         """frozen_folder: the one of tensors that nobody trains. state_dir: for checkpoints. turns: of all contributors of one trainer,
-        which work one after the other; None: there is no other. by_pay: bid for a turn what the round pays a processor second."""
+        which work one after the other; None: there is no other. by_pay: bid for a turn what the round pays a processor second. privacy:
+        None: updates leave as they are trained. last_update: where a copy is kept; None: nowhere.
+        """
         self._gateway = gateway
         self._journal = journal
         self._samples = samples
@@ -165,6 +180,8 @@ class Contributor:
         self._turn = asyncio.Lock()
         self._turns = turns or Turns()
         self._by_pay = by_pay
+        self._privacy = privacy
+        self._last_update = last_update
         self._request_id = ""
         self._data_digest: bytes | None = None
         self._follows = _Doing(Activity.IDLE)
@@ -211,7 +228,17 @@ class Contributor:
         if self._account is None:
             held = await self._gateway.accounts()
             self._account = accounts.chosen(held, self._wanted, self._gateway.address)
-        return Identity(self._account, f"{chain.chain_id}/{chain.pool.hex()}/{self._task}/{self._account.hex()}")
+        place = f"{chain.chain_id}/{chain.pool.hex()}/{self._task}"
+        # Under privacy nothing is read that was kept without: neither a residual, nor an update that was not sent yet, nor a checkpoint.
+        scope = f"{place}/{self._account.hex()}" + (PRIVATE_SCOPE if self._privacy else "")
+        return Identity(self._account, scope, place)
+
+    async def privacy(self) -> PrivacySpent | None:
+        """What is spent of the task's privacy budget; None without one. Raises Unavailable, DataLoss."""
+        if self._privacy is None:
+            return None
+        identity = await self.identity()
+        return await asyncio.to_thread(self._privacy.spent, identity.place, self._recipe)
 
     async def contribute(
         self,
@@ -230,14 +257,17 @@ class Contributor:
         encoding None, step_count 0 and allow_range False: the trainer's own settings. The same request_id again answers the recorded
         outcome, or takes up an update that was prepared before a crash; a new request_id takes up such an update too, instead of
         training the same round twice. Raises Exhausted while another request is being served, RequestIdReused, OutOfRange for the
-        settings, InvalidInput for samples that do not fit the task or (reason NothingToLearn) leave its weights as they are, BaseMoved
-        if the weights moved on, Refused with the chain's reason; after Unavailable or TimedOut, repeat the same request_id.
+        settings, InvalidInput for samples that do not fit the task or (reason NothingToLearn) leave its weights as they are, Exhausted
+        (reason PrivacyBudgetSpent) where one more update would give away more than the samples' owner allows, BaseMoved if the weights
+        moved on, Refused with the chain's reason; after Unavailable or TimedOut, repeat the same request_id.
         """
         if not 1 <= len(request_id) <= MAX_REQUEST_ID:
             raise InvalidInput(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
         contents = f"encoding={encoding.code if encoding else 0} steps={step_count}"
         # who asks for a number of steps asks for no time budget
         recipe = replace(self._recipe, step_count=step_count, seconds=0.0) if step_count else self._recipe
+        if self._privacy is not None:
+            self._privacy.check_steps(recipe, self._recipe)
         async with self._one_at_a_time(request_id, bid) as doing:
             identity = await self.identity()
             state = await self._gateway.task(self._task)
@@ -257,7 +287,17 @@ class Contributor:
             base = dequantise_weights(weights, state.shape)
             carried = self._journal.residual(identity.scope, state.shape.weight_count)
             data = await asyncio.to_thread(self._data)
-            key = key_of(identity.scope, version.version, version.digest, state.model, recipe, self._seed, data)
+            protected: ProtectedRound | None = None
+            if self._privacy is not None:
+                # counted before the first noised number is made, and whatever becomes of the training
+                labels = self._samples.targets_of(spec) if spec.loss is Loss.CROSS_ENTROPY else None
+                counts = None if labels is None else np.bincount(labels, minlength=len(spec.labels))
+                protected = await asyncio.to_thread(
+                    self._privacy.begin, identity.place, counts, recipe, version.version
+                )
+            # under another privacy it is another training: steps that were counted with other noise are not gone on from
+            noise = None if protected is None else protected.kind
+            key = key_of(identity.scope, version.version, version.digest, state.model, recipe, self._seed, data, noise)
             checkpoint = Checkpoint.at(self._state_dir, identity.scope, key)
             events: asyncio.Queue[Any] = asyncio.Queue()
             stop = threading.Event()
@@ -279,7 +319,8 @@ class Contributor:
                     pace.between(lambda: checkpoint.write(running.state(), durably=True))
 
             def progress(step: int, loss: float) -> None:
-                put(TrainingProgress(step, now.step_count if now else step, loss))
+                # a loss is a question about the samples, too, and whoever called sees the answer
+                put(TrainingProgress(step, now.step_count if now else step, loss if protected is None else math.nan))
 
             def learn() -> tuple[Quantised, float]:
                 fixed = frozen.read(self._frozen, spec.graph.frozen)
@@ -287,6 +328,9 @@ class Contributor:
                 if kept is not None:
                     log.info("training_resumed", task=self._task, version=version.version, step=kept.step)
                 spent = time.thread_time()
+                gradient_of = None
+                if protected is not None and protected.steps is not None:
+                    gradient_of = private_gradient(spec, self._samples, protected.steps, fixed)
                 delta = training.train(
                     spec,
                     base,
@@ -295,10 +339,13 @@ class Contributor:
                     (self._seed, version.version),
                     progress,
                     fixed,
+                    gradient_of=gradient_of,
                     state=kept,
                     between=between,
                 )
                 self._spent(time.thread_time() - spent, steps.made - (kept.step if kept else 0), steps.made)
+                if protected is not None:
+                    delta = protected.protected(delta)
                 wanted = delta + carried
                 quantised = quantise_delta(wanted, state.shape, self._task, version.version, encoding or self._encoding)
                 length = float(np.linalg.norm(wanted))
@@ -356,7 +403,12 @@ class Contributor:
             )
             doing.becomes(Activity.SUBMITTING)
             await asyncio.to_thread(self._journal.hold, identity.scope, held)
+            if self._privacy is not None and protected is not None:
+                # held first: where that fails, the round's share is still good for another training
+                await asyncio.to_thread(self._privacy.close, protected, digest)
             await asyncio.to_thread(checkpoint.drop)
+            if self._last_update is not None:
+                await asyncio.to_thread(self._last_update.keep, payload)
             yield UpdateQuantised(
                 encoding=quantised.update.encoding,
                 update_bytes=len(payload),
@@ -364,12 +416,14 @@ class Contributor:
                 pages_total=state.shape.page_count,
                 residual_ratio=residual_ratio,
                 digest=digest,
+                privacy=protected.spent if protected else None,
             )
             yield await self._send(identity, held)
 
     async def follow(self, rounds: int | None) -> None:
         """Contributes to every round by itself; None: without end, otherwise returns after contributions to that many rounds. Returns, too,
-        when the task is closed. Where the open round takes nothing of this account, it waits, and says for what.
+        when the task is closed or its privacy budget is spent. Where the open round takes nothing of this account, it waits, and says for
+        what.
 
         Outlives every error of our tree, whoever caused it: a round that cannot be read, a gateway that talks nonsense, a full disk and
         data that the task cannot use are logged and tried again, ever less often. Anything else is a bug and ends it.
@@ -389,14 +443,12 @@ class Contributor:
                 state = await self._gateway.task(self._task)
                 self._round = state.round.round
                 stake = await self._stake(state)
-                waits = (
-                    None
-                    if await self._under_way(state)
-                    else obstacle(state, stake, time.time(), only_paid=self._only_paid)
-                )
+                waits = None
+                if not await self._under_way(state):
+                    waits = await self._budget_spent() or obstacle(state, stake, time.time(), only_paid=self._only_paid)
                 if waits is not None:
                     waits_for(waits, waits.from_s or time.time() + LOOK_AGAIN_S)
-                    if waits.reason == CLOSED:
+                    if waits.reason in FINAL_OBSTACLES:
                         return
                     await self._patiently(state, waits)
                     pause = RETRY_S
@@ -428,6 +480,11 @@ class Contributor:
                     )
                     patience = REFUSED_AGAIN_S
                     self._follows.becomes(Activity.WAITING, Obstacle(refusal.reason, refusal.message), _in(patience))
+                except Exhausted as spent:
+                    if spent.reason != BUDGET_SPENT:
+                        raise
+                    waits_for(Obstacle(spent.reason, spent.message))
+                    return
                 except InvalidInput as error:  # this data and this task: the next round may bring other weights
                     log.warning(
                         "contribution_impossible", round=state.round.round, reason=error.reason, detail=error.message
@@ -454,6 +511,16 @@ class Contributor:
         identity = await self.identity()
         open_round = not state.closed and state.round.round
         return bool(open_round and self._journal.held(identity.scope, state.shape.weight_count))
+
+    async def _budget_spent(self) -> Obstacle | None:
+        """That no further round fits into the privacy budget."""
+        if self._privacy is not None:
+            identity = await self.identity()
+            try:
+                await asyncio.to_thread(self._privacy.check, identity.place, self._recipe)
+            except Exhausted as spent:
+                return Obstacle(spent.reason, spent.message)
+        return None
 
     async def _stake(self, state: Task) -> StakeStatus:
         identity = await self.identity()
@@ -547,6 +614,11 @@ class Contributor:
         status, submitted = await self._status(identity, held, state.round.round)
         log.info("held_update", status=status.name, round=held.round, digest=held.digest.hex())
         if status is UpdateStatus.UNSENT:
+            if self._privacy is not None and not await asyncio.to_thread(
+                self._privacy.may_leave, identity.place, held.digest
+            ):  # the end came between holding it and counting it: its share is still there, for another one
+                self._journal.discard(identity.scope)
+                return None
             try:
                 submitted = await self._send(identity, held)
             except (Refused, BaseMoved) as refusal:
@@ -636,9 +708,9 @@ def _log_event(event: TrainingEvent) -> None:
         case TrainingWaits(reason=reason, detail=detail):
             log.info("training_waits", reason=reason, detail=detail)
         case TrainingProgress(step=step, step_count=step_count, loss=loss) if step == step_count:
-            log.info("trained", steps=step, loss=round(loss, 4))
-        case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio):
-            log.info("update_prepared", bytes=update_bytes, residual_ratio=round(residual_ratio, 3))
+            log.info("trained", steps=step, **({} if math.isnan(loss) else {"loss": round(loss, 4)}))
+        case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio, privacy=spent):
+            log.info("update_prepared", bytes=update_bytes, residual_ratio=round(residual_ratio, 3), **_in_log(spent))
         case Submitted() as submitted:
             log.info(
                 "update_accepted",
@@ -647,3 +719,15 @@ def _log_event(event: TrainingEvent) -> None:
                 gas=submitted.mined.gas_used,
                 transaction=submitted.mined.transaction.hex(),
             )
+
+
+def _in_log(spent: PrivacySpent | None) -> dict[str, Any]:
+    if spent is None:
+        return {}
+    return {
+        "privacy": spent.mechanism,
+        "epsilon": round(spent.epsilon, 3),
+        "epsilon_budget": spent.epsilon_budget,
+        "delta": spent.delta,
+        "rounds_left": spent.rounds_left,
+    }

@@ -1,5 +1,6 @@
 """TrainerService on the wire: requests to use cases, events to messages."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -14,21 +15,29 @@ from linklearner.v1 import trainer_pb2_grpc
 from services.trainer.contributor import Contributor
 from services.trainer.data import Samples
 from services.trainer.examiner import Examiner
+from services.trainer.last_update import LastUpdate
 
 SERVICE = "linklearner.v1.TrainerService"
 ROLES = {
     f"/{SERVICE}/GetTrainer": Role.READ,
     f"/{SERVICE}/TrainRound": Role.CONTRIBUTE,
+    f"/{SERVICE}/GetLastUpdate": Role.CONTRIBUTE,
     f"/{SERVICE}/Evaluate": Role.CONTRIBUTE,
     f"/{SERVICE}/ExportModel": Role.CONTRIBUTE,
 }
-"""What a caller must be allowed to do: the last three take this machine's time."""
+"""What a caller must be allowed to do: most take this machine's time, and an update that is not sent yet is nobody else's business."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
     def __init__(
-        self, contributors: Sequence[Contributor], examiner: Examiner, task: int, samples: Samples, held_out: Samples
+        self,
+        contributors: Sequence[Contributor],
+        examiner: Examiner,
+        task: int,
+        samples: Samples,
+        held_out: Samples,
+        last_update: LastUpdate,
     ) -> None:
         """contributors: one of each task; requests are about the first of them."""
         self._contributors = contributors
@@ -37,20 +46,24 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         self._task = task
         self._samples = samples
         self._held_out = held_out
+        self._last_update = last_update
 
     async def GetTrainer(  # noqa: N802
         self, request: pb.GetTrainerRequest, context: Context
     ) -> pb.GetTrainerResponse:
         identity = await self._contributor.identity()
+        spent = await self._contributor.privacy()
         label_count = max(len(part.label_counts()) for part in (self._samples, self._held_out))
         status = TrainerStatus(
             account=identity.account,
             task=self._task,
             samples=len(self._samples),
             held_out=len(self._held_out),
-            label_counts=tuple(self._samples.label_counts(label_count).tolist()),
+            # exact counts tell who is in them: no privacy budget covers them, and readers may ask
+            label_counts=() if spent else tuple(self._samples.label_counts(label_count).tolist()),
             busy=self._contributor.busy,
             tasks=tuple(one.activity for one in self._contributors),
+            privacy=spent,
         )
         return convert.trainer_message(status)
 
@@ -62,6 +75,11 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         async with aclosing(work) as events:
             async for event in events:
                 yield convert.training_message(event)
+
+    async def GetLastUpdate(  # noqa: N802
+        self, request: pb.GetLastUpdateRequest, context: Context
+    ) -> pb.GetLastUpdateResponse:
+        return pb.GetLastUpdateResponse(update=await asyncio.to_thread(self._last_update.read))
 
     async def Evaluate(  # noqa: N802
         self, request: pb.EvaluateRequest, context: Context

@@ -22,7 +22,10 @@ from linklearner.v1 import trainer_pb2_grpc
 from services.trainer import data
 from services.trainer.config import ENDLESS, TrainerConfig
 from services.trainer.journal import Journal
+from services.trainer.last_update import LastUpdate
+from services.trainer.ledger import PrivacyLedger
 from services.trainer.machine import Machine
+from services.trainer.privacy import NoPrivacy, Privacy
 from services.trainer.turns import Turns
 
 if TYPE_CHECKING:
@@ -85,6 +88,17 @@ class Trainer:
 
         async with AsyncExitStack() as stack:
             journal = stack.enter_context(Journal.open(config.state_dir))
+            # behind the journal, which keeps other trainers out of the folder
+            privacy = None
+            if not isinstance(config.dp, NoPrivacy):
+                ledger = await asyncio.to_thread(PrivacyLedger.open, config.state_dir)
+                privacy = Privacy(config.dp, ledger, len(samples))
+                if len(config.tasks()) > 1:
+                    log.warning(
+                        "privacy_budgets_add_up",
+                        tasks=len(config.tasks()),
+                        detail="each task has a budget of its own: who follows all of them learns as much of a sample as the sum allows",
+                    )
             gateway = await stack.enter_async_context(
                 GatewayClient.connect(config.gateway, credential, connect_s=CONNECT_S, remedy=REMEDY)
             )
@@ -106,6 +120,8 @@ class Trainer:
                     machine=machine,
                     turns=turns,
                     by_pay=config.turns == "by-pay",
+                    privacy=privacy,
+                    last_update=LastUpdate(config.state_dir, task),
                 )
                 for task in config.tasks()
             ]
@@ -113,7 +129,9 @@ class Trainer:
                 stack.callback(one.close)
             contributor, first = contributors[0], config.tasks()[0]
             examiner = Examiner(gateway, first, held_out, config.frozen)
-            servicer = TrainerServicer(contributors, examiner, first, samples, held_out)
+            servicer = TrainerServicer(
+                contributors, examiner, first, samples, held_out, LastUpdate(config.state_dir, first)
+            )
             server = await stack.enter_async_context(
                 RpcServer(
                     config.listen,

@@ -19,7 +19,7 @@ from linklearner.domain.errors import InvalidInput, NotFinite
 from linklearner.domain.model import Loss, ModelSpec
 from services.trainer.data import Samples
 from services.trainer.network import Network, rows_of
-from services.trainer.objective import MEAN_LOSS, Score, score
+from services.trainer.objective import MEAN_LOSS, Score, log_shares, score
 from services.trainer.optimisers import optimiser
 from services.trainer.recipe import MIN_STEPS, Recipe
 
@@ -203,7 +203,7 @@ def mean_gradient(spec: ModelSpec, samples: Samples, recipe: Recipe, frozen: Fro
     network, mean_loss, answer = Network(spec.graph, frozen), MEAN_LOSS[spec.loss], spec.answer.name
     offset: torch.Tensor | float = 0.0
     if recipe.logit_adjustment and spec.loss is Loss.CROSS_ENTROPY:
-        offset = torch.from_numpy(_log_shares(wanted, len(spec.labels)))
+        offset = torch.from_numpy(log_shares(np.bincount(wanted, minlength=len(spec.labels))))
 
     def gradient_of(flat: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, float]:
         batch = {name: values[rows] for name, values in x.items()}
@@ -260,14 +260,3 @@ def evaluate(spec: ModelSpec, weights: NDArray[np.float32], samples: Samples, fr
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
-
-
-def _log_shares(labels: NDArray[np.int64] | NDArray[np.float32], label_count: int) -> NDArray[np.float32]:
-    """ln(local share of each label), (labels,) float32; -inf for a label without samples, which takes it out of the softmax.
-
-    Measured under strong skew (`bench/accuracy`): -inf gains 11 points where half a sample instead of none loses 3.
-    """
-    counts = np.bincount(labels, minlength=label_count)
-    with np.errstate(divide="ignore"):
-        shares: NDArray[np.float32] = np.log(counts / counts.sum()).astype(np.float32)
-    return shares

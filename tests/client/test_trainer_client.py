@@ -15,6 +15,7 @@ from linklearner.domain.training import (
     Evaluation,
     ModelExport,
     ModelPulled,
+    PrivacySpent,
     TrainerStatus,
     TrainingEvent,
     TrainingProgress,
@@ -28,8 +29,11 @@ from linklearner.v1 import trainer_pb2_grpc as pb_grpc
 
 DIGEST = b"\x07" * 32
 VERSION = ModelVersion(task=1, version=3, digest=DIGEST, round=2, block_number=9, accepted_count=2, saturated_count=0)
-STATUS = TrainerStatus(b"\x01" * 20, 1, samples=80, held_out=20, label_counts=(8, 0, 72), busy=False)
-QUANTISED = UpdateQuantised(INT8, update_bytes=70, page_count=1, pages_total=2, residual_ratio=0.25, digest=DIGEST)
+SPENT = PrivacySpent("sgd", 1.5, 1e-5, 8.0, 3.0, 1.0, rounds_left=7)
+STATUS = TrainerStatus(b"\x01" * 20, 1, samples=80, held_out=20, label_counts=(8, 0, 72), busy=False, privacy=SPENT)
+QUANTISED = UpdateQuantised(
+    INT8, update_bytes=70, page_count=1, pages_total=2, residual_ratio=0.25, digest=DIGEST, privacy=SPENT
+)
 SUBMITTED = Submitted(Mined(b"\x02" * 32, 11, 21_000, 150), DIGEST, round=3, weight=1000, effective=900)
 ROUND = (ModelPulled(VERSION), TrainingProgress(1, 2, 0.5), TrainingProgress(2, 2, 0.25), QUANTISED, SUBMITTED)
 EVALUATION = Evaluation(VERSION, samples=20, metric="accuracy", value=0.75, loss=0.5)
@@ -53,6 +57,9 @@ class FakeTrainer(pb_grpc.TrainerServiceServicer):
 
     async def GetTrainer(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._answer("GetTrainer", request, convert.trainer_message(STATUS))
+
+    async def GetLastUpdate(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._answer("GetLastUpdate", request, pb.GetLastUpdateResponse(update=b"update"))
 
     async def TrainRound(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         for event in self.events:
@@ -88,6 +95,7 @@ async def test_what_a_trainer_says_arrives_as_it_was_said() -> None:
     async with at(fake) as client:
         assert await client.status() == STATUS
         assert await trained(client) == list(ROUND)
+        assert await client.last_update() == b"update"
         assert await client.evaluate(3) == await client.evaluate() == EVALUATION
         assert await client.export(3) == EXPORT
     assert fake.asked[1] == pb.TrainRoundRequest(
@@ -123,6 +131,9 @@ OVER = 2**63
 LIES: list[tuple[str, Callable[[Any], Any], Callable[[TrainerClient], Any], str]] = [
     ("GetTrainer", sets(account=b""), status, "NonsensicalAnswer"),
     ("GetTrainer", sets(task=0), status, "NonsensicalAnswer"),
+    ("GetTrainer", sets(privacy__epsilon=-1.0), status, "NonsensicalAnswer"),
+    ("GetTrainer", sets(privacy__epsilon=float("nan")), status, "NonsensicalAnswer"),
+    ("GetTrainer", sets(privacy__delta=1.0), status, "NonsensicalAnswer"),
     ("Evaluate", sets(version__version=4), evaluated, "WrongVersion"),
     ("Evaluate", sets(version__digest=b""), evaluated, "WrongDigest"),
     ("Evaluate", sets(value=1.5), evaluated, "NonsensicalAnswer"),
@@ -132,6 +143,7 @@ LIES: list[tuple[str, Callable[[Any], Any], Callable[[TrainerClient], Any], str]
     ("TrainRound", only("pulled", sets(pulled__version__version=0)), trained, "NonsensicalAnswer"),
     ("TrainRound", only("progress", sets(progress__step=3)), trained, "NonsensicalAnswer"),
     ("TrainRound", only("quantised", sets(quantised__encoding=77)), trained, "NonsensicalAnswer"),
+    ("TrainRound", only("quantised", sets(quantised__privacy__clip_norm=-1.0)), trained, "NonsensicalAnswer"),
     ("TrainRound", only("quantised", sets(quantised__page_count=3)), trained, "NonsensicalAnswer"),
     ("TrainRound", only("quantised", sets(quantised__digest=b"short")), trained, "WrongDigest"),
     ("TrainRound", only("submitted", sets(submitted__digest=bytes(32))), trained, "NonsensicalAnswer"),

@@ -62,10 +62,18 @@ SUBMITTED = st.builds(chain.Submitted, MINED, DIGEST, FROM_1, NUMBER, NUMBER)
 ENCODING, REAL, SHARE = st.sampled_from(list(ENCODINGS.values())), st.floats(allow_nan=False), st.floats(0, 1)
 
 
+BUDGET = st.floats(0, 1e6) | st.just(float("inf"))
+SPENT = st.builds(
+    training.PrivacySpent, st.text(max_size=9), BUDGET, SHARE.filter(lambda delta: delta < 1), *[BUDGET] * 3, SMALL
+)
+
+
 @st.composite
 def training_events(draw: st.DrawFn) -> training.TrainingEvent:
     part, whole = sorted((draw(st.integers(1, UINT32)), draw(st.integers(1, UINT32))))
-    quantised = training.UpdateQuantised(draw(ENCODING), draw(SMALL), part, whole, draw(REAL), draw(DIGEST))
+    quantised = training.UpdateQuantised(
+        draw(ENCODING), draw(SMALL), part, whole, draw(REAL), draw(DIGEST), draw(st.none() | SPENT)
+    )
     progress = training.TrainingProgress(part, whole, draw(REAL))
     waits = training.TrainingWaits(draw(st.text(max_size=20)), draw(st.text(max_size=50)), draw(NUMBER))
     return draw(st.sampled_from([training.ModelPulled(draw(VERSION)), progress, waits, quantised, draw(SUBMITTED)]))
@@ -168,10 +176,12 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
             st.lists(SMALL, max_size=3).map(tuple),
             st.booleans(),
             st.lists(activities(), max_size=2).map(tuple),
+            st.none() | SPENT,
         ),
         convert.trainer_message,
         convert.trainer_of,
     ),
+    (SPENT, convert.privacy_message, convert.privacy_of),
     (activities(), convert.activity_message, convert.activity_of),
     (training_events(), convert.training_message, convert.training_of),
     (

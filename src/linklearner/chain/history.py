@@ -109,6 +109,15 @@ class History:
         """The number of the newest block."""
         return self._read(quantity, await self._ask("eth_blockNumber"), "block number", BLOCK_BITS)
 
+    async def calldata(self, transaction: bytes) -> bytes:
+        """What a transaction was called with. Raises NotFound for one that the node does not have."""
+        answer = await self._ask("eth_getTransactionByHash", "0x" + transaction.hex())
+        if answer is None:
+            raise NotFound(
+                f"the node knows no transaction 0x{transaction.hex()}: is it another chain, or without its history?"
+            )
+        return self._read(data, self._read(fields, answer, "transaction").get("input"), "calldata")
+
     async def numbers(
         self, contract: bytes, interface: Interface, block: int, *questions: tuple[Any, ...]
     ) -> list[int]:

@@ -2,7 +2,20 @@
 
 import typer
 
-from linklearner.cli import account, health, inference, new, service, stake, status, suite, task, training, verify
+from linklearner.cli import (
+    account,
+    health,
+    inference,
+    new,
+    service,
+    stake,
+    status,
+    suite,
+    task,
+    training,
+    update,
+    verify,
+)
 from linklearner.cli.arguments import Commands
 
 app = typer.Typer(
@@ -14,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(task.app, name="task")
 app.add_typer(stake.app, name="stake")
+app.add_typer(update.app, name="update")
 app.add_typer(service.app, name="service")
 app.command()(new.new)
 app.command()(account.balance)

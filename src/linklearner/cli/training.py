@@ -1,6 +1,8 @@
 """`train`: one round on a trainer's private data."""
 
 from contextlib import aclosing
+from dataclasses import asdict
+from math import isnan
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +17,8 @@ from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
 from linklearner.domain.errors import DataLoss
 from linklearner.domain.notation import UINT32, UNIT_WEI
 from linklearner.domain.tasks import Submitted
-from linklearner.domain.training import ModelPulled, TrainingProgress, TrainingWaits, UpdateQuantised
-from linklearner.output import Format, console, ll, show
+from linklearner.domain.training import ModelPulled, PrivacySpent, TrainingProgress, TrainingWaits, UpdateQuantised
+from linklearner.output import Format, Shown, console, ll, show
 
 TrainerOption = Annotated[
     str | None,
@@ -44,6 +46,7 @@ def train(
     async def work() -> dict[str, Any]:
         wanted = encoding_named(encoding)
         update_bytes = 0
+        spent: PrivacySpent | None = None
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), console=console(format), transient=True
         ) as bar:
@@ -61,11 +64,10 @@ def train(
                         case TrainingWaits():
                             bar.update(line, description=f"waits: {escape(event.detail)}")
                         case TrainingProgress():
-                            bar.update(
-                                line, description=f"loss {event.loss:.3f}", completed=event.step, total=event.step_count
-                            )
+                            told = "training" if isnan(event.loss) else f"loss {event.loss:.3f}"  # privacy tells none
+                            bar.update(line, description=told, completed=event.step, total=event.step_count)
                         case UpdateQuantised():
-                            update_bytes = event.update_bytes
+                            update_bytes, spent = event.update_bytes, event.privacy
                             bar.update(line, description=f"submitting {update_bytes:,} bytes", total=None)
                         case Submitted():
                             return {
@@ -76,7 +78,18 @@ def train(
                                 "influence": ll(event.effective * UNIT_WEI) + " $LL of stake",
                                 "transaction": "0x" + event.mined.transaction.hex(),
                                 "gas": event.mined.gas_used,
+                                **({} if spent is None else {"privacy": Shown(asdict(spent), privacy_in_words(spent))}),
                             }
         raise DataLoss("a training ended without an outcome", reason="NoOutcome")  # the client has said so
 
     show(format, run(work(), format))
+
+
+def privacy_in_words(spent: PrivacySpent) -> str:
+    """One line."""
+    whom = "each sample" if spent.mechanism == "sgd" else "the whole data set"
+    left = f"{spent.rounds_left:,} more rounds fit" if spent.rounds_left else "no further round fits"
+    return (
+        f"epsilon {spent.epsilon:.2f} of {spent.epsilon_budget:g} at delta {spent.delta:g} spent in this task ({whom}; noise "
+        f"{spent.noise_multiplier:.3g} over a clip of {spent.clip_norm:g}); {left}"
+    )

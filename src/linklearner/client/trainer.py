@@ -82,6 +82,13 @@ class TrainerClient(ServiceClient):
             f"the trainer at {self.address} ended the stream without an outcome: look at its log", reason="NoOutcome"
         )
 
+    async def last_update(self, *, timeout_s: float = READ_S) -> bytes:
+        """The bytes of the newest update that it made for its first task. Raises NotFound if it has made none."""
+        answer: pb.GetLastUpdateResponse = await self._ask(
+            self._stub.GetLastUpdate, pb.GetLastUpdateRequest(), timeout_s
+        )
+        return answer.update
+
     async def evaluate(self, version: int = 0) -> Evaluation:
         """version 0: the newest. Raises NotFound."""
         answer = await self._ask(self._stub.Evaluate, pb.EvaluateRequest(version=version), MEASURE_S)

@@ -47,9 +47,27 @@ class TaskActivity:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacySpent:
+    """Differential privacy of what has left, or was counted before it could: (epsilon, delta) of epsilon_budget, in one task.
+
+    mechanism: `sgd` protects each sample, `update` the whole data set. noise_multiplier: standard deviation of the noise over the most
+    that one of them can change; clip_norm: of a sample's gradient, or of an update, in real units. rounds_left: that fit into the budget.
+    """
+
+    mechanism: str
+    epsilon: float
+    delta: float
+    epsilon_budget: float
+    noise_multiplier: float
+    clip_norm: float
+    rounds_left: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrainerStatus:
-    """label_counts: samples per label in the data's own order (numbers, or names by alphabet), none of a regression. busy: a round is being
-    trained right now. tasks: each that it contributes to, in the order of its settings."""
+    """label_counts: samples per label in the data's own order (numbers, or names by alphabet), none of a regression, and none under
+    differential privacy, which does not cover them. busy: a round is being trained right now. tasks: each that it contributes to, in the
+    order of its settings. privacy: None without differential privacy."""
 
     account: bytes
     task: int
@@ -58,6 +76,7 @@ class TrainerStatus:
     label_counts: tuple[int, ...]
     busy: bool
     tasks: tuple[TaskActivity, ...] = ()
+    privacy: PrivacySpent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +88,7 @@ class ModelPulled:
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """loss: of the steps since the last one of these."""
+    """loss: of the steps since the last one of these; NaN under differential privacy, which does not cover it."""
 
     step: int
     step_count: int
@@ -78,7 +97,10 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class UpdateQuantised:
-    """The update as it will be sent. residual_ratio: norm of what is kept for the next one over the norm of what was to be sent."""
+    """The update as it will be sent. residual_ratio: norm of what is kept for the next one over the norm of what was to be sent.
+
+    privacy: what is spent with this update; None without differential privacy.
+    """
 
     encoding: Encoding
     update_bytes: int
@@ -86,6 +108,7 @@ class UpdateQuantised:
     pages_total: int
     residual_ratio: float
     digest: bytes
+    privacy: PrivacySpent | None = None
 
 
 @dataclass(frozen=True, slots=True)

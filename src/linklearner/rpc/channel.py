@@ -17,7 +17,7 @@ IDEMPOTENT: Mapping[str, tuple[str, ...]] = {
     "linklearner.v1.ChainGatewayService": (
         "GetChain", "ListAccounts", "ListTasks", "GetTask", "GetEarnings", "GetModel", "GetRound", "GetBalance", "WatchVersions",
     ),
-    "linklearner.v1.TrainerService": ("GetTrainer", "Evaluate", "ExportModel"),
+    "linklearner.v1.TrainerService": ("GetTrainer", "GetLastUpdate", "Evaluate", "ExportModel"),
 }  # fmt: skip
 _SERVICE_CONFIG = json.dumps(
     {

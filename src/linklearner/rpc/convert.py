@@ -36,6 +36,7 @@ from linklearner.domain.training import (
     Evaluation,
     ModelExport,
     ModelPulled,
+    PrivacySpent,
     TaskActivity,
     TrainerStatus,
     TrainingEvent,
@@ -540,6 +541,7 @@ def trainer_message(status: TrainerStatus) -> trainer_pb2.GetTrainerResponse:
         label_counts=status.label_counts,
         busy=status.busy,
         tasks=[activity_message(one) for one in status.tasks],
+        privacy=privacy_message(status.privacy) if status.privacy else None,
     )
 
 
@@ -552,6 +554,7 @@ def trainer_of(message: trainer_pb2.GetTrainerResponse) -> TrainerStatus:
         label_counts=tuple(message.label_counts),
         busy=message.busy,
         tasks=tuple(activity_of(one) for one in message.tasks),
+        privacy=privacy_of(message.privacy) if message.HasField("privacy") else None,
     )
 
 
@@ -595,6 +598,26 @@ def activity_of(message: trainer_pb2.TaskActivity) -> TaskActivity:
     )
 
 
+def privacy_message(spent: PrivacySpent) -> trainer_pb2.PrivacySpent:
+    return trainer_pb2.PrivacySpent(
+        mechanism=spent.mechanism,
+        epsilon=spent.epsilon,
+        delta=spent.delta,
+        epsilon_budget=spent.epsilon_budget,
+        noise_multiplier=spent.noise_multiplier,
+        clip_norm=spent.clip_norm,
+        rounds_left=spent.rounds_left,
+    )
+
+
+def privacy_of(message: trainer_pb2.PrivacySpent) -> PrivacySpent:
+    """Raises InvalidInput for what no budget can be."""
+    numbers = (message.epsilon, message.delta, message.epsilon_budget, message.noise_multiplier, message.clip_norm)
+    if not all(number >= 0 for number in numbers) or message.delta >= 1:  # NaN is not
+        raise InvalidInput(f"a privacy budget is not made of {', '.join(map(str, numbers))}")
+    return PrivacySpent(message.mechanism, *numbers, message.rounds_left)
+
+
 def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
     match event:
         case ModelPulled():
@@ -614,6 +637,7 @@ def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
                 pages_total=event.pages_total,
                 residual_ratio=event.residual_ratio,
                 digest=event.digest,
+                privacy=privacy_message(event.privacy) if event.privacy else None,
             )
             return trainer_pb2.TrainRoundResponse(quantised=quantised)
         case Submitted():
@@ -644,6 +668,7 @@ def training_of(message: trainer_pb2.TrainRoundResponse) -> TrainingEvent:
                 pages_total=quantised.pages_total,
                 residual_ratio=quantised.residual_ratio,
                 digest=digest_of(quantised.digest, "an update's digest"),
+                privacy=privacy_of(quantised.privacy) if quantised.HasField("privacy") else None,
             )
         case "submitted":
             return submitted_of(message.submitted)

@@ -27,7 +27,7 @@ class GetTrainerRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetTrainerResponse(_message.Message):
-    __slots__ = ("account", "task", "sample_count", "held_out_count", "label_counts", "busy", "tasks")
+    __slots__ = ("account", "task", "sample_count", "held_out_count", "label_counts", "busy", "tasks", "privacy")
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class GetTrainerResponse(_message.Message):
     LABEL_COUNTS_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
     account: bytes
     task: int
     sample_count: int
@@ -42,7 +43,26 @@ class GetTrainerResponse(_message.Message):
     label_counts: _containers.RepeatedScalarFieldContainer[int]
     busy: bool
     tasks: _containers.RepeatedCompositeFieldContainer[TaskActivity]
-    def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ..., sample_count: _Optional[int] = ..., held_out_count: _Optional[int] = ..., label_counts: _Optional[_Iterable[int]] = ..., busy: _Optional[bool] = ..., tasks: _Optional[_Iterable[_Union[TaskActivity, _Mapping]]] = ...) -> None: ...
+    privacy: PrivacySpent
+    def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ..., sample_count: _Optional[int] = ..., held_out_count: _Optional[int] = ..., label_counts: _Optional[_Iterable[int]] = ..., busy: _Optional[bool] = ..., tasks: _Optional[_Iterable[_Union[TaskActivity, _Mapping]]] = ..., privacy: _Optional[_Union[PrivacySpent, _Mapping]] = ...) -> None: ...
+
+class PrivacySpent(_message.Message):
+    __slots__ = ("mechanism", "epsilon", "delta", "epsilon_budget", "noise_multiplier", "clip_norm", "rounds_left")
+    MECHANISM_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    mechanism: str
+    epsilon: float
+    delta: float
+    epsilon_budget: float
+    noise_multiplier: float
+    clip_norm: float
+    rounds_left: int
+    def __init__(self, mechanism: _Optional[str] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., epsilon_budget: _Optional[float] = ..., noise_multiplier: _Optional[float] = ..., clip_norm: _Optional[float] = ..., rounds_left: _Optional[int] = ...) -> None: ...
 
 class TaskActivity(_message.Message):
     __slots__ = ("task", "activity", "reason", "detail", "since_s", "again_s", "round", "step", "step_count", "cpu_seconds")
@@ -121,20 +141,32 @@ class TrainingWaits(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., detail: _Optional[str] = ..., again_s: _Optional[int] = ...) -> None: ...
 
 class UpdateQuantised(_message.Message):
-    __slots__ = ("encoding", "update_bytes", "page_count", "pages_total", "residual_ratio", "digest")
+    __slots__ = ("encoding", "update_bytes", "page_count", "pages_total", "residual_ratio", "digest", "privacy")
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     UPDATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
     PAGES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     RESIDUAL_RATIO_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
     encoding: _model_pb2.Encoding
     update_bytes: int
     page_count: int
     pages_total: int
     residual_ratio: float
     digest: bytes
-    def __init__(self, encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., update_bytes: _Optional[int] = ..., page_count: _Optional[int] = ..., pages_total: _Optional[int] = ..., residual_ratio: _Optional[float] = ..., digest: _Optional[bytes] = ...) -> None: ...
+    privacy: PrivacySpent
+    def __init__(self, encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., update_bytes: _Optional[int] = ..., page_count: _Optional[int] = ..., pages_total: _Optional[int] = ..., residual_ratio: _Optional[float] = ..., digest: _Optional[bytes] = ..., privacy: _Optional[_Union[PrivacySpent, _Mapping]] = ...) -> None: ...
+
+class GetLastUpdateRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetLastUpdateResponse(_message.Message):
+    __slots__ = ("update",)
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    update: bytes
+    def __init__(self, update: _Optional[bytes] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
     __slots__ = ("version",)

@@ -45,6 +45,11 @@ class TrainerServiceStub:
                 request_serializer=linklearner_dot_v1_dot_trainer__pb2.TrainRoundRequest.SerializeToString,
                 response_deserializer=linklearner_dot_v1_dot_trainer__pb2.TrainRoundResponse.FromString,
                 _registered_method=True)
+        self.GetLastUpdate = channel.unary_unary(
+                '/linklearner.v1.TrainerService/GetLastUpdate',
+                request_serializer=linklearner_dot_v1_dot_trainer__pb2.GetLastUpdateRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_trainer__pb2.GetLastUpdateResponse.FromString,
+                _registered_method=True)
         self.Evaluate = channel.unary_unary(
                 '/linklearner.v1.TrainerService/Evaluate',
                 request_serializer=linklearner_dot_v1_dot_trainer__pb2.EvaluateRequest.SerializeToString,
@@ -73,7 +78,16 @@ class TrainerServiceServicer:
         after `submitted`. Repeating a request_id whose update was submitted answers its outcome again without training anew.
         FAILED_PRECONDITION with the chain's reason if the update is refused: it is forgotten, and what quantising the last accepted update
         left over stays for the next one.
-        ABORTED if the base version moved while training: call again. INVALID_ARGUMENT for settings out of range.
+        ABORTED if the base version moved while training: call again. INVALID_ARGUMENT for settings out of range. RESOURCE_EXHAUSTED, reason
+        PrivacyBudgetSpent, where one more update would give away more of the samples than their owner allows: no call helps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLastUpdate(self, request, context):
+        """GetLastUpdate gives the bytes of the newest update that this trainer has made for its first task, sent or about to be. NOT_FOUND if it
+        has made none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,6 +119,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.TrainRound,
                     request_deserializer=linklearner_dot_v1_dot_trainer__pb2.TrainRoundRequest.FromString,
                     response_serializer=linklearner_dot_v1_dot_trainer__pb2.TrainRoundResponse.SerializeToString,
+            ),
+            'GetLastUpdate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLastUpdate,
+                    request_deserializer=linklearner_dot_v1_dot_trainer__pb2.GetLastUpdateRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_trainer__pb2.GetLastUpdateResponse.SerializeToString,
             ),
             'Evaluate': grpc.unary_unary_rpc_method_handler(
                     servicer.Evaluate,
@@ -172,6 +191,33 @@ class TrainerService:
             '/linklearner.v1.TrainerService/TrainRound',
             linklearner_dot_v1_dot_trainer__pb2.TrainRoundRequest.SerializeToString,
             linklearner_dot_v1_dot_trainer__pb2.TrainRoundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLastUpdate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/linklearner.v1.TrainerService/GetLastUpdate',
+            linklearner_dot_v1_dot_trainer__pb2.GetLastUpdateRequest.SerializeToString,
+            linklearner_dot_v1_dot_trainer__pb2.GetLastUpdateResponse.FromString,
             options,
             channel_credentials,
             insecure,
