@@ -47,8 +47,7 @@ FLOWER = ROOT / ".peers" / "flower" / "bin" / "python"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 # What runs in Flower's interpreter: a line with tensor lengths in, then one line of seconds for each empty line.
-FLOWER_SIDE = (
-    """
+FLOWER_SIDE = """
 import json, sys, time
 from importlib.metadata import version
 import numpy as np
@@ -68,8 +67,6 @@ for line in sys.stdin:
     aggregate([(parameters_to_ndarrays(one), 900 + number) for number, one in enumerate(messages)])
     print(json.dumps([in_memory, time.perf_counter() - begun]), flush=True)
 """
-    % UPDATES
-)
 
 
 @dataclass(frozen=True, slots=True)

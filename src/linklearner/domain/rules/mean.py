@@ -119,11 +119,11 @@ class Mean:
         result = weights.copy()
         saturated = 0
         # Blocks fit the processor's cache, whatever the pages' length: each sum is read and written once for each update.
-        terms = _Terms.of(contributions, shape)
-        sums = np.empty(BLOCK, dtype=terms.kind)
-        product = np.empty(BLOCK, dtype=terms.kind)
+        summands = _Summands.of(contributions, shape)
+        sums = np.empty(BLOCK, dtype=summands.kind)
+        product = np.empty(BLOCK, dtype=summands.kind)
         totals = np.empty(BLOCK, dtype=np.int64)
-        for block, parts in terms.blocks.items():
+        for block, parts in summands.blocks.items():
             block_sums = sums[: min(BLOCK, shape.weight_count - block * BLOCK)]
             block_sums[:] = 0
             for start, factor, values in parts:
@@ -132,7 +132,7 @@ class Mean:
                 product[run] *= factor
                 sums[run] += product[run]
             total = totals[: block_sums.size]
-            np.left_shift(block_sums, terms.common_shift, out=total, dtype=np.int64)
+            np.left_shift(block_sums, summands.common_shift, out=total, dtype=np.int64)
             divide_round(total, divisor, out=total)
             place = slice(block * BLOCK, block * BLOCK + total.size)
             total += weights[place]
@@ -166,7 +166,7 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True)
-class _Terms:
+class _Summands:
     """What a merge adds up: T_j = 2**common_shift * the sum of factor * d_j over the parts that hold weight j.
 
     blocks: by the number of a run of BLOCK weights of the flat vector, (start in the block, factor, d) of each part.
@@ -178,7 +178,7 @@ class _Terms:
     kind: type[np.int32] | type[np.int64]
 
     @classmethod
-    def of(cls, contributions: Sequence[Contribution], shape: Shape) -> _Terms:
+    def of(cls, contributions: Sequence[Contribution], shape: Shape) -> _Summands:
         runs = [
             (one.effective, one.update.shifts[tensor] - MIN_SHIFT, start, values)
             for one in contributions
