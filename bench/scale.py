@@ -241,14 +241,13 @@ async def measure(
     contributors: int = CONTRIBUTORS,
     steps: int = STEPS,
     encoding: Encoding = TWO_BITS,
+    mining: str = f"interval:{BLOCK_S}",
 ) -> Measured:
-    """All phases of one size."""
+    """All phases of one size. mining: the devchain's."""
     plan = plan_of(weights, contributors)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        devchain = stack.enter_context(
-            DevchainProcess(folder / "chain.sqlite", "--strict-rpc", "--mining", f"interval:{BLOCK_S}")
-        )
+        devchain = stack.enter_context(DevchainProcess(folder / "chain.sqlite", "--strict-rpc", "--mining", mining))
         password = Keystore.new_password(folder / "secrets" / "password")
         creator, *others = [
             Keystore.create(folder / "keys", password, random_password=True) for _ in range(contributors + 1)

@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 
 from linklearner.client.gateway import GatewayClient
+from linklearner.domain.capacity import most_pages
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import (
     BaseMoved,
@@ -165,6 +166,14 @@ class Contributor:
             self._samples.check_learnable()
             if not (allow_range or self._allow_range):
                 self._samples.check_range(spec)
+            chosen = encoding or self._encoding
+            most = most_pages(state.shape, chosen)  # of a model larger than a transaction: those where most moves
+            if not most:
+                raise InvalidInput(
+                    f"no transaction holds an update of task {self._task}, not even one of a single page: it was opened with too many "
+                    "tensors or groups",
+                    reason="NoUpdateFits",
+                )
             version, weights = await self._gateway.weights(state, newest.version)
             yield ModelPulled(version)
             base = dequantise_weights(weights, state.shape)
@@ -181,7 +190,11 @@ class Contributor:
             def learn() -> tuple[Quantised, float]:
                 delta = training.train(spec, base, self._samples, recipe, (self._seed, version.version), progress)
                 wanted = delta + carried
-                quantised = quantise_delta(wanted, state.shape, self._task, version.version, encoding or self._encoding)
+                chosen = encoding or self._encoding
+                most = most_pages(
+                    state.shape, chosen
+                )  # of a model larger than a transaction, the pages that matter most
+                quantised = quantise_delta(wanted, state.shape, self._task, version.version, chosen, most)
                 length = float(np.linalg.norm(wanted))
                 return quantised, float(np.linalg.norm(quantised.residual)) / length if length else 0.0
 

@@ -10,7 +10,7 @@ from bench.pool_rounds import some_update
 from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
 from linklearner.domain.errors import InvalidUpdate, OutOfRange
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Update, join
+from linklearner.domain.update import Update, join, part_in_group
 from tests.domain.strategies import shapes, shapes_with_updates
 
 # Ten weights in three pages of 4, 4 and 2; the tensors meet in the middle of page 1; two groups.
@@ -216,3 +216,27 @@ def test_large_updates_are_decoded_to_what_was_encoded(encoding: Encoding, every
     assert Update.decode(encoded, shape) == update
     page_by_page = b"".join(encoding.pack(values) for _, values in update.pages)
     assert encoded == update.header(shape) + page_by_page
+
+
+@given(shapes_with_updates())
+def test_a_group_is_read_from_its_own_bytes_as_it_is_from_all(case: tuple[Shape, Update]) -> None:
+    shape, update = case
+    for group, pages in enumerate(update.groups(shape)):
+        part = part_in_group(update.header(shape), pages, group, shape)
+        assert part == update.within(shape.group_page_range(group), shape)
+
+
+@given(shapes_with_updates(), st.data())
+def test_a_group_with_other_bytes_than_its_header_names_is_refused(
+    case: tuple[Shape, Update], data: st.DataObject
+) -> None:
+    shape, update = case
+    header, groups = update.header(shape), update.groups(shape)
+    group = data.draw(st.integers(0, len(groups) - 1))
+    for wrong in (groups[group] + b"\1", groups[group][:-1]):
+        if wrong != groups[group]:
+            with pytest.raises(InvalidUpdate):
+                part_in_group(header, wrong, group, shape)
+    for wrong_header in (header[:-1], header + b"\0", b"\2" + header[1:]):
+        with pytest.raises(InvalidUpdate):
+            part_in_group(wrong_header, groups[group], group, shape)

@@ -76,7 +76,7 @@ def submit_limit(data: bytes, update: Update, shape: Shape) -> int:
     aspect = 2_160 + 22.5 * len(shape.tensors) + 5.3 * shape.page_count + 26 * shape.group_count
     aspect += update.encoding.submit_gas * weights
     aspect += 6.8 * len(pages) + 15.8 * sum(len(shape.segments(page)) for page in pages)
-    return _limit(intrinsic_gas(data) + pool + aspect, COUNTED, 1.9)
+    return _limit(intrinsic_gas(data) + pool + aspect, COUNTED, 1.9, remedy="send fewer pages")
 
 
 def settle_limit(
@@ -93,7 +93,7 @@ def settle_limit(
 ) -> int:
     """A gas limit for the settlement of one group, whose calldata is `data`.
 
-    rule: the task's. updates: all of the round.
+    rule: the task's. updates: all of the round, or of each what lies in the group.
     merged: what comes of it, in this group at least; None if the base is not known: then every page is taken to change.
     rewarded: whether the task has a reward and a pot to pay it from.
     newly_paid: contributors who have earned nothing in the task yet, and the settler if he has no $LL.
@@ -138,11 +138,11 @@ def load_limit(data: bytes, shape: Shape, first_page: int, next_page: int) -> in
     return _limit(need, 0)
 
 
-def _limit(need: float, surprises: int, most: float = 1.6) -> int:
+def _limit(need: float, surprises: int, most: float = 1.6, remedy: str = "make the groups or pages smaller") -> int:
     """Above the need by a quarter, and by `surprises` as far as that stays free of charge, `most` times; at most what a block holds."""
     if need * 0.95 > BLOCK_GAS:
         raise Refused(
-            f"it needs about {need:,.0f} gas and a block holds {BLOCK_GAS:,}; make the groups or pages smaller",
+            f"it needs about {need:,.0f} gas and a block holds {BLOCK_GAS:,}; {remedy}",
             reason="GasLimitTooHigh",
             facts={"needed": round(need), "limit": BLOCK_GAS},
         )

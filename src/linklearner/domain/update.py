@@ -105,7 +105,7 @@ class Update:
         """(tensor, start, stop, d) of the longest runs of weights that are present and of one tensor, ascending; start and stop in the flat
         vector. For an update whose pages fit the shape."""
         flat, offset = self._values(), 0
-        for first, last in _stretches([page for page, _ in self.pages]):
+        for first, last in stretches([page for page, _ in self.pages]):
             start, stop = first * shape.page_length, min(last * shape.page_length, shape.weight_count)
             for tensor, a, b in shape.runs(start, stop):
                 yield tensor, a, b, flat[offset + a - start : offset + b - start]
@@ -141,7 +141,7 @@ class Update:
 
     def digest(self, shape: Shape) -> bytes:
         """keccak-256(header | keccak(group 0) | ... | keccak(group G-1)). 32 bytes."""
-        return update_digest(self.header(shape), tuple(bytes(keccak(group)) for group in self.groups(shape)))
+        return update_digest(self.header(shape), digests_of(self.groups(shape)))
 
     def squared_norm(self, shape: Shape) -> int:
         """n2 = the sum over tensors of (sum d^2) * 2^(2(shift+8)), in (2**-8 step)^2. Exact, of any size."""
@@ -235,7 +235,7 @@ class Update:
         return update
 
 
-def _stretches(pages: Sequence[int]) -> Iterator[tuple[int, int]]:
+def stretches(pages: Sequence[int]) -> Iterator[tuple[int, int]]:
     """(first, last + 1) of each run of consecutive pages. pages: ascending."""
     if not pages:
         return
@@ -256,9 +256,36 @@ def header_bytes(shape: Shape) -> int:
     return _HEAD.size + len(shape.tensors) + -(-shape.page_count // 8)
 
 
+def digests_of(groups: Sequence[bytes]) -> tuple[bytes, ...]:
+    """keccak-256 of each group."""
+    return tuple(bytes(keccak(group)) for group in groups)
+
+
 def update_digest(header: bytes, group_digests: tuple[bytes, ...]) -> bytes:
     """The identity of an update from its header and the keccak-256 of each group. 32 bytes."""
     return bytes(keccak(header + b"".join(group_digests)))
+
+
+def part_in_group(header: bytes, pages: bytes, group: int, shape: Shape) -> Update:
+    """What of an update lies in one group, canonical again: from its header and that group's bytes alone, in time that the other groups'
+    bytes have no part in. Raises InvalidUpdate for a header or bytes that are none of an update of this shape."""
+    if len(header) != header_bytes(shape):
+        raise InvalidUpdate(
+            f"an update of this task begins with {header_bytes(shape)} bytes of header, not {len(header)}"
+        )
+    shifts_at, bitmap_at = _HEAD.size, _HEAD.size + len(shape.tensors)
+    bits = np.unpackbits(np.frombuffer(header, np.uint8, offset=bitmap_at), bitorder="little")
+    place = shape.group_page_range(group)
+    bits[: place.start] = 0
+    bits[place.stop : shape.page_count] = 0
+    touched = {
+        tensor
+        for first, last in stretches(np.flatnonzero(bits[: shape.page_count]).tolist())
+        for tensor, _, _ in shape.runs(first * shape.page_length, min(last * shape.page_length, shape.weight_count))
+    }
+    shifts = bytes(shift if t in touched else 0 for t, shift in enumerate(header[shifts_at:bitmap_at]))
+    bitmap = np.packbits(bits, bitorder="little").tobytes()
+    return Update.decode(header[:shifts_at] + shifts + bitmap + pages, shape)
 
 
 def join(header: bytes, groups: tuple[bytes, ...]) -> bytes:

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from linklearner.domain import capacity
 from linklearner.domain.digest import model_digest
 from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.kinds.mlp import Mlp
@@ -401,3 +402,25 @@ async def test_a_task_of_another_shape_works_with_a_users_own_samples(tmp_path: 
         await train(stub, "one")
         score = await stub.Evaluate(pb.EvaluateRequest())
     assert score.sample_count == 60 and score.accuracy > 0.8
+
+
+async def test_of_a_model_larger_than_a_transaction_the_pages_travel_where_most_moves(
+    chain: FakeGateway,
+    connect: Connect,
+    tmp_path: Path,
+    deltas: list[NDArray[np.float64]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if a transaction held 700 bytes, one of the two pages; and 100, none."""
+    monkeypatch.setattr(capacity, "CALLDATA", 700)
+    async with connect() as stub:
+        events = await train(stub, "one")
+        quantised = events[-2].quantised
+        assert (quantised.page_count, quantised.pages_total) == (1, 2)
+        ((update),) = chain.updates(1)
+        ((page, _),) = update.pages
+        energies = [float(np.square(deltas[0][place]).sum()) for place in (slice(0, 1208), slice(1208, 2410))]
+        assert page == int(np.argmax(energies))
+        monkeypatch.setattr(capacity, "CALLDATA", 100)
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "NoUpdateFits"):
+            await train(stub, "two")

@@ -117,7 +117,7 @@ class Mean:
             contribution.update.check(shape)
         divisor = max(present, eligible // 4, 1)
         result = weights.copy()
-        saturated = 0
+        saturated, changed = 0, set[int]()
         # Blocks fit the processor's cache, whatever the pages' length: each sum is read and written once for each update.
         summands = _Summands.of(contributions, shape)
         sums = np.empty(BLOCK, dtype=summands.kind)
@@ -139,9 +139,12 @@ class Mean:
             clipped = result[place]
             np.clip(total, INT16_MIN, INT16_MAX, out=clipped, casting="unsafe")
             saturated += int(np.count_nonzero(total != clipped))
-        starts = np.arange(shape.page_count) * shape.page_length
-        changed = np.flatnonzero(np.bitwise_or.reduceat(result ^ weights, starts))
-        return Merged(result, saturated, tuple(changed.tolist()))
+            first = place.start // shape.page_length
+            ends = range((first + 1) * shape.page_length, place.stop, shape.page_length)
+            runs = [0, *(end - place.start for end in ends)]
+            moved = np.flatnonzero(np.bitwise_or.reduceat(clipped ^ weights[place], runs))
+            changed.update((moved + first).tolist())
+        return Merged(result, saturated, tuple(sorted(changed)))
 
     def divide(self, terms: Terms, shared: int, weights: Sequence[int], effective: Sequence[int]) -> tuple[int, ...]:
         """shared * e / S, rounded down: sum e <= S, so they sum to at most `shared` whatever the order.
