@@ -318,7 +318,7 @@ async def measure(
 
 
 def growth(found: Sequence[Measured]) -> list[dict[str, object]]:
-    """From each size to the next: what a weight more costs, and the exponent, for each phase."""
+    """From each size to the next, for each phase: what a weight more costs, by how much a weight costs more, and the exponent."""
     rows: list[dict[str, object]] = []
     for small, large in pairwise(found):
         for phase in PHASES:
@@ -329,6 +329,7 @@ def growth(found: Sequence[Measured]) -> list[dict[str, object]]:
                         {
                             "from": small.weights, "to": large.weights, "phase": phase, "figure": name,
                             "per_weight": (b[name] - a[name]) / (large.weights - small.weights),
+                            "ratio": b[name] / large.weights / (a[name] / small.weights),
                             "exponent": ln(b[name] / a[name]) / ln(large.weights / small.weights),
                         }
                     )  # fmt: skip
@@ -382,17 +383,26 @@ def growth_rows(found: Sequence[Measured]) -> list[tuple[str, ...]]:
         for phase in PHASES:
             mine = [row for row in growth([small, large]) if row["phase"] == phase]
             cells = {str(row["figure"]): f"{row['exponent']:.2f}" for row in mine}
-            gas = next((f"{row['per_weight']:.1f}" for row in mine if row["figure"] == "gas"), "")
+            of_gas = [row for row in mine if row["figure"] == "gas"]
+            gas = [
+                f"{of_gas[0][name]:.{places}f}" if of_gas else "" for name, places in (("per_weight", 1), ("ratio", 2))
+            ]
             shown.append(
                 (
-                    f"{small.weights:,} to {large.weights:,}" if phase == PHASES[0] else "", phase, gas,
+                    f"{small.weights:,} to {large.weights:,}" if phase == PHASES[0] else "", phase, *gas,
                     *(cells.get(name, "") for name in figures(Cost())),
                 )
             )  # fmt: skip
     return shown
 
 
-GROWTH_COLUMNS = ("from … to", "phase", "gas of a weight more", *(f"exponent: {name}" for name in figures(Cost())))
+GROWTH_COLUMNS = (
+    "from … to",
+    "phase",
+    "gas of a weight more",
+    "gas a weight, ratio",
+    *(f"exponent: {name}" for name in figures(Cost())),
+)
 
 
 def markdown(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:

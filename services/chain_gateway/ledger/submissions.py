@@ -54,7 +54,7 @@ class Submissions:
         """
         decoded, shape = await self._decoded(update)
         request = Request(request_id=request_id, account=account, kind="submit", contents=update)
-        call = self._call(decoded, shape)
+        call = await asyncio.to_thread(self._call, decoded, shape)
         try:
             outcome = await self._sending.send(request, call)
         except Refused as refused:
@@ -105,7 +105,7 @@ class Submissions:
 
     async def call(self, update: bytes) -> Call:
         """The transaction that submits an update. Raises InvalidUpdate, NotFound for its task."""
-        return self._call(*await self._decoded(update))
+        return await asyncio.to_thread(self._call, *await self._decoded(update))
 
     async def _decoded(self, update: bytes) -> tuple[Update, Shape]:
         if len(update) < HEADER_BYTES:
@@ -113,7 +113,7 @@ class Submissions:
         task = int.from_bytes(update[2:10], "big")
         await self._tasks.require(task)
         shape = self._tasks.shape(task)
-        return Update.decode(update, shape), shape
+        return await asyncio.to_thread(Update.decode, update, shape), shape  # a megabyte takes tens of milliseconds
 
     def _call(self, update: Update, shape: Shape) -> Call:
         data = contracts.submit(
