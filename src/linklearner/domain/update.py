@@ -171,9 +171,8 @@ class Update:
         touched = {tensor for tensor, _, _, _ in part.runs(shape)}
         shifts = tuple(shift if tensor in touched else 0 for tensor, shift in enumerate(self.shifts))
         part = Update(self.task, self.base_version, self.encoding, shifts, kept)
-        object.__setattr__(
-            part, "_shape", self._shape
-        )  # a part of what is canonical is so, with the shifts of the rest at 0
+        if self._shape == shape:  # a part of what is canonical is so, with the shifts of the rest at 0
+            object.__setattr__(part, "_shape", shape)
         return part
 
     def delta(self, shape: Shape) -> NDArray[np.float64]:
