@@ -228,7 +228,7 @@ def draw(found: dict[str, dict[str, list[Course]]], path: Path) -> None:
         panel.set(title=model, xlabel="gas of all transactions, millions", ylabel="accuracy on held-out digits")
         panel.set_ylim(0.5, 1.0)
         panel.grid(alpha=0.3)
-    panels[0][0].legend()
+    panels[0][-1].legend(loc="lower right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
