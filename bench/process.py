@@ -54,6 +54,10 @@ class DevchainProcess:
         raise RuntimeError("the devchain does not answer within 60 s")
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def cpu_s(self) -> float:
         """CPU time that the process has taken so far (Linux)."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()

@@ -18,6 +18,7 @@ import structlog
 
 from linklearner import frozen
 from linklearner.client.gateway import GatewayClient
+from linklearner.domain.capacity import most_pages
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import (
     BaseMoved,
@@ -282,6 +283,14 @@ class Contributor:
             # Before a byte of weights is asked for: what does not fit this model cannot be trained on, however large the model says it is.
             # In a thread: the first look at many samples takes a second, and this loop answers others.
             await asyncio.to_thread(self._samples.check, spec, range_too=not (allow_range or self._allow_range))
+            chosen = encoding or self._encoding
+            most = most_pages(state.shape, chosen)  # of a model larger than a transaction: those where most moves
+            if not most:
+                raise InvalidInput(
+                    f"no transaction holds an update of task {self._task}, not even one of a single page: it was opened with too many "
+                    "tensors or groups",
+                    reason="NoUpdateFits",
+                )
             version, weights = await self._gateway.weights(state, newest.version)
             yield ModelPulled(version)
             base = dequantise_weights(weights, state.shape)
@@ -347,7 +356,7 @@ class Contributor:
                 if protected is not None:
                     delta = protected.protected(delta)
                 wanted = delta + carried
-                quantised = quantise_delta(wanted, state.shape, self._task, version.version, encoding or self._encoding)
+                quantised = quantise_delta(wanted, state.shape, self._task, version.version, chosen, most)
                 length = float(np.linalg.norm(wanted))
                 return quantised, float(np.linalg.norm(quantised.residual)) / length if length else 0.0
 

@@ -11,8 +11,9 @@ import pytest
 
 from bench.pool import CREATOR, TERMS, PoolChain, account, terms_tuple
 from bench.pool_rounds import PlayedRound
-from linklearner.domain.capacity import GAS, most_updates
+from linklearner.domain.capacity import GAS, layout, most_pages, most_updates
 from linklearner.domain.encodings import INT8
+from linklearner.domain.gas import submit_limit
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Update
 from tests.contracts.test_training_pool import refused
@@ -91,3 +92,20 @@ def test_a_shape_of_which_no_block_settles_one_update_is_refused(world: PoolChai
     smaller = dataclasses.replace(shape, group_pages=1)
     assert most_updates(smaller) > 0
     opening(world, smaller, most_updates(smaller))
+
+
+def test_of_a_model_larger_than_a_transaction_the_largest_update_is_taken(world: PoolChain) -> None:
+    """int8, every byte of them dear: as many pages as `most_pages` says."""
+    lengths = [1_200_000, 100_000]
+    page_length, group_pages = layout(lengths, TERMS.max_updates)
+    shape = Shape(tuple(Tensor(length, 12) for length in lengths), page_length, group_pages, 2**31 - 1)
+    most = most_pages(shape, INT8)
+    assert most < shape.page_count
+    base = np.zeros(shape.weight_count, dtype=np.int16)
+    task = world.open_task(shape, base, [1_000], pages_per_call=50)
+    update = dearest(shape, task, 1, range(shape.page_count - most, shape.page_count))
+    data = world.submission(update, shape)
+    limit = submit_limit(data, update, shape)
+    receipt = world.send(account(1), world.pool, data, gas=limit)
+    assert receipt.gas_used <= GAS < limit <= BLOCK_GAS
+    assert len(data) < 2**20 - 200

@@ -1,3 +1,4 @@
+import dataclasses
 from fractions import Fraction
 from itertools import permutations
 from math import floor, isqrt
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linklearner.domain.encodings import INT8, TWO_BITS
+from bench.pool_rounds import some_update
+from linklearner.domain.encodings import INT8, TWO_BITS, Encoding
 from linklearner.domain.errors import InvalidInput, OutOfRange
-from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.mean import BLOCK, MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.stakes import MAX_ELIGIBLE, influence
@@ -140,3 +142,51 @@ def test_stakes_beyond_their_bounds_are_refused() -> None:
         MEAN.merge(base, [Contribution(b"a" * 20, 4, 5, update)], 4, shape)
     with pytest.raises(InvalidInput):
         MEAN.merge(np.zeros(5, dtype=np.int16), [], 4, shape)
+
+
+# Three tensors that meet inside of blocks, pages that straddle both, and a last page and a last block that are short.
+LARGE = Shape((Tensor(BLOCK + 7, 12), Tensor(3, 9), Tensor(2 * BLOCK + 1001, 12)), 1208, 3, 2**31)
+
+
+def exact_sums(contributions: list[Contribution], shape: Shape) -> np.ndarray:
+    """T, (N,) int64, the slow way."""
+    return sum(
+        (one.effective * (one.update.delta(shape) * 256).astype(np.int64) for one in contributions),
+        np.zeros(shape.weight_count, dtype=np.int64),
+    )
+
+
+@pytest.mark.parametrize("encoding", [TWO_BITS, INT8])
+@pytest.mark.parametrize("effective", [1, 37_000, 2**34])
+@pytest.mark.parametrize("every", [1, 2, 7])
+def test_a_merge_over_many_blocks_is_exact(encoding: Encoding, effective: int, every: int) -> None:
+    generator = np.random.default_rng(effective + every)
+    contributions = []
+    for index in range(3):
+        update = some_update(LARGE, 1, 1, index, encoding=encoding, pages=range(index, LARGE.page_count, every))
+        update = dataclasses.replace(update, shifts=tuple(max(s - index, 0) if s else 0 for s in update.shifts))
+        contributions.append(Contribution(bytes([index]) * 20, effective + index, effective, update))
+    base = generator.integers(-(2**15), 2**15, LARGE.weight_count).astype(np.int16)
+    divisor = sum(one.weight for one in contributions)
+    sums = exact_sums(contributions, LARGE)
+    moved = base + np.sign(sums) * ((np.abs(sums) + (divisor << 7)) // (divisor << 8))
+    merged = MEAN.merge(base, contributions, divisor, LARGE)
+    assert np.array_equal(merged.weights, np.clip(moved, -(2**15), 2**15 - 1))
+    assert merged.saturated == np.count_nonzero(merged.weights != moved)
+    pages = np.flatnonzero(merged.weights != base) // LARGE.page_length
+    assert merged.changed_pages == tuple(np.unique(pages))
+    decoded = [dataclasses.replace(c, update=Update.decode(c.update.encode(LARGE), LARGE)) for c in contributions]
+    assert np.array_equal(MEAN.merge(base, decoded, divisor, LARGE).weights, merged.weights)
+
+
+@pytest.mark.parametrize("effective", [2**24 - 1, 2**24, 2**24 + 1])
+def test_sums_are_exact_on_either_side_of_what_int32_holds(effective: int) -> None:
+    """128 * 2^24 is 2^31, which no int32 holds."""
+    shape = Shape((Tensor(8, 0),), 4, 1, 2**31)
+    values = np.array([-128, 127, 1, 0], dtype=np.int8)
+    one = Contribution(b"a" * 20, effective, effective, Update(0, 1, INT8, (-8,), ((0, values), (1, -values - 1))))
+    two = Contribution(b"b" * 20, 1, 1, Update(0, 1, INT8, (-8,), ((0, np.full(4, -128, dtype=np.int8)),)))
+    merged = MEAN.merge(np.zeros(8, dtype=np.int16), [one, two], 2**26, shape)
+    divisor = max(effective + 1, 2**24)
+    expected = [half_away(Fraction(total, 256 * divisor)) for total in exact_sums([one, two], shape).tolist()]
+    assert merged.weights.tolist() == expected

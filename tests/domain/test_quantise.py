@@ -102,3 +102,36 @@ def test_error_feedback_loses_nothing_over_many_rounds(seed: int) -> None:
         residual = result.residual
         sent += result.update.delta(shape) / 4096
     assert np.array_equal(sent + residual, wanted)
+
+
+@given(shapes_with_deltas(), ANY_ENCODING, st.integers(0, 12))
+def test_an_update_of_few_pages_sends_those_where_most_moves_and_keeps_the_rest(
+    case: tuple[Shape, np.ndarray], encoding: Encoding, most: int
+) -> None:
+    shape, delta = case
+    result = quantise_delta(delta, shape, 0, 1, encoding, most)
+    sent = {page for page, _ in result.update.pages}
+    assert len(sent) <= most
+    assert Update.decode(result.update.encode(shape), shape) == result.update
+    dequantised = np.ldexp(result.update.delta(shape), -shape.exponents().astype(np.int32))
+    assert np.array_equal(dequantised + result.residual, gridded(delta, shape))
+    whole = {page for page, _ in quantise_delta(delta, shape, 0, 1, encoding).update.pages}
+    if most >= shape.page_count:
+        assert sent == whole
+    energy = [float(np.square(delta[shape.page_slice(page)]).sum()) for page in range(shape.page_count)]
+    best = sorted((page for page in range(shape.page_count) if energy[page]), key=lambda page: -energy[page])
+    # what rounds to zero is left out of the best
+    assert all(energy[page] >= energy[best[: max(most, 1)][-1]] * (1 - 1e-12) for page in sent)
+
+
+def test_every_page_has_its_turn() -> None:
+    """Two of ten pages a round, and a delta that never changes: what waits grows until it is sent."""
+    shape = Shape((Tensor(40, 12),), 4, 1, 1)
+    delta = np.repeat(np.linspace(0.001, 0.01, 10), 4)
+    residual, sent = np.zeros(40), np.zeros(10, dtype=int)
+    for _ in range(60):
+        result = quantise_delta(delta + residual, shape, 0, 1, most_pages=2)
+        residual = result.residual
+        sent[[page for page, _ in result.update.pages]] += 1
+    assert sent.min() >= 1 and sent[-1] > sent[0]
+    assert np.abs(residual).max() < 60 * 0.01 / 4

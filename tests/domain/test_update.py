@@ -6,10 +6,11 @@ from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.pool_rounds import some_update
 from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
 from linklearner.domain.errors import InvalidUpdate, OutOfRange
 from linklearner.domain.shape import Shape, Tensor
-from linklearner.domain.update import Update, join
+from linklearner.domain.update import Update, join, part_in_group
 from tests.domain.strategies import shapes, shapes_with_updates
 
 # Ten weights in three pages of 4, 4 and 2; the tensors meet in the middle of page 1; two groups.
@@ -179,3 +180,63 @@ def test_an_update_without_pages_is_empty() -> None:
     with pytest.raises(OutOfRange) as refused:
         Update(1, 1, INT8, (0,), ()).checked_norm(Shape((Tensor(4, 12),), 4, 1, 2**20))
     assert refused.value.reason == "EmptyUpdate"
+
+
+def test_a_decoded_update_cannot_be_changed_and_is_not_taken_for_that_of_another_shape() -> None:
+    """It is checked once, when it is decoded."""
+    decoded = Update.decode(two_bits().encode(SHAPE), SHAPE)
+    with pytest.raises(ValueError, match="read-only"):
+        decoded.pages[0][1][0] = 5
+    with pytest.raises(InvalidUpdate):
+        decoded.encode(Shape((Tensor(6, 12), Tensor(3, 12)), 4, 2, 1000))
+    with pytest.raises(InvalidUpdate):
+        dataclasses.replace(decoded, shifts=(14, 0)).encode(SHAPE)
+
+
+@given(shapes_with_updates(), st.data())
+def test_the_parts_of_an_update_are_canonical_and_make_up_the_whole(
+    case: tuple[Shape, Update], data: st.DataObject
+) -> None:
+    shape, update = case
+    update = Update.decode(update.encode(shape), shape)
+    cut = data.draw(st.integers(0, shape.page_count))
+    parts = [update.within(pages, shape) for pages in (range(cut), range(cut, shape.page_count))]
+    for part in parts:
+        dataclasses.replace(part).check(shape)  # a copy, which is checked anew
+    assert np.array_equal(sum(part.delta(shape) for part in parts), update.delta(shape))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values())
+@pytest.mark.parametrize("every", [1, 3])
+def test_large_updates_are_decoded_to_what_was_encoded(encoding: Encoding, every: int) -> None:
+    """More bytes than are decoded in one piece, and a last page that is short."""
+    shape = Shape((Tensor(100_000, 12), Tensor(70_001, 12)), 1208, 2, 2**31)
+    update = some_update(shape, 1, 1, 5, encoding=encoding, pages=range(0, shape.page_count, every))
+    encoded = update.encode(shape)
+    assert Update.decode(encoded, shape) == update
+    page_by_page = b"".join(encoding.pack(values) for _, values in update.pages)
+    assert encoded == update.header(shape) + page_by_page
+
+
+@given(shapes_with_updates())
+def test_a_group_is_read_from_its_own_bytes_as_it_is_from_all(case: tuple[Shape, Update]) -> None:
+    shape, update = case
+    for group, pages in enumerate(update.groups(shape)):
+        part = part_in_group(update.header(shape), pages, group, shape)
+        assert part == update.within(shape.group_page_range(group), shape)
+
+
+@given(shapes_with_updates(), st.data())
+def test_a_group_with_other_bytes_than_its_header_names_is_refused(
+    case: tuple[Shape, Update], data: st.DataObject
+) -> None:
+    shape, update = case
+    header, groups = update.header(shape), update.groups(shape)
+    group = data.draw(st.integers(0, len(groups) - 1))
+    for wrong in (groups[group] + b"\1", groups[group][:-1]):
+        if wrong != groups[group]:
+            with pytest.raises(InvalidUpdate):
+                part_in_group(header, wrong, group, shape)
+    for wrong_header in (header[:-1], header + b"\0", b"\2" + header[1:]):
+        with pytest.raises(InvalidUpdate):
+            part_in_group(wrong_header, groups[group], group, shape)

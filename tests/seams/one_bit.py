@@ -23,7 +23,7 @@ class OneBit(Encoding):
     def pack(self, values: NDArray[np.int8]) -> bytes:
         return np.packbits(values > 0, bitorder="little").tobytes()
 
-    def unpack(self, data: bytes, length: int) -> NDArray[np.int8]:
+    def unpack(self, data: bytes | memoryview, length: int) -> NDArray[np.int8]:
         bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
         if bits[length:].any():
             raise InvalidUpdate("unused bits after the last weight of a page are set")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from eth_hash.auto import keccak
 
 from linklearner.chain import contracts
 from linklearner.domain import gas
 from linklearner.domain.errors import InvalidUpdate, LinkLearnerError, Refused, Unavailable
 from linklearner.domain.events import ContributionPaid, RoundDropped, Settlement
-from linklearner.domain.rules.rule import Contribution
+from linklearner.domain.rules.rule import Contribution, Merged
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Mined, Settled
-from linklearner.domain.update import Update, join
+from linklearner.domain.update import part_in_group
 from services.chain_gateway.chain import Call
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.submissions import Submissions
@@ -102,37 +102,33 @@ class Settlements:
         Raises Refused (GasLimitTooHigh) if no block holds it.
         """
         shape, terms = self._tasks.shape(task), self._tasks.opened(task).terms
-        rule = rule_of(terms.rule)
-        submissions = await self._submissions.of_round(task, number)
+        state = await self._views.newest(task)
         try:
-            updates = [Update.decode(join(one.header, one.groups), shape) for _, one in submissions]
-        except InvalidUpdate:
-            return None
-        merged, state = None, await self._views.newest(task)
-        try:
-            eligible = state.round.eligible
             _, weights = await self._tasks.model(task, 0)
-            base = np.frombuffer(weights, "<i2").astype(np.int16)
-            pages = shape.group_page_range(group)
-            contributions = [
-                Contribution(one.contributor, one.weight, one.effective, update.within(pages, shape))
-                for one, update in zip(settlements, updates, strict=True)
-            ]
-            merged = await asyncio.to_thread(rule.merge, base, contributions, eligible, shape)
         except LinkLearnerError:
-            pass  # the base is not to be had: then every page is taken to change
+            weights = None  # the base is not to be had: then every page is taken to change
         paid = {event.contributor for event in self._tasks.events.find(ContributionPaid, task)}
-        return gas.settle_limit(
-            data,
-            rule,
-            updates,
-            shape,
-            group,
-            merged=merged,
-            rewarded=terms.reward > 0,
-            newly_paid=len({one.contributor for one in settlements} - paid) + 1,
-            closing=state.closing,
-        )
+        rule, newly_paid = rule_of(terms.rule), len({one.contributor for one in settlements} - paid) + 1
+
+        def computed() -> int | None:
+            merged: Merged | None = None
+            try:
+                parts = [part_in_group(one.header, one.pages, group, shape) for one in settlements]
+            except InvalidUpdate:
+                return None
+            if weights is not None:
+                contributions = [
+                    Contribution(one.contributor, one.weight, one.effective, part)
+                    for one, part in zip(settlements, parts, strict=True)
+                ]
+                with suppress(LinkLearnerError):
+                    merged = rule.merge(np.frombuffer(weights, "<i2"), contributions, state.round.eligible, shape)
+            return gas.settle_limit(
+                data, rule, parts, shape, group,
+                merged=merged, rewarded=terms.reward > 0, newly_paid=newly_paid, closing=state.closing,
+            )  # fmt: skip
+
+        return await asyncio.to_thread(computed)
 
     async def of_group(self, task: int, number: int, group: int) -> list[Settlement]:
         """The accepted updates of a round that is known here, in their order, with the bytes of one group."""
@@ -142,7 +138,7 @@ class Settlements:
                 weight=event.weight,
                 effective=event.effective,
                 header=submission.header,
-                digests=tuple(bytes(keccak(part)) for part in submission.groups),
+                digests=submission.digests,
                 pages=submission.groups[group],
             )
             for event, submission in await self._submissions.of_round(task, number)

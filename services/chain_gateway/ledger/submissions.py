@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from eth_hash.auto import keccak
-
 from linklearner.chain import contracts
 from linklearner.chain.contracts import Submit, decode_call, decode_event
 from linklearner.domain import gas
@@ -15,7 +13,7 @@ from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, Ref
 from linklearner.domain.events import UpdateAccepted
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import Mined, Submitted
-from linklearner.domain.update import Update, update_digest
+from linklearner.domain.update import Update, digests_of, update_digest
 from services.chain_gateway.chain import Call
 from services.chain_gateway.ledger.drops import Drops
 from services.chain_gateway.ledger.kept import Kept
@@ -56,7 +54,7 @@ class Submissions:
         """
         decoded, shape = await self._decoded(update)
         request = Request(request_id=request_id, account=account, kind="submit", contents=update)
-        call = self._call(decoded, shape)
+        call = await asyncio.to_thread(self._call, decoded, shape)
         try:
             outcome = await self._sending.send(request, call)
         except Refused as refused:
@@ -66,7 +64,8 @@ class Submissions:
             outcome = await self._sending.send(request, call)
         accepted, mined = self._accepted(outcome), mined_by(outcome)
         # what we have sent ourselves need not be read from the chain
-        self._calldata.put(mined.transaction, Submission(decoded.header(shape), decoded.groups(shape), mined))
+        groups = decoded.groups(shape)
+        self._calldata.put(mined.transaction, Submission(decoded.header(shape), groups, digests_of(groups), mined))
         self.remember(mined)
         self._tasks.events.poke()
         return Submitted(mined, accepted.digest, accepted.round, accepted.weight, accepted.effective)
@@ -106,7 +105,7 @@ class Submissions:
 
     async def call(self, update: bytes) -> Call:
         """The transaction that submits an update. Raises InvalidUpdate, NotFound for its task."""
-        return self._call(*await self._decoded(update))
+        return await asyncio.to_thread(self._call, *await self._decoded(update))
 
     async def _decoded(self, update: bytes) -> tuple[Update, Shape]:
         if len(update) < HEADER_BYTES:
@@ -114,7 +113,7 @@ class Submissions:
         task = int.from_bytes(update[2:10], "big")
         await self._tasks.require(task)
         shape = self._tasks.shape(task)
-        return Update.decode(update, shape), shape
+        return await asyncio.to_thread(Update.decode, update, shape), shape  # a megabyte takes tens of milliseconds
 
     def _call(self, update: Update, shape: Shape) -> Call:
         data = contracts.submit(
@@ -145,11 +144,12 @@ class Submissions:
             raise DataLoss(
                 f"the pool accepted an update by transaction 0x{transaction.hex()}, which is no submission: {error.message}"
             ) from error
-        if update_digest(call.header, tuple(bytes(keccak(group)) for group in call.groups)) != event.digest:
+        digests = digests_of(call.groups)
+        if update_digest(call.header, digests) != event.digest:
             raise DataLoss(
                 f"what the node tells of transaction 0x{transaction.hex()} does not give the digest of the update that the pool accepted"
             )
-        submission = Submission(call.header, call.groups, mined)
+        submission = Submission(call.header, call.groups, digests, mined)
         self._calldata.put(transaction, submission)
         return submission
 

@@ -158,7 +158,7 @@ class Tasks:
                 f"version {announced.version} of task {announced.task} stands at the end of no block: the next one began in the same",
                 reason="StateGone",
             )
-        digest = model_digest(np.frombuffer(weights.data, "<i2"), shape)
+        digest = await asyncio.to_thread(model_digest, np.frombuffer(weights.data, "<i2"), shape)
         if digest != announced.digest:
             raise DataLoss(
                 f"the chain's weights of task {announced.task}, version {announced.version}, do not give the announced digest",

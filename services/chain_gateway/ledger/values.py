@@ -16,8 +16,9 @@ def mined(outcome: Outcome) -> Mined:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The calldata of an accepted update."""
+    """The calldata of an accepted update. digests: keccak-256 of each group."""
 
     header: bytes = field(repr=False)
     groups: tuple[bytes, ...] = field(repr=False)
+    digests: tuple[bytes, ...] = field(repr=False)
     mined: Mined

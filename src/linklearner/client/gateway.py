@@ -45,6 +45,8 @@ from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 
 SEND_S = 600.0
 """Seconds for a transaction. A gateway gives up on a receipt long before; this only ends a call whose gateway hangs."""
+LOAD_BYTES, LOAD_S = 80_000, 10.0
+"""Of a task's first weights in one transaction, and the seconds that each may take beyond that."""
 STALL_S = 10.0
 """Seconds between two parts of a model's weights after which a download is given up."""
 SLOWEST_BYTES_S = 100_000
@@ -170,7 +172,9 @@ class GatewayClient(ServiceClient):
             try:
                 async with asyncio.timeout(STALL_S + expected / SLOWEST_BYTES_S):
                     while True:
-                        async with asyncio.timeout(STALL_S):
+                        # the first part comes when the gateway has read all of it from its chain, and checked it
+                        patience = STALL_S if found is not None else STALL_S + expected / SLOWEST_BYTES_S
+                        async with asyncio.timeout(patience):
                             part = await anext(parts, None)
                         if part is None:
                             break
@@ -298,7 +302,8 @@ class GatewayClient(ServiceClient):
             for start in range(0, len(weights), CHUNK_BYTES):
                 yield pb.OpenTaskRequest(weights=weights[start : start + CHUNK_BYTES])
 
-        answer = await self._ask(self._stub.OpenTask, parts(), SEND_S)
+        loading_s = LOAD_S * len(weights) / LOAD_BYTES  # one transaction after another
+        answer = await self._ask(self._stub.OpenTask, parts(), SEND_S + loading_s)
         with self._sense():
             opened = convert.opened_of(answer)
         digest = await asyncio.to_thread(model_digest, np.frombuffer(weights, "<i2").astype(np.int16), shape)

@@ -47,13 +47,27 @@ class Encoding(ABC):
     def check(self, values: NDArray[np.int8]) -> str | None:
         """Why a page of these values, (n,), is not canonical; None if it is."""
 
+    def unpacked_fault(self, values: NDArray[np.int8], starts: NDArray[np.intp]) -> tuple[int, str] | None:
+        """The first page that is not canonical of many that `unpack` gave, and why; None if all are.
+
+        values: the pages end to end; starts: where each begins, ascending from 0."""
+        for index, page in enumerate(np.split(values, starts[1:])):
+            fault = self.check(page)
+            if fault is not None:
+                return index, fault
+        return None
+
     @abstractmethod
     def pack(self, values: NDArray[np.int8]) -> bytes:
         """The page's bytes. values: (n,), checked."""
 
     @abstractmethod
-    def unpack(self, data: bytes, length: int) -> NDArray[np.int8]:
+    def unpack(self, data: bytes | memoryview, length: int) -> NDArray[np.int8]:
         """(length,) int8 from page_bytes(length) bytes. Raises InvalidUpdate if bits are set that mean nothing."""
+
+    def is_seamless(self, length: int) -> bool:
+        """Whether pages of `length` weights end to end are packed, and unpacked, like one long page: no byte of theirs is half empty."""
+        return self.page_bytes(8 * length) == 8 * self.page_bytes(length)
 
     @abstractmethod
     def shift(self, steps: NDArray[np.float64]) -> int:
@@ -77,16 +91,24 @@ class TwoBits(Encoding):
             return "holds a value other than -3, -1, 1, 3"
         return None
 
+    def unpacked_fault(self, values: NDArray[np.int8], starts: NDArray[np.intp]) -> tuple[int, str] | None:
+        return None  # two bits can say nothing else
+
     def pack(self, values: NDArray[np.int8]) -> bytes:
         codes = np.zeros(self.page_bytes(values.size) * 4, dtype=np.uint8)
         codes[: values.size] = (values + 3) >> 1
         quads = codes.reshape(-1, 4)
         return bytes(quads[:, 0] | quads[:, 1] << 2 | quads[:, 2] << 4 | quads[:, 3] << 6)
 
-    def unpack(self, data: bytes, length: int) -> NDArray[np.int8]:
+    def unpack(self, data: bytes | memoryview, length: int) -> NDArray[np.int8]:
         if length % 4 and data[-1] >> 2 * (length % 4):
             raise InvalidUpdate("unused bits after the last weight of a page are set")
-        return _QUADS[np.frombuffer(data, np.uint8)].view(np.int8)[:length]
+        codes = np.frombuffer(data, np.uint8)
+        quads = np.empty(codes.size, dtype=np.uint32)
+        for start in range(0, codes.size, _TAKEN):  # in pieces: take widens its indices to eight bytes
+            piece = slice(start, start + _TAKEN)
+            np.take(_QUADS, codes[piece], out=quads[piece], mode="clip")
+        return quads.view(np.int8)[:length]
 
     def shift(self, steps: NDArray[np.float64]) -> int:
         root = float(np.sqrt(np.mean(np.square(steps))))
@@ -107,10 +129,14 @@ class Int8(Encoding):
     def check(self, values: NDArray[np.int8]) -> str | None:
         return None if values.any() else "is all zero: leave it out"
 
+    def unpacked_fault(self, values: NDArray[np.int8], starts: NDArray[np.intp]) -> tuple[int, str] | None:
+        empty = np.flatnonzero(np.bitwise_or.reduceat(values, starts) == 0) if starts.size else starts
+        return (int(empty[0]), "is all zero: leave it out") if empty.size else None
+
     def pack(self, values: NDArray[np.int8]) -> bytes:
         return values.tobytes()
 
-    def unpack(self, data: bytes, length: int) -> NDArray[np.int8]:
+    def unpack(self, data: bytes | memoryview, length: int) -> NDArray[np.int8]:
         return np.frombuffer(data, np.int8, length)
 
     def shift(self, steps: NDArray[np.float64]) -> int:
@@ -125,6 +151,8 @@ class Int8(Encoding):
 _QUADS: NDArray[np.uint32] = (
     (2 * (np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3) - 3).astype(np.int8).view(np.uint32).reshape(256)
 )
+_TAKEN = 2**13
+"""Bytes decoded at once, so that what is in between stays in the processor's cache."""
 
 TWO_BITS = TwoBits(code=2, name="two-bits", values=(-3, -1, 1, 3), max_shift=13, submit_gas=0.1, merge_gas=1.1)
 INT8 = Int8(code=8, name="int8", values=tuple(range(-128, 128)), max_shift=8, submit_gas=0.55, merge_gas=0.83)

@@ -37,10 +37,13 @@ def dequantise_weights(weights: NDArray[np.int16], shape: Shape) -> NDArray[np.f
     return np.ldexp(weights.astype(np.float32), -shape.exponents())
 
 
-def divide_round(total: NDArray[np.int64], divisor: int) -> NDArray[np.int64]:
+def divide_round(total: NDArray[np.int64], divisor: int, *, out: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """total / (divisor * 2**8), to nearest, ties away from zero.
 
-    total: int64, |total| <= 2**61; 1 <= divisor <= 2**38. Then |total| + divisor * 2**7 <= 2**61 + 2**45 cannot overflow.
+    total: int64, |total| <= 2**61; 1 <= divisor <= 2**38. With m = divisor * 2**8, which is even, that is
+    floor((total + m/2 - [total < 0]) / m), and |total| + m/2 + 1 <= 2**61 + 2**45 + 1 cannot overflow. out: may be `total` itself.
     """
-    magnitude = (np.abs(total) + (divisor << 7)) // (divisor << 8)
-    return np.where(total < 0, -magnitude, magnitude)
+    biased = np.right_shift(total, 63)  # -1 where it is negative
+    biased += total
+    biased += divisor << 7
+    return np.floor_divide(biased, divisor << 8, out=out)

@@ -67,6 +67,11 @@ def submit_limit(data: bytes, update: Update, shape: Shape) -> int:
     At least what is used, whatever the vault has to count for the account; less than twice that, so free. Raises Refused (GasLimitTooHigh)
     if no block holds it.
     """
+    return _limit(submit_need(data, update, shape), COUNTED, 1.9, remedy="send fewer pages")
+
+
+def submit_need(data: bytes, update: Update, shape: Shape) -> float:
+    """What that submission uses where the vault has nothing to count, to within a few per cent."""
     groups = _group_bytes(update, shape)
     header = _words(header_bytes(shape))
     pages = [page for page, _ in update.pages]
@@ -76,7 +81,7 @@ def submit_limit(data: bytes, update: Update, shape: Shape) -> int:
     aspect = 2_160 + 22.5 * len(shape.tensors) + 5.3 * shape.page_count + 26 * shape.group_count
     aspect += update.encoding.submit_gas * weights
     aspect += 6.8 * len(pages) + 15.8 * sum(len(shape.segments(page)) for page in pages)
-    return _limit(intrinsic_gas(data) + pool + aspect, COUNTED, 1.9)
+    return intrinsic_gas(data) + pool + aspect
 
 
 def settle_limit(
@@ -93,13 +98,32 @@ def settle_limit(
 ) -> int:
     """A gas limit for the settlement of one group, whose calldata is `data`.
 
-    rule: the task's. updates: all of the round.
+    rule: the task's. updates: all of the round, or of each what lies in the group.
     merged: what comes of it, in this group at least; None if the base is not known: then every page is taken to change.
     rewarded: whether the task has a reward and a pot to pay it from.
     newly_paid: contributors who have earned nothing in the task yet, and the settler if he has no $LL.
     closing: whether it is the task's last round, whose end pays the rest of the pot out.
     At least what is used, at most 1.8 times that where `merged` is given. Raises Refused (GasLimitTooHigh) if no block holds it.
     """
+    need = settle_need(
+        data, rule, updates, shape, group, merged=merged, rewarded=rewarded, newly_paid=newly_paid, closing=closing
+    )
+    return _limit(need, NEW_SLOT if group == shape.group_count - 1 and rewarded else 0)
+
+
+def settle_need(
+    data: bytes,
+    rule: Rule,
+    updates: Sequence[Update],
+    shape: Shape,
+    group: int,
+    *,
+    merged: Merged | None,
+    rewarded: bool,
+    newly_paid: int,
+    closing: bool = False,
+) -> float:
+    """What that settlement uses, to within a few per cent; the arguments are those of `settle_limit`."""
     count, groups, range_ = len(updates), shape.group_count, shape.group_page_range(group)
     last = group == groups - 1
     header = _words(header_bytes(shape))
@@ -121,7 +145,7 @@ def settle_limit(
     aspect += sum(6_330 + 317.4 * shape.page_weights(page) for page in changed)
     if last:
         aspect += 277 * shape.page_count  # the digest of the model takes those of all pages
-    return _limit(intrinsic_gas(data) + pool + aspect, NEW_SLOT if last and rewarded else 0)
+    return intrinsic_gas(data) + pool + aspect
 
 
 def open_limit(data: bytes, shape: Shape, model: str) -> int:
@@ -138,11 +162,11 @@ def load_limit(data: bytes, shape: Shape, first_page: int, next_page: int) -> in
     return _limit(need, 0)
 
 
-def _limit(need: float, surprises: int, most: float = 1.6) -> int:
+def _limit(need: float, surprises: int, most: float = 1.6, remedy: str = "make the groups or pages smaller") -> int:
     """Above the need by a quarter, and by `surprises` as far as that stays free of charge, `most` times; at most what a block holds."""
     if need * 0.95 > BLOCK_GAS:
         raise Refused(
-            f"it needs about {need:,.0f} gas and a block holds {BLOCK_GAS:,}; make the groups or pages smaller",
+            f"it needs about {need:,.0f} gas and a block holds {BLOCK_GAS:,}; {remedy}",
             reason="GasLimitTooHigh",
             facts={"needed": round(need), "limit": BLOCK_GAS},
         )

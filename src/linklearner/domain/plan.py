@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner.domain import classifier, notation, strictjson, terms
-from linklearner.domain.capacity import most_updates
+from linklearner.domain.capacity import layout, most_pages, most_updates
 from linklearner.domain.digits import DIGITS, SHAPE
+from linklearner.domain.encodings import ENCODINGS
 from linklearner.domain.errors import InvalidConfig, InvalidInput
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
@@ -24,6 +25,8 @@ PLAN_BYTES: Final = 1 << 20
 """Of a plan's JSON."""
 MAX_UPDATES: Final = 64
 """That a round takes unless the plan says otherwise, or the shape allows fewer."""
+USUAL_UPDATES: Final = 10
+"""That a round of a model of several groups takes at least, unless its plan says otherwise: what its groups are cut for."""
 MAX_SEED: Final = 2**32 - 1
 USUAL_TERMS: Final[Mapping[str, int]] = {
     "quorum_bps": 6667,
@@ -48,7 +51,11 @@ _OWN: Final = frozenset({"exponents", "weights"})
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPlan:
-    """A task to open. exponents: of each tensor, or one for all. seed: of its first weights, unless they are given: (N,) float32."""
+    """A task to open. exponents: of each tensor, or one for all. seed: of its first weights, unless they are given: (N,) float32.
+
+    page_length, group_pages: read from JSON that names neither, a model larger than two pages of `digits` gets a layout of its own
+    (`linklearner.domain.capacity.layout`).
+    """
 
     model: ModelSpec = DIGITS
     exponents: int | tuple[int, ...] = SHAPE.tensors[0].exponent
@@ -90,8 +97,13 @@ class TaskPlan:
             if "weights" in settings:
                 found["weights"] = _first(settings["weights"], weights_of, model)
             plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, **given}), **found)
+            if plan.shape.group_count > 1 and not {"page_length", "group_pages"} & found.keys():  # larger than `digits`
+                cut = layout([one.length for one in plan.shape.tensors], given.get("max_updates", USUAL_UPDATES))
+                found |= dict(zip(("page_length", "group_pages"), cut, strict=True))
+                plan = cls(model=model, terms=plan.terms, **found)
             shape = plan.shape
-            shape.encode()  # checks it
+            if not all(most_pages(shape, encoding) for encoding in ENCODINGS.values()):
+                raise ValueError("no transaction holds an update of so many tensors or groups: make the groups larger")
             if "max_updates" not in given:
                 most = max(1, min(MAX_UPDATES, most_updates(shape)))
                 plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, "max_updates": most, **given}), **found)

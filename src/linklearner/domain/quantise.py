@@ -5,6 +5,7 @@ Error feedback: the residual of one update is added to the delta of the next, so
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from linklearner.domain.encodings import MIN_SHIFT, TWO_BITS, Encoding
 from linklearner.domain.errors import InvalidInput, NotFinite, OutOfRange
 from linklearner.domain.fixedpoint import round_half_away
 from linklearner.domain.shape import Shape
-from linklearner.domain.update import Update
+from linklearner.domain.update import Update, stretches
 
 # Deltas are first rounded to this fraction of a weight's step, and may not be longer than MAX_STEPS steps. Both the delta (20 + 32 bits)
 # and delta - d * 2**shift (at most 21 + 32 bits) then fit the 53 bits of a float64, so `delta == dequantised + residual` holds exactly.
@@ -36,11 +37,13 @@ def quantise_delta(
     task: int,
     base_version: int,
     encoding: Encoding = TWO_BITS,
+    most_pages: int | None = None,
 ) -> Quantised:
     """Quantise a weight delta in real units, the carried residual included.
 
     delta: (N,) float64, taken to the nearest 2**-32 of a weight's step. Pages without a change are left out. The encoding says which shift
-    suits a tensor, and what a weight becomes.
+    suits a tensor, and what a weight becomes. most_pages: of the update at most, those in which most is to be moved (the sum of squares in
+    real units; the first ones of equals); the others wait in the residual.
     residual + dequantised equals the (gridded) delta exactly. Raises NotFinite, OutOfRange beyond 2**20 steps, InvalidInput for another
     length.
     """
@@ -56,34 +59,37 @@ def quantise_delta(
         )
     steps = np.ldexp(round_half_away(np.ldexp(steps, GRID_BITS)), -GRID_BITS)
 
-    sent = [page for page in range(shape.page_count) if steps[shape.page_slice(page)].any()]
+    starts = np.arange(shape.page_count) * shape.page_length
+    sent = np.flatnonzero(np.logical_or.reduceat(steps != 0, starts))
+    if most_pages is not None and sent.size > most_pages:
+        energy = np.add.reduceat(np.square(delta), starts)[sent]
+        sent = np.sort(sent[np.argsort(-energy, kind="stable")[:most_pages]])
     while True:
-        shifts = _shifts(steps, shape, sent, encoding)
-        pages = tuple((page, _digits(steps, shape, page, shifts, encoding)) for page in sent)
-        kept = [page for page, digits in pages if digits.any()]
-        if kept == sent:
+        runs = [
+            run
+            for first, last in stretches(sent.tolist())
+            for run in shape.runs(first * shape.page_length, min(last * shape.page_length, shape.weight_count))
+        ]
+        shifts = _shifts(steps, shape, runs, encoding)
+        digits = np.zeros(shape.weight_count, dtype=np.int8)
+        for tensor, start, stop in runs:
+            digits[start:stop] = encoding.digits(np.ldexp(steps[start:stop], -shifts[tensor]))
+        kept = sent[np.bitwise_or.reduceat(digits, starts)[sent] != 0]
+        if kept.size == sent.size:
             break
         sent = kept  # a page that rounds to zero is left out, which may lower a shift: ends, each pass drops a page
+    pages = tuple((page, digits[shape.page_slice(page)]) for page in sent.tolist())
     update = Update(task, base_version, encoding, shifts, pages)
     residual = steps - update.delta(shape)
     return Quantised(update, np.ldexp(residual, -exponents.astype(np.int32)))
 
 
-def _shifts(steps: NDArray[np.float64], shape: Shape, sent: list[int], encoding: Encoding) -> tuple[int, ...]:
+def _shifts(
+    steps: NDArray[np.float64], shape: Shape, runs: Sequence[tuple[int, int, int]], encoding: Encoding
+) -> tuple[int, ...]:
     parts: list[list[NDArray[np.float64]]] = [[] for _ in shape.tensors]
-    for page in sent:
-        for tensor, start, stop in shape.segments(page):
-            parts[tensor].append(steps[start:stop])
+    for tensor, start, stop in runs:
+        parts[tensor].append(steps[start:stop])
     return tuple(
         min(max(encoding.shift(np.concatenate(part)), MIN_SHIFT), encoding.max_shift) if part else 0 for part in parts
     )
-
-
-def _digits(
-    steps: NDArray[np.float64], shape: Shape, page: int, shifts: tuple[int, ...], encoding: Encoding
-) -> NDArray[np.int8]:
-    place = shape.page_slice(page)
-    scaled = np.empty(place.stop - place.start)
-    for tensor, start, stop in shape.segments(page):
-        scaled[start - place.start : stop - place.start] = np.ldexp(steps[start:stop], -shifts[tensor])
-    return encoding.digits(scaled)

@@ -117,7 +117,11 @@ class TaskReplay:
     phase: Phase = Phase.LOADING
     version: int = 0
     weights: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, dtype=np.int16))
-    """(N,) int16 of `version`; while loading, the pages loaded so far."""
+    """(N,) int16 of `version`; empty while they are being loaded."""
+    loading: list[NDArray[np.int16]] = field(default_factory=list)
+    """The parts loaded so far; put together once, when all are there."""
+    loaded: int = 0
+    """Weights in them."""
     digest: bytes = b""
     pot: int = 0
     """What the task can still pay, wei."""
@@ -245,16 +249,18 @@ class Replay:
     def _load(self, task: TaskReplay, event: WeightsLoaded) -> None:
         if task.phase is not Phase.LOADING:
             _diverge(event, "phase", Phase.LOADING.value, task.phase.value)
-        _compare(event, "first_page", -(-task.weights.size // task.shape.page_length), event.first_page)
+        _compare(event, "first_page", -(-task.loaded // task.shape.page_length), event.first_page)
         if not event.weights or len(event.weights) % 2:
             _diverge(event, "weights", "whole int16 numbers", f"{len(event.weights)} bytes")
-        task.weights = np.concatenate([task.weights, np.frombuffer(event.weights, "<i2").astype(np.int16)])
-        if task.weights.size > task.shape.weight_count or (
-            task.weights.size < task.shape.weight_count and task.weights.size % task.shape.page_length
+        task.loading.append(np.frombuffer(event.weights, "<i2").astype(np.int16))
+        task.loaded += task.loading[-1].size
+        if task.loaded > task.shape.weight_count or (
+            task.loaded < task.shape.weight_count and task.loaded % task.shape.page_length
         ):
             _diverge(event, "weights", "whole pages of the task", f"{len(event.weights)} bytes")
-        _compare(event, "next_page", -(-task.weights.size // task.shape.page_length), event.next_page)
-        if task.weights.size == task.shape.weight_count:
+        _compare(event, "next_page", -(-task.loaded // task.shape.page_length), event.next_page)
+        if task.loaded == task.shape.weight_count:
+            task.weights, task.loading = np.concatenate(task.loading), []
             self._advance(task, event, Step.LOADED)
             self._due = [self._new_version(task, event, 0, 0, 0)]
             self._next_round(task, event)

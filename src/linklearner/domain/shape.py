@@ -8,6 +8,8 @@ settlement transaction merges.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -116,14 +118,15 @@ class Shape:
     def segments(self, page: int) -> tuple[tuple[int, int, int], ...]:
         """The runs (tensor, start, stop) of one tensor each that make up the page; start and stop in the flat vector."""
         place = self.page_slice(page)
-        first = int(np.searchsorted(self.bounds, place.start, side="right")) - 1
-        runs = []
-        for tensor in range(first, len(self.tensors)):
-            start, stop = max(place.start, self.bounds[tensor]), min(place.stop, self.bounds[tensor + 1])
-            if start >= stop:
-                break
-            runs.append((tensor, start, stop))
-        return tuple(runs)
+        return tuple(self.runs(place.start, place.stop))
+
+    def runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """(tensor, start, stop) of each tensor's part of [start, stop) of the flat vector, ascending; 0 <= start < stop <= N."""
+        tensor = bisect_right(self.bounds, start) - 1
+        while start < stop:
+            end = min(stop, self.bounds[tensor + 1])
+            yield tensor, start, end
+            tensor, start = tensor + 1, end
 
     def exponents(self) -> NDArray[np.int8]:
         """(N,) int8: q of each weight."""

@@ -3,7 +3,7 @@
 Scales: a weight is int16 in steps of 2**-q, so a tensor reaches 2**(15 - q). It gets room for HEADROOM times its greatest first weight, and
 for LEAST_REACH at least (fresh biases, which are zero, for ZERO_REACH): weights that grow beyond it saturate, which is counted and shown.
 
-Pages are of even length, about PAGE weights each; a group has as many as a block settles for UPDATES updates.
+How it is cut is `capacity.layout`'s, for rounds of UPDATES updates.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from linklearner.domain.capacity import holds, most_updates
-from linklearner.domain.errors import InvalidConfig
+from linklearner.domain.capacity import layout
+from linklearner.domain.errors import InvalidConfig, InvalidShape
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
-from linklearner.domain.shape import MAX_NORM_BOUND, MAX_PAGE_LENGTH, MAX_PAGES, MIN_PAGE_LENGTH, Shape
+from linklearner.domain.shape import MAX_NORM_BOUND, Shape
 
 HEADROOM: Final = 8
 LEAST_REACH: Final = 4.0
 ZERO_REACH: Final = 8.0
-PAGE: Final = 4096
 UPDATES: Final = 16
 LONGEST: Final = 4
 """An update counts in full up to so many times the length of the first weights, each taken as a sixteenth of its reach at least."""
@@ -42,26 +41,12 @@ def exponents(spec: ModelSpec, weights: NDArray[np.float32]) -> tuple[int, ...]:
 def shape_for(spec: ModelSpec, weights: NDArray[np.float32]) -> Shape:
     """Raises InvalidConfig for a model of which no block settles even one update."""
     each = exponents(spec, weights)
-    pages = ceil(spec.weight_count / PAGE)
-    while pages > MAX_PAGES:
-        pages = ceil(pages / 2)
-    length = max(MIN_PAGE_LENGTH, 4 * ceil(ceil(spec.weight_count / pages) / 4))
-    if length > MAX_PAGE_LENGTH:
-        raise InvalidConfig(f"a model of {spec.weight_count} weights is larger than any task: freeze a part of it")
-    count = ceil(spec.weight_count / length)
-    low, high = 1, count
-    while low < high:  # settling costs more, the more pages a group has
-        middle = (low + high + 1) // 2
-        if holds(UPDATES, spec.shape(each, length, middle, 1)):
-            low = middle
-        else:
-            high = middle - 1
-    shape = spec.shape(each, length, low, 1)
-    if not most_updates(shape):
-        raise InvalidConfig(
-            f"no block settles an update of this model, of {spec.weight_count} weights in {len(each)} tensors"
-        )
-    return spec.shape(each, length, low, _norm_bound(spec, weights, shape))
+    try:
+        length, group = layout([one.length for one in spec.tensors()], UPDATES)
+    except InvalidShape as error:
+        raise InvalidConfig(f"model {spec.name:.60} fits no block: {error.message}; freeze a part of it") from None
+    shape = spec.shape(each, length, group, 1)
+    return spec.shape(each, length, group, _norm_bound(spec, weights, shape))
 
 
 def _norm_bound(spec: ModelSpec, weights: NDArray[np.float32], shape: Shape) -> int:

@@ -11,7 +11,8 @@ shift other than 0 for a tensor that no present page touches, and shifts out of 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -41,6 +42,10 @@ class Update:
     encoding: Encoding
     shifts: tuple[int, ...]
     pages: tuple[tuple[int, NDArray[np.int8]], ...]
+    _flat: NDArray[np.int8] | None = field(default=None, init=False, repr=False, compare=False)
+    """The pages' values end to end, of which the pages are views: of an update that was decoded."""
+    _shape: Shape | None = field(default=None, init=False, repr=False, compare=False)
+    """For which the update is known to be canonical: set only where nobody can change its values afterwards."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Update):
@@ -57,6 +62,8 @@ class Update:
 
     def check(self, shape: Shape) -> None:
         """Raises InvalidUpdate unless the update is canonical for `shape`."""
+        if self._shape is not None and (self._shape is shape or self._shape == shape):
+            return
         if not 0 <= self.task <= MAX_TASK:
             raise InvalidUpdate(f"a task is a number in 0..{MAX_TASK}, not {self.task}")
         if not 0 <= self.base_version < 2**64:
@@ -66,19 +73,20 @@ class Update:
         present = [page for page, _ in self.pages]
         if any(a >= b for a, b in pairwise(present)):
             raise InvalidUpdate("pages are not in ascending order, or one comes twice")
-        touched: set[int] = set()
         for page, values in self.pages:
             if not 0 <= page < shape.page_count:
                 raise InvalidUpdate(f"page {page} does not exist: the task has {shape.page_count}")
-            place = shape.page_slice(page)
-            if values.dtype != np.int8 or values.shape != (place.stop - place.start,):
+            if values.dtype != np.int8 or values.shape != (shape.page_weights(page),):
                 raise InvalidUpdate(
-                    f"page {page} holds {place.stop - place.start} int8, not {values.shape} {values.dtype}"
+                    f"page {page} holds {shape.page_weights(page)} int8, not {values.shape} {values.dtype}"
                 )
             fault = self.encoding.check(values)
             if fault is not None:
                 raise InvalidUpdate(f"page {page} {fault}")
-            touched.update(tensor for tensor, _, _ in shape.segments(page))
+        self._check_shifts(shape)
+
+    def _check_shifts(self, shape: Shape) -> None:
+        touched = {tensor for tensor, _, _, _ in self.runs(shape)}
         for tensor, shift in enumerate(self.shifts):
             if not MIN_SHIFT <= shift <= self.encoding.max_shift:
                 raise InvalidUpdate(
@@ -86,6 +94,22 @@ class Update:
                 )
             if shift and tensor not in touched:
                 raise InvalidUpdate(f"tensor {tensor} has no weight in the update, so its shift must be 0, not {shift}")
+
+    def _values(self) -> NDArray[np.int8]:
+        """(n,) int8: all pages end to end."""
+        if self._flat is not None:
+            return self._flat
+        return np.concatenate([values for _, values in self.pages]) if self.pages else np.zeros(0, dtype=np.int8)
+
+    def runs(self, shape: Shape) -> Iterator[tuple[int, int, int, NDArray[np.int8]]]:
+        """(tensor, start, stop, d) of the longest runs of weights that are present and of one tensor, ascending; start and stop in the flat
+        vector. For an update whose pages fit the shape."""
+        flat, offset = self._values(), 0
+        for first, last in stretches([page for page, _ in self.pages]):
+            start, stop = first * shape.page_length, min(last * shape.page_length, shape.weight_count)
+            for tensor, a, b in shape.runs(start, stop):
+                yield tensor, a, b, flat[offset + a - start : offset + b - start]
+            offset += stop - start
 
     def header(self, shape: Shape) -> bytes:
         """The header's bytes. Raises InvalidUpdate if the update does not fit the shape."""
@@ -103,10 +127,13 @@ class Update:
     def groups(self, shape: Shape) -> tuple[bytes, ...]:
         """The bytes of each settlement group, G of them; a group without pages is empty."""
         self.check(shape)
-        parts: list[list[bytes]] = [[] for _ in range(shape.group_count)]
+        seamless = self.encoding.is_seamless(shape.page_length)
+        parts: list[list[NDArray[np.int8]]] = [[] for _ in range(shape.group_count)]
         for page, values in self.pages:
-            parts[shape.group_of(page)].append(self.encoding.pack(values))
-        return tuple(b"".join(part) for part in parts)
+            parts[shape.group_of(page)].append(values)
+        if seamless:
+            return tuple(self.encoding.pack(np.concatenate(part)) if part else b"" for part in parts)
+        return tuple(b"".join(map(self.encoding.pack, part)) for part in parts)
 
     def encode(self, shape: Shape) -> bytes:
         """The one byte string. Raises InvalidUpdate if the update does not fit the shape."""
@@ -114,18 +141,17 @@ class Update:
 
     def digest(self, shape: Shape) -> bytes:
         """keccak-256(header | keccak(group 0) | ... | keccak(group G-1)). 32 bytes."""
-        return update_digest(self.header(shape), tuple(bytes(keccak(group)) for group in self.groups(shape)))
+        return update_digest(self.header(shape), digests_of(self.groups(shape)))
 
     def squared_norm(self, shape: Shape) -> int:
         """n2 = the sum over tensors of (sum d^2) * 2^(2(shift+8)), in (2**-8 step)^2. Exact, of any size."""
         self.check(shape)
-        sums = [0] * len(shape.tensors)
-        for page, values in self.pages:
-            start = page * shape.page_length
-            squares = values.astype(np.int64) ** 2
-            for tensor, a, b in shape.segments(page):
-                sums[tensor] += int(squares[a - start : b - start].sum())
-        return sum(total << 2 * (shift - MIN_SHIFT) for total, shift in zip(sums, self.shifts, strict=True))
+        total = 0
+        for tensor, _, _, values in self.runs(shape):
+            squares = values.astype(np.int16)
+            squares *= squares  # at most 2^14
+            total += int(squares.sum(dtype=np.int64)) << 2 * (self.shifts[tensor] - MIN_SHIFT)
+        return total
 
     def checked_norm(self, shape: Shape) -> int:
         """`squared_norm`, as a chain judges it before the task's rule does. Raises OutOfRange: EmptyUpdate, NormTooLong."""
@@ -138,19 +164,23 @@ class Update:
 
     def within(self, pages: range, shape: Shape) -> Update:
         """The part of the update that lies in some pages, canonical again."""
+        if len(pages) == shape.page_count:
+            return self
         kept = tuple((page, values) for page, values in self.pages if page in pages)
-        touched = {tensor for page, _ in kept for tensor, _, _ in shape.segments(page)}
+        part = Update(self.task, self.base_version, self.encoding, (0,) * len(self.shifts), kept)
+        touched = {tensor for tensor, _, _, _ in part.runs(shape)}
         shifts = tuple(shift if tensor in touched else 0 for tensor, shift in enumerate(self.shifts))
-        return Update(self.task, self.base_version, self.encoding, shifts, kept)
+        part = Update(self.task, self.base_version, self.encoding, shifts, kept)
+        if self._shape == shape:  # a part of what is canonical is so, with the shifts of the rest at 0
+            object.__setattr__(part, "_shape", shape)
+        return part
 
     def delta(self, shape: Shape) -> NDArray[np.float64]:
         """(N,) float64: d * 2**shift in steps of each weight, exact; 0 where no page is present."""
         self.check(shape)
         delta = np.zeros(shape.weight_count)
-        for page, values in self.pages:
-            start = page * shape.page_length
-            for tensor, a, b in shape.segments(page):
-                delta[a:b] = np.ldexp(values[a - start : b - start].astype(np.float64), self.shifts[tensor])
+        for tensor, start, stop, values in self.runs(shape):
+            np.multiply(values, 2.0 ** self.shifts[tensor], out=delta[start:stop])
         return delta
 
     @classmethod
@@ -168,24 +198,56 @@ class Update:
         if code not in ENCODINGS:
             raise InvalidUpdate(f"encoding {code} is unknown; this program knows {', '.join(map(str, ENCODINGS))}")
         encoding = ENCODINGS[code]
-        shifts = tuple(int(s) for s in np.frombuffer(encoded, np.int8, len(shape.tensors), _HEAD.size))
+        shifts = tuple(np.frombuffer(encoded, np.int8, len(shape.tensors), _HEAD.size).tolist())
         bits = np.unpackbits(np.frombuffer(encoded, np.uint8, pages_at - bitmap_at, bitmap_at), bitorder="little")
         if bits[shape.page_count :].any():
             raise InvalidUpdate("the bitmap names pages that do not exist")
-        present = [int(page) for page in np.flatnonzero(bits)]
-        lengths = [place.stop - place.start for place in map(shape.page_slice, present)]
-        expected = pages_at + sum(map(encoding.page_bytes, lengths))
+        present: list[int] = np.flatnonzero(bits).tolist()
+        # All pages are of one length but perhaps the last of the model.
+        length = shape.page_length
+        last = shape.page_weights(present[-1]) if present else 0
+        full = len(present) - (0 < last < length)
+        sizes = [encoding.page_bytes(length)] * full + [encoding.page_bytes(last)] * (len(present) - full)
+        expected = pages_at + sum(sizes)
         if len(encoded) != expected:
             raise InvalidUpdate(f"an update with these {len(present)} pages has {expected} bytes, not {len(encoded)}")
-        pages = []
-        offset = pages_at
-        for page, length in zip(present, lengths, strict=True):
-            size = encoding.page_bytes(length)
-            pages.append((page, encoding.unpack(encoded[offset : offset + size], length)))
-            offset += size
-        update = cls(task, base_version, encoding, shifts, tuple(pages))
-        update.check(shape)
+        count = full * length + (len(present) - full) * last
+        if encoding.is_seamless(length):
+            flat = encoding.unpack(memoryview(encoded)[pages_at:], count) if present else np.zeros(0, dtype=np.int8)
+        else:
+            flat, offset = np.empty(count, dtype=np.int8), pages_at
+            for index, size in enumerate(sizes):
+                page = flat[index * length : (index + 1) * length]
+                page[:] = encoding.unpack(encoded[offset : offset + size], page.size)
+                offset += size
+        flat.flags.writeable = False
+        fault = encoding.unpacked_fault(flat, np.arange(len(present)) * length)
+        if fault is not None:
+            raise InvalidUpdate(f"page {present[fault[0]]} {fault[1]}")
+        pages = tuple((page, flat[at : at + length]) for page, at in zip(present, range(0, count, length), strict=True))
+        update = cls(task, base_version, encoding, shifts, pages)
+        object.__setattr__(update, "_flat", flat)
+        if task > MAX_TASK:
+            raise InvalidUpdate(f"a task is a number in 0..{MAX_TASK}, not {task}")
+        update._check_shifts(shape)
+        object.__setattr__(update, "_shape", shape)
         return update
+
+
+def stretches(pages: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, last + 1) of each run of consecutive pages. pages: ascending."""
+    if not pages:
+        return
+    if pages[-1] - pages[0] == len(pages) - 1:
+        yield pages[0], pages[-1] + 1
+        return
+    first = before = pages[0]
+    for page in pages[1:]:
+        if page != before + 1:
+            yield first, before + 1
+            first = page
+        before = page
+    yield first, before + 1
 
 
 def header_bytes(shape: Shape) -> int:
@@ -193,9 +255,36 @@ def header_bytes(shape: Shape) -> int:
     return _HEAD.size + len(shape.tensors) + -(-shape.page_count // 8)
 
 
+def digests_of(groups: Sequence[bytes]) -> tuple[bytes, ...]:
+    """keccak-256 of each group."""
+    return tuple(bytes(keccak(group)) for group in groups)
+
+
 def update_digest(header: bytes, group_digests: tuple[bytes, ...]) -> bytes:
     """The identity of an update from its header and the keccak-256 of each group. 32 bytes."""
     return bytes(keccak(header + b"".join(group_digests)))
+
+
+def part_in_group(header: bytes, pages: bytes, group: int, shape: Shape) -> Update:
+    """What of an update lies in one group, canonical again: from its header and that group's bytes alone, in time that the other groups'
+    bytes have no part in. Raises InvalidUpdate for a header or bytes that are none of an update of this shape."""
+    if len(header) != header_bytes(shape):
+        raise InvalidUpdate(
+            f"an update of this task begins with {header_bytes(shape)} bytes of header, not {len(header)}"
+        )
+    shifts_at, bitmap_at = _HEAD.size, _HEAD.size + len(shape.tensors)
+    bits = np.unpackbits(np.frombuffer(header, np.uint8, offset=bitmap_at), bitorder="little")
+    place = shape.group_page_range(group)
+    bits[: place.start] = 0
+    bits[place.stop : shape.page_count] = 0
+    touched = {
+        tensor
+        for first, last in stretches(np.flatnonzero(bits[: shape.page_count]).tolist())
+        for tensor, _, _ in shape.runs(first * shape.page_length, min(last * shape.page_length, shape.weight_count))
+    }
+    shifts = bytes(shift if t in touched else 0 for t, shift in enumerate(header[shifts_at:bitmap_at]))
+    bitmap = np.packbits(bits, bitorder="little").tobytes()
+    return Update.decode(header[:shifts_at] + shifts + bitmap + pages, shape)
 
 
 def join(header: bytes, groups: tuple[bytes, ...]) -> bytes:

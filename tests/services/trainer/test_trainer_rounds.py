@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from linklearner.domain import capacity
 from linklearner.domain.classifier import classifier
 from linklearner.domain.digest import model_digest
 from linklearner.domain.encodings import ENCODINGS, Encoding
@@ -445,3 +446,25 @@ async def test_a_regression_is_learnt_from_a_public_source(connect: Connect) -> 
         answer = await stub.GetTrainer(pb.GetTrainerRequest())
     assert score.sample_count == 90 and score.loss < first.loss and score.value > 0.2
     assert not answer.label_counts
+
+
+async def test_of_a_model_larger_than_a_transaction_the_pages_travel_where_most_moves(
+    chain: FakeGateway,
+    connect: Connect,
+    tmp_path: Path,
+    deltas: list[NDArray[np.float64]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if a transaction held 700 bytes, one of the two pages; and 100, none."""
+    monkeypatch.setattr(capacity, "CALLDATA", 700)
+    async with connect() as stub:
+        events = await train(stub, "one")
+        quantised = events[-2].quantised
+        assert (quantised.page_count, quantised.pages_total) == (1, 2)
+        ((update),) = chain.updates(1)
+        ((page, _),) = update.pages
+        energies = [float(np.square(deltas[0][place]).sum()) for place in (slice(0, 1208), slice(1208, 2410))]
+        assert page == int(np.argmax(energies))
+        monkeypatch.setattr(capacity, "CALLDATA", 100)
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "NoUpdateFits"):
+            await train(stub, "two")

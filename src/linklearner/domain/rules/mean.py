@@ -14,6 +14,7 @@ The same rule in the Aspect: aspects/aggregator/rules/mean.ts (verdict, merge); 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isqrt
 from typing import Final
 
@@ -30,6 +31,8 @@ from linklearner.domain.stakes import MAX_ELIGIBLE
 from linklearner.domain.update import MAX_SQUARED_NORM, Update
 
 SCALE_BITS = 24
+BLOCK: Final = 2**14
+"""Weights that are merged at once: 128 KiB of int64 sums."""
 
 TRANSITIONS: Final[Mapping[Phase, Mapping[Step, Phase]]] = {
     Phase.LOADING: {Step.LOADED: Phase.OPEN, Step.CLOSED: Phase.CLOSED},
@@ -110,35 +113,38 @@ class Mean:
             raise OutOfRange(f"accepted stake {present} and eligible stake {eligible} break 0 <= S <= Omega <= 2**38")
         if any(not 0 <= c.effective <= c.weight for c in contributions):
             raise OutOfRange("an effective weight lies in 0..omega")
-        by_page: dict[int, list[tuple[Contribution, NDArray[np.int8]]]] = {}
         for contribution in contributions:
             contribution.update.check(shape)
-            for page, values in contribution.update.pages:
-                by_page.setdefault(page, []).append((contribution, values))
         divisor = max(present, eligible // 4, 1)
         result = weights.copy()
-        saturated = 0
-        changed = []
-        # Page by page, so that the sums stay in the processor's cache.
-        sums = np.empty(shape.page_length, dtype=np.int64)
-        product = np.empty(shape.page_length, dtype=np.int64)
-        for page in sorted(by_page):
-            place = shape.page_slice(page)
-            total = sums[: place.stop - place.start]
-            total[:] = 0
-            for contribution, values in by_page[page]:
-                for tensor, a, b in shape.segments(page):
-                    run = slice(a - place.start, b - place.start)
-                    factor = contribution.effective << (contribution.update.shifts[tensor] - MIN_SHIFT)
-                    np.multiply(values[run], factor, out=product[run], dtype=np.int64)
-                    np.add(total[run], product[run], out=total[run])
-            moved = weights[place] + divide_round(total, divisor)
-            clipped = np.clip(moved, INT16_MIN, INT16_MAX)
-            saturated += int(np.count_nonzero(clipped != moved))
-            if not np.array_equal(clipped, weights[place]):
-                changed.append(page)
-                result[place] = clipped
-        return Merged(result, saturated, tuple(changed))
+        saturated, changed = 0, set[int]()
+        # Blocks fit the processor's cache, whatever the pages' length: each sum is read and written once for each update.
+        summands = _Summands.of(contributions, shape)
+        sums = np.empty(BLOCK, dtype=summands.kind)
+        product = np.empty(BLOCK, dtype=summands.kind)
+        totals = np.empty(BLOCK, dtype=np.int64)
+        for block, parts in summands.blocks.items():
+            block_sums = sums[: min(BLOCK, shape.weight_count - block * BLOCK)]
+            block_sums[:] = 0
+            for start, factor, values in parts:
+                run = slice(start, start + values.size)
+                product[run] = values
+                product[run] *= factor
+                sums[run] += product[run]
+            total = totals[: block_sums.size]
+            np.left_shift(block_sums, summands.common_shift, out=total, dtype=np.int64)
+            divide_round(total, divisor, out=total)
+            place = slice(block * BLOCK, block * BLOCK + total.size)
+            total += weights[place]
+            clipped = result[place]
+            np.clip(total, INT16_MIN, INT16_MAX, out=clipped, casting="unsafe")
+            saturated += int(np.count_nonzero(total != clipped))
+            first = place.start // shape.page_length
+            ends = range((first + 1) * shape.page_length, place.stop, shape.page_length)
+            runs = [0, *(end - place.start for end in ends)]
+            moved = np.flatnonzero(np.bitwise_or.reduceat(clipped ^ weights[place], runs))
+            changed.update((moved + first).tolist())
+        return Merged(result, saturated, tuple(sorted(changed)))
 
     def divide(self, terms: Terms, shared: int, weights: Sequence[int], effective: Sequence[int]) -> tuple[int, ...]:
         """shared * e / S, rounded down: sum e <= S, so they sum to at most `shared` whatever the order.
@@ -160,6 +166,39 @@ class Mean:
                     gas += 11.2 + update.encoding.merge_gas * len(values) + 14 * len(shape.segments(page))
         # with saturated weights the page is walked twice
         return gas + sum(200 + (4.2 if saturated else 2.1) * shape.page_weights(page) for page in moved)
+
+
+@dataclass(frozen=True, slots=True)
+class _Summands:
+    """What a merge adds up: T_j = 2**common_shift * the sum of factor * d_j over the parts that hold weight j.
+
+    blocks: by the number of a run of BLOCK weights of the flat vector, (start in the block, factor, d) of each part.
+    kind: of which the sums are: int32 where none of them, complete or not, can leave it; it is twice as fast as int64.
+    """
+
+    blocks: dict[int, list[tuple[int, int, NDArray[np.int8]]]]
+    common_shift: int
+    kind: type[np.int32] | type[np.int64]
+
+    @classmethod
+    def of(cls, contributions: Sequence[Contribution], shape: Shape) -> _Summands:
+        runs = [
+            (one.effective, one.update.shifts[tensor] - MIN_SHIFT, start, values)
+            for one in contributions
+            for tensor, start, _, values in one.update.runs(shape)
+        ]
+        common = min((shift for _, shift, _, _ in runs), default=0)
+        longest = 0  # that a sum can become
+        for one in contributions:
+            digit = max(map(abs, one.update.encoding.values))
+            longest += digit * one.effective << max(one.update.shifts) - MIN_SHIFT - common if one.update.pages else 0
+        blocks: dict[int, list[tuple[int, int, NDArray[np.int8]]]] = {}
+        for effective, shift, start, values in runs:
+            factor, stop = effective << shift - common, start + values.size
+            for block in range(start // BLOCK, -(-stop // BLOCK)):
+                a, b = max(start, block * BLOCK), min(stop, (block + 1) * BLOCK)
+                blocks.setdefault(block, []).append((a - block * BLOCK, factor, values[a - start : b - start]))
+        return cls(blocks, common, np.int32 if longest < 2**31 else np.int64)
 
 
 MEAN: Final = Mean()
