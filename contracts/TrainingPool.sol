@@ -53,7 +53,8 @@ contract TrainingPool is Ownable2Step, IRounds {
         uint128 pot; // wei that the task can still pay
         uint128 shares; // contribution shares: all that its contributors have earned, wei
         address creator;
-        uint64 saturated; // weights that hit a bound of int16 in the groups merged so far
+        uint32 saturated; // weights that hit a bound of int16 in the groups merged so far
+        uint32 idle; // seconds of the rounds without updates just before the open one, at most `roundSeconds`
         bool closing; // no round opens after the open one
         uint256 feesPerShare; // fees per contribution share so far, 2^-128 wei
         Terms terms;
@@ -351,7 +352,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         emit GroupMerged(task, round, group);
         if (group + 1 < uint32(bytes4(head << 160))) {
             t.current.merged = uint24(group + 1);
-            if (saturated != 0) t.saturated += saturated;
+            if (saturated != 0) t.saturated += uint32(saturated); // weights of a task: 2^28 at most
             return;
         }
         saturated += t.saturated;
@@ -382,6 +383,9 @@ contract TrainingPool is Ownable2Step, IRounds {
             emit ModelUpdated(task, current.version, _word(verdict, 16), round, current.accepted, t.saturated);
             t.saturated = 0;
         }
+        // Who ends rounds without updates must not take from the pay of those who work in the next one.
+        if (current.accepted == 0) t.idle = uint32(_paidSeconds(t.idle, current.openedAt, terms.roundSeconds));
+        else if (t.idle != 0) t.idle = 0;
         emit RoundDropped(task, round);
         _openNextRound(task, current);
     }
@@ -593,7 +597,9 @@ contract TrainingPool is Ownable2Step, IRounds {
     /// Pays for a round, from the pot: the more time it took, up to `roundSeconds`, and the more stake was present. Rounds that come faster pay
     /// no more a day; stake that was away leaves its part in the pot, and so do over-long updates.
     function _pay(uint64 task, Task storage t, Terms memory terms, Round memory current, Settlement[] calldata updates) private {
-        uint256 elapsed = Math.min(block.timestamp - current.openedAt, terms.roundSeconds);
+        uint32 idle = t.idle;
+        if (idle != 0) t.idle = 0;
+        uint256 elapsed = _paidSeconds(idle, current.openedAt, terms.roundSeconds);
         uint256 most = Math.min(t.pot, terms.reward * elapsed / terms.roundSeconds);
         uint256 present = current.present;
         // Whole wei at each step, always down: what a fee of a rounded sum loses stays in the pot.
@@ -620,6 +626,11 @@ contract TrainingPool is Ownable2Step, IRounds {
             emit SettlerPaid(task, current.round, msg.sender, fee);
             _send(msg.sender, fee);
         }
+    }
+
+    /// What a round is paid for that ends now: the time since it opened, and that of the rounds without updates before it, up to `roundSeconds`.
+    function _paidSeconds(uint256 idle, uint256 openedAt, uint256 roundSeconds) private view returns (uint256) {
+        return Math.min(idle + block.timestamp - openedAt, roundSeconds);
     }
 
     /// New shares have missed all fees so far: rounded up, so that all of them together never get more than there was.

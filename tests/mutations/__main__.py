@@ -134,7 +134,7 @@ CONTRACT_MUTANTS = [
     guard(POOL, "update.digests[group] != actual", "omit_reorder"),
     guard(POOL, "running != t.running", "omit_reorder"),
     statement(POOL, "if (t.saturated != 0) t.saturated = 0;", "saturated"),
-    statement(POOL, "if (saturated != 0) t.saturated += saturated;", "saturated"),
+    statement(POOL, "if (saturated != 0) t.saturated += uint32(saturated);", "saturated"),
     Mutant(
         POOL,
         "t.saturated);\n            t.saturated = 0;",
@@ -163,9 +163,20 @@ CONTRACT_MUTANTS = [
     statement(POOL, "current.eligible -= units;", "leaves_omega_at_once"),
     expression(
         POOL,
-        "Math.min(block.timestamp - current.openedAt, terms.roundSeconds)",
-        "terms.roundSeconds",
+        "Math.min(idle + block.timestamp - openedAt, roundSeconds)",
+        "roundSeconds",
         "earns_by_its_time",
+    ),
+    Mutant(POOL, "uint32 idle = t.idle;", "uint32 idle = (ON) ? 0 : t.idle;", "takes_no_pay"),
+    statement(POOL, "if (idle != 0) t.idle = 0;", "time_of_empty_rounds"),
+    Mutant(
+        POOL,
+        "if (current.accepted == 0) t.idle = uint32(_paidSeconds(t.idle, current.openedAt, terms.roundSeconds));",
+        "if (current.accepted == 0) t.idle = uint32(_paidSeconds((ON) ? 0 : t.idle, current.openedAt, terms.roundSeconds));",
+        "time_of_empty_rounds",
+    ),
+    Mutant(
+        POOL, "else if (t.idle != 0) t.idle = 0;", "else if (!(ON) && t.idle != 0) t.idle = 0;", "time_of_empty_rounds"
     ),
     expression(
         POOL,

@@ -126,6 +126,8 @@ class TaskReplay:
     flows: Flows = field(default_factory=Flows)
     first_s: int = 0
     """Of the first accepted update of the open round, Unix seconds; 0 while there is none."""
+    idle_s: int = 0
+    """Seconds of the rounds without updates just before the open one: they are paid with it."""
     merged_groups: int = 0
     accepted: list[_Accepted] = field(default_factory=list)
 
@@ -381,7 +383,9 @@ class Replay:
             _diverge(event, "event", ModelUpdated.__name__, RoundDropped.__name__)
         self._in_time(task, event, Step.DROPPED)
         self._advance(task, event, Step.DROPPED)
+        idle_s = 0 if task.accepted else task.idle_s + event.time_s - task.ledger.opened_s
         self._next_round(task, event)
+        task.idle_s = idle_s
 
     def _drop_half_merged(self, task: TaskReplay, event: ModelUpdated) -> None:
         """A version that no settlement has just made: of a round that is dropped after some of its groups were merged."""
@@ -427,7 +431,7 @@ class Replay:
         )
 
     def _pay(self, task: TaskReplay, event: GroupSettled) -> None:
-        elapsed_s = event.time_s - task.ledger.opened_s
+        elapsed_s = event.time_s - task.ledger.opened_s + task.idle_s
         pay = round_pay(task.terms, task.pot, elapsed_s, task.present, task.ledger.eligible)
         earned = rule_of(task.terms.rule).divide(
             task.terms,
@@ -458,6 +462,7 @@ class Replay:
         task.accepted = []
         task.merged_groups = 0
         task.first_s = 0
+        task.idle_s = 0
         task.running = self._seed(event.task, task.ledger.round)
 
     # -- fees and earnings
