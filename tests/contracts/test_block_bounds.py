@@ -91,3 +91,13 @@ def test_a_shape_of_which_no_block_settles_one_update_is_refused(world: PoolChai
     smaller = dataclasses.replace(shape, group_pages=1)
     assert most_updates(smaller) > 0
     opening(world, smaller, most_updates(smaller))
+
+
+def test_every_term_of_the_bound_counts(world: PoolChain) -> None:
+    """A shape at whose bound none of them may be left out: python -m tests.mutations does it, one by one."""
+    lengths = np.random.default_rng(51).integers(1, 150, 100)
+    shape = Shape(tuple(Tensor(int(length), 12) for length in lengths), 16, 5, 1)
+    most = most_updates(shape)
+    assert most == 203
+    opening(world, shape, most)
+    refused("BadTerms", lambda: opening(world, shape, most + 1))
