@@ -395,18 +395,15 @@ contract TrainingPool is Ownable2Step, IRounds {
     /// @notice Shares `amount` of the caller's $LL, a fee for inference say, among the contributors and the stake of a task, half each; where
     /// there is nobody to share it, it goes to the pot, and of a closed task to its creator. Anyone may.
     function shareFees(uint64 task, uint256 amount) external {
-        Task storage t = _knownTask(task);
+        _termsOf(task);
+        Task storage t = _tasks[task];
         _collect(amount);
         uint256 toStake = amount / 2;
         uint256 toContributors = amount - toStake;
         uint256 toPot = 0;
-        // Token and vault call nobody from here.
+        // Token and vault call nobody from here. What stake gets stays here until it is claimed: a transfer less for every fee.
         // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
-        if (toStake != 0 && vault.shareFees(task, toStake)) {
-            _send(address(vault), toStake);
-        } else {
-            (toPot, toStake) = (toStake, 0);
-        }
+        if (toStake == 0 || !vault.shareFees(task, toStake)) (toPot, toStake) = (toStake, 0);
         uint256 shares = t.shares;
         if (shares >= MIN_SHARES) {
             t.feesPerShare += (toContributors << 128) / shares; // amount <= 2^90
@@ -445,6 +442,12 @@ contract TrainingPool is Ownable2Step, IRounds {
         return true;
     }
 
+    /// @notice Pays fees of stake, whose shares the vault counts. Only the vault.
+    function payFees(address account, uint256 amount) external {
+        if (msg.sender != address(vault)) revert NotTheVault(msg.sender);
+        _send(account, amount);
+    }
+
     // ── Views ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// @notice Where a task and its open round stand.
@@ -478,7 +481,7 @@ contract TrainingPool is Ownable2Step, IRounds {
 
     /// @notice A model server's share of what its clients pay, 1/10000.
     function serverBpsOf(uint64 task) external view returns (uint16) {
-        return _knownTask(task).terms.serverBps;
+        return _termsOf(task).serverBps;
     }
 
     /// @notice The open round, 0 while the task has no weights; when it opened, 0 once the task is closed; how long stake is held.
@@ -508,6 +511,12 @@ contract TrainingPool is Ownable2Step, IRounds {
     function _knownTask(uint64 task) private view returns (Task storage) {
         if (task == 0 || task >= nextTask) revert UnknownTask(task);
         return _tasks[task];
+    }
+
+    /// Of a task that there is, which its terms tell as well: who needs no more of it than these saves a read.
+    function _termsOf(uint64 task) private view returns (Terms storage terms) {
+        terms = _tasks[task].terms;
+        if (terms.quorumBps == 0) revert UnknownTask(task);
     }
 
     function _requireSound(Terms calldata terms) private view {

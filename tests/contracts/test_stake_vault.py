@@ -532,6 +532,7 @@ def test_only_the_pool_moves_the_vaults_rounds_and_only_the_vault_the_pools_omeg
         refused("NotThePool", lambda who=who: vault(world, who, "applyChanges", round_.task, 100))
         refused("NotThePool", lambda who=who: vault(world, who, "shareFees", round_.task, 1))
         refused("NotTheVault", lambda who=who: world.transact(account(who), "release", round_.task, 1))
+        refused("NotTheVault", lambda who=who: world.transact(account(who), "payFees", me, 1))
 
 
 def test_the_vault_answers_for_no_task_that_there_is_not(world: PoolChain) -> None:

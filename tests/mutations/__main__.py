@@ -176,7 +176,9 @@ CONTRACT_MUTANTS = [
     expression(POOL, "_isClosed(t.current)", "false", "what_nobody_shares"),
     statement(POOL, "claimed.pay += uint128(pay);", "claimed_once"),
     statement(POOL, "claimed.fees += uint128(fees);", "dust_stays"),
-    guard(POOL, "msg.sender != address(vault)", "only_the_vault"),
+    guard(POOL, "msg.sender != address(vault)", "only_the_vault"),  # payFees
+    guard(POOL, "msg.sender != address(vault)", "only_the_vault"),  # release
+    guard(POOL, "terms.quorumBps == 0", "does_not_exist"),
     statement(POOL, "current.eligible -= units;", "leaves_omega_at_once"),
     expression(
         POOL,
@@ -387,15 +389,12 @@ CONTRACT_MUTANTS = [
     expression(RULES, "rule == Mean.NUMBER", "true", "terms_hold"),
     expression(MEAN, "openedAt + terms.minRoundSeconds", "openedAt", "block_of_the_opening"),
     expression(MEAN, "present * BPS >= terms.quorumBps * eligible", "true", "at_its_quorum"),
-    expression(MEAN, "present * BPS >= terms.quorumBps * eligible", "false", "at_its_quorum"),
+    expression(MEAN, "present * BPS >= terms.quorumBps * eligible", "false", "least_time"),
     expression(
-        MEAN,
-        "present * BPS >= terms.quorumBps * eligible",
-        "present * BPS > terms.quorumBps * eligible",
-        "at_its_quorum",
+        MEAN, "present * BPS >= terms.quorumBps * eligible", "present * BPS > terms.quorumBps * eligible", "least_time"
     ),
-    expression(MEAN, "firstAt + terms.roundSeconds", "openedAt + terms.roundSeconds", "stretched_by"),
-    expression(MEAN, "over > least ? over : least", "over", "least_time"),
+    expression(MEAN, "firstAt + terms.roundSeconds", "openedAt + terms.roundSeconds", "at_its_quorum"),
+    # `over > least` is left out: no task is opened with a longer least time than `roundSeconds`, so it always is
     expression(MEAN, "since + terms.dropSeconds", "since", "dropped"),
     expression(MEAN, "shared * effective / present", "shared", "unequal_stakes"),
     expression(MEAN, "shared * effective / present", "shared / present * effective", "unequal_stakes"),

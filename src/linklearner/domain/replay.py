@@ -92,8 +92,9 @@ class Flows:
     @property
     def pool(self) -> int:
         """What of the pool's $LL is the task's."""
-        inwards = self.funded + self.granted + self.fees_to_contributors + self.fees_to_pot
-        return inwards - self.settlers - self.refunded - self.pay_claimed - self.fees_claimed
+        inwards = self.funded + self.granted + self.fees_to_contributors + self.fees_to_stake + self.fees_to_pot
+        claimed = self.pay_claimed + self.fees_claimed + self.stake_fees_claimed
+        return inwards - self.settlers - self.refunded - claimed
 
 
 @dataclass(slots=True)
@@ -138,18 +139,13 @@ class TaskReplay:
 
     @property
     def pool_owes(self) -> int:
-        """Wei of the pool's $LL that somebody will be paid or can claim: the pot, and all that was earned."""
-        return self.pot + self.shares.claimable
+        """Wei of the pool's $LL that somebody will be paid or can claim: the pot, all that was earned, and the fees of stake."""
+        return self.pot + self.shares.claimable + self.ledger.fees_owed
 
     @property
     def vault_owes(self) -> int:
-        """Wei of the vault's $LL that somebody can unlock, withdraw or claim."""
-        return self.ledger.held * UNIT_WEI + self.ledger.fees_owed
-
-    @property
-    def vault_holds(self) -> int:
-        """Wei of the vault's $LL that is the task's."""
-        return self.ledger.held * UNIT_WEI + self.flows.fees_to_stake - self.flows.stake_fees_claimed
+        """Wei of the vault's $LL that is the task's: all of it, and nothing else, can be unlocked and withdrawn."""
+        return self.ledger.held * UNIT_WEI
 
     def standing(self, now_s: int) -> Standing:
         return Standing(
