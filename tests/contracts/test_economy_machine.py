@@ -709,10 +709,7 @@ class Economy(RuleBasedStateMachine):
             assert 0 <= self.balances[name] - given <= roundings * (name == "pool"), name
 
 
-def test_the_economy_does_what_its_model_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        questions, "QUESTION_SECONDS", 3600.0
-    )  # a long form on a busy machine is no fault of the chain's
+def test_the_economy_does_what_its_model_does() -> None:
     checks = settings(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,
