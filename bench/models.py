@@ -1,8 +1,8 @@
 """Models of several sizes on scikit-learn's digits, for benches."""
 
-from dataclasses import replace
 from math import isqrt
 
+from linklearner.domain.classifier import classifier
 from linklearner.domain.digits import DIGITS
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
@@ -12,7 +12,10 @@ PIXELS, LABELS = 64, 10
 
 def digits_mlp(*hidden: int) -> ModelSpec:
     """An MLP on the digits with these hidden layers."""
-    return replace(DIGITS, name=f"digits-{'-'.join(map(str, hidden))}", architecture=Mlp((PIXELS, *hidden, LABELS)))
+    (pixels,) = DIGITS.inputs
+    architecture = Mlp((PIXELS, *hidden, LABELS))
+    name = f"digits-{'-'.join(map(str, hidden))}"
+    return classifier(name, architecture, DIGITS.labels, pixels.name, 1 / 16, pixels.range)
 
 
 def digits_mlp_of(weights: int) -> ModelSpec:

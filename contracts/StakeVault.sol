@@ -14,6 +14,9 @@ interface IRounds {
 
     /// @return whether the open round's Omega went down by `units`; false while the round is being merged.
     function release(uint64 task, uint40 units) external returns (bool);
+
+    /// @notice Pays `amount` wei of the fees that the pool holds for stake.
+    function payFees(address account, uint256 amount) external;
 }
 
 /// @title Locked $LL: influence in a task, a share of its fees, votes in whatever governs the pool later.
@@ -190,7 +193,7 @@ contract StakeVault is Votes {
         if (amount == 0) return 0;
         _fees[task][msg.sender] = Fees({seen: _feesPerUnit[task], owed: 0});
         emit StakeFeesClaimed(task, msg.sender, amount);
-        _send(msg.sender, amount);
+        pool.payFees(msg.sender, amount);
     }
 
     // ── The pool ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -227,7 +230,7 @@ contract StakeVault is Votes {
         _changes[task] = changes;
     }
 
-    /// @notice Shares `amount`, which the pool has transferred, among the stake of a task. False, and nothing happens, if there is none.
+    /// @notice Shares `amount`, which the pool holds, among the stake of a task. False, and nothing happens, if there is none.
     function shareFees(uint64 task, uint256 amount) external onlyPool returns (bool) {
         uint256 sharing = _sharing[task];
         if (sharing == 0) return false;

@@ -53,7 +53,8 @@ contract TrainingPool is Ownable2Step, IRounds {
         uint128 pot; // wei that the task can still pay
         uint128 shares; // contribution shares: all that its contributors have earned, wei
         address creator;
-        uint64 saturated; // weights that hit a bound of int16 in the groups merged so far
+        uint32 saturated; // weights that hit a bound of int16 in the groups merged so far
+        uint32 idle; // seconds of the rounds without updates just before the open one, at most `roundSeconds`
         bool closing; // no round opens after the open one
         uint256 feesPerShare; // fees per contribution share so far, 2^-128 wei
         Terms terms;
@@ -351,7 +352,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         emit GroupMerged(task, round, group);
         if (group + 1 < uint32(bytes4(head << 160))) {
             t.current.merged = uint24(group + 1);
-            if (saturated != 0) t.saturated += saturated;
+            if (saturated != 0) t.saturated += uint32(saturated); // weights of a task: 2^28 at most
             return;
         }
         saturated += t.saturated;
@@ -382,6 +383,9 @@ contract TrainingPool is Ownable2Step, IRounds {
             emit ModelUpdated(task, current.version, _word(verdict, 16), round, current.accepted, t.saturated);
             t.saturated = 0;
         }
+        // Who ends rounds without updates must not take from the pay of those who work in the next one.
+        if (current.accepted == 0) t.idle = uint32(_paidSeconds(t.idle, current.openedAt, terms.roundSeconds));
+        else if (t.idle != 0) t.idle = 0;
         emit RoundDropped(task, round);
         _openNextRound(task, current);
     }
@@ -391,18 +395,15 @@ contract TrainingPool is Ownable2Step, IRounds {
     /// @notice Shares `amount` of the caller's $LL, a fee for inference say, among the contributors and the stake of a task, half each; where
     /// there is nobody to share it, it goes to the pot, and of a closed task to its creator. Anyone may.
     function shareFees(uint64 task, uint256 amount) external {
-        Task storage t = _knownTask(task);
+        _termsOf(task);
+        Task storage t = _tasks[task];
         _collect(amount);
         uint256 toStake = amount / 2;
         uint256 toContributors = amount - toStake;
         uint256 toPot = 0;
-        // Token and vault call nobody from here.
+        // Token and vault call nobody from here. What stake gets stays here until it is claimed: a transfer less for every fee.
         // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
-        if (toStake != 0 && vault.shareFees(task, toStake)) {
-            _send(address(vault), toStake);
-        } else {
-            (toPot, toStake) = (toStake, 0);
-        }
+        if (toStake == 0 || !vault.shareFees(task, toStake)) (toPot, toStake) = (toStake, 0);
         uint256 shares = t.shares;
         if (shares >= MIN_SHARES) {
             t.feesPerShare += (toContributors << 128) / shares; // amount <= 2^90
@@ -441,6 +442,12 @@ contract TrainingPool is Ownable2Step, IRounds {
         return true;
     }
 
+    /// @notice Pays fees of stake, whose shares the vault counts. Only the vault.
+    function payFees(address account, uint256 amount) external {
+        if (msg.sender != address(vault)) revert NotTheVault(msg.sender);
+        _send(account, amount);
+    }
+
     // ── Views ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// @notice Where a task and its open round stand.
@@ -474,7 +481,7 @@ contract TrainingPool is Ownable2Step, IRounds {
 
     /// @notice A model server's share of what its clients pay, 1/10000.
     function serverBpsOf(uint64 task) external view returns (uint16) {
-        return _knownTask(task).terms.serverBps;
+        return _termsOf(task).serverBps;
     }
 
     /// @notice The open round, 0 while the task has no weights; when it opened, 0 once the task is closed; how long stake is held.
@@ -504,6 +511,12 @@ contract TrainingPool is Ownable2Step, IRounds {
     function _knownTask(uint64 task) private view returns (Task storage) {
         if (task == 0 || task >= nextTask) revert UnknownTask(task);
         return _tasks[task];
+    }
+
+    /// Of a task that there is, which its terms tell as well: who needs no more of it than these saves a read.
+    function _termsOf(uint64 task) private view returns (Terms storage terms) {
+        terms = _tasks[task].terms;
+        if (terms.quorumBps == 0) revert UnknownTask(task);
     }
 
     function _requireSound(Terms calldata terms) private view {
@@ -593,7 +606,9 @@ contract TrainingPool is Ownable2Step, IRounds {
     /// Pays for a round, from the pot: the more time it took, up to `roundSeconds`, and the more stake was present. Rounds that come faster pay
     /// no more a day; stake that was away leaves its part in the pot, and so do over-long updates.
     function _pay(uint64 task, Task storage t, Terms memory terms, Round memory current, Settlement[] calldata updates) private {
-        uint256 elapsed = Math.min(block.timestamp - current.openedAt, terms.roundSeconds);
+        uint32 idle = t.idle;
+        if (idle != 0) t.idle = 0;
+        uint256 elapsed = _paidSeconds(idle, current.openedAt, terms.roundSeconds);
         uint256 most = Math.min(t.pot, terms.reward * elapsed / terms.roundSeconds);
         uint256 present = current.present;
         // Whole wei at each step, always down: what a fee of a rounded sum loses stays in the pot.
@@ -620,6 +635,11 @@ contract TrainingPool is Ownable2Step, IRounds {
             emit SettlerPaid(task, current.round, msg.sender, fee);
             _send(msg.sender, fee);
         }
+    }
+
+    /// What a round is paid for that ends now: the time since it opened, and that of the rounds without updates before it, up to `roundSeconds`.
+    function _paidSeconds(uint256 idle, uint256 openedAt, uint256 roundSeconds) private view returns (uint256) {
+        return Math.min(idle + block.timestamp - openedAt, roundSeconds);
     }
 
     /// New shares have missed all fees so far: rounded up, so that all of them together never get more than there was.

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const modules = join(here, "../../tools/node_modules");
 const solc = createRequire(join(modules, "solc/package.json"))("solc");
-const sources = ["Arguments.sol", "Coin.sol", "FeePool.sol", "PlainToken.sol", "Slots.sol", "Wallet.sol"];
+const sources = ["Arguments.sol", "Coin.sol", "FeePool.sol", "FlashLoan.sol", "PlainToken.sol", "Slots.sol", "Wallet.sol"];
 
 const input = {
   language: "Solidity",

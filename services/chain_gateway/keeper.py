@@ -236,7 +236,12 @@ class Keeper:
         """Whether no block will ever hold this round's settlement, by its own bytes or, in the end, by what the chain keeps saying."""
         number, round, most = task.task, task.round.round, self._ledger.chain.profile
         for group in range(task.round.merged_groups, task.shape.group_count):
-            call = await self._ledger.settlements.call(number, round, group)
+            try:
+                call = await self._ledger.settlements.call(number, round, group)
+            except Refused as ours:
+                if ours.reason != "GasLimitTooHigh":
+                    raise
+                return True  # by our own computation
             if len(call.data) > most.transaction_bytes or call.intrinsic_gas() > most.transaction_gas:
                 return True
         if refused.reason != "GasLimitTooHigh":

@@ -108,7 +108,7 @@ def _closed(replayed: Replay, emission: Emission, books: Books) -> dict[str, Any
     }
     for name, holds, owes, balance in (
         ("pool", sum(task.flows.pool for task in tasks), sum(task.pool_owes for task in tasks), books.pool),
-        ("vault", sum(task.vault_holds for task in tasks), sum(task.vault_owes for task in tasks), books.vault),
+        ("vault", sum(task.vault_owes for task in tasks), sum(task.vault_owes for task in tasks), books.vault),
     ):
         # Fees are divided with remainders: each division leaves less than a wei that nobody can claim, and never takes one.
         if not 0 <= holds - owes <= roundings:

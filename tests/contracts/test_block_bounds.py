@@ -109,3 +109,13 @@ def test_of_a_model_larger_than_a_transaction_the_largest_update_is_taken(world:
     receipt = world.send(account(1), world.pool, data, gas=limit)
     assert receipt.gas_used <= GAS < limit <= BLOCK_GAS
     assert len(data) < 2**20 - 200
+
+
+def test_every_term_of_the_bound_counts(world: PoolChain) -> None:
+    """A shape at whose bound none of them may be left out: python -m tests.mutations does it, one by one."""
+    lengths = np.random.default_rng(51).integers(1, 150, 100)
+    shape = Shape(tuple(Tensor(int(length), 12) for length in lengths), 16, 5, 1)
+    most = most_updates(shape)
+    assert most == 203
+    opening(world, shape, most)
+    refused("BadTerms", lambda: opening(world, shape, most + 1))

@@ -194,6 +194,73 @@ def test_empty_rounds_are_not_turned_over_for_pay_or_to_shut_anybody_out(world: 
     round_.submit(1)  # the base is the same
 
 
+def test_ending_empty_rounds_takes_no_pay_from_those_who_work(world: PoolChain) -> None:
+    """A unit locked each epoch lets its owner end an empty round each epoch; the time that it had lasted was once paid to nobody.
+
+    Two tasks with the same work at the same times. In one of them account 9 ends the empty round just before the updates come: it cost
+    honest accounts five sixths of their pay, and him the gas of a lock and a drop.
+    """
+    honest = (1, 2, 3, 4)
+    terms = dataclasses.replace(TERMS, settler_bps=0)
+    left_alone, attacked = (opened(world, FLAT, [1_000] * 4, terms) for _ in range(2))
+    gas = ended = 0
+    for _ in range(4):
+        gas += world.transact_vault(account(9), "lock", attacked.task, 1).gas_used
+        world.wait(2 * TERMS.stake_seconds)
+        gas += world.transact(account(9), "drop", attacked.task).gas_used
+        ended += 1
+        for round_ in (left_alone, attacked):
+            for who in honest:
+                round_.submit(who)
+        world.wait(TERMS.min_round_seconds)
+        for round_ in (left_alone, attacked):
+            round_.settle(settler=11)
+    assert ended == 4 and gas < 4 * 200_000
+    income, before = (sum(world.earned(round_.task, who) for who in honest) for round_ in (attacked, left_alone))
+    assert before == 4 * TERMS.reward
+    assert income == before - world.earned(attacked.task, 9)
+
+
+def test_the_time_of_empty_rounds_is_paid_once_and_as_one_round_at_most(world: PoolChain) -> None:
+    """Ended again and again, or late, they make no round worth more than its reward, and what was paid for is not paid for again."""
+    terms = dataclasses.replace(TERMS, settler_bps=0, stake_seconds=10, drop_seconds=61)
+    round_ = opened(world, FLAT, [1_000] * 4, terms)
+    for _ in range(3):
+        world.wait(61)
+        world.transact(account(9), "drop", round_.task)
+
+    def worth(seconds: int) -> int:
+        return terms.reward * seconds // 60 // 4 * 4
+
+    def played(wait_s: int) -> int:
+        before = sum(world.earned(round_.task, who) for who in (1, 2, 3, 4))
+        for who in (1, 2, 3, 4):
+            round_.submit(who)
+        world.wait(wait_s)
+        round_.settle(settler=11)
+        return sum(world.earned(round_.task, who) for who in (1, 2, 3, 4)) - before
+
+    assert played(10) == worth(60)
+    assert played(12) == worth(12)
+
+    def empty(seconds: int) -> None:
+        """An empty round of so many seconds, ended by stake that has become ripe."""
+        world.transact_vault(account(9), "lock", round_.task, 1)
+        world.wait(seconds)
+        world.transact(account(9), "drop", round_.task)
+
+    empty(20)
+    empty(21)
+    assert played(10) == worth(51)
+    assert played(10) == worth(10)
+    empty(20)
+    round_.submit(1)  # and nobody settles: what was saved up is gone with this round
+    world.wait(terms.drop_seconds)
+    world.transact(account(9), "drop", round_.task)
+    round_.accepted = []
+    assert played(10) == worth(10)
+
+
 # ── Who can change the rules ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import defaultdict
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -21,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from bench.escrow import DELAY_S, TOKEN, EscrowChain, EscrowReverted, Voucher
 from bench.pool import account
 from linklearner.domain.voucher import domain_separator
+from tests.contracts.escrow_model import Model, Shown
 from tests.contracts.escrow_pool import escrow_pool
 
 EXAMPLES = int(os.environ.get("ESCROW_MODEL_EXAMPLES", "15"))
@@ -38,21 +37,6 @@ clients, servers, tasks = st.sampled_from(CLIENTS), st.sampled_from(SERVERS), st
 amounts = st.one_of(st.integers(0, 40), st.integers(0, PURSE), st.sampled_from((2**128 - 1, 2**128, 2**256 - 1)))
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A voucher as a server shows it, and who signed it."""
-
-    client: int
-    server: int
-    task: int
-    amount: int
-    lifetime: int
-    """Seconds from the history's beginning to its expiry."""
-    signer: int
-    elsewhere: bool
-    """Signed for another chain."""
-
-
 vouchers = st.builds(
     Shown,
     client=clients,
@@ -63,76 +47,6 @@ vouchers = st.builds(
     signer=st.sampled_from((0, 0, 0, 0, 1, 9)),  # 0: its client
     elsewhere=st.sampled_from((False, False, False, True)),
 )
-
-
-@dataclass
-class Model:
-    """What the escrow is meant to do, in the order of its checks. Wei throughout."""
-
-    balances: dict[int, int]
-    fees: int = 0
-    """With the pool, whatever it does with them."""
-    deposits: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
-    withdrawable_at: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
-    redeemed: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
-
-    def deposit(self, client: int, server: int, amount: int) -> str | None:
-        """The error's name, None if it goes well; so do the others."""
-        if amount == 0:
-            return "ZeroAmount"
-        if amount > 2**128 - 1 - self.deposits[client, server]:
-            return "DepositLimit"
-        if amount > self.balances[client]:
-            return "ERC20InsufficientBalance"
-        self.balances[client] -= amount
-        self.deposits[client, server] += amount
-        self.withdrawable_at[client, server] = 0
-        return None
-
-    def ask(self, client: int, server: int, now: int) -> str | None:
-        if self.withdrawable_at[client, server]:
-            return "AlreadyAsked"
-        if not self.deposits[client, server]:
-            return "NothingDeposited"
-        self.withdrawable_at[client, server] = now + DELAY_S
-        return None
-
-    def withdraw(self, client: int, server: int, now: int) -> str | None:
-        if not self.withdrawable_at[client, server]:
-            return "NotAsked"
-        if now < self.withdrawable_at[client, server]:
-            return "NotYetWithdrawable"
-        if not self.deposits[client, server]:
-            return "NothingDeposited"
-        self.balances[client] += self.deposits[client, server]
-        self.deposits[client, server] = self.withdrawable_at[client, server] = 0
-        return None
-
-    def redeem(self, server: int, shown: list[Shown], age: int) -> tuple[str | None, list[int]]:
-        """What each voucher pays. age: seconds since the history's beginning."""
-        if any(voucher.server != server for voucher in shown):
-            return "NotTheServer", []
-        paid = [self._debit(voucher, age) for voucher in shown]
-        runs: list[list[int]] = []  # task, amount
-        for voucher, amount in zip(shown, paid, strict=True):
-            if amount and runs and runs[-1][0] == voucher.task:
-                runs[-1][1] += amount
-            elif amount:
-                runs.append([voucher.task, amount])
-        for task, amount in runs:
-            share = amount * SERVER_BPS[task] // 10_000
-            self.balances[server] += share
-            self.fees += amount - share
-        return None, paid
-
-    def _debit(self, voucher: Shown, age: int) -> int:
-        channel, debt = (voucher.client, voucher.server), (voucher.client, voucher.server, voucher.task)
-        good = voucher.task in SERVER_BPS and age <= voucher.lifetime
-        good = good and not voucher.elsewhere and voucher.signer in (0, voucher.client)
-        paid = min(max(voucher.amount - self.redeemed[debt], 0), self.deposits[channel]) if good else 0
-        self.deposits[channel] -= paid
-        self.redeemed[debt] += paid
-        return paid
 
 
 @cache
@@ -153,7 +67,7 @@ class Histories(RuleBasedStateMachine):
         self.head = self.escrow.world.chain.head
         self.now = self.head.timestamp
         accounts = {*CLIENTS, *SERVERS}
-        self.model = Model({index: self.escrow.balance(index) for index in accounts})
+        self.model = Model({index: self.escrow.balance(index) for index in accounts}, SERVER_BPS)
         self.fees = self.escrow.tasks.held(self.escrow.world)
         self.supply = self.escrow.world.supply()
         self.others = self.supply - sum(self.model.balances.values())

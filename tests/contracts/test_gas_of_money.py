@@ -91,6 +91,30 @@ def test_small_transactions_fit_their_limits(world: TaskChain) -> None:
         assert max(costs) * 1.03 <= limit <= FREE * min(costs), (name, min(costs), max(costs))
 
 
+@pytest.mark.parametrize("closing", [False, True])
+@pytest.mark.parametrize(
+    "shape", [SMALL, Shape((Tensor(16_000, 12),), 16, 500, 2**20)], ids=["few pages", "1,000 pages"]
+)
+def test_dropping_a_half_merged_round_fits_its_limit(world: TaskChain, shape: Shape, closing: bool) -> None:
+    """What is merged is a version: its digest takes those of all pages, which a round that is dropped otherwise does not read."""
+    terms = dataclasses.replace(TERMS, max_updates=3)
+    task = world.open_task(1, shape, terms, stakes=[100, 100, 100], pot=LL_WEI, pages_per_call=400)
+    for who in (1, 2):
+        world.submit(who, world.update(task, shape, who, pages=[0, shape.page_count - 1]), shape)
+    if closing:  # the creator, who gets the rest of the pot, has nothing yet
+        world.call(1, POOL, "closeTask", task)
+        world.call(1, TOKEN, "transfer", address_of(0), world.balance(address_of(1)))
+    world.wait(61)
+    world.settle_group(4, task, shape, 0)
+    if not closing:
+        world.call(7, VAULT, "lock", task, 5)
+    world.wait(TERMS.drop_seconds)
+    used = world.drop(7, task).gas_used
+    assert world.status(task)["version"] == 2
+    assert used <= gas.drop_limit(shape, 1) <= 2 * used
+    assert gas.drop_limit(shape, 0) == gas.DROP
+
+
 @pytest.mark.parametrize("pages_per_call", [1, 3, 100])
 @pytest.mark.parametrize("model", ["{}", "x" * 4000], ids=["short", "long"])
 def test_opening_and_loading_fit_their_limits(world: TaskChain, pages_per_call: int, model: str) -> None:

@@ -305,13 +305,15 @@ def test_the_last_round_is_still_ended_and_then_the_creator_gets_the_rest(world:
 
 
 def share(world: PoolChain, task: int, amount: int) -> FeeShares:
-    """A sponsor's fee; how it was shared, as the event tells and the balances of pool and vault show."""
+    """A sponsor's fee; how it was shared, as the event tells. All of it stays in the pool until it is claimed."""
     held = world.balance(world.pool), world.balance(world.vault), balance(world, SPONSOR)
     values = event(world, world.transact(account(SPONSOR), "shareFees", task, amount), "FeesShared")
     shares = FeeShares(values["toContributors"], values["toStake"], values["toPot"])
     assert shares.to_contributors + shares.to_stake + shares.to_pot == amount
     assert held[2] - balance(world, SPONSOR) == amount
-    assert world.balance(world.vault) - held[1] == shares.to_stake
+    kept = shares.to_contributors + shares.to_stake + (shares.to_pot if world.status(task)["openedAt"] else 0)
+    assert world.balance(world.pool) - held[0] == kept
+    assert world.balance(world.vault) == held[1]
     return shares
 
 
@@ -357,8 +359,8 @@ def test_dust_stays_behind_and_nobody_is_paid_what_is_not_there(world: PoolChain
         assert event(world, world.transact_vault(account(who), "claim", task), "StakeFeesClaimed")["amount"] == owed
         for transact in (world.transact, world.transact_vault):
             assert world.events(transact(account(who), "claim", task)) == []
-    assert held[0] - world.balance(world.pool) == by_work + world.status(task)["shares"]
-    assert held[1] - world.balance(world.vault) == by_stake
+    assert held[0] - world.balance(world.pool) == by_work + by_stake + world.status(task)["shares"]
+    assert held[1] == world.balance(world.vault)
 
 
 def test_where_nobody_is_there_to_share_the_pot_gets_it(world: PoolChain) -> None:

@@ -3,10 +3,15 @@
 Time stands still but for `wait`; START is the beginning of an epoch of `stake_seconds` (100).
 """
 
+import dataclasses
+
 import pytest
 
+from bench.contracts import built
+from bench.escrow import create
 from bench.pool import (
     CREATOR,
+    POOL,
     START,
     TERMS,
     TOKEN,
@@ -20,6 +25,7 @@ from bench.pool import (
 )
 from bench.pool_rounds import FLAT, SMALL, PlayedRound, opened
 from devchain.chain.blocks import StoredReceipt
+from linklearner.chain.abi import Interface, error_string
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.stakes import MAX_ELIGIBLE, StakeLedger
 from tests.contracts.evm import relay
@@ -384,6 +390,107 @@ def test_borrowed_stake_leaves_no_vote_behind(world: PoolChain, round_: PlayedRo
     assert world.read_vault("getPastVotes", account(5).address, at) == {"0": 0}
 
 
+LENDER, BORROWER = (Interface(built()["contracts"][name]["abi"]) for name in ("FlashLender", "FlashBorrower"))
+Step = tuple[str, bytes, bool]
+
+
+@dataclasses.dataclass
+class FlashLoan:
+    """Borrows, does what it is asked to and gives back, in one transaction; bench/contracts/FlashLoan.sol."""
+
+    world: PoolChain
+    lender: bytes
+    borrower: bytes
+    amount: int = 25_000 * LL_WEI
+
+    @classmethod
+    def ready(cls, world: PoolChain) -> "FlashLoan":
+        lender, borrower = create(world, "FlashLender"), create(world, "FlashBorrower")
+        world.send(account(RICH), world.token, TOKEN.encode_call("transfer", "0x" + lender.hex(), cls.amount))
+        return cls(world, lender, borrower)
+
+    def take(self, steps: list[Step]) -> list[tuple[bool, str]]:
+        """Of each step, whether it succeeded, and the name or text of what refused it. Raises Reverted."""
+        arguments = ("0x" + self.world.token.hex(), "0x" + self.borrower.hex(), self.amount, steps)
+        receipt = self.world.send(account(5), self.lender, LENDER.encode_call("lend", *arguments))
+        answers = [BORROWER.decode_log(log.topics, log.data) for log in receipt.logs if log.address == self.borrower]
+        return [(one.values["done"], reason(one.values["answer"])) for one in answers if one is not None]
+
+
+def reason(answer: bytes) -> str:
+    error = POOL.decode_error(answer) or VAULT.decode_error(answer)
+    return error.name if error else error_string(answer) or ""
+
+
+def all_that_stake_is_good_for(world: PoolChain, round_: PlayedRound) -> list[Step]:
+    """Everything that an account with 25,000 LL of stake might try, refusals caught: lock, act, share in fees, take back."""
+    task, pool, vault_ = round_.task, "0x" + world.pool.hex(), "0x" + world.vault.hex()
+    units = FlashLoan.amount // UNIT
+    return [
+        (vault_, VAULT.encode_call("lock", task, units), False),
+        (pool, world.submission(round_.update(5), FLAT), True),
+        (pool, POOL.encode_call("settle", task, round_.number, 0, round_.settlement(0)), True),
+        (pool, POOL.encode_call("drop", task), True),
+        (vault_, VAULT.encode_call("mature", task), False),
+        (vault_, VAULT.encode_call("claim", task), False),
+        (pool, POOL.encode_call("claim", task), False),
+        (vault_, VAULT.encode_call("unlock", task, units), False),
+    ]
+
+
+def test_a_flash_loan_does_nothing_in_its_one_transaction(world: PoolChain, round_: PlayedRound) -> None:
+    """Borrowed, locked, tried and given back at once: what acts must be a transaction's own call, and stake is held for time."""
+    task, loan = round_.task, FlashLoan.ready(world)
+    vault_ = "0x" + world.vault.hex()
+    steps = all_that_stake_is_good_for(world, round_)
+    round_.submit(1)
+    round_.ripen()
+    before = world.status(task), world.read_vault("changesOf", task), world.supply()
+    # what it has locked cannot be given back at once
+    withdrawal = (vault_, VAULT.encode_call("withdraw", task))
+    with pytest.raises(Reverted, match="StakeStillLocked"):
+        loan.take([*steps, (*withdrawal, False)])
+    with pytest.raises(Reverted) as reverted:
+        loan.take([*steps, (*withdrawal, True)])
+    missing = LENDER.decode_error(reverted.value.receipt.output)
+    assert missing is not None and (missing.name, missing.values["missing"]) == ("NotRepaid", loan.amount)
+    # and a call that acts is refused, by the Aspect where it is asked first
+    for act in steps[1:4]:
+        with pytest.raises(Reverted, match="NotDirect"):
+            loan.take([steps[0], (*act[:2], False)])
+    assert (world.status(task), world.read_vault("changesOf", task), world.supply()) == before
+    assert world.balance(loan.lender) == loan.amount
+
+
+def test_not_even_a_flash_loan_that_is_paid_back_from_elsewhere_does_anything(
+    world: PoolChain, round_: PlayedRound
+) -> None:
+    """The borrower has as much of its own: then it is its own $LL that is locked, and no call of it acts all the same."""
+    task, loan = round_.task, FlashLoan.ready(world)
+    world.send(account(RICH), world.token, TOKEN.encode_call("transfer", "0x" + loan.borrower.hex(), loan.amount))
+    round_.submit(1)
+    round_.ripen()
+    world.transact(account(6), "shareFees", task, LL_WEI)
+    repay: Step = (
+        "0x" + world.token.hex(),
+        TOKEN.encode_call("transfer", "0x" + loan.lender.hex(), loan.amount),
+        False,
+    )
+    steps = all_that_stake_is_good_for(world, round_)
+    before = world.status(task)
+    answers = loan.take([*steps, repay])
+    assert [done for done, _ in answers] == [True, False, False, False, True, True, True, True, True]
+    assert all("NotDirect" in why for _, why in answers[1:4])
+    assert world.status(task) == before
+    assert world.balance(loan.borrower) == 0, "no fee for stake that no round has counted"
+    world.wait(TERMS.stake_seconds)
+    world.send(
+        account(5), loan.borrower,
+        BORROWER.encode_call("act", [("0x" + world.vault.hex(), VAULT.encode_call("withdraw", task), False)]),
+    )  # fmt: skip
+    assert world.balance(loan.borrower) == loan.amount
+
+
 # ── Votes ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -425,6 +532,7 @@ def test_only_the_pool_moves_the_vaults_rounds_and_only_the_vault_the_pools_omeg
         refused("NotThePool", lambda who=who: vault(world, who, "applyChanges", round_.task, 100))
         refused("NotThePool", lambda who=who: vault(world, who, "shareFees", round_.task, 1))
         refused("NotTheVault", lambda who=who: world.transact(account(who), "release", round_.task, 1))
+        refused("NotTheVault", lambda who=who: world.transact(account(who), "payFees", me, 1))
 
 
 def test_the_vault_answers_for_no_task_that_there_is_not(world: PoolChain) -> None:

@@ -2,8 +2,8 @@
 
 `python -m tests.mutations [words]` (needs Node and installed tools/node_modules; some minutes for all). Not part of `make test`.
 
-Aspect mutants are built one by one. The contracts take longer to compile, so one build holds all of theirs: each is switched on by the
-value of an immutable, which is patched in the creation code.
+Aspect mutants are built one by one. The contracts take longer to compile, so one build holds all of theirs: each is switched on by a
+number, which is patched in the code. Libraries and pure functions ask for it, too.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from linklearner import artifacts
 ROOT = Path(__file__).parents[2]
 POOL, VAULT, TOKEN = "contracts/TrainingPool.sol", "contracts/StakeVault.sol", "contracts/LinkLearnerToken.sol"
 ESCROW = "contracts/InferenceEscrow.sol"
+BOUNDS, DIGEST = "contracts/BlockBounds.sol", "contracts/UpdateDigest.sol"
+RULES, MEAN = "contracts/rules/Rules.sol", "contracts/rules/Mean.sol"
 ASPECT = "aspects/aggregator/"
 TESTS = (
     "tests/contracts/test_training_pool.py",
@@ -35,11 +37,26 @@ TESTS = (
     "tests/contracts/test_token.py",
     "tests/contracts/test_economy_attacks.py",
     "tests/contracts/test_block_bounds.py",
+    "tests/contracts/test_gas_of_money.py",
     "tests/contracts/test_inference_escrow.py",
 )
 ASPECT_TESTS = ("tests/aspects/test_aggregator.py", "tests/aspects/test_attacks.py")
-# Stands for the number of the mutant that is switched on.
+# Stands for the number of the mutant that is switched on, in what `SWITCH` compiles to.
 MAGIC = bytes.fromhex("6d7574616e74206e756d626572206f6620746865206c696e6b6c6561726e6572")
+# Not a constant to the compiler, which would decide itself what is switched on: no calldata is so long, but it cannot know. Pure, so that
+# pure functions may ask.
+SWITCH = f"""// SPDX-License-Identifier: MIT
+pragma solidity 0.8.37;
+
+function isSwitchedOn(uint256 mutant) pure returns (bool yes) {{
+    assembly ("memory-safe") {{
+        yes := eq(xor(0x{MAGIC.hex()}, shr(255, calldatasize())), mutant)
+    }}
+}}
+"""
+
+
+BOUND = "every_term_of_the_bound"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +151,7 @@ CONTRACT_MUTANTS = [
     guard(POOL, "update.digests[group] != actual", "omit_reorder"),
     guard(POOL, "running != t.running", "omit_reorder"),
     statement(POOL, "if (t.saturated != 0) t.saturated = 0;", "saturated"),
-    statement(POOL, "if (saturated != 0) t.saturated += saturated;", "saturated"),
+    statement(POOL, "if (saturated != 0) t.saturated += uint32(saturated);", "saturated"),
     Mutant(
         POOL,
         "t.saturated);\n            t.saturated = 0;",
@@ -159,13 +176,26 @@ CONTRACT_MUTANTS = [
     expression(POOL, "_isClosed(t.current)", "false", "what_nobody_shares"),
     statement(POOL, "claimed.pay += uint128(pay);", "claimed_once"),
     statement(POOL, "claimed.fees += uint128(fees);", "dust_stays"),
-    guard(POOL, "msg.sender != address(vault)", "only_the_vault"),
+    guard(POOL, "msg.sender != address(vault)", "only_the_vault"),  # payFees
+    guard(POOL, "msg.sender != address(vault)", "only_the_vault"),  # release
+    guard(POOL, "terms.quorumBps == 0", "does_not_exist"),
     statement(POOL, "current.eligible -= units;", "leaves_omega_at_once"),
     expression(
         POOL,
-        "Math.min(block.timestamp - current.openedAt, terms.roundSeconds)",
-        "terms.roundSeconds",
+        "Math.min(idle + block.timestamp - openedAt, roundSeconds)",
+        "roundSeconds",
         "earns_by_its_time",
+    ),
+    Mutant(POOL, "uint32 idle = t.idle;", "uint32 idle = (ON) ? 0 : t.idle;", "takes_no_pay"),
+    statement(POOL, "if (idle != 0) t.idle = 0;", "time_of_empty_rounds"),
+    Mutant(
+        POOL,
+        "if (current.accepted == 0) t.idle = uint32(_paidSeconds(t.idle, current.openedAt, terms.roundSeconds));",
+        "if (current.accepted == 0) t.idle = uint32(_paidSeconds((ON) ? 0 : t.idle, current.openedAt, terms.roundSeconds));",
+        "time_of_empty_rounds",
+    ),
+    Mutant(
+        POOL, "else if (t.idle != 0) t.idle = 0;", "else if (!(ON) && t.idle != 0) t.idle = 0;", "time_of_empty_rounds"
     ),
     expression(
         POOL,
@@ -315,24 +345,102 @@ CONTRACT_MUTANTS = [
         "delegates",
     ),
     Mutant(ESCROW, "{gas: SIGNATURE_GAS}", "{gas: (ON) ? gasleft() : SIGNATURE_GAS}", "does_not_lose_the_others"),
-    Mutant(
-        ESCROW,
-        """private pure returns (bool) {
-        // The third value tells a malformed signature's length or s: all faults are one here.
-        // slither-disable-next-line unused-return
-        (address signer, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
-        return fault""",
-        """private view returns (bool) {
-        (address signer, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
-        return (ON) ? signer == client : fault""",
-        "recovering_fails",
-    ),
+    expression(ESCROW, "fault == ECDSA.RecoverError.NoError", "true", "recovering_fails"),
     expression(
         ESCROW,
         "_hashTypedDataV4(keccak256(abi.encode(VOUCHER_TYPEHASH, voucher)))",
         "keccak256(abi.encode(VOUCHER_TYPEHASH, voucher))",
         "one_escrow_on_one_chain",
     ),
+    # what libraries and pure functions compute
+    expression(POOL, "current.round != 0 && current.openedAt == 0", "current.openedAt == 0", "nobody_is_there"),
+    *(
+        Mutant(
+            POOL,
+            "        // keccak256(abi.encodePacked(…)), whose memory",
+            f"        if (ON) {name} = {nothing};\n        // keccak256(abi.encodePacked(…)), whose memory",
+            "bound_into_the_running_hash",
+        )
+        for name, nothing in (
+            ("running", "0"),
+            ("digest", "0"),
+            ("contributor", "address(0)"),
+            ("weight", "0"),
+            ("effective", "0"),
+        )
+    ),
+    expression(
+        POOL,
+        "keccak256(abi.encode(block.chainid, address(this), task, round))",
+        "bytes32(0)",
+        "bound_into_the_running_hash",
+    ),
+    Mutant(VAULT, "return round != 0 && (openedAt", "return (round != 0 || (ON)) && (openedAt", "while_the_weights"),
+    expression(
+        VAULT,
+        "openedAt == 0 || stake.maturesAt <= openedAt",
+        "stake.maturesAt <= openedAt",
+        "closed_task_takes_no_stake",
+    ),
+    expression(VAULT, "stake.maturesAt <= openedAt", "stake.maturesAt < openedAt", "second_next_epoch"),
+    expression(VAULT, "matureEpoch == uint256(changes.epoch) + 2", "false", "whatever_it_waits"),
+    expression(VAULT, "matureEpoch == uint256(changes.epoch) + 1", "false", "whatever_it_waits"),
+    statement(VAULT, "stake.fresh -= units;", "whatever_it_waits"),
+    expression(RULES, "rule == Mean.NUMBER", "true", "terms_hold"),
+    expression(MEAN, "openedAt + terms.minRoundSeconds", "openedAt", "block_of_the_opening"),
+    expression(MEAN, "present * BPS >= terms.quorumBps * eligible", "true", "at_its_quorum"),
+    expression(MEAN, "present * BPS >= terms.quorumBps * eligible", "false", "least_time"),
+    expression(
+        MEAN, "present * BPS >= terms.quorumBps * eligible", "present * BPS > terms.quorumBps * eligible", "least_time"
+    ),
+    expression(MEAN, "firstAt + terms.roundSeconds", "openedAt + terms.roundSeconds", "at_its_quorum"),
+    # `over > least` is left out: no task is opened with a longer least time than `roundSeconds`, so it always is
+    expression(MEAN, "since + terms.dropSeconds", "since", "dropped"),
+    expression(MEAN, "shared * effective / present", "shared", "unequal_stakes"),
+    expression(MEAN, "shared * effective / present", "shared / present * effective", "unequal_stakes"),
+    Mutant(
+        DIGEST,
+        "_reserve(header, groups.length)",
+        "_reserve((ON) ? header[:0] : header, groups.length)",
+        "digest_is_the",
+    ),
+    Mutant(DIGEST, "ofBytes(groups[i])", "ofBytes(groups[(ON) ? 0 : i])", "that_python_computes"),
+    Mutant(
+        DIGEST,
+        "_reserve(header, digests.length)",
+        "_reserve((ON) ? header[:0] : header, digests.length)",
+        "omit_reorder",
+    ),
+    # `data <= CALLDATA` is left out: with today's figures the gas of so much calldata is always too much as well
+    expression(BOUNDS, "settleGas(updates, size, data) <= GAS", "true", BOUND),
+    *(
+        expression(BOUNDS, term, new, BOUND)
+        for term, new in (
+            ("10 * 32", "9 * 32"),
+            ("_padded(size.headerBytes)", "uint256(size.headerBytes)"),
+            ("32 * uint256(size.groups)", "0"),
+            ("_padded(size.groupWeights)", "uint256(size.groupWeights)"),
+            ("4 + 5 * 32", "0"),
+            ("(_padded(size.headerBytes) + _padded(weights)) / 32", "_padded(weights) / 32"),
+            ("(_padded(size.headerBytes) + _padded(weights)) / 32", "_padded(size.headerBytes) / 32"),
+            ("size.groups + 40", "size.groups"),
+            ("150_000", "0"),
+            ("16 * data", "15 * data"),
+            ("32_000", "31_000"),
+            ("10 * words", "0"),
+            ("3 * words", "0"),
+            ("words * words / 512", "0"),
+            ("30 * pages", "0"),
+            ("14 * tensors", "0"),
+            ("5 * weights / 4", "0"),
+            ("9 * tensors", "0"),
+            ("pages * 6_600", "0"),
+            ("322 * weights", "0"),
+            ("280 * uint256(size.pages)", "0"),
+            ("(length + 31) & ~uint256(31)", "length"),
+        )
+    ),
+    Mutant(BOUNDS, "updates * (100 +", "updates * (((ON) ? 0 : 100) +", BOUND),
 ]
 
 ASPECT_MUTANTS = [
@@ -517,16 +625,15 @@ def unmutated(chosen: list[Mutant]) -> Mutant:
 
 def contract_survivors(chosen: list[Mutant]) -> Iterator[bool]:
     with sources() as tree:
-        for file in (POOL, VAULT, TOKEN, ESCROW):
+        (tree / "contracts" / "Switch.sol").write_text(SWITCH)
+        for file in dict.fromkeys(mutant.file for mutant in CONTRACT_MUTANTS):
             text = (tree / file).read_text()
             for number, mutant in enumerate(CONTRACT_MUTANTS, start=1):
                 if mutant.file == file:
-                    text = changed(text, mutant, f"mutant == {number}")
-            # not a constant: the compiler would decide in constructors what is switched on
-            switch = f'uint256(bytes32(hex"{MAGIC.hex()}")) ^ (block.chainid >> 255)'
-            declared = f"\n    uint256 private immutable mutant = {switch};\n"
-            opening = text.index("{", text.index("\ncontract ")) + 1
-            (tree / file).write_text(text[:opening] + declared + text[opening:])
+                    text = changed(text, mutant, f"isSwitchedOn({number})")
+            up = "../" * (len(Path(file).parts) - 2) or "./"
+            head, pragma, rest = text.partition("pragma solidity 0.8.37;\n")
+            (tree / file).write_text(f'{head}{pragma}import {{isSwitchedOn}} from "{up}Switch.sol";\n{rest}')
         # With all its mutants the pool is larger than a chain takes: optimised for size it is not.
         script = tree / "tools" / "build_contracts.mjs"
         script.write_text(script.read_text().replace("runs: 20000", "runs: 1"))

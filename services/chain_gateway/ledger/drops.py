@@ -39,14 +39,19 @@ class Drops:
         self._tasks.events.poke()
 
     async def _call(self, task: int, number: int) -> Call:
-        current = (await self._views.newest(task)).round.round
+        status = (await self._views.newest(task)).round
+        current = status.round
         if current != number:
             raise Refused(
                 f"round {number} of task {task} is not the open one, round {current} is",
                 reason="WrongRound",
                 facts={"given": number, "current": current},
             )
-        return Call(self._views.deployment.pool, POOL.encode_call("drop", task), known_gas=gas.DROP)
+        return Call(
+            self._views.deployment.pool,
+            POOL.encode_call("drop", task),
+            known_gas=gas.drop_limit(self._tasks.shape(task), status.merged_groups),
+        )
 
     def _request(self, request_id: str, account: bytes, task: int, number: int) -> Request:
         contents = task.to_bytes(8, "big") + number.to_bytes(8, "big")

@@ -153,6 +153,13 @@ def open_limit(data: bytes, shape: Shape, model: str) -> int:
     return _limit(intrinsic_gas(data) + 100_000 + 165 * len(shape.encode()) + 14 * len(model.encode()), 0)
 
 
+def drop_limit(shape: Shape, merged_groups: int) -> int:
+    """A gas limit for `drop` of a round of which so many groups are merged: a version is made of them, whose digest takes all pages'."""
+    if not merged_groups:
+        return DROP
+    return min(DROP + 5_000 + 350 * shape.page_count, BLOCK_GAS)
+
+
 def load_limit(data: bytes, shape: Shape, first_page: int, next_page: int) -> int:
     """A gas limit for `loadPages`, whose calldata is `data`, of pages first_page to next_page - 1. Raises Refused."""
     weights = sum(map(shape.page_weights, range(first_page, next_page)))

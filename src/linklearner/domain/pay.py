@@ -23,7 +23,8 @@ class RoundPay:
 def round_pay(terms: Terms, pot: int, elapsed_s: int, present: int, eligible: int) -> RoundPay:
     """P = min(pot, reward * min(elapsed, roundSeconds) / roundSeconds) * S / max(S, floor(Omega / 4)), each division rounded down.
 
-    pot: wei. elapsed_s: from the round's opening to the block of its last settlement. present: S > 0, eligible: Omega, units.
+    pot: wei. elapsed_s: from the round's opening to the block of its last settlement, and that of the rounds without updates just before
+    it. present: S > 0, eligible: Omega, units.
     """
     most = min(pot, terms.reward * min(elapsed_s, terms.round_seconds) // terms.round_seconds)
     paid = most * present // max(present, eligible // 4)

@@ -92,8 +92,9 @@ class Flows:
     @property
     def pool(self) -> int:
         """What of the pool's $LL is the task's."""
-        inwards = self.funded + self.granted + self.fees_to_contributors + self.fees_to_pot
-        return inwards - self.settlers - self.refunded - self.pay_claimed - self.fees_claimed
+        inwards = self.funded + self.granted + self.fees_to_contributors + self.fees_to_stake + self.fees_to_pot
+        claimed = self.pay_claimed + self.fees_claimed + self.stake_fees_claimed
+        return inwards - self.settlers - self.refunded - claimed
 
 
 @dataclass(slots=True)
@@ -130,6 +131,8 @@ class TaskReplay:
     flows: Flows = field(default_factory=Flows)
     first_s: int = 0
     """Of the first accepted update of the open round, Unix seconds; 0 while there is none."""
+    idle_s: int = 0
+    """Seconds of the rounds without updates just before the open one: they are paid with it."""
     merged_groups: int = 0
     accepted: list[_Accepted] = field(default_factory=list)
 
@@ -140,18 +143,13 @@ class TaskReplay:
 
     @property
     def pool_owes(self) -> int:
-        """Wei of the pool's $LL that somebody will be paid or can claim: the pot, and all that was earned."""
-        return self.pot + self.shares.claimable
+        """Wei of the pool's $LL that somebody will be paid or can claim: the pot, all that was earned, and the fees of stake."""
+        return self.pot + self.shares.claimable + self.ledger.fees_owed
 
     @property
     def vault_owes(self) -> int:
-        """Wei of the vault's $LL that somebody can unlock, withdraw or claim."""
-        return self.ledger.held * UNIT_WEI + self.ledger.fees_owed
-
-    @property
-    def vault_holds(self) -> int:
-        """Wei of the vault's $LL that is the task's."""
-        return self.ledger.held * UNIT_WEI + self.flows.fees_to_stake - self.flows.stake_fees_claimed
+        """Wei of the vault's $LL that is the task's: all of it, and nothing else, can be unlocked and withdrawn."""
+        return self.ledger.held * UNIT_WEI
 
     def standing(self, now_s: int) -> Standing:
         return Standing(
@@ -387,7 +385,9 @@ class Replay:
             _diverge(event, "event", ModelUpdated.__name__, RoundDropped.__name__)
         self._in_time(task, event, Step.DROPPED)
         self._advance(task, event, Step.DROPPED)
+        idle_s = 0 if task.accepted else task.idle_s + event.time_s - task.ledger.opened_s
         self._next_round(task, event)
+        task.idle_s = idle_s
 
     def _drop_half_merged(self, task: TaskReplay, event: ModelUpdated) -> None:
         """A version that no settlement has just made: of a round that is dropped after some of its groups were merged."""
@@ -433,7 +433,7 @@ class Replay:
         )
 
     def _pay(self, task: TaskReplay, event: GroupSettled) -> None:
-        elapsed_s = event.time_s - task.ledger.opened_s
+        elapsed_s = event.time_s - task.ledger.opened_s + task.idle_s
         pay = round_pay(task.terms, task.pot, elapsed_s, task.present, task.ledger.eligible)
         earned = rule_of(task.terms.rule).divide(
             task.terms,
@@ -464,6 +464,7 @@ class Replay:
         task.accepted = []
         task.merged_groups = 0
         task.first_s = 0
+        task.idle_s = 0
         task.running = self._seed(event.task, task.ledger.round)
 
     # -- fees and earnings

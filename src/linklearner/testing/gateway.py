@@ -126,6 +126,8 @@ class FakeRound:
     dropped: bool = False
     opened_s: int = 0
     first_update_s: int = 0
+    idle_s: int = 0
+    """Of the rounds without updates just before it."""
     settlements: tuple[Mined, ...] = ()
     settler: bytes = b""
     fee: int = 0
@@ -220,7 +222,7 @@ class FakeTask:
         one = self.rounds[-1]
         updates = [accepted.contribution for accepted in one.contributions]
         rule = rule_of(self.terms.rule)
-        elapsed_s = self.chain.now_s() - one.opened_s
+        elapsed_s = self.chain.now_s() - one.opened_s + one.idle_s
         pay = round_pay(self.terms, self.pot, elapsed_s, self.present, self.stakes.eligible)
         weights, effective = [one.weight for one in updates], [one.effective for one in updates]
         shares = rule.divide(self.terms, pay.shared, weights, effective)
@@ -239,8 +241,11 @@ class FakeTask:
     def drop(self) -> None:
         """Gives up the open round."""
         self.chain.mine()
-        self.rounds[-1].dropped = True
+        one = self.rounds[-1]
+        one.dropped = True
         self._next_round()
+        if not one.contributions:
+            self.rounds[-1].idle_s = one.idle_s + self.rounds[-1].opened_s - one.opened_s
 
     def set_stake(self, account: bytes, units: int) -> None:
         """What an account has locked from now on; it need not have the $LL."""

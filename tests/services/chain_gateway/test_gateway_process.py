@@ -7,19 +7,27 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from aiohttp import web
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from linklearner.domain.digest import weight_bytes
+from linklearner.domain.kinds.mlp import Mlp
+from linklearner.domain.model import ModelSpec
+from linklearner.domain.plan import TaskPlan
+from linklearner.rpc import convert
 from linklearner.rpc.access import OPERATOR, Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 from services.chain_gateway.config import GatewayConfig
-from tests.services.chain_gateway.conftest import World
+from services.chain_gateway.opening import loads
+from tests.services.chain_gateway.conftest import World, small_task
 
 ROOT = Path(__file__).resolve().parents[3]
 TARGET = bytes.fromhex("00000000000000000000000000000000000beef2")
@@ -97,6 +105,74 @@ async def test_kill_9_loses_no_update_and_pays_none_twice(world: World, taken: b
         contributions = (await gateway.stub.GetRound(pb.GetRoundRequest(task=1))).contributions
         assert [one.contributor for one in contributions] == [world.accounts[0]]
     assert len(set(world.node.raw)) == 2
+
+
+WIDE = TaskPlan(
+    model=ModelSpec("wide", Mlp((64, 1200, 10)), tuple("0123456789")),
+    page_length=8192,
+    group_pages=1,
+    terms=replace(small_task().terms, max_updates=2),
+)
+"""90,010 weights: opened by three loads of 4, 4 and 3 pages."""
+
+
+@pytest.mark.parametrize(
+    ("done", "taken"),
+    [(0, True), (1, False), (1, True), (3, False)],
+    ids=["opening unconfirmed", "first load unsent", "first load unconfirmed", "last load unsent"],
+)
+async def test_kill_9_while_a_task_is_opened_ends_in_one_task_with_all_its_weights(
+    world: World, done: int, taken: bool
+) -> None:
+    """Killed while one of its transactions is on disk only, or in the chain and not known to be; the caller repeats its request."""
+    shape, weights = WIDE.shape, weight_bytes(WIDE.first_weights())
+    loading = [place for _, place in loads(shape)]
+    assert len(loading) == 3
+    creator, send = world.accounts[0], world.node._send
+    reached = asyncio.Event()
+
+    async def watched(request: web.Request, body: dict[str, Any], raw: bytes) -> web.StreamResponse:
+        if len({*world.node.raw, raw}) > done:
+            if taken:
+                world.node.hide_receipts = 10**6
+            else:
+                world.node.break_sends = 10**6
+            answer = await send(request, body, raw)
+            reached.set()
+            return answer
+        return await send(request, body, raw)
+
+    async def requests() -> AsyncIterator[pb.OpenTaskRequest]:
+        plan = pb.OpenTaskRequest.Plan(
+            request_id="ours",
+            account=creator,
+            model=WIDE.model.to_json(),
+            shape=shape.encode(),
+            terms=convert.terms_message(WIDE.terms),
+        )
+        yield pb.OpenTaskRequest(plan=plan)
+        yield pb.OpenTaskRequest(weights=weights)
+
+    config = world.config(outbox=world.folder / "gateway.sqlite")
+    async with started(config) as gateway:
+        world.node._send = watched  # type: ignore[method-assign]
+        call = asyncio.ensure_future(gateway.stub.OpenTask(requests()))
+        async with asyncio.timeout(120):
+            await reached.wait()
+        await gateway.kill()
+        await asyncio.gather(call, return_exceptions=True)
+    world.node._send = send  # type: ignore[method-assign]
+    world.node.hide_receipts = world.node.break_sends = 0
+    async with started(config) as gateway:
+        opened = await gateway.stub.OpenTask(requests())
+        assert (opened.task, opened.version.version, len(opened.receipts)) == (2, 1, 4)
+        assert await gateway.stub.OpenTask(requests()) == opened
+        parts = [part async for part in gateway.stub.GetModel(pb.GetModelRequest(task=2))]
+        assert b"".join(part.weights for part in parts) == weights
+        tasks = (await gateway.stub.ListTasks(pb.ListTasksRequest())).tasks
+        assert [(task.task, task.version.version) for task in tasks if task.creator == creator] == [(2, 1)]
+        assert len(tasks) == 2
+    assert len(set(world.node.raw)) == 4  # the ones that were signed before the end, and no other
 
 
 async def test_a_gateway_that_serves_is_ready_and_stops_when_asked(world: World) -> None:

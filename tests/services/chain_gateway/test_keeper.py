@@ -6,13 +6,17 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from devchain import Devchain
 from linklearner.chain.contracts import CONTRACTS
+from linklearner.domain.digest import weight_bytes
 from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.rounds import BPS
+from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.tasks import Task
 from linklearner.domain.update import Update
@@ -178,6 +182,65 @@ async def test_a_round_that_no_block_can_settle_is_dropped_when_its_time_has_com
         dropped = await ledger.queries.round(1, 1)
         assert (dropped.version, dropped.base_version, len(dropped.contributions)) == (None, 1, 2)
         assert {one.paid for one in dropped.contributions} == {None}
+        keeper.cancel()
+
+
+async def test_a_half_merged_round_whose_rest_fits_no_block_is_dropped_and_is_a_version(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first group is merged by a transaction; what our own computation says of the second one is that no block holds it."""
+    monkeypatch.setattr(keeper_module, "SLOW_RETRY_S", 0.1)
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        gas_of = ledger.settlements._gas
+
+        async def too_dear(data: bytes, task: int, number: int, group: int, *rest: Any) -> int | None:
+            if number == 1 and group == 1:
+                raise Refused("no block holds it", reason="GasLimitTooHigh")
+            return await gas_of(data, task, number, group, *rest)
+
+        monkeypatch.setattr(ledger.settlements, "_gas", too_dear)
+        updates = [world.update(seed=who) for who in (0, 1)]
+        for who in (0, 1):
+            await ledger.submissions.submit(f"u{who}", world.accounts[who], updates[who])
+        await world.later(world.task.terms.min_round_seconds)
+        task = await ledger.tasks.task(1)
+        times = [task.round.first_update_s + world.task.terms.drop_seconds - 2.0]
+        keeper = asyncio.create_task(Keeper(ledger, turn_s=0.0, clock=lambda: times[-1]).run())
+        async with asyncio.timeout(20):
+            while (await ledger.tasks.task(1)).round.merged_groups != 1:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        assert (await ledger.queries.round(1, 0)).round == 1  # not before its time
+        times.append(times[-1] + 3.0)
+        await world.devchain.thread.run(world.devchain.chain.increase_time, world.task.terms.drop_seconds + 1)
+        await ledger.wallets.unlock("an event wakes the keeper", world.accounts[2], 1, 1)
+        await until_version(gateway, 2, within_s=20)
+        dropped = await ledger.queries.round(1, 1)
+        assert dropped.dropped and {one.paid for one in dropped.contributions} == {None}
+        # what it is a version of: the first group merged, the second one as it was
+        shape = world.task.shape
+        (_, before), (_, after) = [await ledger.tasks.model(1, version) for version in (1, 2)]
+        merged = MEAN.merge(
+            np.frombuffer(before, "<i2").astype(np.int16),
+            [
+                Contribution(
+                    one.contributor, one.weight, one.effective, update.within(shape.group_page_range(0), shape)
+                )
+                for one, update in zip(
+                    dropped.contributions, (Update.decode(data, shape) for data in updates), strict=True
+                )
+            ],
+            task.round.eligible,
+            shape,
+        )
+        assert after == weight_bytes(merged.weights) != before
+        # and the next round goes on from there
+        for who in range(3):
+            await ledger.submissions.submit(f"v{who}", world.accounts[who], world.update(2, seed=who))
+        await world.later(world.task.terms.min_round_seconds)
+        times.append(times[-1] + 10**6)
+        await until_version(gateway, 3, within_s=20)
         keeper.cancel()
 
 
