@@ -67,6 +67,11 @@ def submit_limit(data: bytes, update: Update, shape: Shape) -> int:
     At least what is used, whatever the vault has to count for the account; less than twice that, so free. Raises Refused (GasLimitTooHigh)
     if no block holds it.
     """
+    return _limit(submission_gas(data, update, shape), COUNTED, 1.9)
+
+
+def submission_gas(data: bytes, update: Update, shape: Shape) -> float:
+    """What the submission of `update` by an account whose stake needs no counting takes, to within a few per cent."""
     groups = _group_bytes(update, shape)
     header = _words(header_bytes(shape))
     pages = [page for page, _ in update.pages]
@@ -76,7 +81,7 @@ def submit_limit(data: bytes, update: Update, shape: Shape) -> int:
     aspect = 2_160 + 22.5 * len(shape.tensors) + 5.3 * shape.page_count + 26 * shape.group_count
     aspect += update.encoding.submit_gas * weights
     aspect += 6.8 * len(pages) + 15.8 * sum(len(shape.segments(page)) for page in pages)
-    return _limit(intrinsic_gas(data) + pool + aspect, COUNTED, 1.9)
+    return intrinsic_gas(data) + pool + aspect
 
 
 def settle_limit(
@@ -100,6 +105,25 @@ def settle_limit(
     closing: whether it is the task's last round, whose end pays the rest of the pot out.
     At least what is used, at most 1.8 times that where `merged` is given. Raises Refused (GasLimitTooHigh) if no block holds it.
     """
+    need = settlement_gas(
+        data, rule, updates, shape, group, merged=merged, rewarded=rewarded, newly_paid=newly_paid, closing=closing
+    )
+    return _limit(need, NEW_SLOT if rewarded and group == shape.group_count - 1 else 0)
+
+
+def settlement_gas(
+    data: bytes,
+    rule: Rule,
+    updates: Sequence[Update],
+    shape: Shape,
+    group: int,
+    *,
+    merged: Merged | None,
+    rewarded: bool,
+    newly_paid: int,
+    closing: bool = False,
+) -> float:
+    """What that settlement takes, to within a few per cent where `merged` is given; the arguments are those of `settle_limit`."""
     count, groups, range_ = len(updates), shape.group_count, shape.group_page_range(group)
     last = group == groups - 1
     header = _words(header_bytes(shape))
@@ -121,7 +145,7 @@ def settle_limit(
     aspect += sum(6_330 + 317.4 * shape.page_weights(page) for page in changed)
     if last:
         aspect += 277 * shape.page_count  # the digest of the model takes those of all pages
-    return _limit(intrinsic_gas(data) + pool + aspect, NEW_SLOT if last and rewarded else 0)
+    return intrinsic_gas(data) + pool + aspect
 
 
 def open_limit(data: bytes, shape: Shape, model: str) -> int:
