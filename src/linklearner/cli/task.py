@@ -9,13 +9,13 @@ import typer
 from linklearner.cli.arguments import account_address, number, pot_amount
 from linklearner.cli.calls import AccountOption, GatewayCall, asks_gateway, asks_gateway_of_all, request_id
 from linklearner.domain.digest import weight_bytes
-from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, TimedOut, Unavailable
+from linklearner.domain.errors import InvalidInput, LinkLearnerError, TimedOut, Unavailable
 from linklearner.domain.notation import UINT64, UNIT_WEI, shown
-from linklearner.domain.plan import PLAN_BYTES, TaskPlan
 from linklearner.domain.rounds import BPS, Phase, Step, Terms
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Funded, Mined, Task
 from linklearner.output import Shown, address, ago, ll, moment
+from linklearner.plan_file import read_plan
 
 MAX_REQUEST_ID = 100
 PotAmountArgument = Annotated[int, typer.Argument(parser=pot_amount, help="$LL")]
@@ -177,16 +177,6 @@ async def close_task(call: GatewayCall, account: AccountOption = None) -> dict[s
     closed = await call.gateway.close_task(request_id(), who, call.task)
     said = "yes" if closed.closed else "when its open round, which has updates, is settled or dropped"
     return {"task": call.task, "closed": Shown(closed.closed, said)} | _mined(closed.mined)
-
-
-def read_plan(path: Path) -> TaskPlan:
-    """Raises InvalidConfig."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(PLAN_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise InvalidConfig(f"cannot read {shown(str(path))}: {getattr(error, 'strerror', None) or error}") from None
-    return TaskPlan.from_json(text)
 
 
 def terms_in_words(terms: Terms) -> list[str]:

@@ -1,0 +1,40 @@
+"""What is simulated: a task and the samples for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from linklearner.domain import plan as plans
+from linklearner.domain.capacity import most_updates
+from linklearner.domain.plan import TaskPlan
+from linklearner.plan_file import read_plan
+from services.trainer import data
+from services.trainer.data import Samples, Shard
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedTask:
+    """plan: model, shape, terms, first weights. learn: to be cut into shards. held_out: to measure on."""
+
+    plan: TaskPlan
+    learn: Samples
+    held_out: Samples
+
+
+def load(name: str, source: str, contributors: int, seed: int) -> SimulatedTask:
+    """name: `digits` (its terms take as many updates a round as there are contributors, as far as a block holds them; `seed` makes its
+    first weights), or the file of a plan, whose own terms and seed hold. source: of samples, as a trainer takes it.
+
+    Raises InvalidConfig for what cannot be read, InvalidInput for samples that do not fit the model.
+    """
+    if name == "digits":
+        plan = plans.digits(contributors=contributors, seed=seed)
+        plan = replace(plan, terms=replace(plan.terms, max_updates=min(contributors, most_updates(plan.shape)) or 1))
+    else:
+        plan = read_plan(Path(name))
+    learn, held_out = data.load(source, Shard())
+    for samples in (learn, held_out):
+        samples.inputs_of(plan.model)
+        samples.check_range(plan.model)
+    return SimulatedTask(plan, learn, held_out)
