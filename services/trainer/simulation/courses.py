@@ -28,7 +28,7 @@ from linklearner.domain.update import Update
 from services.trainer import training
 from services.trainer.data import Samples
 from services.trainer.recipe import Recipe
-from services.trainer.simulation.executors import Executor, Handle
+from services.trainer.simulation.executors import Handle
 
 TASK = 1
 """The number that a simulated task has in its updates."""
@@ -36,7 +36,8 @@ TASK = 1
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """Who takes part in what. shards: rows of `learn`, one array a contributor. stakes: units of each. seed: of batches and first weights."""
+    """Who takes part in what. shards: rows of `learn`, one array a contributor. stakes: units of each. seed: of
+    batches and first weights."""
 
     plan: TaskPlan
     learn: Samples
@@ -182,7 +183,9 @@ class _Taken:
 class OnChain(Course):
     """Quantised updates with error feedback, judged and merged by the task's rule as the chain does."""
 
-    def __init__(self, federation: Federation, recipe: Recipe, encoding: Encoding, residuals: Path | None = None) -> None:
+    def __init__(
+        self, federation: Federation, recipe: Recipe, encoding: Encoding, residuals: Path | None = None
+    ) -> None:
         """residuals: a file for them, N float64 a contributor, instead of memory."""
         super().__init__(federation, recipe)
         plan = federation.plan

@@ -11,7 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from linklearner.domain.encodings import encoding_named
-from linklearner.simulation import Scored, Simulation, SimulatedContributor, SimulatedRound, SimulationResult, Skew, Stakes
+from linklearner.simulation import (
+    Scored,
+    SimulatedContributor,
+    SimulatedRound,
+    Simulation,
+    SimulationResult,
+    Skew,
+    Stakes,
+)
 from services.trainer.recipe import Recipe
 from services.trainer.simulation import executors, tasks
 from services.trainer.simulation.executors import Executor, Here, OnRay, Processes
@@ -57,7 +65,9 @@ def simulate(settings: Simulation, console: Console) -> SimulationResult:
             return Scored(found.accuracy, found.loss)
 
         stakes = Stakes.parse(settings.stakes).of(settings.contributors, settings.seed)
-        everybody = engine.federation(task, settings.contributors, Skew.parse(settings.skew).alpha, stakes, settings.seed)
+        everybody = engine.federation(
+            task, settings.contributors, Skew.parse(settings.skew).alpha, stakes, settings.seed
+        )
         recipe = Recipe(step_count=settings.steps)
         merged = OnChain(everybody, recipe, encoding_named(settings.encoding), Path(folder) / "residuals")
         floating = FloatAveraging(everybody, recipe)
@@ -71,7 +81,7 @@ def simulate(settings: Simulation, console: Console) -> SimulationResult:
         def progress(done: int) -> None:
             bar.update(line, completed=len(found) * each + done)
 
-        for outcome, beside in engine.rounds(
+        for outcome, _ in engine.rounds(
             everybody, (merged, floating), executor, settings.rounds, settings.present, progress
         ):
             for contributor in outcome.present:

@@ -22,7 +22,16 @@ def show_result(result: SimulationResult, console: Console) -> None:
     )  # fmt: skip
     classifies = result.first.accuracy is not None
     score = "accuracy" if classifies else "loss"
-    for name in ("round", score, f"{score} of float averaging", "loss" if classifies else "", "accepted", "refused", "gas", "bytes"):
+    for name in (
+        "round",
+        score,
+        f"{score} of float averaging",
+        "loss" if classifies else "",
+        "accepted",
+        "refused",
+        "gas",
+        "bytes",
+    ):
         if name:
             table.add_column(name, justify="right" if name != "refused" else "left")
     for one in result.rounds:

@@ -57,7 +57,9 @@ def simulate(
         str,
         typer.Option("--ray", help="train on a Ray cluster: its address (auto, host:port), or local to start one here"),
     ] = "",
-    report: Annotated[Path | None, typer.Option("--report", help="write a page of charts and tables: FILE.html")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="write a page of charts and tables: FILE.html")
+    ] = None,
     format: FormatOption = Format.TEXT,
     json: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
 ) -> None:
