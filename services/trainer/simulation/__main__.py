@@ -8,9 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from linklearner.report.simulated import simulation_page
-
 from linklearner.output import Format, console, reporting, write_json
+from linklearner.report.simulated import simulation_page
 from linklearner.simulation import Simulation, SimulationResult
 from services.trainer.simulation.run import simulate
 from services.trainer.simulation.screen import show_result

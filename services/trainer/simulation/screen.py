@@ -65,9 +65,9 @@ def show_result(result: SimulationResult, console: Console) -> None:
             f"[yellow]{few} of {settings.contributors} contributors have fewer than {TRAINERS_LEAST_SAMPLES} samples[/yellow]: too few to "
             "hide in one update, so that a real trainer would not start with them."
         )
-    refused = sum((Counter(one.refused) for one in result.rounds), Counter[str]())
-    if refused:
-        said = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
+    all_refused = sum((Counter(one.refused) for one in result.rounds), Counter[str]())
+    if all_refused:
+        said = ", ".join(f"{count} {reason}" for reason, count in all_refused.most_common())
         console.print(f"Refused: {said}.")
 
 
