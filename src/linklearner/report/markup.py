@@ -28,9 +28,13 @@ Child = Markup | str | int | None
 
 def text(written: str) -> Markup:
     """A text as a reader may see it."""
+    return Markup(html.escape(visible(written), quote=True))
+
+
+def visible(written: str) -> str:
+    """A text with everything in it to be seen, cut to its first 300 characters."""
     cut = written if len(written) <= LONGEST else written[: LONGEST - 1] + "…"
-    seen = "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in _HIDDEN else c for c in cut)
-    return Markup(html.escape(seen, quote=True))
+    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in _HIDDEN else c for c in cut)
 
 
 def element(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Markup:

@@ -248,6 +248,8 @@ td div+div{margin-top:2px}
 abbr{text-decoration:none;cursor:help}
 .share{display:block;padding-bottom:3px;background:linear-gradient(var(--s1),var(--s1)) right bottom/var(--share) 3px no-repeat}
 .money{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:0 16px;align-items:start}
+ul.terms{margin:10px 0 0;padding-left:20px;color:var(--soft)}
+.empty.card{margin-top:14px}
 footer{margin-top:44px;color:var(--faint);font-size:12.5px;max-width:90ch}
 @media (max-width:560px){main{padding:26px 16px 40px}h1{font-size:27px}th,td{padding:7px 10px}}
 @media print{body{background:#fff}.scroll{max-height:none;overflow:visible}.card,.tile{break-inside:avoid}}
