@@ -10,7 +10,7 @@ from linklearner.report import numbers
 from linklearner.report.charts import Series
 from linklearner.report.facts import ContributorFacts, Measured, TaskFacts
 from linklearner.report.markup import Child, Markup, element
-from linklearner.report.page import Chart, Column, Page, Section, Table, Tile, bars, lines, share_bar, short, stacked
+from linklearner.report.page import Chart, Column, Page, Section, Table, Tile, bars, lines, share_bar, short
 
 LISTED = 500
 """Rows of contributors and of refused transactions that are listed one by one."""
@@ -113,7 +113,7 @@ def _learning(facts: TaskFacts) -> Section:
         ],
     )  # fmt: skip
     why = f"not measured: {facts.measured_why}" if facts.measured_why else "not measured"
-    note = f"on held-out samples, by {facts.measured_by}" if facts.measured_by else ""
+    note = f"Measured by {facts.measured_by}." if facts.measured_by else ""
     classifies = not measured or any(one.accuracy is not None for _, one in measured)
     charts: list[Chart] = []
     if classifies:
@@ -162,11 +162,10 @@ def _costs(facts: TaskFacts) -> Section:
     )  # fmt: skip
     charts = [
         bars(
-            "Gas by round", "as the receipts say",
+            "Gas by round", "as the receipts say; what was refused is in the numbers",
             [
                 Series("submissions", [(one.round, one.submission_gas) for one in facts.rounds], kind=1),
                 Series("settlement", [(one.round, one.settlement_gas) for one in facts.rounds], kind=2),
-                Series("refused", [(one.round, refused_gas[one.round]) for one in facts.rounds], kind=4),
             ],
             table, x="round", y=numbers.compact,
         ),
@@ -187,12 +186,11 @@ def _contributors(facts: TaskFacts) -> Section:
 
     def row(one: ContributorFacts) -> list[Child]:
         earned = numbers.money_text(one.earned)
-        why = [f"{count} {reason}" for reason, count in one.refused.most_common()]
         cells: list[Child] = [
             short(address_text(one.account)),
             numbers.count(one.accepted) + (f" ({one.scaled} scaled)" if one.scaled else ""),
             numbers.count(one.refused.total()) if facts.refused is not None else "?",
-            stacked(why) if why else "",
+            numbers.reasons(one.refused.most_common()),
             share_bar(one.earned / most, earned) if most else earned,
             "?" if one.claimable is None else numbers.money(one.claimable),
             numbers.money(max(one.stake, 0) * UNIT_WEI),

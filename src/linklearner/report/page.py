@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from linklearner.report.charts import Series, bar_chart, legend, line_chart
-from linklearner.report.markup import Child, Markup, element, together
+from linklearner.report.markup import Child, Markup, element
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 """What a browser lets the page do, whatever is in it."""
@@ -33,10 +33,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """rows: a cell for each column."""
+    """rows: a cell for each column. narrow: half as wide as the page."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Child]]
+    narrow: bool = False
 
     def markup(self, caption: str) -> Markup:
         head = element("tr", *(element("th", c.name, scope="col", class_=_classes(c)) for c in self.columns))
@@ -45,7 +46,14 @@ class Table:
             for row in self.rows
         ]
         inner = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
-        return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+        return element(
+            "div",
+            inner,
+            class_="scroll narrow" if self.narrow else "scroll",
+            tabindex="0",
+            role="region",
+            aria_label=caption,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +178,6 @@ def share_bar(share: float, said: str) -> Markup:
     return element("span", said, class_="share", style=width)
 
 
-def stacked(cells: Sequence[Child]) -> Markup:
-    """Several lines in one cell."""
-    return together(element("div", one) for one in cells)
-
-
 def short(hexadecimal: str) -> Markup:
     """0x1234…abcd, the whole on hovering and for copying."""
     cut = f"{hexadecimal[:8]}…{hexadecimal[-6:]}" if len(hexadecimal) > 18 else hexadecimal
@@ -207,7 +210,7 @@ h3{font-size:15px;margin:0}
 .facts div{display:flex;gap:8px;min-width:0}.facts dt{color:var(--faint)}.facts dd{margin:0;overflow-wrap:anywhere}
 .warning{background:var(--badback);color:var(--bad);padding:12px 16px;border-radius:10px;margin:22px 0 0;
 overflow-wrap:anywhere}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(158px,1fr));gap:12px;margin:26px 0 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(138px,1fr));gap:12px;margin:26px 0 0}
 .tile{background:var(--card);border:1px solid var(--rule);border-radius:14px;padding:14px 16px}
 .tile dt{color:var(--soft);font-size:13px}
 .tile dd{margin:2px 0 0;font-size:26px;font-weight:640;letter-spacing:-.02em;font-variant-numeric:tabular-nums}
@@ -242,12 +245,11 @@ box-shadow:inset 0 -1px var(--rule);white-space:nowrap}
 th,td{padding:8px 14px;vertical-align:top}
 td{border-top:1px solid var(--rule)}
 tbody tr:first-child td{border-top:0}
-td div+div{margin-top:2px}
+.narrow{max-width:572px}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .mono,abbr{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:12.5px}
-abbr{text-decoration:none;cursor:help}
+abbr{text-decoration:none;cursor:help;white-space:nowrap}
 .share{display:block;padding-bottom:3px;background:linear-gradient(var(--s1),var(--s1)) right bottom/var(--share) 3px no-repeat}
-.money{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:0 16px;align-items:start}
 ul.terms{margin:10px 0 0;padding-left:20px;color:var(--soft)}
 .empty.card{margin-top:14px}
 footer{margin-top:44px;color:var(--faint);font-size:12.5px;max-width:90ch}
