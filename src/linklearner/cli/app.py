@@ -2,7 +2,7 @@
 
 import typer
 
-from linklearner.cli import account, health, inference, report, simulate, stake, suite, task, training, verify
+from linklearner.cli import account, health, inference, report, simulate, stake, suite, task, training, verify, watch
 from linklearner.cli.arguments import Commands
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(account.earnings)
 app.command()(training.train)
 app.command()(inference.infer)
 app.command()(verify.verify)
+app.command()(watch.watch)
 app.command()(report.report)
 app.command()(simulate.simulate)
 app.command()(suite.up)
