@@ -4,11 +4,13 @@ SETTINGS: `Simulation.to_json`, the output's format and the file of the report, 
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+import typer
+
 from linklearner.output import Format, console, reporting, write_json
+from linklearner.report.page import write
 from linklearner.report.simulated import simulation_page
 from linklearner.simulation import Simulation, SimulationResult
 from services.trainer.simulation.run import simulate
@@ -24,7 +26,7 @@ def main(arguments: argparse.Namespace) -> None:
         else:
             show_result(result, console(format))
         if arguments.report:
-            Path(arguments.report).write_text(simulation_page(result), encoding="utf-8")
+            write(Path(arguments.report), simulation_page(result).encode())
             console(format).print(f"report: {arguments.report}", soft_wrap=True)
 
 
@@ -39,7 +41,8 @@ def parsed() -> argparse.Namespace:
 if __name__ == "__main__":
     try:
         main(parsed())
-    except KeyboardInterrupt:  # the workers are ended; nothing is half written
-        sys.stderr.write("stopped\n")
-        sys.stderr.flush()
-        os._exit(130)
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except KeyboardInterrupt:  # its workers are ended by now, and nothing is half written
+        print("stopped", file=sys.stderr)
+        sys.exit(130)

@@ -16,6 +16,7 @@ from linklearner.output import Format, console, reporting, show
 from linklearner.report.collect import facts_of, measure
 from linklearner.report.facts import TaskFacts
 from linklearner.report.of_task import task_page
+from linklearner.report.page import write
 from linklearner.suite import Suite, home
 from linklearner.verification import HistoryOf
 
@@ -84,13 +85,6 @@ async def _found(
         facts = await facts_of(what, step, failures=refusals)
         await measure(facts, trainers, step)
     return facts
-
-
-def write(path: Path, content: bytes) -> None:
-    """In one step: a reader sees the old file or the new one."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(content)
-    fresh.replace(path)
 
 
 def _suites_trainers(what: HistoryOf) -> tuple[str, ...]:

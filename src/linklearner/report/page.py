@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from linklearner.report.charts import Series, bar_chart, legend, line_chart
@@ -153,6 +154,13 @@ class Page:
             element("style", Markup(STYLE)),
         )
         return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+
+
+def write(path: Path, content: bytes) -> None:
+    """In one step: a reader sees the old file or the new one."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(content)
+    fresh.replace(path)
 
 
 def lines(
