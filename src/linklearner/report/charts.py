@@ -115,8 +115,8 @@ def legend(series: Sequence[Series]) -> Markup | None:
 
 def nice_ticks(low: float, high: float, bounds: tuple[float, float] | None = None) -> list[float]:
     """Round numbers from at most `low` to at least `high`, three or more, within `bounds` as far as these reach."""
-    if high - low < 1e-9 * max(abs(high), abs(low), 1e-9):
-        pad = abs(high) * 0.1 or 1.0
+    if high - low < 1e-9 * max(abs(high), abs(low), 1.0):
+        pad = max(abs(high) * 0.1, 1e-3) if high else 1.0
         low, high = low - pad, high + pad
         if bounds is not None:
             low, high = max(low, bounds[0]), max(min(high, bounds[1]), max(low, bounds[0]) + pad / 2)
