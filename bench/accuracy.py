@@ -65,7 +65,7 @@ class Split:
         return tuple(self.federation.learn[rows] for rows in self.federation.shards)
 
     def accuracy(self, weights: NDArray[np.float32]) -> float:
-        return training.evaluate(DIGITS, weights, self.held_out).accuracy
+        return training.evaluate(DIGITS, weights, self.held_out).value
 
 
 @dataclass(frozen=True, slots=True)

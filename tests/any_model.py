@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from linklearner.domain.classifier import classifier
 from linklearner.domain.fields import demand, several
 from linklearner.domain.graph import Node, TensorSpec
 from linklearner.domain.kinds.cnn import Cnn
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.operators import Dimensions
+from linklearner.onnx_graph import onnx_model, reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,6 @@ class Strided:
     def output_dimensions(self) -> Dimensions:
         return (self.outputs,)
 
-    def to_fields(self) -> dict[str, Any]:
-        return {"image": list(self.image), "outputs": self.outputs}
-
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         demand(fields["outputs"], int, "outputs")
@@ -53,9 +54,9 @@ class Strided:
     def nodes(self, source: str, result: str) -> tuple[Node, ...]:
         conv = {"kernel_shape": (2, 2), "pads": (0, 0, 0, 0), "strides": (2, 2)}
         return (
-            Node("Conv", "conv", (source, "kernel", "offset"), "patches", conv),
-            Node("Flatten", "flat", ("patches",), "flat", {"axis": 1}),
-            Node("Gemm", "gemm", ("flat", "W", "b"), result, {"transB": 1}),
+            Node("Conv", (source, "kernel", "offset"), "patches", conv),
+            Node("Flatten", ("patches",), "flat", {"axis": 1}),
+            Node("Gemm", ("flat", "W", "b"), result, {"transB": 1}),
         )
 
 
@@ -86,4 +87,13 @@ def specs(draw: st.DrawFn) -> ModelSpec:
     """Called "any", with the input "x"."""
     architecture = draw(st.one_of(*ARCHITECTURES.values()))
     labels = tuple(map(str, range(architecture.output_dimensions[0])))
-    return ModelSpec("any", architecture, labels, "x", draw(st.sampled_from((1.0, 1 / 16, 1 / 255))))
+    return classifier("any", architecture, labels, "x", draw(st.sampled_from((1.0, 1 / 16, 1 / 255))))
+
+
+def reference_logits(spec: ModelSpec, weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of a model of one input, by ONNX's reference implementation. weights: (N,) float32, x: (B, *dimensions)."""
+    (signature,) = spec.inputs
+    answer: NDArray[np.float32] = reference(onnx_model(spec, weights), {signature.name: x.astype(np.float32)})[
+        spec.answer.name
+    ]
+    return answer

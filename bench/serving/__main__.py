@@ -40,6 +40,7 @@ from linklearner import log
 from linklearner.client.gateway import GatewayClient
 from linklearner.client.inference import InferenceClient
 from linklearner.domain.digits import DIGITS, SHAPE
+from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.onnx_graph import onnx_model
 from linklearner.testing.gateway import FakeGateway, weights_of
@@ -114,7 +115,9 @@ def in_process(repeats: int = 20000) -> float:
     """Microseconds of one onnxruntime call without any server: what nobody can undercut."""
     import onnxruntime as ort
 
-    session = ort.InferenceSession(onnx_model(DIGITS, SHAPE, weights_of(0)), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        onnx_model(DIGITS, dequantise_weights(weights_of(0), SHAPE)), providers=["CPUExecutionProvider"]
+    )
     began = time.process_time()
     for _ in range(repeats):
         session.run(("logits",), {"pixels": wire.PIXELS})
@@ -308,7 +311,7 @@ async def main(arguments: argparse.Namespace) -> None:
         if arguments.asyncio:
             commands["gate on, asyncio"] = (*ours, "on", "--asyncio")
         if arguments.mlserver:
-            (folder / "model.onnx").write_bytes(onnx_model(DIGITS, SHAPE, weights_of(0)))
+            (folder / "model.onnx").write_bytes(onnx_model(DIGITS, dequantise_weights(weights_of(0), SHAPE)))
             python = arguments.mlserver_python or mlserver_environment(folder / "mlserver")
             commands["MLServer"] = (python, str(Path(__file__).with_name("mlserver_runtime.py")), str(folder))
         servers = [await stack.enter_async_context(process(name, *command)) for name, command in commands.items()]

@@ -18,9 +18,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from linklearner.domain.errors import InvalidInput, InvalidModel, NotFinite, NotFound, Unavailable
-from linklearner.domain.graph import Datatype, Signature
-from linklearner.domain.inputs import check_rows
-from linklearner.domain.model import LOGITS, ModelSpec, ModelVersion
+from linklearner.domain.graph import Signature
+from linklearner.domain.inputs import check_rows, check_whole
+from linklearner.domain.model import Loss, ModelSpec, ModelVersion
+from linklearner.domain.operators import Datatype
 from linklearner.oip import open_inference_grpc_pb2 as oip
 
 SERVER_NAME = "linklearner"
@@ -35,7 +36,13 @@ MAX_REQUEST_BYTES = 4 << 20
 MAX_LAYER_BYTES = 64 << 20
 """Of the activations of one layer for one request."""
 
-_CONTENTS = {Datatype.FP32: "fp32_contents", Datatype.INT64: "int64_contents"}
+_CONTENTS = {
+    Datatype.FP32: "fp32_contents",
+    Datatype.INT64: "int64_contents",
+    Datatype.INT32: "int_contents",
+    Datatype.UINT8: "uint_contents",
+    Datatype.BOOL: "bool_contents",
+}
 _UNSUPPORTED = ("shared_memory_region", "classification")
 """Parameters of Triton's extensions that change what an answer means; ignoring them would give a wrong one."""
 
@@ -57,7 +64,9 @@ class Model:
         self._fitting_rows = max(min(MAX_LAYER_BYTES // (4 * spec.graph.widest), in_message), 1)
         computed = {signature.name: signature for signature in spec.graph.outputs}
         self._computed = tuple(computed)
-        self.outputs = computed | {LABEL: Signature(LABEL, Datatype.INT64, ())}
+        self.outputs = dict(computed)
+        if spec.loss is Loss.CROSS_ENTROPY and LABEL not in computed:
+            self.outputs[LABEL] = Signature(LABEL, Datatype.INT64, ())
         self._all_outputs = tuple(self.outputs)
         options = ort.SessionOptions()
         # One thread: a request costs microseconds, and threads that wake for it cost more. Spinning would burn a core between requests.
@@ -67,9 +76,7 @@ class Model:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-            answers = self.run(
-                {name: np.zeros((2, *one.dimensions), one.datatype.dtype) for name, one in self.inputs.items()}
-            )
+            answers = self.run({name: _blank(one) for name, one in self.inputs.items()})
         except _RUNTIME_ERRORS as error:
             raise InvalidModel(f"onnxruntime cannot run version {version.version}: {error}") from error
         for name, signature in computed.items():
@@ -98,16 +105,23 @@ class Model:
         inputs = self._read(request, self.rows_at_once(max_rows))
         allow_range = "allow_range" in request.parameters and request.parameters["allow_range"].bool_param
         for name, values in inputs.items():
-            check_rows(values, name=name, input_range=self.inputs[name].range, allow_range=allow_range)
+            signature = self.inputs[name]
+            if signature.datatype is Datatype.FP32:
+                check_rows(values, name=name, input_range=signature.range, allow_range=allow_range)
+            elif signature.range is not None:
+                check_whole(values, name=name, input_range=signature.range)
         names = self._requested(request)
         response = oip.ModelInferResponse.FromString(self._heads.get(names) or self._head(names))
         response.id = request.id
-        answers = self.run(inputs)
+        try:
+            answers = self.run(inputs)
+        except _RUNTIME_ERRORS as error:  # an index that an embedding does not have, say
+            raise InvalidInput(f"model '{self.spec.name}' cannot take these inputs: {error!s:.200}") from error
         for answer in answers.values():
             if not np.isfinite(answer).all():
                 raise self._beyond(inputs, answer)
-        if LABEL in names:
-            answers[LABEL] = answers[LOGITS].argmax(axis=1).astype("<i8", copy=False)
+        if LABEL in names and LABEL not in answers:
+            answers[LABEL] = answers[self.spec.answer.name].argmax(axis=1).astype("<i8", copy=False)
         raw = response.raw_output_contents
         for name, tensor in zip(names, response.outputs, strict=True):
             answer = answers[name]
@@ -215,7 +229,10 @@ class Model:
                     f"unexpected explicit tensor data for input tensor '{name}' for model '{model}' of type "
                     f"'{field.name.removesuffix('_contents').upper()}', expected datatype '{datatype}'"
                 )
-        values = np.array(getattr(tensor.contents, wanted), dtype=datatype.dtype)
+        try:
+            values = np.array(getattr(tensor.contents, wanted), dtype=datatype.dtype)
+        except OverflowError:
+            raise InvalidInput(f"input '{name}' of model '{model}' has a number that is no {datatype}") from None
         if values.nbytes != expected:
             raise self._size_mismatch(name, expected, values.nbytes)
         return values.reshape(shape)
@@ -251,6 +268,12 @@ def _refuse_extensions(parameters: Any, tensor: str) -> None:
     for name in _UNSUPPORTED:
         if name in parameters:
             raise InvalidInput(f"this server has no extension '{name}', which tensor '{tensor}' asks for: leave it out")
+
+
+def _blank(signature: Signature) -> NDArray[Any]:
+    """Two rows that any model takes: zeros, or the least number that the range names."""
+    low, high = signature.range or (0.0, 0.0)
+    return np.full((2, *signature.dimensions), low if low > 0 or high < 0 else 0, signature.datatype.dtype)
 
 
 def _no_model_yet() -> Unavailable:

@@ -146,12 +146,13 @@ class ModelServer:
 def terms_of(inference: Inference, task: int) -> session.GetTermsResponse:
     """What the live model takes. Raises Unavailable while there is none."""
     spec, max_rows = inference.terms()
-    low, high = spec.input_range or (0.0, 0.0)
+    first = spec.inputs[0]
+    low, high = first.range or (0.0, 0.0)
     return session.GetTermsResponse(
         task=task,
         model=spec.name,
-        input_name=spec.input_name,
-        input_count=spec.input.length,
+        input_name=first.name,
+        input_count=first.length,
         input_min=low,
         input_max=high,
         labels=spec.labels,

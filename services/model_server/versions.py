@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import DataLoss, InvalidInput, LinkLearnerError, TimedOut, Unavailable
+from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.shape import Shape
 from linklearner.log import of_round
@@ -37,7 +38,7 @@ def load(spec: ModelSpec, shape: Shape, version: ModelVersion, weights: NDArray[
 
     Raises InvalidModel if they make no working model.
     """
-    return Model(spec, version, onnx_model(spec, shape, weights))
+    return Model(spec, version, onnx_model(spec, dequantise_weights(weights, shape)))
 
 
 class VersionFollower:

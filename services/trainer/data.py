@@ -65,12 +65,17 @@ class Samples:
         """(label_count,) int64: samples of each label."""
         return np.bincount(self.y, minlength=label_count)
 
-    def inputs_of(self, spec: ModelSpec) -> NDArray[np.float32]:
-        """(n, *input.dimensions) float32: x as the model takes it. Raises InvalidInput unless the model can learn from the samples."""
-        x = arranged(self.x, spec.input.dimensions, "the task's model")
+    def inputs_of(self, spec: ModelSpec) -> dict[str, NDArray[np.float32]]:
+        """(n, *dimensions) float32 by the input's name: x as the model takes it. Raises InvalidInput unless the model can learn from the
+        samples."""
+        (signature,) = spec.inputs
+        return {signature.name: arranged(self.x, signature.dimensions, "the task's model")}
+
+    def targets_of(self, spec: ModelSpec) -> NDArray[np.int64]:
+        """(n,) int64. Raises InvalidInput for labels that the model does not have."""
         if self.y.size and self.y.max() >= len(spec.labels):
             raise InvalidInput(f"the task has labels 0..{len(spec.labels) - 1}, the samples go up to {self.y.max()}")
-        return x
+        return self.y
 
     def check_learnable(self) -> None:
         """Raises InvalidInput, reason NothingToLearn, for samples that tell no label from another: none, one label, or all x alike."""
@@ -93,7 +98,7 @@ class Samples:
         check_training_data(
             self.x,
             model=spec.name,
-            input_range=spec.input.range,
+            input_range=spec.inputs[0].range,
             remedy="set LINKLEARNER_TRAINER_ALLOW_RANGE=true (`linklearner train --allow-range` for one round)",
         )
 

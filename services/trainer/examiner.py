@@ -1,19 +1,18 @@
 """Measures a version of the weights on the held-out samples, and exports it as ONNX."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import DataLoss
 from linklearner.domain.fixedpoint import dequantise_weights
-from linklearner.domain.model import LOGITS, ModelSpec
-from linklearner.domain.shape import Shape
+from linklearner.domain.model import ModelSpec
 from linklearner.domain.training import Evaluation, ModelExport
-from linklearner.onnx_graph import onnx_model
+from linklearner.onnx_graph import onnx_model, reference
 from services.trainer import training
 from services.trainer.data import Samples
 
@@ -38,28 +37,28 @@ class Examiner:
         score = await asyncio.to_thread(
             training.evaluate, state.spec, dequantise_weights(weights, state.shape), self._held_out
         )
-        return Evaluation(found, len(self._held_out), score.accuracy, score.loss)
+        return Evaluation(found, len(self._held_out), score.metric, score.value, score.loss)
 
     async def export(self, version: int) -> ModelExport:
         """version 0: the newest. Raises NotFound, DataLoss also if ONNX and torch disagree."""
         state = await self._gateway.task(self._task)
-        inputs = self._held_out.inputs_of(state.spec)[:PARITY_SAMPLES]
+        inputs = {name: rows[:PARITY_SAMPLES] for name, rows in self._held_out.inputs_of(state.spec).items()}
         found, weights = await self._gateway.weights(state, version)
         metadata = {"task": str(self._task), "version": str(found.version), "digest": found.digest.hex()}
-        if state.spec.input.range is not None:
-            metadata["input_range"] = "{:g} {:g}".format(*state.spec.input.range)
-        model = onnx_model(state.spec, state.shape, weights, metadata)
-        difference = await asyncio.to_thread(parity, state.spec, state.shape, weights, model, inputs)
+        real = dequantise_weights(weights, state.shape)
+        model = onnx_model(state.spec, real, metadata)
+        difference = await asyncio.to_thread(parity, state.spec, real, model, inputs)
         return ModelExport(found, model, difference)
 
 
-def parity(spec: ModelSpec, shape: Shape, weights: NDArray[np.int16], model: bytes, x: NDArray[np.float32]) -> float:
-    """The greatest difference between torch's logits and those of ONNX's reference implementation.
+def parity(spec: ModelSpec, weights: NDArray[np.float32], model: bytes, inputs: Mapping[str, NDArray[Any]]) -> float:
+    """The greatest difference between torch's answers and those of ONNX's reference implementation.
 
-    x: (B, *input.dimensions) float32, unscaled. Raises DataLoss beyond 1e-4 of the largest logit (of 1, if that is larger).
+    weights: (N,) float32; inputs: (B, *dimensions) of each, as the signature says. Raises DataLoss beyond 1e-4 of the largest answer
+    (of 1, if that is larger).
     """
-    ours = training.logits(spec, dequantise_weights(weights, shape), x)
-    theirs = ReferenceEvaluator(onnx.load_from_string(model)).run([LOGITS], {spec.input.name: x})[0]
+    ours = training.answers(spec, weights, inputs)
+    theirs = reference(model, inputs)[spec.answer.name]
     difference = float(np.abs(ours - theirs).max(initial=0.0))
     bound = PARITY_TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0)))
     if not difference <= bound:

@@ -9,9 +9,9 @@ import pytest
 
 from linklearner.client import gateway as module
 from linklearner.client.gateway import GatewayClient
+from linklearner.domain.classifier import classifier
 from linklearner.domain.errors import DataLoss, InvalidInput, InvalidModel, LinkLearnerError, NotFound, Unavailable
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelSpec
 from linklearner.testing.gateway import FakeGateway, sets, weights_of
 from linklearner.v1 import chain_gateway_pb2 as pb
 from tests.client.conftest import Subject, fake_gateway, small_task
@@ -215,7 +215,7 @@ async def test_a_model_that_nobody_here_can_read_is_said_as_such(fake: FakeGatew
     async with at(fake) as client:
         with pytest.raises(InvalidModel):
             await client.task(1)
-        fake.model = ModelSpec("other", Mlp((64, 33, 10)), tuple("0123456789")).to_json()
+        fake.model = classifier("other", Mlp((64, 33, 10)), tuple("0123456789")).to_json()
         with pytest.raises(DataLoss) as raised:
             await client.task(1)
         assert raised.value.reason == "WrongShape"

@@ -32,7 +32,7 @@ STATUS = TrainerStatus(b"\x01" * 20, 1, samples=80, held_out=20, label_counts=(8
 QUANTISED = UpdateQuantised(INT8, update_bytes=70, page_count=1, pages_total=2, residual_ratio=0.25, digest=DIGEST)
 SUBMITTED = Submitted(Mined(b"\x02" * 32, 11, 21_000, 150), DIGEST, round=3, weight=1000, effective=900)
 ROUND = (ModelPulled(VERSION), TrainingProgress(1, 2, 0.5), TrainingProgress(2, 2, 0.25), QUANTISED, SUBMITTED)
-EVALUATION = Evaluation(VERSION, samples=20, accuracy=0.75, loss=0.5)
+EVALUATION = Evaluation(VERSION, samples=20, metric="accuracy", value=0.75, loss=0.5)
 EXPORT = ModelExport(VERSION, b"onnx", 1e-6)
 
 
@@ -125,8 +125,8 @@ LIES: list[tuple[str, Callable[[Any], Any], Callable[[TrainerClient], Any], str]
     ("GetTrainer", sets(task=0), status, "NonsensicalAnswer"),
     ("Evaluate", sets(version__version=4), evaluated, "WrongVersion"),
     ("Evaluate", sets(version__digest=b""), evaluated, "WrongDigest"),
-    ("Evaluate", sets(accuracy=1.5), evaluated, "NonsensicalAnswer"),
-    ("Evaluate", sets(accuracy=float("nan")), evaluated, "NonsensicalAnswer"),
+    ("Evaluate", sets(value=1.5), evaluated, "NonsensicalAnswer"),
+    ("Evaluate", sets(value=float("nan")), evaluated, "NonsensicalAnswer"),
     ("ExportModel", sets(version__version=4), exported, "WrongVersion"),
     ("TrainRound", lambda _: pb.TrainRoundResponse(), trained, "NonsensicalAnswer"),
     ("TrainRound", only("pulled", sets(pulled__version__version=0)), trained, "NonsensicalAnswer"),

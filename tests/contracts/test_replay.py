@@ -10,17 +10,17 @@ from devchain.chain.blocks import StoredReceipt
 from linklearner.chain.answers import Log
 from linklearner.chain.contracts import COMPLETED, POOL, VAULT, completed, decode_event
 from linklearner.domain import events as happened
+from linklearner.domain.classifier import classifier
 from linklearner.domain.encodings import INT8
 from linklearner.domain.errors import Divergence
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.replay import Replay
 from linklearner.domain.rounds import Phase, Terms
 from linklearner.domain.shape import Shape
 from tests.contracts.task_chain import PER_SECOND, TERMS, TaskChain, address_of, agrees, some_weights
 
-SPEC = ModelSpec("tiny", Mlp((5, 4, 3)), ("a", "b", "c"))  # 39 weights
+SPEC = classifier("tiny", Mlp((5, 4, 3)), ("a", "b", "c"))  # 39 weights
 GROUPED = SPEC.shape(12, 8, 2, 3000)  # five pages, three groups; long updates are scaled down
 FLAT = SPEC.shape(12, 40, 1, 2**20)
 BARE = dataclasses.replace(
@@ -302,7 +302,9 @@ def test_a_shape_that_the_chain_cannot_have_taken_is_noticed(world: TaskChain, h
         replayed(world, [dataclasses.replace(first, shape=Shape(FLAT.tensors[:-1], 40, 1, 1).encode()), *history[1:]])
 
 
-@pytest.mark.parametrize("model", ["{}", "", "[" * 5000, "\ufffd", SPEC.to_json().replace("[5,", "[6,")])
+@pytest.mark.parametrize(
+    "model", ["{}", "", "[" * 5000, "\ufffd", SPEC.to_json().replace(SPEC.graph.digest.hex(), "00" * 32)]
+)
 def test_a_model_text_that_says_nothing_stops_no_replay(
     world: TaskChain, history: list[happened.Event], model: str
 ) -> None:

@@ -1,22 +1,29 @@
+import base64
 import dataclasses
 import json
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain.classifier import classifier, from_fields
 from linklearner.domain.digest import digest_of_pages, model_digest, page_digest, page_digests
 from linklearner.domain.digits import DIGITS_CNN
 from linklearner.domain.errors import InvalidInput, InvalidModel
 from linklearner.domain.kinds import KINDS, Architecture
 from linklearner.domain.kinds.cnn import Cnn
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.domain.model import Loss, ModelSpec, ModelVersion
 from linklearner.domain.shape import Shape, Tensor
-from tests.any_model import ARCHITECTURES, Strided
+from tests.any_model import ARCHITECTURES, Strided, reference_logits
 
-DIGITS = ModelSpec("digits", Mlp((64, 32, 10)), tuple("0123456789"), "pixels", 1 / 16)
+DIGITS = classifier("digits", Mlp((64, 32, 10)), tuple("0123456789"), "pixels", 1 / 16)
+
+
+def packed(text: bytes) -> str:
+    return base64.b64encode(zlib.compress(text)).decode()
 
 
 def test_every_kind_is_among_those_that_are_tested() -> None:
@@ -33,11 +40,34 @@ def test_json_goes_there_and_back(
     architecture: Architecture, name: str, scale: float, input_range: tuple[float, float] | None
 ) -> None:
     labels = tuple(str(i) for i in range(architecture.output_dimensions[0]))
-    spec = ModelSpec(name, architecture, labels, "x", scale, input_range)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(KINDS, "strided", Strided)  # the one line that a new kind takes outside of its file
-        again = ModelSpec.from_json(spec.to_json())
+    spec = classifier(name, architecture, labels, "x", scale, input_range)
+    again = ModelSpec.from_json(spec.to_json())
     assert again == spec and again.to_json() == spec.to_json() and again.graph.digest == spec.graph.digest
+
+
+PLAN = {
+    "name": "digits",
+    "kind": "mlp",
+    "layers": [64, 32, 10],
+    "activation": "relu",
+    "input": {"name": "pixels", "scale": 0.0625},
+    "labels": list("0123456789"),
+}
+CNN_PLAN = {
+    "name": "digits-cnn",
+    "kind": "cnn",
+    "image": [1, 8, 8],
+    "channels": [8, 16],
+    "kernel": 3,
+    "activation": "relu",
+    "outputs": 10,
+    "input": {"name": "pixels", "scale": 0.0625, "range": [0, 16]},
+    "labels": list("0123456789"),
+}
+
+
+def test_a_few_words_describe_a_classifier() -> None:
+    assert from_fields(PLAN) == DIGITS and from_fields(CNN_PLAN) == DIGITS_CNN
 
 
 def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
@@ -53,9 +83,6 @@ def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
-        {"format": True},
-        {"format": 1.0},
         {"kind": "svm"},
         {"activation": "tanh"},
         {"layers": [64]},
@@ -86,7 +113,7 @@ def test_the_digits_model_has_2410_weights_in_four_tensors() -> None:
 )
 def test_a_description_that_cannot_be_run_as_written_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(InvalidModel):
-        ModelSpec.from_json(json.dumps(json.loads(DIGITS.to_json()) | change))
+        from_fields(json.loads(json.dumps(PLAN | change)))
 
 
 @pytest.mark.parametrize(
@@ -125,9 +152,8 @@ def test_a_description_that_cannot_be_run_as_written_is_refused(change: dict[str
     ],
 )
 def test_a_description_of_a_cnn_that_cannot_be_run_as_written_is_refused(change: dict[str, object]) -> None:
-    ModelSpec.from_json(DIGITS_CNN.to_json())
     with pytest.raises(InvalidModel):
-        ModelSpec.from_json(json.dumps(json.loads(DIGITS_CNN.to_json()) | change))
+        from_fields(CNN_PLAN | change)
 
 
 def test_blocks_that_leave_nothing_of_an_image_are_refused_in_these_words() -> None:
@@ -136,9 +162,12 @@ def test_blocks_that_leave_nothing_of_an_image_are_refused_in_these_words() -> N
         Cnn((1, 3, 9), (1, 1), 3, 2)
 
 
-@pytest.mark.parametrize("spec", [DIGITS, DIGITS_CNN], ids=["mlp", "cnn"])
-def test_a_description_without_any_one_of_its_keys_is_refused(spec: ModelSpec) -> None:
-    fields = json.loads(spec.to_json())
+@pytest.mark.parametrize("plan", [PLAN, CNN_PLAN], ids=["mlp", "cnn"])
+def test_a_description_without_any_one_of_its_keys_is_refused(plan: dict[str, object]) -> None:
+    for key in plan:
+        with pytest.raises(InvalidModel):
+            from_fields({name: value for name, value in plan.items() if name != key})
+    fields = json.loads(DIGITS.to_json())
     for key in fields:
         with pytest.raises(InvalidModel):
             ModelSpec.from_json(json.dumps({name: value for name, value in fields.items() if name != key}))
@@ -150,10 +179,43 @@ def test_a_shape_fits_only_tensor_by_tensor() -> None:
     assert not DIGITS.fits(Shape((Tensor(2410, 12),), 2048, 2, 1))
 
 
-def test_a_description_without_a_range_is_written_as_before() -> None:
-    assert '"input":{"name":"pixels","scale":0.0625}' in DIGITS.to_json()
-    ranged = dataclasses.replace(DIGITS, input_range=(0.0, 16.0))
-    assert '"input":{"name":"pixels","scale":0.0625,"range":[0.0,16.0]}' in ranged.to_json()
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"format": 1}, "format 1 is unknown"),
+        ({"format": True}, "format is a int"),
+        ({"loss": "hinge"}, "a loss is one of"),
+        ({"labels": ["0"]}, "as many labels"),
+        ({"labels": list(range(10))}, "a label is a str"),
+        ({"name": ""}, "a name of 1 to 256"),
+        ({"name": "n" * 257}, "a name of 1 to 256"),
+        ({"name": "half a character \udfff"}, "half a surrogate pair"),
+        ({"digest": "00" * 32}, "has the digest"),
+        ({"graph": "!"}, "Base64 of zlib"),
+        ({"graph": packed(b"{}")[:-8]}, "Base64 of zlib|cut off"),
+        ({"graph": base64.b64encode(zlib.compress(b"{}") + b"x").decode()}, "something behind it"),
+        ({"graph": packed(b"{}")}, "a graph has the keys"),
+        ({"graph": packed(b"[" * 10_000)}, "nested deeper"),
+        ({"graph": packed(bytes(1 << 27))}, "at most 1048576 bytes"),
+        ({"graph": packed(DIGITS.graph.text.replace(",", ", ").encode())}, "written in one way only"),
+        ({"graph": packed(DIGITS.graph.text.replace('"W1",[32,64]', f'"W1",[{2**62},64]').encode())}, "has 1 to"),
+        ({"graph": packed(DIGITS.graph.text.replace("0.0625", "0.1").encode())}, "that float32 holds"),
+        ({"graph": packed(DIGITS.graph.text.replace("0.0625", "1e999").encode())}, "range of a double"),
+        ({"graph": packed(DIGITS.graph.text.replace('"Relu"', '"ai.custom::Relu"').encode())}, "is unknown"),
+        ({"extra": 1}, "the description has the keys"),
+    ],
+)
+def test_a_text_that_cannot_be_run_as_written_is_refused(change: dict[str, object], why: str) -> None:
+    with pytest.raises(InvalidModel, match=why):
+        ModelSpec.from_json(json.dumps(json.loads(DIGITS.to_json()) | change))
+
+
+def test_other_losses_have_labels_or_none() -> None:
+    for loss in (Loss.MEAN_SQUARED_ERROR, Loss.BINARY_CROSS_ENTROPY):
+        spec = ModelSpec("price", DIGITS.graph, loss)
+        assert ModelSpec.from_json(spec.to_json()) == spec
+        with pytest.raises(InvalidModel, match="as many names"):
+            ModelSpec("price", DIGITS.graph, loss, ("one",))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "[" * 5000, " " * 20000, "\ud800"])
@@ -173,15 +235,13 @@ def test_initial_weights_follow_the_seed_and_the_fan_in() -> None:
 
 
 def test_the_forward_pass_is_relu_between_affine_layers() -> None:
-    spec = ModelSpec("tiny", Mlp((2, 2, 1)), ("y",), "x", 0.5)
+    spec = classifier("tiny", Mlp((2, 2, 1)), ("y",), "x", 0.5)
     weights = np.array([1, 0, 0, -1, 0.5, 0, 2, 3, -1], dtype=np.float32)
     inputs = np.array([[2, 4], [-2, -4]], dtype=np.float32)
     # (1, 2) -> (1.5, -2) -> 2 * 1.5 - 1 = 2;  (-1, -2) -> (-0.5, 2) -> 3 * 2 - 1 = 5
-    assert spec.forward(weights, inputs).tolist() == [[2.0], [5.0]]
+    assert reference_logits(spec, weights, inputs).tolist() == [[2.0], [5.0]]
     with pytest.raises(InvalidInput):
-        spec.forward(weights[:-1], inputs)
-    with pytest.raises(InvalidInput):
-        spec.forward(weights, inputs[:, :1])
+        spec.split(weights[:-1])
 
 
 def test_the_digest_changes_with_every_weight_and_only_in_its_page() -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from devchain import strictjson as of_the_chain
 from linklearner.domain import strictjson as ours
+from linklearner.domain.digits import DIGITS
 from linklearner.domain.errors import InvalidInput, InvalidModel
-from linklearner.domain.kinds.mlp import Mlp
+from linklearner.domain.graph import Graph
 from linklearner.domain.model import MAX_JSON_BYTES, ModelSpec
 
 BOTH = pytest.mark.parametrize("reader", [ours, of_the_chain], ids=["linklearner", "devchain"])
@@ -84,6 +85,6 @@ def test_a_model_description_that_is_no_json_is_an_invalid_model(text: str) -> N
 
 @pytest.mark.parametrize("scale", ["1e999", "1" + "0" * 400, "NaN"])
 def test_a_scale_beyond_a_double_is_an_invalid_model(scale: str) -> None:
-    spec = ModelSpec(name="m", architecture=Mlp((1, 1)), labels=("a",))
+    graph = DIGITS.graph.text
     with pytest.raises(InvalidModel):
-        ModelSpec.from_json(spec.to_json().replace('"scale":1.0', f'"scale":{scale}'))
+        Graph.from_text(graph.replace("0.0625", scale))

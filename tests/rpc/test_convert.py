@@ -148,7 +148,11 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
         convert.trainer_of,
     ),
     (training_events(), convert.training_message, convert.training_of),
-    (st.builds(training.Evaluation, VERSION, SMALL, SHARE, REAL), convert.evaluation_message, convert.evaluation_of),
+    (
+        st.builds(training.Evaluation, VERSION, SMALL, st.just("accuracy"), SHARE, REAL),
+        convert.evaluation_message,
+        convert.evaluation_of,
+    ),
     (st.builds(training.ModelExport, VERSION, st.binary(), REAL), convert.export_message, convert.export_of),
 ]
 

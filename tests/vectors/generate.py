@@ -16,16 +16,17 @@ from eth_hash.auto import keccak
 
 from linklearner.artifacts import contract
 from linklearner.chain.abi import Interface
+from linklearner.domain.classifier import classifier
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS
 from linklearner.domain.kinds.cnn import Cnn
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelSpec
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import MAX_SQUARED_NORM, Update
 from linklearner.domain.voucher import Voucher, domain_separator
+from tests.any_model import reference_logits
 
 HERE = Path(__file__).parent
 
@@ -168,15 +169,15 @@ def forward_vectors() -> list[dict[str, Any]]:
         Cnn((3, 2, 3), (2,), 1, 2),
     ):
         (outputs,) = architecture.output_dimensions
-        spec = ModelSpec("vector", architecture, tuple(map(str, range(outputs))), "x", 0.5)
+        spec = classifier("vector", architecture, tuple(map(str, range(outputs))), "x", 0.5)
         weights = generator.integers(-4, 5, spec.weight_count).astype(np.float32)
-        inputs = (2 * generator.integers(-3, 4, (3, *spec.input.dimensions))).astype(np.float32)
+        inputs = (2 * generator.integers(-3, 4, (3, *spec.inputs[0].dimensions))).astype(np.float32)
         vectors.append(
             {
                 "model": spec.to_json(),
                 "weights": weights.astype(int).tolist(),
                 "inputs": inputs.astype(int).tolist(),
-                "logits": spec.forward(weights, inputs).astype(int).tolist(),
+                "logits": reference_logits(spec, weights, inputs).astype(int).tolist(),
             }
         )
     return vectors

@@ -27,6 +27,7 @@ from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.tasks import ChainStatus
 from linklearner.keyfile import decrypted, read_password
+from linklearner.onnx_graph import onnx_model, reference
 from linklearner.output import ll
 from linklearner.rpc.access import Credential
 from tools.stack.engine import Say, Stack, host_gateway
@@ -144,8 +145,11 @@ async def _watch(stack: Stack, before: int, say: Say) -> int:
 
 
 def forward(spec: ModelSpec, weights: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Labels (B,) that the model gives to (B, …) pixels: by the domain's NumPy, apart from torch and onnxruntime."""
-    return spec.forward(weights, pixels.reshape(-1, *spec.input.dimensions)).argmax(axis=1)
+    """Labels (B,) that the model gives to (B, …) pixels: by ONNX's reference implementation, apart from torch and onnxruntime."""
+    (signature,) = spec.inputs
+    inputs = {signature.name: pixels.reshape(-1, *signature.dimensions)}
+    labels: NDArray[np.int64] = reference(onnx_model(spec, weights), inputs)[spec.answer.name].argmax(axis=1)
+    return labels
 
 
 def held_out_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -33,8 +33,8 @@ async def show_task(call: GatewayCall) -> dict[str, Any]:
     return {
         "task": found.task,
         "creator": address(found.creator),
-        "model": f"{spec.name}: {spec.architecture}",
-        "inputs": str(spec.input),
+        "model": f"{spec.name}: {spec.graph}",
+        "inputs": "; ".join(map(str, spec.inputs)),
         "weights": shape.weight_count,
         "pages": f"{shape.page_count} of {shape.page_length} weights",
         "version": found.version,

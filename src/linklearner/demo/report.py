@@ -28,18 +28,18 @@ def introduce(
     spec, shape = task.spec, task.shape
     screen.event(
         "introduced", task=task.task, creator=suite.creator, sponsor=suite.sponsor, owner=suite.owner,
-        pot_wei=str(task.pot), weights=shape.weight_count, accuracy=first.accuracy, chain_id=suite.chain_id, pool=suite.pool,
+        pot_wei=str(task.pot), weights=shape.weight_count, accuracy=first.value, chain_id=suite.chain_id, pool=suite.pool,
         token=suite.token, aspect=suite.aspect, samples=[person.samples for person in people],
     )  # fmt: skip
     screen.say(
         f"\n  chain {suite.chain_id} at {shown_urls(suite.rpc_url)}\n"
         f"  pool   {suite.pool}\n  $LL    {suite.token}\n  Aspect {suite.aspect}\n"
-        f"  task {task.task}: {spec.name}, {spec.architecture}, {shape.weight_count:,} int16 weights in "
+        f"  task {task.task}: {spec.name}, {spec.graph}, {shape.weight_count:,} int16 weights in "
         f"{shape.page_count} pages, rule mean\n"
         f"  opened by  {suite.creator}, an account like any other\n"
         f"  pot        {ll(task.pot)} $LL, filled by the sponsor {suite.sponsor}; a round of {task.terms.round_seconds} s takes "
         f"{ll(task.terms.reward)}, a shorter one as much less\n"
-        f"  before training: accuracy {first.accuracy:.3f} on {first.samples} held-out digits"
+        f"  before training: accuracy {first.value:.3f} on {first.samples} held-out digits"
     )
 
 

@@ -100,7 +100,7 @@ async def play_round(
                 line.gas, line.earned_wei = one.mined.gas_used, one.paid or 0
     share = settlement_gas / max(1, len(history.contributions))
     screen.event(
-        "round", round=opened, version=settled.version.version, digest="0x" + settled.version.digest.hex(), accuracy=result.accuracy,
+        "round", round=opened, version=settled.version.version, digest="0x" + settled.version.digest.hex(), accuracy=result.value,
         loss=result.loss, saturated=settled.version.saturated_count, settlement_gas=settlement_gas,
         seconds=round(time.monotonic() - began, 3), elapsed_s=pay.elapsed_s, round_s=pay.round_s, took_wei=str(pay.took_wei),
         pot_wei=str(pay.pot_wei), settler=lines[settler].name, settler_wei=str(history.settler_paid),
@@ -111,7 +111,7 @@ async def play_round(
         ],
     )  # fmt: skip
     title = (
-        f"[bold]Round {number}[/bold]  accuracy [bold]{result.accuracy:.3f}[/bold]  loss {result.loss:.3f}  [dim]version[/dim] "
+        f"[bold]Round {number}[/bold]  accuracy [bold]{result.value:.3f}[/bold]  loss {result.loss:.3f}  [dim]version[/dim] "
         f"{settled.version.version}  [dim]digest[/dim] 0x{settled.version.digest.hex()[:10]}…  "
         f"[dim]settled for[/dim] {settlement_gas:,} [dim]gas, {time.monotonic() - began:.1f} s[/dim]"
     )

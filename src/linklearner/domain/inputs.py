@@ -13,7 +13,7 @@ Pixels 0..255 where 0..16 is expected are 15 widths off; noise, centring and a s
 from __future__ import annotations
 
 from math import isfinite, prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,18 @@ def check_rows(
         )
 
 
+def check_whole(inputs: NDArray[np.integer[Any]], *, name: str, input_range: tuple[float, float]) -> None:
+    """inputs: (B, …) of an integer type. Raises OutOfRange for one outside of the range, margins or not: it would name nothing, or another
+    thing (an embedding has no row for it)."""
+    low, high = input_range
+    if inputs.size and not low <= inputs.min() <= inputs.max() <= high:
+        row, place, value = _first(inputs, (inputs < low) | (inputs > high))
+        raise OutOfRange(
+            f"row {row} of '{name}' has {value:g} at {place}, outside of {low:g} to {high:g}",
+            facts={"row": row, "input_min": low, "input_max": high},
+        )
+
+
 def check_training_data(
     inputs: NDArray[np.float32], *, model: str, input_range: tuple[float, float] | None, remedy: str
 ) -> None:
@@ -99,7 +111,7 @@ def check_training_data(
     )
 
 
-def _first(inputs: NDArray[np.float32], bad: NDArray[np.bool_]) -> tuple[int, str, float]:
+def _first(inputs: NDArray[Any], bad: NDArray[np.bool_]) -> tuple[int, str, float]:
     """Row, place in it and value of the first bad number."""
     row, *place = np.argwhere(bad)[0].tolist()
     return row, ",".join(map(str, place)), float(inputs[(row, *place)])

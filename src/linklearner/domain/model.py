@@ -1,11 +1,20 @@
-"""What a task's weights mean: a small JSON text that the chain keeps, and the graph that it stands for."""
+"""What a task's weights mean: a short JSON text that the chain keeps, and the graph that it holds.
+
+    {"format":2,"name":"digits","loss":"cross-entropy","labels":["0",…],"digest":"…","graph":"…"}
+
+`graph` is Base64 of zlib of the graph's own text (`graph.Graph.text`), `digest` the Keccak-256 of that text. Everybody who joins the task
+trains and serves it from this text, without running anybody's code.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
+import zlib
 from dataclasses import dataclass
-from functools import cached_property
-from math import isfinite, prod
+from enum import StrEnum
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -13,78 +22,80 @@ from numpy.typing import NDArray
 
 from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidInput, InvalidModel
-from linklearner.domain.fields import demand, exactly, number, several
-from linklearner.domain.graph import Constant, Datatype, Graph, Node, Signature, TensorSpec
-from linklearner.domain.kinds import KINDS, Architecture
+from linklearner.domain.fields import demand, exactly, several
+from linklearner.domain.graph import MAX_JSON_BYTES as MAX_GRAPH_BYTES
+from linklearner.domain.graph import Graph, Signature, TensorSpec
+from linklearner.domain.operators import Datatype
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.strictjson import NotJson
 
-FORMAT = 1
-MAX_JSON_BYTES = 16384
-MAX_JSON_DEPTH = 4
+FORMAT: Final = 2
+MAX_JSON_BYTES: Final = 1 << 18
+"""Of the text: 24 gas a byte, 6.3 M in all."""
+MAX_LABELS: Final = 1 << 16
+MAX_NAME: Final = 256
 
 LOGITS: Final = "logits"
-"""The name of every model's output: one number a label."""
-SCALE, SCALED = "input_scale", "scaled"
+"""What our own builders call the output of a classifier."""
 
-_COMMON = frozenset({"format", "name", "kind", "input", "labels"})
+_KEYS: Final = frozenset({"format", "name", "loss", "labels", "digest", "graph"})
+
+
+class Loss(StrEnum):
+    """What training makes small, of the graph's first output beside the samples' targets; a mean over samples and numbers."""
+
+    CROSS_ENTROPY = "cross-entropy"
+    """Logits (B, labels) beside one label each, int64 (B,)."""
+    BINARY_CROSS_ENTROPY = "binary-cross-entropy"
+    """Logits (B, …) beside as many numbers of 0 to 1."""
+    MEAN_SQUARED_ERROR = "mean-squared-error"
+    """Numbers (B, …) beside as many."""
+
+    @property
+    def metric(self) -> str:
+        """What people read beside the loss: the share of right answers; of regressions R², the share of the variance that is explained."""
+        return "R²" if self is Loss.MEAN_SQUARED_ERROR else "accuracy"
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A classifier of one input: x * input_scale, then what the architecture makes of it; the last layer gives logits, one a label.
+    """A graph, what its first output is judged by, and what people call its parts. Raises InvalidModel.
 
-    Its graph is made with it: a description that exists can be run. Raises InvalidModel.
+    labels: of cross-entropy one for each logit; otherwise one for each number of the first output, or none.
     """
 
     name: str
-    architecture: Architecture
-    labels: tuple[str, ...]
-    """One per output."""
-    input_name: str = "x"
-    input_scale: float = 1.0
-    """Inputs are multiplied by this first (1/16 for pixels 0..16)."""
-    input_range: tuple[float, float] | None = None
-    """Least and greatest value of an unscaled input that the task was made for; None if its author did not say."""
+    graph: Graph
+    loss: Loss = Loss.CROSS_ENTROPY
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.architecture.output_dimensions != (len(self.labels),):
-            outputs = prod(self.architecture.output_dimensions)
-            raise InvalidModel(f"{outputs} outputs need as many labels, not {len(self.labels)}")
-        if not isfinite(self.input_scale) or self.input_scale <= 0:
-            raise InvalidModel(f"the input scale is a positive number, not {self.input_scale}")
-        if self.input_range is not None:
-            low, high = self.input_range
-            if not (isfinite(low) and isfinite(high) and low < high):
-                raise InvalidModel(f"an input range is two numbers, the lower one first, not {low} and {high}")
-        if not self.name or not self.input_name:
-            raise InvalidModel("a model and its input have names")
+        answer = self.answer
+        if answer.datatype is not Datatype.FP32:
+            raise InvalidModel(f"the first output of a graph is what is trained: FP32, not {answer.datatype}")
+        if self.loss is Loss.CROSS_ENTROPY and answer.dimensions != (len(self.labels),):
+            size = "x".join(map(str, answer.dimensions)) or "one number"
+            raise InvalidModel(f"an output of {size} needs as many labels, not {len(self.labels)}")
+        if self.labels and len(self.labels) != prod(answer.dimensions):
+            raise InvalidModel(f"{prod(answer.dimensions)} outputs have as many names, not {len(self.labels)}")
+        if len(self.labels) > MAX_LABELS:
+            raise InvalidModel(f"a model has at most {MAX_LABELS} labels")
+        if not 1 <= len(self.name) <= MAX_NAME:
+            raise InvalidModel(f"a model has a name of 1 to {MAX_NAME} characters")
         try:
-            "".join((self.name, self.input_name, *self.labels)).encode()
+            "".join((self.name, *self.labels, *self.graph.values)).encode()
         except UnicodeEncodeError:  # JSON can spell half a surrogate pair; no protocol carries one
             raise InvalidModel("names and labels are text that UTF-8 can write") from None
-        _ = self.graph
-
-    @cached_property
-    def graph(self) -> Graph:
-        """What the weights are weights of."""
-        dimensions = self.architecture.input_dimensions
-        return Graph(
-            inputs=(Signature(self.input_name, Datatype.FP32, dimensions, self.input_range),),
-            outputs=(Signature(LOGITS, Datatype.FP32, self.architecture.output_dimensions),),
-            parameters=self.architecture.parameters(),
-            constants=(Constant(SCALE, (), (self.input_scale,)),),
-            nodes=(
-                Node("Mul", "scale", (self.input_name, SCALE), SCALED),
-                *self.architecture.nodes(SCALED, LOGITS),
-            ),
-        )
 
     @property
-    def input(self) -> Signature:
-        """The graph's one input, unscaled."""
-        (signature,) = self.graph.inputs
-        return signature
+    def inputs(self) -> tuple[Signature, ...]:
+        """The graph's inputs, unscaled: what of scaling there is, is part of the graph."""
+        return self.graph.inputs
+
+    @property
+    def answer(self) -> Signature:
+        """The output that the loss is about."""
+        return self.graph.outputs[0]
 
     def tensors(self) -> tuple[TensorSpec, ...]:
         """The trainable tensors in the order of the flat vector."""
@@ -95,18 +106,23 @@ class ModelSpec:
         """N."""
         return self.graph.weight_count
 
-    def shape(self, exponent: int, page_length: int, group_pages: int, norm_bound: int) -> Shape:
-        """The task shape of this model with the same exponent for every tensor."""
-        return Shape(
-            tuple(Tensor(spec.length, exponent) for spec in self.tensors()), page_length, group_pages, norm_bound
-        )
+    def shape(self, exponents: int | tuple[int, ...], page_length: int, group_pages: int, norm_bound: int) -> Shape:
+        """The task shape of this model. exponents: of each tensor, or one for all."""
+        each = (exponents,) * len(self.tensors()) if isinstance(exponents, int) else exponents
+        if len(each) != len(self.tensors()):
+            raise InvalidModel(f"{len(self.tensors())} tensors have an exponent each, not {len(each)}")
+        tensors = tuple(Tensor(spec.length, exponent) for spec, exponent in zip(self.tensors(), each, strict=True))
+        return Shape(tensors, page_length, group_pages, norm_bound)
 
     def fits(self, shape: Shape) -> bool:
         """Whether a task's shape has this model's tensors, one by one."""
         return tuple(spec.length for spec in self.tensors()) == tuple(tensor.length for tensor in shape.tensors)
 
     def initial(self, seed: int) -> NDArray[np.float32]:
-        """(N,) float32: He initialisation (normal, variance 2 / fan-in), biases 0; the same seed gives the same weights."""
+        """(N,) float32: He initialisation (normal, variance 2 / fan-in), biases 0; the same seed gives the same weights.
+
+        For graphs of our own builders: a model that somebody wrote in torch comes with the first weights that torch gave it.
+        """
         generator = np.random.Generator(np.random.PCG64(seed))
         parts = [
             generator.normal(0.0, np.sqrt(2.0 / prod(spec.dimensions[1:])), spec.length)
@@ -120,67 +136,64 @@ class ModelSpec:
         """Views of the flat vector as the tensors, in order. Raises InvalidInput for another length."""
         return self.graph.split(weights)
 
-    def forward(self, weights: NDArray[np.float32], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The reference forward pass, of the (N,) float32 weights. Returns (B, labels) float32 logits.
-
-        inputs: (B, *input.dimensions) float32, unscaled.
-        """
-        return self.graph.run(weights, {self.input_name: inputs.astype(np.float32)})[LOGITS]
-
     def to_json(self) -> str:
-        """The text that the chain keeps: compact, keys in a fixed order."""
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "name": self.name,
-                "kind": self.architecture.KIND,
-                **self.architecture.to_fields(),
-                "input": {
-                    "name": self.input_name,
-                    "scale": self.input_scale,
-                    **({} if self.input_range is None else {"range": list(self.input_range)}),
-                },
-                "labels": list(self.labels),
-            },
-            separators=(",", ":"),
-            ensure_ascii=False,
-        )
+        """The text that the chain keeps. Raises InvalidModel if it is longer than any task's may be."""
+        packed = base64.b64encode(zlib.compress(self.graph.text.encode(), 9)).decode()
+        said = {
+            "format": FORMAT,
+            "name": self.name,
+            "loss": self.loss,
+            "labels": list(self.labels),
+            "digest": self.graph.digest.hex(),
+            "graph": packed,
+        }
+        text = json.dumps(said, separators=(",", ":"), ensure_ascii=False)
+        if len(text.encode()) > MAX_JSON_BYTES or len(self.graph.text) > MAX_GRAPH_BYTES:
+            raise InvalidModel(
+                f"the description of model {self.name:.60} has {len(text.encode())} bytes ({len(self.graph.text)} unpacked), more than "
+                f"{MAX_JSON_BYTES} ({MAX_GRAPH_BYTES}): put large constants into a file (frozen tensors)"
+            )
+        return text
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
         """Raises InvalidModel for anything but a description that this version can run exactly as written."""
         try:
-            fields = strictjson.loads(
-                text, max_bytes=MAX_JSON_BYTES, max_values=MAX_JSON_BYTES, max_depth=MAX_JSON_DEPTH
-            )
+            fields = strictjson.loads(text, max_bytes=MAX_JSON_BYTES, max_values=MAX_LABELS + 16, max_depth=2)
         except NotJson as error:
             raise InvalidModel(
                 f"a model description is JSON of at most {MAX_JSON_BYTES} bytes: {error.message}"
             ) from None
         demand(fields, dict, "the description")
-        demand(fields.get("kind"), str, "kind")
-        kind = KINDS.get(fields["kind"])
-        if kind is None:
-            raise InvalidModel(f"a {fields['kind']!r:.40} is unknown; {', '.join(KINDS)} are known")
-        exactly(fields, _COMMON | kind.FIELDS, "the description")
-        demand(fields["format"], int, "format")
+        demand(fields.get("format"), int, "format")
         if fields["format"] != FORMAT:
-            raise InvalidModel(f"model format {fields['format']!r} is unknown; this program knows {FORMAT}")
-        demand(fields["name"], str, "name")
-        demand(fields["input"], dict, "input")
-        exactly(fields["input"], {"name", "scale"}, "input", may={"range"})
-        demand(fields["input"]["name"], str, "input.name")
-        span = fields["input"].get("range")
-        if span is not None and (not isinstance(span, list) or len(span) != 2):
-            raise InvalidModel("input.range is the least and the greatest input, two numbers")
-        return cls(
-            name=fields["name"],
-            architecture=kind.from_fields({name: fields[name] for name in kind.FIELDS}),
-            labels=several(fields["labels"], str, "labels", "a label"),
-            input_name=fields["input"]["name"],
-            input_scale=number(fields["input"]["scale"], "input.scale"),
-            input_range=None if span is None else (number(span[0], "input.range"), number(span[1], "input.range")),
-        )
+            raise InvalidModel(f"model format {fields['format']!r:.40} is unknown; this program knows {FORMAT}")
+        exactly(fields, _KEYS, "the description")
+        for name in ("name", "loss", "digest", "graph"):
+            demand(fields[name], str, name)
+        try:
+            loss = Loss(fields["loss"])
+        except ValueError:
+            raise InvalidModel(f"a loss is one of {', '.join(Loss)}, not {fields['loss']!r:.40}") from None
+        graph = Graph.from_text(_unpacked(fields["graph"]))
+        if fields["digest"] != graph.digest.hex():
+            raise InvalidModel(f"the graph has the digest {graph.digest.hex()}, not {fields['digest']!r:.70}")
+        return cls(fields["name"], graph, loss, several(fields["labels"], str, "labels", "a label"))
+
+
+def _unpacked(text: str) -> bytes:
+    """Never more than MAX_GRAPH_BYTES, whatever the compressed bytes would give."""
+    try:
+        packed = base64.b64decode(text, validate=True)
+        machine = zlib.decompressobj()
+        graph = machine.decompress(packed, MAX_GRAPH_BYTES + 1)
+        if len(graph) > MAX_GRAPH_BYTES:
+            raise InvalidModel(f"a graph has at most {MAX_GRAPH_BYTES} bytes, unpacked")
+        if not machine.eof or machine.unused_data:
+            raise InvalidModel("the packed graph is cut off, or has something behind it")
+    except (binascii.Error, ValueError, zlib.error) as error:
+        raise InvalidModel(f"a graph is packed as Base64 of zlib: {error!s:.80}") from None
+    return graph
 
 
 @dataclass(frozen=True, slots=True)

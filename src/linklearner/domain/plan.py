@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from linklearner.domain import notation, strictjson, terms
+from linklearner.domain import classifier, notation, strictjson, terms
 from linklearner.domain.capacity import most_updates
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import InvalidConfig, InvalidInput
@@ -70,7 +70,7 @@ class TaskPlan:
         """
         try:
             settings = _object(strictjson.loads(text, max_bytes=PLAN_BYTES, max_values=PLAN_BYTES), "a task")
-            model = ModelSpec.from_json(json.dumps(settings["model"])) if "model" in settings else DIGITS
+            model = _model(settings["model"]) if "model" in settings else DIGITS
             written = _object(settings.get("terms", {}), "terms")
             amounts = {
                 name: parse(written[name]) for name, parse in MONEY.items() if isinstance(written.get(name), str)
@@ -101,6 +101,13 @@ def digits(*, contributors: int = 5, seed: int = 0, **changes: int) -> TaskPlan:
     """
     quorum_bps = min(BPS, contributors * (BPS // 4))
     return TaskPlan(terms=Terms(**{**USUAL_TERMS, "quorum_bps": quorum_bps, **changes}), seed=seed)
+
+
+def _model(fields: Any) -> ModelSpec:
+    """As a chain keeps it (it names its format), or in the few words of a classifier."""
+    if isinstance(fields, dict) and "format" in fields:
+        return ModelSpec.from_json(json.dumps(fields, ensure_ascii=False))
+    return classifier.from_fields(fields)
 
 
 def _object(value: Any, name: str) -> dict[str, Any]:

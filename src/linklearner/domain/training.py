@@ -58,11 +58,12 @@ TrainingEvent = ModelPulled | TrainingProgress | UpdateQuantised | Submitted
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A version of the weights on held-out samples. accuracy: share of labels that are right, 0 to 1."""
+    """A version of the weights on held-out samples. value: of the task's metric (`model.Loss.metric`), 1 is perfect; loss: a mean."""
 
     version: ModelVersion
     samples: int
-    accuracy: float
+    metric: str
+    value: float
     loss: float
 
 

@@ -599,14 +599,20 @@ def training_of(message: trainer_pb2.TrainRoundResponse) -> TrainingEvent:
 
 def evaluation_message(found: Evaluation) -> trainer_pb2.EvaluateResponse:
     return trainer_pb2.EvaluateResponse(
-        version=version_message(found.version), sample_count=found.samples, accuracy=found.accuracy, loss=found.loss
+        version=version_message(found.version),
+        sample_count=found.samples,
+        metric=found.metric,
+        value=found.value,
+        loss=found.loss,
     )
 
 
 def evaluation_of(message: trainer_pb2.EvaluateResponse) -> Evaluation:
-    if not 0.0 <= message.accuracy <= 1.0:
-        raise InvalidInput(f"an accuracy is a share from 0 to 1, not {message.accuracy}")
-    return Evaluation(version_of(message.version), message.sample_count, message.accuracy, message.loss)
+    if not message.value <= 1.0 or (message.metric == "accuracy" and message.value < 0.0):
+        raise InvalidInput(
+            f"{message.metric or 'a metric':.40} is at most 1, an accuracy at least 0, not {message.value}"
+        )
+    return Evaluation(version_of(message.version), message.sample_count, message.metric, message.value, message.loss)
 
 
 def export_message(export: ModelExport) -> trainer_pb2.ExportModelResponse:

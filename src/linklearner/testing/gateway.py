@@ -550,7 +550,7 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
     ) -> None:
         self.chain = FakeChain()
         self.task = task
-        shape = shape or spec.shape(exponent=12, page_length=SHAPE.page_length, group_pages=2, norm_bound=2**25)
+        shape = shape or spec.shape(exponents=12, page_length=SHAPE.page_length, group_pages=2, norm_bound=2**25)
         self.chain_id = chain_id
         self.accounts = tuple(bytes([i + 1] * 20) for i in range(accounts))
         self.owner = OWNER

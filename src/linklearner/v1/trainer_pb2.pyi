@@ -91,16 +91,18 @@ class EvaluateRequest(_message.Message):
     def __init__(self, version: _Optional[int] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
-    __slots__ = ("version", "sample_count", "accuracy", "loss")
+    __slots__ = ("version", "sample_count", "value", "loss", "metric")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
-    ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
     version: _model_pb2.ModelVersion
     sample_count: int
-    accuracy: float
+    value: float
     loss: float
-    def __init__(self, version: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ..., sample_count: _Optional[int] = ..., accuracy: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
+    metric: str
+    def __init__(self, version: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ..., sample_count: _Optional[int] = ..., value: _Optional[float] = ..., loss: _Optional[float] = ..., metric: _Optional[str] = ...) -> None: ...
 
 class ExportModelRequest(_message.Message):
     __slots__ = ("version",)

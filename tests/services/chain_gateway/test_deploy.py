@@ -11,9 +11,9 @@ from web3 import AsyncWeb3
 
 from devchain import Devchain
 from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN, VAULT
+from linklearner.domain.classifier import classifier
 from linklearner.domain.errors import InvalidConfig, Refused, RequestIdReused
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelSpec
 from linklearner.domain.plan import TaskPlan, digits
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deploy import POT, DeploymentPlan, deploy
@@ -165,7 +165,7 @@ def test_settings_of_a_task_that_cannot_be_read_are_refused(text: str) -> None:
 
 
 def test_weights_are_loaded_in_whole_pages_of_about_80_kb() -> None:
-    model = ModelSpec("big", Mlp((1000, 300, 10)), tuple("0123456789"))
+    model = classifier("big", Mlp((1000, 300, 10)), tuple("0123456789"))
     shape = TaskPlan(model=model, page_length=16384, terms=digits().terms).shape
     found = loads(shape)
     assert [place.start for _, place in found] == [first * 16384 for first, _ in found]

@@ -2,21 +2,21 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from eth_account import Account
-from onnx import TensorProto, helper
 
 from linklearner.client.inference import InferenceClient
+from linklearner.domain.classifier import classifier
 from linklearner.domain.digits import DIGITS_CNN
 from linklearner.domain.errors import DataLoss, InvalidInput, OutOfRange
 from linklearner.domain.fixedpoint import dequantise_weights
-from linklearner.domain.graph import Datatype, Signature
-from linklearner.domain.model import ModelVersion
+from linklearner.domain.graph import Graph, Node, Signature, TensorSpec
+from linklearner.domain.kinds.cnn import Cnn
+from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.domain.operators import Datatype
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.onnx_graph import onnx_model
@@ -26,11 +26,12 @@ from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from services.model_server.inference import Model
 from services.model_server.server import ModelServer
+from tests.any_model import reference_logits
 from tests.services.model_server.conftest import QUICK, QUICK_STAKE, sessions_at
 
-SHAPE = DIGITS_CNN.shape(exponent=12, page_length=1024, group_pages=4, norm_bound=2**20)
+SHAPE = DIGITS_CNN.shape(exponents=12, page_length=1024, group_pages=4, norm_bound=2**20)
 IMAGES = np.random.default_rng(5).integers(0, 17, (5, 1, 8, 8)).astype("<f4")
-EXPECTED = DIGITS_CNN.forward(dequantise_weights(weights_of(3, DIGITS_CNN, SHAPE), SHAPE), IMAGES)
+EXPECTED = reference_logits(DIGITS_CNN, dequantise_weights(weights_of(3, DIGITS_CNN, SHAPE), SHAPE), IMAGES)
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ async def test_metadata_and_terms_are_those_of_the_signature(server: ModelServer
 
 
 def model() -> Model:
-    weights = weights_of(3, DIGITS_CNN, SHAPE)
-    return Model(DIGITS_CNN, ModelVersion(1, 1, bytes(32), 0, 1), onnx_model(DIGITS_CNN, SHAPE, weights))
+    weights = dequantise_weights(weights_of(3, DIGITS_CNN, SHAPE), SHAPE)
+    return Model(DIGITS_CNN, ModelVersion(1, 1, bytes(32), 0, 1), onnx_model(DIGITS_CNN, weights))
 
 
 def request(shape: tuple[int, ...] = IMAGES.shape) -> oip.ModelInferRequest:
@@ -69,7 +70,7 @@ def request(shape: tuple[int, ...] = IMAGES.shape) -> oip.ModelInferRequest:
     return oip.ModelInferRequest(model_name="digits-cnn", inputs=[tensor], raw_input_contents=[IMAGES.tobytes()])
 
 
-def test_an_image_is_answered_as_numpy_answers_it() -> None:
+def test_an_image_is_answered_as_onnx_s_reference_answers_it() -> None:
     answer = model().infer(request(), 1024)
     assert [list(tensor.shape) for tensor in answer.outputs] == [[5, 10], [5]]
     logits = np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(5, 10)
@@ -88,9 +89,8 @@ def test_the_same_bytes_in_other_dimensions_are_refused(shape: tuple[int, ...]) 
 
 def test_rows_are_bounded_by_the_widest_value_of_the_graph() -> None:
     assert model().rows_at_once(2**20) == ((4 << 20) - 4096) // 256
-    wide = replace(DIGITS_CNN, architecture=replace(DIGITS_CNN.architecture, channels=(4096, 1)))
-    shape = wide.shape(12, 1024, 4, 1)
-    graph = onnx_model(wide, shape, np.zeros(shape.weight_count, np.int16))
+    wide = classifier("digits-cnn", Cnn((1, 8, 8), (4096, 1), 3, 10), DIGITS_CNN.labels, "pixels")
+    graph = onnx_model(wide, np.zeros(wide.weight_count, np.float32))
     assert Model(wide, ModelVersion(1, 1, bytes(32), 0, 1), graph).rows_at_once(2**20) == (64 << 20) // (4 * 4096 * 64)
 
 
@@ -134,26 +134,19 @@ async def test_a_server_that_describes_no_row_is_not_asked(shape: list[int]) -> 
 
 
 def two_inputs() -> Model:
-    """logits = values + row, the second an INT64 of one number: no kind of model has two inputs yet, signatures may."""
-    graph = SimpleNamespace(
-        inputs=(Signature("values", Datatype.FP32, (2,), (0.0, 1.0)), Signature("row", Datatype.INT64, (1,))),
-        outputs=(Signature("logits", Datatype.FP32, (2,)),),
-        widest=2,
+    """logits = values + row + offset, the second an INT64 of one number."""
+    graph = Graph(
+        (Signature("values", Datatype.FP32, (2,), (0.0, 1.0)), Signature("row", Datatype.INT64, (1,), (0.0, 20.0))),
+        (Signature("logits", Datatype.FP32, (2,)),),
+        (TensorSpec("offset", (2,)),),
+        nodes=(
+            Node("Cast", ("row",), "number", {"to": 1}),
+            Node("Add", ("values", "number"), "sum"),
+            Node("Add", ("sum", "offset"), "logits"),
+        ),
     )
-    spec: Any = SimpleNamespace(name="two", labels=("a", "b"), graph=graph)
-    batch = [("values", TensorProto.FLOAT, 2), ("row", TensorProto.INT64, 1)]
-    computed = helper.make_graph(
-        [
-            helper.make_node("Cast", ["row"], ["number"], to=TensorProto.FLOAT),
-            helper.make_node("Add", ["values", "number"], ["logits"]),
-        ],
-        "two",
-        [helper.make_tensor_value_info(name, kind, ["batch", length]) for name, kind, length in batch],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
-    )
-    built = helper.make_model(computed, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(built)
-    return Model(spec, ModelVersion(1, 1, bytes(32), 0, 1), built.SerializeToString())
+    spec = ModelSpec("two", graph, labels=("a", "b"))
+    return Model(spec, ModelVersion(1, 1, bytes(32), 0, 1), onnx_model(spec, np.zeros(2, np.float32)))
 
 
 def asked(*inputs: tuple[str, str, list[int], bytes]) -> oip.ModelInferRequest:
@@ -189,6 +182,8 @@ def test_several_inputs_of_several_data_types_are_read_by_their_names(order: Any
         ((VALUES, ("row", "INT64", [2, 1], bytes(8))), "Expected 16, got 8"),
         ((VALUES, ("row", "INT64", [1, 1], bytes(8))), "the same number of rows"),
         ((VALUES, ("row", "INT64", [3, 1], bytes(24))), "the same number of rows"),
+        ((VALUES, ("row", "INT64", [2, 1], np.array([21, 0], "<i8").tobytes())), "row 0 of 'row' has 21 at 0, outside"),
+        ((VALUES, ("row", "INT64", [2, 1], np.array([0, -1], "<i8").tobytes())), "row 1 of 'row' has -1 at 0, outside"),
     ],
 )
 def test_several_inputs_that_do_not_fit_are_refused(inputs: Any, why: str) -> None:

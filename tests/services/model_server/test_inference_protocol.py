@@ -76,7 +76,7 @@ def logits_of(response: oip.ModelInferResponse) -> np.ndarray:
 def torch_logits(seed: int, values: np.ndarray) -> np.ndarray:
     """The same integers, run by torch."""
     w1, b1, w2, b2 = (torch.from_numpy(t.copy()) for t in DIGITS.split(dequantise_weights(weights_of(seed), SHAPE)))
-    x = torch.from_numpy(values) * DIGITS.input_scale
+    x = torch.from_numpy(values) * (1 / 16)
     hidden = torch.relu(torch.nn.functional.linear(x, w1, b1))
     return torch.nn.functional.linear(hidden, w2, b2).numpy()
 

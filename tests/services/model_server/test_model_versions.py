@@ -12,11 +12,12 @@ import httpx
 import numpy as np
 import pytest
 
+from linklearner.domain.classifier import classifier
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import InvalidModel, NotFound
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.domain.model import ModelVersion
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.rpc import convert
 from linklearner.testing.gateway import FakeGateway, weights_of
@@ -143,7 +144,7 @@ async def test_a_version_announced_with_two_digests_never_goes_live(server: Mode
 async def test_a_task_that_changes_is_another_chain_and_is_not_followed(
     server: ModelServer, gateway: FakeGateway
 ) -> None:
-    gateway.model = ModelSpec("letters", DIGITS.architecture, DIGITS.labels, "pixels").to_json()
+    gateway.model = classifier("letters", Mlp((64, 32, 10)), DIGITS.labels, "pixels").to_json()
     gateway.publish(weights_of(1))
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="OtherTask"}'):
@@ -154,7 +155,7 @@ async def test_a_task_that_changes_is_another_chain_and_is_not_followed(
 async def test_a_model_that_its_shape_does_not_fit_is_never_served(
     start: Callable[..., Any], gateway: FakeGateway
 ) -> None:
-    gateway.model = ModelSpec("digits", Mlp((64, 33, 10)), DIGITS.labels, "pixels").to_json()
+    gateway.model = classifier("digits", Mlp((64, 33, 10)), DIGITS.labels, "pixels").to_json()
     server = await start(ready=False)
     async with asyncio.timeout(5):
         while not await metric(server, 'linklearner_versions_refused_total{reason="WrongShape"}'):
@@ -172,8 +173,8 @@ async def test_an_unreadable_description_is_refused_and_said(start: Callable[...
 
 
 def test_a_model_that_answers_a_blank_input_with_infinity_is_refused() -> None:
-    spec = ModelSpec("deep", Mlp((1,) * 9), ("a",), "x")
-    shape = spec.shape(exponent=-8, page_length=1024, group_pages=4, norm_bound=1)
+    spec = classifier("deep", Mlp((1,) * 9), ("a",), "x")
+    shape = spec.shape(exponents=-8, page_length=1024, group_pages=4, norm_bound=1)
     weights = np.full(shape.weight_count, 32767, "<i2")  # 2**23 each: eight layers of them leave float32
     version = version_of(1, 0, digest=model_digest(weights, shape))
     with pytest.raises(InvalidModel, match="NaN or infinity"):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linklearner.domain.classifier import classifier
 from linklearner.domain.digits import DIGITS, DIGITS_CNN
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, NotFinite
 from linklearner.domain.kinds.mlp import Mlp
@@ -193,23 +194,23 @@ def test_samples_fit_a_model_or_are_refused() -> None:
     samples = Samples(np.ones((3, 4), dtype=np.float32), np.array([0, 1, 2]))
 
     def model(*layers: int) -> ModelSpec:
-        return ModelSpec("m", Mlp(layers), tuple(map(str, range(layers[-1]))))
+        return classifier("m", Mlp(layers), tuple(map(str, range(layers[-1]))))
 
-    assert samples.inputs_of(model(4, 3)).shape == (3, 4)
+    assert samples.inputs_of(model(4, 3))["x"].shape == (3, 4)
     with pytest.raises(InvalidInput, match="task's model takes rows of 5 numbers, not of 4 numbers"):
         samples.inputs_of(model(5, 3))
     with pytest.raises(InvalidInput, match=r"labels 0..1, the samples go up to 2"):
-        samples.inputs_of(model(4, 2))
+        samples.targets_of(model(4, 2))
 
 
 def test_images_and_rows_are_arranged_as_the_model_takes_them() -> None:
     learn, _ = data.load("digits", Shard(0, 5))
-    assert learn.inputs_of(DIGITS).shape[1:] == (64,)
-    images = learn.inputs_of(DIGITS_CNN)
+    assert learn.inputs_of(DIGITS)["pixels"].shape[1:] == (64,)
+    images = learn.inputs_of(DIGITS_CNN)["pixels"]
     assert images.shape[1:] == (1, 8, 8)
     np.testing.assert_array_equal(images.reshape(-1, 64), learn.x)
     again = Samples(images, learn.y)
-    np.testing.assert_array_equal(again.inputs_of(DIGITS), learn.x)
+    np.testing.assert_array_equal(again.inputs_of(DIGITS)["pixels"], learn.x)
     assert repr(again) == f"Samples(n={len(learn)}, inputs=1x8x8)"
 
 

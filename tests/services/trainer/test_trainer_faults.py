@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from linklearner.domain.classifier import classifier
 from linklearner.domain.errors import (
     DataLoss,
     InvalidConfig,
@@ -22,7 +23,6 @@ from linklearner.domain.errors import (
     Unavailable,
 )
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelSpec
 from linklearner.domain.tasks import Mined, Submitted
 from linklearner.rpc import convert
 from linklearner.rpc.channel import channel
@@ -163,7 +163,7 @@ NONSENSE: list[tuple[str, Callable[[Any], Any]]] = [
     ("GetTask", sets(task__shape=b"")),
     (
         "GetTask",
-        sets(task__shape=ModelSpec("x", Mlp((64, 33, 10)), tuple("0123456789")).shape(12, 2048, 2, 1).encode()),
+        sets(task__shape=classifier("x", Mlp((64, 33, 10)), tuple("0123456789")).shape(12, 2048, 2, 1).encode()),
     ),
     ("GetModel", sets(version__digest=b"")),
     ("GetModel", sets(version__version=5)),
@@ -271,7 +271,7 @@ async def test_a_download_ends_at_the_first_byte_too_many(chain: FakeGateway, co
 async def test_weights_of_a_model_that_the_samples_do_not_fit_are_not_asked_for(
     tmp_path: Path, connect: Connect
 ) -> None:
-    chain = FakeGateway(seed=1, spec=ModelSpec("big", Mlp((63, 2000, 10)), tuple("0123456789")))
+    chain = FakeGateway(seed=1, spec=classifier("big", Mlp((63, 2000, 10)), tuple("0123456789")))
     chain.lies["GetModel"] = fails(AssertionError("weights were asked for"))
     async with chain.served() as address, connect(gateway=address) as stub:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "InvalidInput"):
@@ -518,7 +518,7 @@ async def test_data_far_from_the_range_that_the_task_expects_is_refused_with_the
 async def test_data_near_the_range_and_tasks_that_tell_none_are_taken(connect: Connect, tmp_path: Path) -> None:
     async with connect(data=write(tmp_path / "near.npz", PIXELS * 1.3 - 2, LABELS), shard="0/1") as stub:
         await train(stub, "one")
-    chain = FakeGateway(seed=1, spec=ModelSpec("free", Mlp((64, 8, 10)), tuple("0123456789")), chain_id=7)
+    chain = FakeGateway(seed=1, spec=classifier("free", Mlp((64, 8, 10)), tuple("0123456789")), chain_id=7)
     source = write(tmp_path / "far.npz", PIXELS / 1e4, LABELS)
     async with chain.served() as address, connect(gateway=address, data=source, shard="0/1") as stub:
         await train(stub, "one")

@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from linklearner.domain.classifier import classifier
 from linklearner.domain.digest import model_digest
 from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelSpec
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.rpc.channel import channel
 from linklearner.testing.gateway import FakeGateway, weights_of
@@ -89,7 +89,7 @@ async def test_five_trainers_in_one_process_learn_the_digits(tmp_path: Path) -> 
             await asyncio.gather(*(train(stub, f"round-{round}") for stub in stubs))
         score = await stubs[0].Evaluate(pb.EvaluateRequest())
     assert score.version.version == 6 and score.sample_count == 359
-    assert score.accuracy >= 0.95
+    assert score.value >= 0.95
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS.values())
@@ -377,7 +377,7 @@ async def test_any_version_can_be_measured(chain: FakeGateway, connect: Connect)
         with refused(grpc.StatusCode.NOT_FOUND, "UnknownVersion"):
             await stub.Evaluate(pb.EvaluateRequest(version=3))
     assert (first.version.version, newest.version.version) == (1, 2)
-    assert newest.accuracy > first.accuracy + 0.3 and newest.loss < first.loss
+    assert newest.value > first.value + 0.3 and newest.loss < first.loss
 
 
 async def test_an_export_is_onnx_and_agrees_with_torch(chain: FakeGateway, connect: Connect) -> None:
@@ -395,9 +395,9 @@ async def test_a_task_of_another_shape_works_with_a_users_own_samples(tmp_path: 
     generator = np.random.default_rng(0)
     x = generator.normal(size=(300, 2, 2))
     np.savez(tmp_path / "mine.npz", x=x, y=(x.sum(axis=(1, 2)) > 0).astype(np.int64))
-    chain = FakeGateway(seed=1, spec=ModelSpec("signs", Mlp((4, 8, 2)), ("no", "yes")))
+    chain = FakeGateway(seed=1, spec=classifier("signs", Mlp((4, 8, 2)), ("no", "yes")))
     source = f"npz:{tmp_path / 'mine.npz'}"
     async with chain.served() as address, connect(data=source, shard="0/1", gateway=address, steps=100) as stub:
         await train(stub, "one")
         score = await stub.Evaluate(pb.EvaluateRequest())
-    assert score.sample_count == 60 and score.accuracy > 0.8
+    assert score.sample_count == 60 and score.value > 0.8

@@ -29,9 +29,6 @@ class Architecture(Protocol):
     def output_dimensions(self) -> Dimensions:
         """Of one sample's answer."""
 
-    def to_fields(self) -> dict[str, Any]:
-        """FIELDS, in the order in which they are written."""
-
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """fields: JSON values of FIELDS, of any type. Raises InvalidModel for what this program would not run exactly as written."""

@@ -61,15 +61,6 @@ class Cnn:
     def output_dimensions(self) -> Dimensions:
         return (self.outputs,)
 
-    def to_fields(self) -> dict[str, Any]:
-        return {
-            "image": list(self.image),
-            "channels": list(self.channels),
-            "kernel": self.kernel,
-            "activation": "relu",
-            "outputs": self.outputs,
-        }
-
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         if fields["activation"] != "relu":
@@ -101,9 +92,9 @@ class Cnn:
         nodes = []
         for block in range(1, len(self.channels) + 1):
             names = f"conv{block}", f"relu{block}", f"pool{block}"
-            nodes.append(Node("Conv", names[0], (source, f"K{block}", f"b{block}"), names[0], conv))
-            nodes.append(Node("Relu", names[1], names[:1], names[1]))
-            nodes.append(Node("MaxPool", names[2], names[1:2], names[2], {"kernel_shape": (2, 2), "strides": (2, 2)}))
+            nodes.append(Node("Conv", (source, f"K{block}", f"b{block}"), names[0], conv))
+            nodes.append(Node("Relu", names[:1], names[1]))
+            nodes.append(Node("MaxPool", names[1:2], names[2], {"kernel_shape": (2, 2), "strides": (2, 2)}))
             source = names[2]
-        nodes.append(Node("Flatten", "flat", (source,), "flat", {"axis": 1}))
-        return (*nodes, Node("Gemm", "gemm", ("flat", "W", "b"), result, {"transB": 1}))
+        nodes.append(Node("Flatten", (source,), "flat", {"axis": 1}))
+        return (*nodes, Node("Gemm", ("flat", "W", "b"), result, {"transB": 1}))

@@ -40,9 +40,6 @@ class Mlp:
     def output_dimensions(self) -> Dimensions:
         return self.layers[-1:]
 
-    def to_fields(self) -> dict[str, Any]:
-        return {"layers": list(self.layers), "activation": "relu"}
-
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         if fields["activation"] != "relu":
@@ -60,8 +57,8 @@ class Mlp:
         nodes, last = [], len(self.layers) - 1
         for layer in range(1, last + 1):
             output = result if layer == last else f"layer{layer}"
-            nodes.append(Node("Gemm", f"gemm{layer}", (source, f"W{layer}", f"b{layer}"), output, {"transB": 1}))
+            nodes.append(Node("Gemm", (source, f"W{layer}", f"b{layer}"), output, {"transB": 1}))
             if layer < last:
                 source = f"relu{layer}"
-                nodes.append(Node("Relu", source, (output,), source))
+                nodes.append(Node("Relu", (output,), source))
         return tuple(nodes)
