@@ -87,6 +87,8 @@ class Simulation:
     """`digits`, or the file of a plan."""
     data: str = "digits"
     """Where the samples come from, as a trainer takes it: cut into shards here."""
+    frozen: str = ""
+    """Folder of the files that a task's frozen tensors are in."""
     contributors: int = 100
     rounds: int = 20
     present: int = 0
@@ -130,9 +132,10 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A version on the held-out samples. accuracy: share of labels that are right, 0 to 1, None where there are no labels."""
+    """A version on the held-out samples. value: of the task's metric (`model.Loss.metric`), 1 is perfect; loss: a mean."""
 
-    accuracy: float | None
+    metric: str
+    value: float
     loss: float
 
 

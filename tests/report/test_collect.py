@@ -207,7 +207,9 @@ class Measuring(FakeTrainer):
 
     async def Evaluate(self, request: Any, context: Any) -> Any:  # noqa: N802
         version = ModelVersion(1, request.version, bytes([request.version] * 32), 1, 1)
-        return self._answer("Evaluate", request, convert.evaluation_message(Evaluation(version, 20, 0.75, 0.5)))
+        return self._answer(
+            "Evaluate", request, convert.evaluation_message(Evaluation(version, 20, "accuracy", 0.75, 0.5))
+        )
 
 
 def version(number: int, digest: bytes | None = None) -> VersionFacts:
@@ -218,7 +220,7 @@ async def test_a_trainer_measures_and_one_that_is_away_does_not_matter() -> None
     facts = facts_with([version(1), version(2)])
     async with trainer(Measuring()) as address:
         await measure(facts, [("127.0.0.1:1", None), (address, None)], silent)
-    assert [one.measured and one.measured.accuracy for one in facts.versions] == [0.75, 0.75]
+    assert [one.measured and one.measured.value for one in facts.versions] == [0.75, 0.75]
     assert address in facts.measured_by
 
 

@@ -76,9 +76,9 @@ def task(**changes: Any) -> TaskFacts:
         chain_id=1, pool=b"\xaa" * 20, rpc="http://127.0.0.1:1", task=1, creator=b"\xcc" * 20, name="digits", weights=2410, pages=2,
         terms=digits().terms, head=99, opened_s=1_800_000_000, opening_gas=1_000_000,
         versions=[
-            VersionFacts(1, 0, b"\x01" * 32, 5, 1_800_000_010, 0, 0, Measured(0.1, 2.3)),
-            VersionFacts(2, 1, b"\x02" * 32, 9, 1_800_000_090, 2, 0, Measured(0.9, 0.4)),
-            VersionFacts(3, 3, b"\x03" * 32, 19, 1_800_000_190, 1, 4, Measured(0.95, 0.2)),
+            VersionFacts(1, 0, b"\x01" * 32, 5, 1_800_000_010, 0, 0, Measured("accuracy", 0.1, 2.3)),
+            VersionFacts(2, 1, b"\x02" * 32, 9, 1_800_000_090, 2, 0, Measured("accuracy", 0.9, 0.4)),
+            VersionFacts(3, 3, b"\x03" * 32, 19, 1_800_000_190, 1, 4, Measured("accuracy", 0.95, 0.2)),
         ],
         rounds=[
             RoundFacts(1, version=2, accepted=2, update_bytes=1300, submission_gas=150_000, settlement_gas=900_000, paid=95 * 10**18,
@@ -105,14 +105,16 @@ def task(**changes: Any) -> TaskFacts:
 def simulation(**changes: Any) -> SimulationResult:
     rounds = tuple(
         SimulatedRound(
-            round=n, score=Scored(0.8 + n / 100, 0.5), float_score=Scored(0.81 + n / 100, 0.4), accepted=3, refused={"EmptyUpdate": 1},
+            round=n, score=Scored("accuracy", 0.8 + n / 100, 0.5), float_score=Scored("accuracy", 0.81 + n / 100, 0.4),
+            accepted=3, refused={"EmptyUpdate": 1},
             submission_gas=200_000, settlement_gas=800_000, update_bytes=1900, calldata_bytes=4000, saturated=0, longest=0.4,
         )
         for n in (1, 2)
     )  # fmt: skip
     people = tuple(SimulatedContributor(samples=n, labels=3, stake=1000, accepted=2, refused=0) for n in (40, 1, 9, 7))
     result = SimulationResult(
-        settings=Simulation(contributors=4, rounds=2), model="digits", weights=2410, held_out=359, first=Scored(0.1, 2.3), rounds=rounds,
+        settings=Simulation(contributors=4, rounds=2), model="digits", weights=2410, held_out=359,
+        first=Scored("accuracy", 0.1, 2.3), rounds=rounds,
         contributors=people, seconds=1.5, workers=2,
     )  # fmt: skip
     return replace(result, **changes)
@@ -184,8 +186,8 @@ def test_a_history_that_breaks_the_rules_is_said_first() -> None:
     [
         {"versions": [], "rounds": [], "contributors": [], "refused": [], "flows": None, "pot": None},
         {"measured_by": "", "measured_why": "no trainer was named (--trainer)", "refused": None, "refused_why": "not looked for"},
-        {"versions": [VersionFacts(1, 0, b"\1" * 32, 5, 0, 0, 0, Measured(None, 12.5))]},
-        {"versions": [VersionFacts(1, 0, b"\1" * 32, 5, 2**32 - 1, 0, 0, Measured(float("nan"), float("inf")))]},
+        {"versions": [VersionFacts(1, 0, b"\1" * 32, 5, 0, 0, 0, Measured("R²", -3.5, 12.5))]},
+        {"versions": [VersionFacts(1, 0, b"\1" * 32, 5, 2**32 - 1, 0, 0, Measured(HOSTILE, float("nan"), float("inf")))]},
         {"rounds": [RoundFacts(1)]},
         {"rounds": [RoundFacts(n, version=n, accepted=1, submission_gas=n, pot=10**30) for n in range(1, 700)]},
         {"contributors": [ContributorFacts(n.to_bytes(20), accepted=1, earned=n) for n in range(700)]},
@@ -199,9 +201,9 @@ def test_a_simulation_s_page_says_what_there_is() -> None:
     said = " ".join(holds(simulation_page(simulation())).text)
     for words in ("0.820", "0.830", "dirichlet:0.5", "on chain (two-bits)", "2 EmptyUpdate"):
         assert words in said, words
-    without = simulation(first=Scored(None, 2.0), rounds=tuple(replace(one, score=Scored(None, 1.0), float_score=Scored(None, 1.1))
-                                                               for one in simulation().rounds))  # fmt: skip
-    assert "Accuracy" not in " ".join(holds(simulation_page(without)).text)
+    regression = simulation(first=Scored("R²", -0.5, 2.0))
+    said = " ".join(holds(simulation_page(regression)).text)
+    assert "R²" in said and "variance" in said and "Accuracy" not in said
 
 
 @given(st.text())

@@ -37,13 +37,14 @@ TASK = 1
 @dataclass(frozen=True, slots=True)
 class Federation:
     """Who takes part in what. shards: rows of `learn`, one array a contributor. stakes: units of each. seed: of
-    batches and first weights."""
+    batches and first weights. frozen: tensors of the model that nobody trains, by name."""
 
     plan: TaskPlan
     learn: Samples
     shards: tuple[NDArray[np.int64], ...]
     stakes: tuple[int, ...]
     seed: int
+    frozen: Mapping[str, NDArray[np.float32]]
 
     @property
     def eligible(self) -> int:
@@ -84,7 +85,9 @@ def work(job: Job) -> Trained:
     samples = federation.learn[federation.shards[job.contributor]]
     seed = (federation.seed, job.contributor, job.round)
     try:
-        delta = training.train(plan.model, job.base.get(), samples, job.recipe, seed, lambda step, loss: None)
+        delta = training.train(
+            plan.model, job.base.get(), samples, job.recipe, seed, lambda step, loss: None, federation.frozen
+        )
         if job.encoding is None:
             return Trained(delta=delta)
         wanted = delta if job.residual is None else delta + job.residual

@@ -21,7 +21,7 @@ def federation(
 ) -> Federation:
     """Cuts the samples by `seed`, of which the first weights are made, too. Raises InvalidConfig for fewer samples than contributors."""
     rows = data.shards(task.learn.y, contributors, alpha, seed)
-    return Federation(task.plan, task.learn, tuple(rows), stakes, seed)
+    return Federation(task.plan, task.learn, tuple(rows), stakes, seed, task.frozen)
 
 
 def rounds(

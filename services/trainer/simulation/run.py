@@ -7,6 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -43,7 +45,7 @@ def executor_for(settings: Simulation) -> Executor:
 def simulate(settings: Simulation, console: Console) -> SimulationResult:
     """Raises InvalidInput for settings, files or samples that are wrong, Unavailable where a worker or a cluster is lost."""
     began = time.perf_counter()
-    task = tasks.load(settings.task, settings.data, settings.contributors, settings.seed)
+    task = tasks.load(settings.task, settings.data, settings.contributors, settings.seed, settings.frozen)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("local trainings"), TimeElapsedColumn(),
         TextColumn("[dim]left[/dim]"), TimeRemainingColumn(),
@@ -60,9 +62,9 @@ def simulate(settings: Simulation, console: Console) -> SimulationResult:
 
         spec = task.plan.model
 
-        def scored(weights: object) -> Scored:
-            found = training.evaluate(spec, weights, task.held_out)  # type: ignore[arg-type]
-            return Scored(found.accuracy, found.loss)
+        def scored(weights: NDArray[np.float32]) -> Scored:
+            found = training.evaluate(spec, weights, task.held_out, task.frozen)
+            return Scored(found.metric, found.value, found.loss)
 
         stakes = Stakes.parse(settings.stakes).of(settings.contributors, settings.seed)
         everybody = engine.federation(
@@ -96,7 +98,7 @@ def simulate(settings: Simulation, console: Console) -> SimulationResult:
                     calldata_bytes=outcome.calldata_bytes, saturated=outcome.saturated, longest=outcome.longest,
                 )
             )  # fmt: skip
-            said = "" if found[-1].score.accuracy is None else f"  accuracy {found[-1].score.accuracy:.3f}"
+            said = f"  {found[-1].score.metric} {found[-1].score.value:.3f}"
             bar.update(line, description=f"round {min(len(found) + 1, settings.rounds)}{said}")
         workers = executor.workers
     return SimulationResult(

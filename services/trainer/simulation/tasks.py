@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from linklearner import frozen
 from linklearner.domain import plan as plans
 from linklearner.domain.capacity import most_updates
 from linklearner.domain.plan import TaskPlan
@@ -15,16 +20,19 @@ from services.trainer.data import Samples, Shard
 
 @dataclass(frozen=True, slots=True)
 class SimulatedTask:
-    """plan: model, shape, terms, first weights. learn: to be cut into shards. held_out: to measure on."""
+    """plan: model, shape, terms, first weights. learn: to be cut into shards. held_out: to measure on.
+    frozen: tensors from files, by name."""
 
     plan: TaskPlan
     learn: Samples
     held_out: Samples
+    frozen: Mapping[str, NDArray[np.float32]]
 
 
-def load(name: str, source: str, contributors: int, seed: int) -> SimulatedTask:
+def load(name: str, source: str, contributors: int, seed: int, folder: str = "") -> SimulatedTask:
     """name: `digits` (its terms take as many updates a round as there are contributors, as far as a block holds them; `seed` makes its
     first weights), or the file of a plan, whose own terms and seed hold. source: of samples, as a trainer takes it.
+    folder: of the files with the model's frozen tensors, if it has any.
 
     Raises InvalidConfig for what cannot be read, InvalidInput for samples that do not fit the model.
     """
@@ -36,5 +44,6 @@ def load(name: str, source: str, contributors: int, seed: int) -> SimulatedTask:
     learn, held_out = data.load(source, Shard())
     for samples in (learn, held_out):
         samples.inputs_of(plan.model)
+        samples.targets_of(plan.model)
         samples.check_range(plan.model)
-    return SimulatedTask(plan, learn, held_out)
+    return SimulatedTask(plan, learn, held_out, frozen.read(Path(folder or "."), plan.model.graph.frozen))

@@ -108,7 +108,7 @@ def _summary(facts: TaskFacts, out: Path, png: Path | None) -> dict[str, Any]:
         "updates": sum(one.accepted for one in facts.rounds),
         "refused": "not looked for" if facts.refused is None else len(facts.refused),
         "gas": sum(one.submission_gas + one.settlement_gas for one in facts.rounds),
-        "accuracy": measured[-1].accuracy if measured else f"not measured: {facts.measured_why}",
+        **({measured[-1].metric or "metric": measured[-1].value} if measured else {"not_measured": facts.measured_why}),
         "equal": not facts.divergence,
     }
     return said

@@ -24,6 +24,9 @@ def simulate(
     data: Annotated[
         str, typer.Option("--data", help="samples, as LINKLEARNER_TRAINER_DATA names them; they are cut into shards")
     ] = "digits",
+    frozen: Annotated[
+        str, typer.Option("--frozen", help="folder of the safetensors files with the model's frozen tensors")
+    ] = "",
     contributors: Annotated[int, typer.Option(parser=number("--contributors", 1, MAX_CONTRIBUTORS))] = 100,
     rounds: Annotated[int, typer.Option(parser=number("--rounds", 1, MAX_ROUNDS))] = 20,
     present: Annotated[
@@ -67,7 +70,7 @@ def simulate(
     format = Format.JSON if json else format
     with reporting(format):
         settings = Simulation(
-            task=task, data=data, contributors=contributors, rounds=rounds, present=present, skew=skew, stakes=stakes,
+            task=task, data=data, frozen=frozen, contributors=contributors, rounds=rounds, present=present, skew=skew, stakes=stakes,
             seed=seed, encoding=encoding, steps=steps, processes=processes, ray=ray,
         )  # fmt: skip
         root = checkout()

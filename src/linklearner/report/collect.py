@@ -114,7 +114,7 @@ async def measure(facts: TaskFacts, trainers: Sequence[tuple[str, Credential | N
                 facts.measured_why = f"version {version.version} could not be measured ({_said(error)})"
                 return
             if score.version.digest == version.digest:  # of another chain or pool otherwise
-                version.measured = Measured(score.accuracy, score.loss)
+                version.measured = Measured(score.metric, score.value, score.loss)
             else:
                 facts.measured_by = ""
                 facts.measured_why = f"{measurer.address} trains a task {facts.task} of another pool"

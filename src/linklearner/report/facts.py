@@ -14,9 +14,10 @@ from linklearner.domain.rounds import Terms
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Of a version on held-out samples. accuracy: None where there are no labels."""
+    """Of a version on held-out samples. value: of the task's metric, 1 is perfect."""
 
-    accuracy: float | None
+    metric: str
+    value: float
     loss: float
 
 

@@ -10,7 +10,20 @@ from linklearner.report import numbers
 from linklearner.report.charts import Series
 from linklearner.report.facts import ContributorFacts, Measured, TaskFacts
 from linklearner.report.markup import Child, Markup, element
-from linklearner.report.page import Chart, Column, Page, Section, Table, Tile, bars, lines, share_bar, short
+from linklearner.report.page import (
+    Chart,
+    Column,
+    Page,
+    Section,
+    Table,
+    Tile,
+    bars,
+    lines,
+    metric_bounds,
+    metric_in_words,
+    share_bar,
+    short,
+)
 
 LISTED = 500
 """Rows of contributors and of refused transactions that are listed one by one."""
@@ -51,7 +64,7 @@ def task_page(facts: TaskFacts, terms: Sequence[str]) -> str:
             if not facts.divergence
             else ". "
         )
-        + (f"Accuracy and loss were measured by {facts.measured_by}. " if facts.measured_by else "")
+        + (f"Metric and loss were measured by {facts.measured_by}. " if facts.measured_by else "")
         + "What a trainer says of itself (privacy, measurements) is no part of the chain.",
     ).html()
 
@@ -69,12 +82,9 @@ def _tiles(facts: TaskFacts) -> list[Tile]:
             "closed" if facts.closed else "open",
         )
     ]
-    if measured and measured[-1].measured:
+    if measured and measured[0].measured and measured[-1].measured:
         first, last = measured[0].measured, measured[-1].measured
-        if last.accuracy is not None and first is not None and first.accuracy is not None:
-            tiles.append(Tile("Accuracy", numbers.share(last.accuracy), f"from {numbers.share(first.accuracy)}"))
-        elif first is not None:
-            tiles.append(Tile("Loss", numbers.loss(last.loss), f"from {numbers.loss(first.loss)}"))
+        tiles.append(Tile(last.metric.capitalize(), numbers.share(last.value), f"from {numbers.share(first.value)}"))
     refused = None if facts.refused is None else len(facts.refused)
     tiles += [
         Tile("Rounds", numbers.count(len(over) - dropped), f"{dropped} dropped"),
@@ -102,8 +112,9 @@ def _tiles(facts: TaskFacts) -> list[Tile]:
 
 def _learning(facts: TaskFacts) -> Section:
     measured = [(one.version, one.measured) for one in facts.versions if one.measured is not None]
+    metric = measured[-1][1].metric if measured else "accuracy"
     table = Table(
-        [Column("version", number=True), Column("round", number=True), Column("accuracy", number=True), Column("loss", number=True),
+        [Column("version", number=True), Column("round", number=True), Column(metric, number=True), Column("loss", number=True),
          Column("updates", number=True), Column("saturated", number=True), Column("digest", mono=True), Column("block", number=True),
          Column("made")],
         [
@@ -113,32 +124,26 @@ def _learning(facts: TaskFacts) -> Section:
         ],
     )  # fmt: skip
     why = f"not measured: {facts.measured_why}" if facts.measured_why else "not measured"
-    note = f"Measured by {facts.measured_by}." if facts.measured_by else ""
-    classifies = not measured or any(one.accuracy is not None for _, one in measured)
-    charts: list[Chart] = []
-    if classifies:
-        points = [(version, one.accuracy) for version, one in measured if one.accuracy is not None]
-        charts.append(
+    return Section(
+        "Learning",
+        [
             lines(
-                "Accuracy by version", "share of labels that are right", [Series("accuracy", points)], table, x="version",
-                y=numbers.share_tick, bounds=(0.0, 1.0), why=why,
-            )
-        )  # fmt: skip
-    losses = [(version, one.loss) for version, one in measured]
-    charts.append(
-        lines(
-            "Loss by version", "lower is better", [Series("loss", losses, kind=2)], None if classifies else table, x="version",
-            y=numbers.loss, bounds=(0.0, float("inf")), why=why,
-        )
+                f"{metric.capitalize()} by version", metric_in_words(metric),
+                [Series(metric, [(version, one.value) for version, one in measured])], table, x="version", y=numbers.share_tick,
+                bounds=metric_bounds(metric), why=why,
+            ),
+            lines(
+                "Loss by version", "lower is better", [Series("loss", [(version, one.loss) for version, one in measured], kind=2)],
+                None, x="version", y=numbers.loss, bounds=(0.0, float("inf")), why=why,
+            ),
+        ],
+        f"Measured by {facts.measured_by}." if facts.measured_by else "",
     )  # fmt: skip
-    return Section("Learning", charts, note)
 
 
 def _scores(measured: Measured | None) -> tuple[str, str]:
-    """Accuracy and loss, as cells."""
-    if measured is None:
-        return "", ""
-    return "" if measured.accuracy is None else f"{measured.accuracy:.4f}", f"{measured.loss:.4g}"
+    """Metric and loss, as cells."""
+    return ("", "") if measured is None else (f"{measured.value:.4f}", f"{measured.loss:.4g}")
 
 
 def _costs(facts: TaskFacts) -> Section:

@@ -180,6 +180,17 @@ def bars(title: str, note: str, layers: Sequence[Series], table: Table | None, *
     return Chart(title, note, bar_chart(title, shown, x=x, y=y), table, legend(shown))
 
 
+def metric_bounds(metric: str) -> tuple[float, float]:
+    """Of an axis: a share cannot be less than nothing, R² can."""
+    return (0.0 if metric == "accuracy" else float("-inf"), 1.0)
+
+
+def metric_in_words(metric: str) -> str:
+    return {"accuracy": "share of labels that are right", "R²": "share of the variance that is explained"}.get(
+        metric, "1 is perfect"
+    )
+
+
 def share_bar(share: float, said: str) -> Markup:
     """A cell: a number with a bar behind it, 0 to 1."""
     width = f"--share:{100 * min(max(share, 0.0), 1.0):.1f}%"

@@ -38,9 +38,10 @@ def task_picture(facts: TaskFacts) -> bytes:
     measured = [(one.version, one.measured) for one in facts.versions if one.measured is not None]
     over = [one for one in facts.rounds if one.over]
     pots = [(one.round, numbers.in_ll(one.pot)) for one in over if one.pot is not None]
-    accuracies = [(version, one.accuracy) for version, one in measured if one.accuracy is not None]
+    metric = visible(measured[-1][1].metric) if measured else "accuracy"
     panels: Sequence[tuple[str, str, Sequence[tuple[str, Sequence[tuple[float, float]]]], bool, Any]] = (
-        ("Accuracy by version", "version", [("accuracy", accuracies)], False, numbers.share_tick),
+        (f"{metric.capitalize()} by version", "version", [(metric, [(version, one.value) for version, one in measured])], False,
+         numbers.share_tick),
         ("Loss by version", "version", [("loss", [(version, one.loss) for version, one in measured])], False, numbers.loss),
         ("Pot after each round, $LL", "round", [("pot", pots)], False, numbers.compact),
         ("Gas by round", "round", [

@@ -8,7 +8,18 @@ from linklearner.domain.notation import UNIT_WEI
 from linklearner.report import numbers
 from linklearner.report.charts import Series
 from linklearner.report.markup import Child
-from linklearner.report.page import Column, Page, Section, Table, Tile, bars, lines, share_bar
+from linklearner.report.page import (
+    Column,
+    Page,
+    Section,
+    Table,
+    Tile,
+    bars,
+    lines,
+    metric_bounds,
+    metric_in_words,
+    share_bar,
+)
 from linklearner.simulation import SimulationResult
 
 
@@ -19,14 +30,12 @@ def simulation_page(result: SimulationResult) -> str:
     size = sum(one.update_bytes for one in result.rounds)
     accepted = sum(one.accepted for one in result.rounds)
     refused = sum((Counter(one.refused) for one in result.rounds), Counter[str]())
-    tiles = []
-    if last.score.accuracy is not None and last.float_score.accuracy is not None:
-        points = 100 * (last.score.accuracy - last.float_score.accuracy)
-        tiles.append(Tile("Accuracy", numbers.share(last.score.accuracy), f"on {result.held_out:,} held-out samples"))
-        tiles.append(Tile("Float averaging", numbers.share(last.float_score.accuracy), f"{points:+.2f} points apart"))
-    else:
-        tiles.append(Tile("Loss", numbers.loss(last.score.loss), f"on {result.held_out:,} held-out samples"))
-        tiles.append(Tile("Float averaging", numbers.loss(last.float_score.loss), "loss, same shards and batches"))
+    metric = result.first.metric
+    points = 100 * (last.score.value - last.float_score.value)
+    tiles = [
+        Tile(metric.capitalize(), numbers.share(last.score.value), f"on {result.held_out:,} held-out samples"),
+        Tile("Float averaging", numbers.share(last.float_score.value), f"{points:+.2f} points apart"),
+    ]
     tiles += [
         Tile("Gas a round", numbers.compact(gas / len(result.rounds)), f"{numbers.compact(gas)} in all, estimated"),
         Tile("Update", numbers.size(size / max(accepted, 1)), f"{numbers.size(size)} in all"),
@@ -58,16 +67,16 @@ def simulation_page(result: SimulationResult) -> str:
 
 def _learning(result: SimulationResult) -> Section:
     """Round 0: before the first one."""
-    first = result.first
+    first, metric = result.first, result.first.metric
+    scores = [(0, first, first), *((r.round, r.score, r.float_score) for r in result.rounds)]
     table = Table(
-        [Column("round", number=True), Column("accuracy", number=True), Column("float", number=True), Column("loss", number=True),
+        [Column("round", number=True), Column(metric, number=True), Column("float", number=True), Column("loss", number=True),
          Column("float", number=True)],
         [
-            (str(n), _accuracy(one.accuracy), _accuracy(beside.accuracy), numbers.loss(one.loss), numbers.loss(beside.loss))
-            for n, one, beside in [(0, first, first), *((r.round, r.score, r.float_score) for r in result.rounds)]
+            (str(n), f"{one.value:.4f}", f"{beside.value:.4f}", numbers.loss(one.loss), numbers.loss(beside.loss))
+            for n, one, beside in scores
         ],
     )  # fmt: skip
-    scores = [(0, first, first), *((r.round, r.score, r.float_score) for r in result.rounds)]
     name = f"on chain ({result.settings.encoding})"
     charts = [
         lines(
@@ -76,15 +85,13 @@ def _learning(result: SimulationResult) -> Section:
             table, x="round", y=shown, bounds=bounds,
         )
         for title, note, ours, floats, shown, bounds in (
-            ("Accuracy", "share of held-out samples that are right",
-             [(n, one.accuracy) for n, one, _ in scores if one.accuracy is not None],
-             [(n, one.accuracy) for n, _, one in scores if one.accuracy is not None], numbers.share_tick, (0.0, 1.0)),
-            ("Loss", "on the held-out samples", [(n, one.loss) for n, one, _ in scores], [(n, one.loss) for n, _, one in scores],
+            (metric.capitalize(), metric_in_words(metric), [(n, one.value) for n, one, _ in scores],
+             [(n, one.value) for n, _, one in scores], numbers.share_tick, metric_bounds(metric)),
+            ("Loss", "lower is better", [(n, one.loss) for n, one, _ in scores], [(n, one.loss) for n, _, one in scores],
              numbers.loss, (0.0, float("inf"))),
         )
-        if ours
     ]  # fmt: skip
-    return Section("Learning", charts)
+    return Section("Learning", charts, f"On {result.held_out:,} held-out samples.")
 
 
 def _costs(result: SimulationResult) -> Section:
@@ -141,7 +148,3 @@ def _contributors(result: SimulationResult, refused: Counter[str]) -> Section:
         rows,
     )  # fmt: skip
     return Section("Contributors", [table], why)
-
-
-def _accuracy(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

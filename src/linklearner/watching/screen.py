@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from math import isfinite
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -26,6 +27,8 @@ BAR: Final = 40
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 LATEST: Final = 8
 """Events and contributions shown in the frame."""
+WIDE: Final = 100
+"""Columns from which on addresses are shown whole."""
 SCORES: Final = 40
 """Versions in the line of accuracy."""
 
@@ -71,9 +74,9 @@ def frame(watched: Watched, now_s: float, width: int) -> RenderableType:
     if task.closed:
         parts.append(Text("  The task is closed: stake can be unlocked, earnings claimed.", style="yellow"))
     else:
-        parts += [_round(task, watched, now_s), _contributions(watched)]
+        parts += [_round(task, watched, now_s), _contributions(watched, width)]
     if watched.trainers:
-        parts.append(_trainers(watched))
+        parts.append(_trainers(watched, width))
     parts += [Text(), _latest(watched, width)]
     if watched.trouble:
         parts.append(Text(f"  {printable(watched.trouble)}", style="red", overflow="ellipsis", no_wrap=True))
@@ -96,18 +99,16 @@ def _model(task: Task, scores: Sequence[Scored]) -> Text:
     said = f"  [dim]version[/dim] [bold]{task.version}[/bold]"
     if scores:
         last = scores[-1]
-        accuracy = (
-            "" if last.accuracy is None else f"  [dim]accuracy[/dim] [bold green]{last.accuracy:.4f}[/bold green]"
-        )
-        said += f"{accuracy}  [dim]loss[/dim] {last.loss:.4f}  {sparkline(scores)}"
+        metric = f"[dim]{escape(printable(last.metric))}[/dim] [bold green]{last.value:.4f}[/bold green]"
+        said += f"  {metric}  [dim]loss[/dim] {last.loss:.4g}  {sparkline(scores)}"
         if last.version != task.version:
             said += f"  [dim](of version {last.version})[/dim]"
     return Text.from_markup(said)
 
 
 def sparkline(scores: Sequence[Scored]) -> str:
-    """Accuracy, or else the loss, of the last versions, from the lowest to the highest."""
-    values = [one.loss if one.accuracy is None else one.accuracy for one in list(scores)[-SCORES:]]
+    """The metric of the last versions, from the lowest to the highest."""
+    values = [one.value for one in list(scores)[-SCORES:] if isfinite(one.value)] or [0.0]
     low, high = min(values), max(values)
     if high - low < 1e-12:
         return SPARKS[len(SPARKS) // 2] * len(values)
@@ -156,7 +157,7 @@ def when(task: Task, now_s: float) -> str:
     return ""
 
 
-def _contributions(watched: Watched) -> RenderableType:
+def _contributions(watched: Watched, width: int) -> RenderableType:
     found = watched.open.contributions if watched.open is not None and watched.task is not None else ()
     if not found or (
         watched.open is not None and watched.task is not None and watched.open.round != watched.task.round.round
@@ -167,7 +168,7 @@ def _contributions(watched: Watched) -> RenderableType:
         table.add_column(name, justify="left" if name == "contributor" else "right")
     for one in found[-LATEST:]:
         table.add_row(
-            address_text(one.contributor), f"{one.update_bytes:,}", amount_text(one.weight * UNIT_WEI),
+            _who(one.contributor, width), f"{one.update_bytes:,}", amount_text(one.weight * UNIT_WEI),
             "all" if one.effective == one.weight else f"{one.effective / one.weight:.0%}", f"{one.mined.gas_used:,}",
         )  # fmt: skip
     more = len(found) - LATEST
@@ -175,7 +176,7 @@ def _contributions(watched: Watched) -> RenderableType:
     return Group(Text(), Padding(table, (0, 0, 0, 2)), *below)
 
 
-def _trainers(watched: Watched) -> RenderableType:
+def _trainers(watched: Watched, width: int) -> RenderableType:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("trainer", "account", "samples", "does"):
         table.add_column(name, justify="right" if name == "samples" else "left")
@@ -186,7 +187,7 @@ def _trainers(watched: Watched) -> RenderableType:
         does = "[green]trains[/green]" if status.busy else "[dim]idle[/dim]"
         if watched.task is not None and status.task != watched.task.task:
             does += f" [dim](task {status.task})[/dim]"
-        table.add_row(where, address_text(status.account), f"{status.samples:,}", does)
+        table.add_row(where, _who(status.account, width), f"{status.samples:,}", does)
     return Group(Text(), Padding(table, (0, 0, 0, 2)))
 
 
@@ -197,6 +198,12 @@ def _latest(watched: Watched, width: int) -> RenderableType:
     for one in list(watched.events)[-LATEST:]:
         table.add_row(time.strftime("%H:%M:%S", time.localtime(one.at_s)), Text(printable(one.text)))
     return Padding(table, (0, 0, 1, 2))
+
+
+def _who(account: bytes, width: int) -> str:
+    """An address, shortened where the terminal is narrow."""
+    whole = address_text(account)
+    return whole if width >= WIDE else f"{whole[:6]}…{whole[-4:]}"
 
 
 def printable(text: str) -> str:

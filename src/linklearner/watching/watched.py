@@ -28,10 +28,11 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A version on a trainer's held-out samples. accuracy: None where there are no labels."""
+    """A version on a trainer's held-out samples. value: of the task's metric, 1 is perfect."""
 
     version: int
-    accuracy: float | None
+    metric: str
+    value: float
     loss: float
 
 
@@ -115,11 +116,11 @@ class Watched:
         yield self._new(now_s, "skipped", f"rounds {first} to {last} passed meanwhile", first=first, last=last)
 
     def saw_score(self, found: Evaluation, now_s: float) -> Iterator[Happened]:
-        self.scores.append(Scored(found.version.version, found.accuracy, found.loss))
-        accuracy = "" if found.accuracy is None else f"accuracy {found.accuracy:.4f}, "
+        self.scores.append(Scored(found.version.version, found.metric, found.value, found.loss))
         yield self._new(
-            now_s, "measured", f"version {found.version.version}: {accuracy}loss {found.loss:.4f} on {found.samples:,} held-out samples",
-            version=found.version.version, accuracy=found.accuracy, loss=found.loss, samples=found.samples,
+            now_s, "measured",
+            f"version {found.version.version}: {found.metric} {found.value:.4f}, loss {found.loss:.4g} on {found.samples:,} samples",
+            version=found.version.version, metric=found.metric, value=found.value, loss=found.loss, samples=found.samples,
         )  # fmt: skip
 
     def saw_trainer(self, where: str, status: TrainerStatus | None, now_s: float) -> Iterator[Happened]:

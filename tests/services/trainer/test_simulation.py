@@ -302,7 +302,7 @@ def test_the_command_prints_json_and_writes_its_page(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert [one["accepted"] for one in result["rounds"]] == [3, 3]
     assert len(result["contributors"]) == 6 and sum(one["samples"] for one in result["contributors"]) == 1438
-    assert 0 <= result["rounds"][-1]["float_score"]["accuracy"] <= 1
+    assert 0 <= result["rounds"][-1]["float_score"]["value"] <= 1
     assert "digits" in (tmp_path / "page.html").read_text()
 
 
