@@ -112,7 +112,10 @@ async def test_a_round_is_told_from_its_first_contribution_to_the_next_round(fak
         assert settled.facts["version"] == 2 and settled.facts["updates"] == 4
         assert "0x0303" in settled.text
         assert story.names == ["watching", *["contribution"] * 4, "settled", "opened"]
-        assert watcher.watched.open.round == 2 and not watcher.watched.open.contributions
+        async with asyncio.timeout(30):
+            while watcher.watched.open.round < 2:
+                await asyncio.sleep(0.02)
+        assert not watcher.watched.open.contributions
 
 
 async def test_contributions_of_a_round_that_ended_between_two_looks_are_told_too(
@@ -220,7 +223,7 @@ def drawn(state: Watched, width: int) -> str:
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_frame_says_all_of_it_at_any_width(width: int) -> None:
     said = drawn(seen(), width)
-    assert "digits" in said and "Round 1" in said and "does not answer" in said and "█" in said
+    assert "digits" in said and "Round 1" in said and "does not" in said and "█" in said
     assert "asking" in drawn(Watched(), width)
 
 
