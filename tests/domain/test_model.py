@@ -202,6 +202,10 @@ def test_a_shape_fits_only_tensor_by_tensor() -> None:
         ({"graph": packed(DIGITS.graph.text.replace("0.0625", "0.1").encode())}, "that float32 holds"),
         ({"graph": packed(DIGITS.graph.text.replace("0.0625", "1e999").encode())}, "range of a double"),
         ({"graph": packed(DIGITS.graph.text.replace('"Relu"', '"ai.custom::Relu"').encode())}, "is unknown"),
+        ({"advice": {"momentum": 1}}, "a task advises learning_rate"),
+        ({"advice": {"steps": 10.5}}, "steps must be between 10 and 1e"),
+        ({"advice": {"learning_rate": 2}}, "between 1e-09 and 1, got 2"),
+        ({"advice": [1]}, "advice is a dict"),
         ({"extra": 1}, "the description has the keys"),
     ],
 )

@@ -1,6 +1,6 @@
 """What a task's weights mean: a short JSON text that the chain keeps, and the graph that it holds.
 
-    {"format":2,"name":"digits","loss":"cross-entropy","labels":["0",…],"digest":"…","graph":"…"}
+    {"format":2,"name":"digits","loss":"cross-entropy","labels":["0",…],"advice":{"learning_rate":0.01},"digest":"…","graph":"…"}
 
 `graph` is Base64 of zlib of the graph's own text (`graph.Graph.text`), `digest` the Keccak-256 of that text. Everybody who joins the task
 trains and serves it from this text, without running anybody's code.
@@ -12,7 +12,8 @@ import base64
 import binascii
 import json
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 from typing import Final
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidInput, InvalidModel
-from linklearner.domain.fields import demand, exactly, several
+from linklearner.domain.fields import demand, exactly, number, several
 from linklearner.domain.graph import MAX_JSON_BYTES as MAX_GRAPH_BYTES
 from linklearner.domain.graph import Graph, Signature, TensorSpec
 from linklearner.domain.operators import Datatype
@@ -38,7 +39,13 @@ MAX_NAME: Final = 256
 LOGITS: Final = "logits"
 """What our own builders call the output of a classifier."""
 
-_KEYS: Final = frozenset({"format", "name", "loss", "labels", "digest", "graph"})
+_KEYS: Final = frozenset({"format", "name", "loss", "labels", "advice", "digest", "graph"})
+ADVICE: Final[Mapping[str, tuple[float, float]]] = {
+    "learning_rate": (1e-9, 1.0),
+    "steps": (10, 1_000_000),
+    "batch_size": (1, 2**20),
+}
+"""What a task's creator may advise its trainers, each between these numbers; each trainer's own settings win."""
 
 
 class Loss(StrEnum):
@@ -61,15 +68,22 @@ class Loss(StrEnum):
 class ModelSpec:
     """A graph, what its first output is judged by, and what people call its parts. Raises InvalidModel.
 
-    labels: of cross-entropy one for each logit; otherwise one for each number of the first output, or none.
+    labels: of cross-entropy one for each logit; otherwise one for each number of the first output, or none. advice: some of ADVICE.
     """
 
     name: str
     graph: Graph
     loss: Loss = Loss.CROSS_ENTROPY
     labels: tuple[str, ...] = ()
+    advice: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, value in self.advice.items():
+            if name not in ADVICE:
+                raise InvalidModel(f"a task advises {', '.join(ADVICE)}, not {name!r:.40}")
+            low, high = ADVICE[name]
+            if not low <= value <= high or (low >= 1 and value != int(value)):
+                raise InvalidModel(f"{name} must be between {low:g} and {high:g}, got {value!r:.40}")
         answer = self.answer
         if answer.datatype is not Datatype.FP32:
             raise InvalidModel(f"the first output of a graph is what is trained: FP32, not {answer.datatype}")
@@ -144,6 +158,7 @@ class ModelSpec:
             "name": self.name,
             "loss": self.loss,
             "labels": list(self.labels),
+            "advice": dict(self.advice),
             "digest": self.graph.digest.hex(),
             "graph": packed,
         }
@@ -178,7 +193,9 @@ class ModelSpec:
         graph = Graph.from_text(_unpacked(fields["graph"]))
         if fields["digest"] != graph.digest.hex():
             raise InvalidModel(f"the graph has the digest {graph.digest.hex()}, not {fields['digest']!r:.70}")
-        return cls(fields["name"], graph, loss, several(fields["labels"], str, "labels", "a label"))
+        demand(fields["advice"], dict, "advice")
+        advice = {name: number(value, f"advice {name:.40}") for name, value in fields["advice"].items()}
+        return cls(fields["name"], graph, loss, several(fields["labels"], str, "labels", "a label"), advice)
 
 
 def _unpacked(text: str) -> bytes:

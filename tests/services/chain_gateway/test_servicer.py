@@ -131,6 +131,8 @@ async def test_refusals_carry_reason_and_facts(world: World, stub: pb_grpc.Chain
 
 async def test_stake_over_the_wire(world: World, stub: pb_grpc.ChainGatewayServiceStub) -> None:
     account = world.accounts[0]
+    # an account that takes part in the open round has its stake held, however slow this machine is
+    await stub.SubmitUpdate(pb.SubmitUpdateRequest(request_id="s", account=account, update=world.update()))
     unlocked = await stub.UnlockStake(pb.UnlockStakeRequest(request_id="u", account=account, task=1, units=10))
     assert (unlocked.stake.locked_units, unlocked.stake.unlocking_units) == (990, 10)
     with pytest.raises(grpc.aio.AioRpcError) as error:
