@@ -173,7 +173,7 @@ class SimulatedContributor:
 
     samples: int
     labels: int
-    """Different labels among its samples."""
+    """Different labels among its samples; of targets that are numbers, tenths of them."""
     stake: int
     accepted: int
     refused: int

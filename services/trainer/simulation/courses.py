@@ -36,10 +36,14 @@ TASK = 1
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """Who takes part in what. shards: rows of `learn`, one array a contributor. stakes: units of each. seed: of
-    batches and first weights. frozen: tensors of the model that nobody trains, by name."""
+    """Who takes part in what.
+
+    first: (N,) float32, the first weights. shards: rows of `learn`, one array a contributor. stakes: units of each. seed: of batches.
+    frozen: tensors of the model that nobody trains, by name.
+    """
 
     plan: TaskPlan
+    first: NDArray[np.float32]
     learn: Samples
     shards: tuple[NDArray[np.int64], ...]
     stakes: tuple[int, ...]
@@ -145,7 +149,7 @@ class FloatAveraging(Course):
 
     def __init__(self, federation: Federation, recipe: Recipe) -> None:
         super().__init__(federation, recipe)
-        self._weights = federation.plan.model.initial(federation.plan.seed).astype(np.float64)
+        self._weights = federation.first.astype(np.float64)
 
     @property
     def weights(self) -> NDArray[np.float32]:
@@ -195,7 +199,7 @@ class OnChain(Course):
         self._encoding = encoding
         self._shape: Shape = plan.shape
         self._rule = rule_of(plan.terms.rule)
-        self._weights = quantise_weights(plan.model.initial(plan.seed), self._shape)
+        self._weights = quantise_weights(federation.first, self._shape)
         size = (len(federation.shards), self._shape.weight_count)
         self._residuals: NDArray[np.float64] = (
             np.zeros(size) if residuals is None else np.memmap(residuals, np.float64, "w+", shape=size)

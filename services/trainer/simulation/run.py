@@ -101,6 +101,7 @@ def simulate(settings: Simulation, console: Console) -> SimulationResult:
             said = f"  {found[-1].score.metric} {found[-1].score.value:.3f}"
             bar.update(line, description=f"round {min(len(found) + 1, settings.rounds)}{said}")
         workers = executor.workers
+    dealt = engine.kinds(task.learn.y)
     return SimulationResult(
         settings=settings,
         model=spec.name,
@@ -110,7 +111,7 @@ def simulate(settings: Simulation, console: Console) -> SimulationResult:
         rounds=tuple(found),
         contributors=tuple(
             SimulatedContributor(
-                samples=len(rows), labels=len(set(task.learn.y[rows].tolist())), stake=stake, accepted=accepted,
+                samples=len(rows), labels=len(set(dealt[rows].tolist())), stake=stake, accepted=accepted,
                 refused=offers - accepted,
             )
             for rows, stake, accepted, offers in zip(everybody.shards, stakes, taken, offered, strict=True)

@@ -20,10 +20,11 @@ from services.trainer.data import Samples, Shard
 
 @dataclass(frozen=True, slots=True)
 class SimulatedTask:
-    """plan: model, shape, terms, first weights. learn: to be cut into shards. held_out: to measure on.
+    """plan: model, shape, terms. first: (N,) float32, the first weights. learn: to be cut into shards. held_out: to measure on.
     frozen: tensors from files, by name."""
 
     plan: TaskPlan
+    first: NDArray[np.float32]
     learn: Samples
     held_out: Samples
     frozen: Mapping[str, NDArray[np.float32]]
@@ -46,4 +47,5 @@ def load(name: str, source: str, contributors: int, seed: int, folder: str = "")
         samples.inputs_of(plan.model)
         samples.targets_of(plan.model)
         samples.check_range(plan.model)
-    return SimulatedTask(plan, learn, held_out, frozen.read(Path(folder or "."), plan.model.graph.frozen))
+    first = plan.model.initial(plan.seed)
+    return SimulatedTask(plan, first, learn, held_out, frozen.read(Path(folder or "."), plan.model.graph.frozen))

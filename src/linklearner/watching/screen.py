@@ -169,7 +169,7 @@ def _contributions(watched: Watched, width: int) -> RenderableType:
     for one in found[-LATEST:]:
         table.add_row(
             _who(one.contributor, width), f"{one.update_bytes:,}", amount_text(one.weight * UNIT_WEI),
-            "all" if one.effective == one.weight else f"{one.effective / one.weight:.0%}", f"{one.mined.gas_used:,}",
+            "all" if one.effective >= one.weight else f"{one.effective / one.weight:.0%}", f"{one.mined.gas_used:,}",
         )  # fmt: skip
     more = len(found) - LATEST
     below = [Text(f"  and {more} before them", style="dim")] if more > 0 else []

@@ -188,6 +188,14 @@ def test_a_round_has_no_more_contributors_than_its_terms_take() -> None:
     assert len({one.present for one in outcomes}) > 1
 
 
+def test_targets_that_are_numbers_are_dealt_out_by_tenths() -> None:
+    targets = np.random.default_rng(1).normal(size=(1000, 2)).astype(np.float32)
+    dealt = engine.kinds(targets)
+    assert np.bincount(dealt).tolist() == [100] * 10
+    assert max(targets[dealt == 0, 0]) < min(targets[dealt == 9, 0])
+    assert engine.kinds(np.array([3, 1], dtype=np.uint8)).tolist() == [3, 1]
+
+
 def boom(job: int) -> int:
     raise OutOfRange(f"job {job}", reason="Boom")
 
