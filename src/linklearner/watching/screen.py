@@ -20,6 +20,7 @@ from linklearner.domain.notation import UNIT_WEI, address_text, amount_text, sho
 from linklearner.domain.rounds import Phase, Step
 from linklearner.domain.tasks import Task
 from linklearner.output import Format, until, write_json
+from linklearner.report.numbers import money_text
 from linklearner.watching.watched import Happened, Scored, Watched
 
 BAR: Final = 40
@@ -91,7 +92,7 @@ def _head(task: Task) -> Text:
         name = "a model unknown to this program"
     return Text.from_markup(
         f"[bold]{escape(printable(name))}[/bold]  [dim]task[/dim] {task.task}  [dim]weights[/dim] {task.shape.weight_count:,}  "
-        f"[dim]pot[/dim] {amount_text(task.pot)} $LL  [dim]earned[/dim] {amount_text(task.shares)} $LL"
+        f"[dim]pot[/dim] {money_text(task.pot)} $LL  [dim]earned[/dim] {money_text(task.shares)} $LL"
     )
 
 

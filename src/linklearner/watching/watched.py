@@ -11,6 +11,7 @@ from linklearner.domain.notation import UNIT_WEI, address_text, amount_text
 from linklearner.domain.rounds import BPS, Phase
 from linklearner.domain.tasks import Contribution, Round, Task
 from linklearner.domain.training import Evaluation, TrainerStatus
+from linklearner.report.numbers import money_text
 
 EVENTS_KEPT = 200
 SCORES_KEPT = 400
@@ -65,7 +66,7 @@ class Watched:
             return
         if task.pot > before.pot:
             yield self._new(
-                now_s, "funded", f"the pot grew by {amount_text(task.pot - before.pot)} $LL to {amount_text(task.pot)}",
+                now_s, "funded", f"the pot grew by {money_text(task.pot - before.pot)} $LL to {money_text(task.pot)}",
                 pot_wei=str(task.pot),
             )  # fmt: skip
         if task.closing and not before.closing and not task.closed:
@@ -106,7 +107,7 @@ class Watched:
             yield self._new(
                 now_s, "settled",
                 f"round {found.round} settled by {address_text(found.settler) if found.settler else 'somebody'}: version "
-                f"{found.version.version} of {len(found.contributions)} updates, {amount_text(paid)} $LL earned",
+                f"{found.version.version} of {len(found.contributions)} updates, {money_text(paid)} $LL earned",
                 round=found.round, version=found.version.version, updates=len(found.contributions), paid_wei=str(paid),
                 settler_wei=str(found.settler_paid), gas=sum(one.gas_used for one in found.settlements),
             )  # fmt: skip
