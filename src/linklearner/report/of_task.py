@@ -57,15 +57,19 @@ def task_page(facts: TaskFacts, terms: Sequence[str]) -> str:
             *_refusals(facts),
             _terms(terms),
         ],
-        foot="Made by linklearner report from the chain's logs, calldata and receipts"
-        + (
-            ": every verdict, weight, digest, pot and payment was computed anew and is equal; linklearner verify also compares the "
-            "balances of pool and vault. "
-            if not facts.divergence
-            else ". "
-        )
-        + (f"Metric and loss were measured by {facts.measured_by}. " if facts.measured_by else "")
-        + "What a trainer says of itself (privacy, measurements) is no part of the chain.",
+        foot=[
+            "Made by linklearner report from the chain's logs, calldata and receipts.",
+            *(
+                []
+                if facts.divergence
+                else [
+                    "Every verdict, weight, digest, pot and payment was computed anew and is equal; linklearner verify also compares the "
+                    "balances of pool and vault."
+                ]
+            ),
+            *([f"Metric and loss were measured by {facts.measured_by}."] if facts.measured_by else []),
+            "What a trainer says of itself (privacy, measurements) is no part of the chain.",
+        ],
     ).html()
 
 

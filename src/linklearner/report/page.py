@@ -105,7 +105,8 @@ class Page:
     facts: Sequence[tuple[str, Child]] = ()
     tiles: Sequence[Tile] = ()
     sections: Sequence[Section] = ()
-    foot: str = ""
+    foot: Sequence[str] = ()
+    """Sentences."""
     warnings: Sequence[str] = field(default_factory=tuple)
 
     def html(self) -> str:
@@ -140,7 +141,7 @@ class Page:
                 *(element("p", one, class_="warning", role="alert") for one in self.warnings),
                 element("dl", *tiles, class_="tiles"),
                 *(one.markup() for one in self.sections),
-                element("footer", self.foot),
+                element("footer", *(element("p", one) for one in self.foot)),
             ),
         )
         head = element(
@@ -267,10 +268,12 @@ tbody tr:first-child td{border-top:0}
 .narrow{max-width:572px}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .mono,abbr{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:12.5px}
+td.number abbr{font:inherit}
 abbr{text-decoration:none;cursor:help;white-space:nowrap}
 .share{display:block;padding-bottom:3px;background:linear-gradient(var(--s1),var(--s1)) right bottom/var(--share) 3px no-repeat}
 ul.terms{margin:10px 0 0;padding-left:20px;color:var(--soft)}
 .empty.card{margin-top:14px}
+footer p{margin:0 0 4px}
 footer{margin-top:44px;color:var(--faint);font-size:12.5px;max-width:90ch}
 @media (max-width:560px){main{padding:26px 16px 40px}h1{font-size:27px}th,td{padding:7px 10px}}
 @media print{body{background:#fff}.scroll{max-height:none;overflow:visible}.card,.tile{break-inside:avoid}}

@@ -59,9 +59,11 @@ def simulation_page(result: SimulationResult) -> str:
         ],
         tiles=tiles,
         sections=[_learning(result), _costs(result), _contributors(result, refused)],
-        foot="Updates were quantised, written as bytes, read back, judged and merged by the code that the trainer and the chain's rule "
-        "use; float averaging took the same shards, first weights, batches and stakes. Gas is computed from coefficients that fit "
-        "measured transactions to within a few per cent. No chain took part.",
+        foot=[
+            "Updates were quantised, written as bytes, read back, judged and merged by the code that the trainer and the chain's rule use.",
+            "Float averaging took the same shards, first weights, batches and stakes.",
+            "Gas is computed from coefficients that fit measured transactions to within a few per cent. No chain took part.",
+        ],
     ).html()
 
 
