@@ -245,6 +245,13 @@ def test_lines_are_drawn_inside_their_frame_whatever_the_values(points: list[tup
         assert "nan" not in drawn.lower().replace("title", "")
 
 
+def test_a_long_line_is_drawn_to_its_end() -> None:
+    drawn = line_chart("t", [Series("s", [(n, float(n)) for n in range(2000)])], x="x", y=numbers.compact)
+    assert drawn is not None
+    (path,) = re.findall(r'<path d="([^"]*)"', drawn)
+    assert len(re.findall("[ML]", path)) == 2000 and "…" not in path
+
+
 def test_bars_stand_on_each_other() -> None:
     drawn = bar_chart(
         "t",

@@ -31,9 +31,9 @@ def text(written: str) -> Markup:
     return Markup(html.escape(visible(written), quote=True))
 
 
-def visible(written: str) -> str:
-    """A text with everything in it to be seen, cut to its first 300 characters."""
-    cut = written if len(written) <= LONGEST else written[: LONGEST - 1] + "…"
+def visible(written: str, longest: int | None = LONGEST) -> str:
+    """A text with everything in it to be seen, cut to its first 300 characters (None: whole)."""
+    cut = written if longest is None or len(written) <= longest else written[: longest - 1] + "…"
     return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in _HIDDEN else c for c in cut)
 
 
@@ -63,4 +63,5 @@ def _attribute(key: str) -> str:
 
 
 def _value(value: str | float) -> str:
-    return f"{value:g}" if isinstance(value, float) else text(str(value))
+    """Whole: the path of a line is longer than any name."""
+    return f"{value:g}" if isinstance(value, float) else html.escape(visible(str(value), None), quote=True)

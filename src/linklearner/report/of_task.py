@@ -95,7 +95,7 @@ def _tiles(facts: TaskFacts) -> list[Tile]:
         Tile(
             "Updates",
             numbers.count(accepted),
-            "refused: not looked for" if refused is None else f"{refused} transactions refused",
+            "refused: not looked for" if refused is None else f"{refused} refused on chain",
         ),
         Tile("Gas a round", numbers.compact(gas / len(over)) if over else "0", f"{numbers.compact(gas)} in all rounds"),
     ]
@@ -261,7 +261,9 @@ def _money(facts: TaskFacts) -> Section:
         ]  # fmt: skip
         body.append(
             Table(
-                [Column("what"), Column("$LL", number=True)], [(name, numbers.money(amount)) for name, amount in rows]
+                [Column("what"), Column("$LL", number=True)],
+                [(name, numbers.money(amount)) for name, amount in rows],
+                narrow=True,
             )
         )
     return Section("Money", body)

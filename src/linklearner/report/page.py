@@ -230,7 +230,7 @@ h3{font-size:15px;margin:0}
 .facts div{display:flex;gap:8px;min-width:0}.facts dt{color:var(--faint)}.facts dd{margin:0;overflow-wrap:anywhere}
 .warning{background:var(--badback);color:var(--bad);padding:12px 16px;border-radius:10px;margin:22px 0 0;
 overflow-wrap:anywhere}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(138px,1fr));gap:12px;margin:26px 0 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(126px,1fr));gap:12px;margin:26px 0 0}
 .tile{background:var(--card);border:1px solid var(--rule);border-radius:14px;padding:14px 16px}
 .tile dt{color:var(--soft);font-size:13px}
 .tile dd{margin:2px 0 0;font-size:26px;font-weight:640;letter-spacing:-.02em;font-variant-numeric:tabular-nums}
