@@ -40,6 +40,7 @@ artifacts: $(VENV)/.dev
 drift: $(VENV)/.dev
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python -m tools.settings_table --check
+	$(BIN)/python -m tools.data_page --check
 	tools/build_artifacts --check
 
 $(VENV)/bin/python:

@@ -267,7 +267,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
         )
         await asyncio.gather(server.ready(), *(trainer.ready() for trainer in trainers))
     _, held_out = data.load("digits", data.Shard())
-    np.savez(home / "held-out.npz", x=held_out.x, y=held_out.y)
+    np.savez(home / "held-out.npz", x=held_out.inputs["x"], y=held_out.y)
     suite = Suite(
         rpc_url=rpc_url,
         chain_id=deployment.chain_id,

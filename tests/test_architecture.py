@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("chain_gateway", "model_server", "trainer")
 HEAVY = {
     "torch": "services/trainer",
+    "pyarrow": "services/trainer/data/parquet.py",
+    "PIL": "services/trainer/data/images.py",
     "web3": "services/chain_gateway",
     # what opens keys is one file that every holder of a key shares: what it checks, each of them has checked
     "eth_keyfile": "src/linklearner/keyfile.py",

@@ -1,6 +1,7 @@
 """The settings of a model server. Those of its admission lie with that (`admission`), under the same prefix."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from linklearner.domain.errors import InvalidConfig, InvalidInput
@@ -48,6 +49,8 @@ class ModelServerConfig(Settings):
     """Bytes of their weights, as float32, that replaced versions may take in all; the oldest go first."""
     max_model_bytes: Annotated[int, Between(2, 2**29)] = 128 << 20
     """The largest model, in bytes of its int16 weights, that is downloaded; a task that needs more is refused beforehand."""
+    frozen: Path = Path(".linklearner/frozen")
+    """Folder of *.safetensors files for tasks whose models stand on a frozen base; each is found by its digest, whatever its name."""
     log_level: LogLevel = "info"
     """debug, info, warning or error."""
 

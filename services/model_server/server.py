@@ -121,6 +121,7 @@ class ModelServer:
                     task,
                     loaded,
                     poll_s=config.poll_s,
+                    frozen=config.frozen,
                     max_bytes=config.max_model_bytes,
                     on_live=live,
                     on_refused=lambda reason: metrics.refused.labels(reason=reason).inc(),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -21,6 +22,7 @@ from linklearner.domain.errors import DataLoss, InvalidInput, LinkLearnerError, 
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.shape import Shape
+from linklearner.frozen import read
 from linklearner.log import of_round
 from linklearner.onnx_graph import onnx_model
 from services.model_server.endurance import Endurance
@@ -33,18 +35,21 @@ BACKOFF_S = (0.1, 5.0)
 log = structlog.get_logger()
 
 
-def load(spec: ModelSpec, shape: Shape, version: ModelVersion, weights: NDArray[np.int16]) -> Model:
+def load(
+    spec: ModelSpec, shape: Shape, version: ModelVersion, weights: NDArray[np.int16], frozen: Path | None = None
+) -> Model:
     """A warm model out of a version's checked weights, (N,) int16. Works for milliseconds to seconds: call it in a thread.
 
-    Raises InvalidModel if they make no working model.
+    frozen: the folder of frozen tensors. Raises InvalidModel if they make no working model, InvalidConfig if such a tensor is missing.
     """
-    return Model(spec, version, onnx_model(spec, dequantise_weights(weights, shape)))
+    base = read(frozen, spec.graph.frozen) if frozen is not None else {}
+    return Model(spec, version, onnx_model(spec, dequantise_weights(weights, shape), frozen=base))
 
 
 class VersionFollower:
     """Keeps the newest version of one task live.
 
-    max_bytes: of a model's int16 weights; larger tasks are not downloaded.
+    max_bytes: of a model's int16 weights; larger tasks are not downloaded. frozen: the folder of tensors that nobody trains.
     on_refused: called with the reason whenever a version, or the gateway's word about it, does not hold.
     """
 
@@ -56,6 +61,7 @@ class VersionFollower:
         *,
         poll_s: float,
         max_bytes: int = 128 << 20,
+        frozen: Path | None = None,
         on_live: Callable[[Model], None] = lambda model: None,
         on_refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
@@ -64,6 +70,7 @@ class VersionFollower:
         self._loaded = loaded
         self._poll_s = poll_s
         self._max_bytes = max_bytes
+        self._frozen = frozen
         self._on_live = on_live
         self._on_refused = on_refused
         self._news = asyncio.Event()
@@ -170,7 +177,7 @@ class VersionFollower:
         version, weights = await self._gateway.weights(task)
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
-        model = await loop.run_in_executor(worker, load, spec, shape, version, weights)
+        model = await loop.run_in_executor(worker, load, spec, shape, version, weights, self._frozen)
         self._terms = terms
         self._loaded.put(model)
         self._on_live(model)

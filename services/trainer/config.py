@@ -37,13 +37,15 @@ class TrainerConfig(Settings):
     task: Annotated[str, TASKS] = "1"
     """The tasks to contribute to, from 1: one, or several separated by commas, which take turns; requests are about the first of them."""
     data: str = "digits"
-    """Where the samples come from: digits, mnist:FOLDER, emnist:FOLDER or npz:FILE."""
+    """Where the samples come from, KIND:PLACE?OPTIONS (docs/data.md): digits, diabetes, npz:FILE, npy:PLACE, csv:FILE, parquet:FILE,
+    images:FOLDER, mnist:FOLDER, emnist:FOLDER, qmnist:FOLDER, idx:FILE or python:FILE.py."""
     allow_range: bool = False
     """true: train also on samples whose range is far from the one that the task's model expects (`task show` tells it)."""
     shard: str = "0/1"
     """Which part of them is this trainer's, INDEX/COUNT; to play several contributors with one public data set."""
     alpha: str = "1"
-    """How the labels are spread over the shards: Dirichlet's concentration (smaller is more skewed), or iid."""
+    """How labels (of a regression, tenths by the size of the target) are spread over the shards: Dirichlet's concentration (smaller is
+    more skewed), or iid."""
     shard_seed: Annotated[int, Between(0, MAX_SEED)] = 0
     """Seed of the cut into shards; the same for all trainers of a cut."""
     min_samples: Annotated[int, Between(1, 2**31)] = 32
@@ -64,6 +66,8 @@ class TrainerConfig(Settings):
     """true: leave rounds alone while the task's pot is empty; false: work unpaid then, and say so in the log."""
     state_dir: Path = Path(".linklearner/trainer")
     """Folder for what must survive a restart; one trainer each."""
+    frozen: Path = Path(".linklearner/frozen")
+    """Folder of *.safetensors files for tasks whose models stand on a frozen base; each is found by its digest, whatever its name."""
     threads: Annotated[int, Between(1, 1024)] = 1
     """Threads of torch; small models are fastest with one."""
     log_level: LogLevel = "info"

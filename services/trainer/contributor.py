@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 import structlog
 
+from linklearner import frozen
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import (
@@ -98,9 +100,11 @@ class Contributor:
         seed: int,
         allow_range: bool = False,
         only_paid: bool = False,
+        frozen_folder: Path = Path(),
         turn: asyncio.Lock | None = None,
     ) -> None:
-        """turn: of all contributors of one trainer, which work one after the other; None: there is no other."""
+        """frozen_folder: the one of tensors that nobody trains. turn: of all contributors of one trainer, which work one after the
+        other; None: there is no other."""
         self._gateway = gateway
         self._journal = journal
         self._samples = samples
@@ -112,6 +116,7 @@ class Contributor:
         self._seed = seed
         self._allow_range = allow_range
         self._only_paid = only_paid
+        self._frozen = frozen_folder
         self._turn = asyncio.Lock()
         self._turns = turn or asyncio.Lock()
         self._request_id = ""
@@ -161,10 +166,8 @@ class Contributor:
                 return
 
             # Before a byte of weights is asked for: what does not fit this model cannot be trained on, however large the model says it is.
-            self._samples.inputs_of(spec)
-            self._samples.check_learnable()
-            if not (allow_range or self._allow_range):
-                self._samples.check_range(spec)
+            # In a thread: the first look at many samples takes a second, and this loop answers others.
+            await asyncio.to_thread(self._samples.check, spec, range_too=not (allow_range or self._allow_range))
             version, weights = await self._gateway.weights(state, newest.version)
             yield ModelPulled(version)
             base = dequantise_weights(weights, state.shape)
@@ -179,7 +182,10 @@ class Contributor:
                 loop.call_soon_threadsafe(events.put_nowait, TrainingProgress(step, recipe.step_count, loss))
 
             def learn() -> tuple[Quantised, float]:
-                delta = training.train(spec, base, self._samples, recipe, (self._seed, version.version), progress)
+                fixed = frozen.read(self._frozen, spec.graph.frozen)
+                delta = training.train(
+                    spec, base, self._samples, recipe, (self._seed, version.version), progress, fixed
+                )
                 wanted = delta + carried
                 quantised = quantise_delta(wanted, state.shape, self._task, version.version, encoding or self._encoding)
                 length = float(np.linalg.norm(wanted))

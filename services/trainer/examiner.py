@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from linklearner import frozen
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import DataLoss
 from linklearner.domain.fixedpoint import dequantise_weights
@@ -24,40 +26,50 @@ PARITY_TOLERANCE = 1e-4
 class Examiner:
     """One task's versions against one set of held-out samples."""
 
-    def __init__(self, gateway: GatewayClient, task: int, held_out: Samples) -> None:
+    def __init__(self, gateway: GatewayClient, task: int, held_out: Samples, frozen_folder: Path) -> None:
         self._gateway = gateway
         self._task = task
         self._held_out = held_out
+        self._frozen = frozen_folder
 
     async def evaluate(self, version: int) -> Evaluation:
         """version 0: the newest. Raises NotFound, DataLoss, InvalidInput if the samples do not fit the model."""
         state = await self._gateway.task(self._task)
-        self._held_out.inputs_of(state.spec)  # before a byte of weights is asked for
+        await asyncio.to_thread(self._held_out.inputs_of, state.spec)  # before a byte of weights is asked for
         found, weights = await self._gateway.weights(state, version)
+        fixed = await asyncio.to_thread(frozen.read, self._frozen, state.spec.graph.frozen)
         score = await asyncio.to_thread(
-            training.evaluate, state.spec, dequantise_weights(weights, state.shape), self._held_out
+            training.evaluate, state.spec, dequantise_weights(weights, state.shape), self._held_out, fixed
         )
         return Evaluation(found, len(self._held_out), score.metric, score.value, score.loss)
 
     async def export(self, version: int) -> ModelExport:
         """version 0: the newest. Raises NotFound, DataLoss also if ONNX and torch disagree."""
         state = await self._gateway.task(self._task)
-        inputs = {name: rows[:PARITY_SAMPLES] for name, rows in self._held_out.inputs_of(state.spec).items()}
+        held_out = await asyncio.to_thread(self._held_out.inputs_of, state.spec)
+        inputs = {name: rows[:PARITY_SAMPLES] for name, rows in held_out.items()}
         found, weights = await self._gateway.weights(state, version)
         metadata = {"task": str(self._task), "version": str(found.version), "digest": found.digest.hex()}
         real = dequantise_weights(weights, state.shape)
-        model = onnx_model(state.spec, real, metadata)
-        difference = await asyncio.to_thread(parity, state.spec, real, model, inputs)
+        fixed = await asyncio.to_thread(frozen.read, self._frozen, state.spec.graph.frozen)
+        model = onnx_model(state.spec, real, metadata, fixed)
+        difference = await asyncio.to_thread(parity, state.spec, real, model, inputs, fixed)
         return ModelExport(found, model, difference)
 
 
-def parity(spec: ModelSpec, weights: NDArray[np.float32], model: bytes, inputs: Mapping[str, NDArray[Any]]) -> float:
+def parity(
+    spec: ModelSpec,
+    weights: NDArray[np.float32],
+    model: bytes,
+    inputs: Mapping[str, NDArray[Any]],
+    fixed: training.Frozen | None = None,
+) -> float:
     """The greatest difference between torch's answers and those of ONNX's reference implementation.
 
-    weights: (N,) float32; inputs: (B, *dimensions) of each, as the signature says. Raises DataLoss beyond 1e-4 of the largest answer
-    (of 1, if that is larger).
+    weights: (N,) float32; inputs: (B, *dimensions) of each, as the signature says; fixed: values of frozen tensors. Raises DataLoss
+    beyond 1e-4 of the largest answer (of 1, if that is larger).
     """
-    ours = training.answers(spec, weights, inputs)
+    ours = training.answers(spec, weights, inputs, fixed)
     theirs = reference(model, inputs)[spec.answer.name]
     difference = float(np.abs(ours - theirs).max(initial=0.0))
     bound = PARITY_TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0)))

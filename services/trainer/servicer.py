@@ -40,7 +40,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         self, request: pb.GetTrainerRequest, context: Context
     ) -> pb.GetTrainerResponse:
         identity = await self._contributor.identity()
-        label_count = 1 + max(int(part.y.max(initial=0)) for part in (self._samples, self._held_out))
+        label_count = max(len(part.label_counts()) for part in (self._samples, self._held_out))
         status = TrainerStatus(
             account=identity.account,
             task=self._task,

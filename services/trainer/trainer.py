@@ -98,6 +98,7 @@ class Trainer:
                     seed=config.seed,
                     allow_range=config.allow_range,
                     only_paid=config.only_paid,
+                    frozen_folder=config.frozen,
                     turn=turn,
                 )
                 for task in config.tasks()
@@ -105,7 +106,9 @@ class Trainer:
             for one in contributors:
                 stack.callback(one.close)
             contributor, first = contributors[0], config.tasks()[0]
-            servicer = TrainerServicer(contributor, Examiner(gateway, first, held_out), first, samples, held_out)
+            servicer = TrainerServicer(
+                contributor, Examiner(gateway, first, held_out, config.frozen), first, samples, held_out
+            )
             server = await stack.enter_async_context(
                 RpcServer(
                     config.listen,

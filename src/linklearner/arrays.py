@@ -29,11 +29,16 @@ MAX_TEXT_BYTES = 1 << 27
 MAX_HEADER_BYTES = 4096
 """Of a .npy header: it is parsed as a Python literal; that of a plain array has about 100 bytes."""
 MAX_MEMBERS = 1024
+MAX_RANK = 32
+MAX_DIRECTORY_BYTES = 256 * MAX_MEMBERS
+"""Of a zip archive's list of members: `zipfile` makes an object of each of its 46 bytes or more before anybody can count them."""
 STDIN = "-"
 
 _NPY, _ZIP, _GZIP = b"\x93NUMPY", b"PK", b"\x1f\x8b"
 _KINDS = {_NPY: "an .npy array", _ZIP: "an .npz (zip) archive", _GZIP: "a gzip file"}
-_IDX_UNSIGNED_BYTE = 0x08
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_END_OF_ZIP, _END_BYTES, _LONGEST_END = b"PK\5\6", 22, 22 + 65536
+_END_OF_ZIP64, _LOCATOR_BYTES = b"PK\6\7", 20
 _REMARK = re.compile(r"^# .*", re.MULTILINE)
 """A line of a table that is none of its rows, as `numpy.savetxt` writes a header."""
 _PLAIN_KINDS = "?bhilqpBHILQPefdg"  # dtype.char of booleans, integers and floats
@@ -96,7 +101,7 @@ def npy(data: bytes, what: str | Path) -> NDArray[Any]:
             raise ValueError(f"version {version[0]}.{version[1]} of the format is for records with names")
         if dtype.hasobject:
             raise ValueError("it holds pickled Python objects, which are never loaded; only plain arrays are")
-        if len(shape) > 32 or any(length < 0 for length in shape):
+        if len(shape) > MAX_RANK or any(length < 0 for length in shape):
             raise ValueError(f"no array has the shape {str(shape)[:60]}")
         place = file.tell()
         announced = prod(shape) * dtype.itemsize
@@ -104,6 +109,11 @@ def npy(data: bytes, what: str | Path) -> NDArray[Any]:
             raise ValueError(f"it announces {announced} bytes of numbers and holds {len(data) - place}")
         flat = np.frombuffer(data, dtype, offset=place)
         return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def npz_names(path: Path) -> list[str]:
+    """The names of all arrays of an archive, none of which is opened. Raises InvalidInput as `npz` does."""
+    return npz(path, ())[1]
 
 
 def npz(path: Path, names: Collection[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
@@ -115,6 +125,7 @@ def npz(path: Path, names: Collection[str]) -> tuple[dict[str, NDArray[Any]], li
     expected = "an .npz file of plain arrays"
     with parsing(path, expected):
         _is(data, _ZIP)
+        _check_directory(data)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             if len(members) > MAX_MEMBERS:
@@ -136,28 +147,51 @@ def npz(path: Path, names: Collection[str]) -> tuple[dict[str, NDArray[Any]], li
     return arrays, sorted(found)
 
 
-def idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """An IDX file of unsigned bytes: 00 00 08 ndim, then ndim u32 big-endian sizes, then the bytes. Raises InvalidInput."""
+def _check_directory(data: bytes) -> None:
+    """Raises ValueError for an archive whose directory is longer than that of MAX_MEMBERS arrays.
+
+    A gigabyte of members without content would become some 20 million objects. `zipfile` takes the end of the directory to be in the last
+    22 bytes or, if it is not, where its mark comes last.
+    """
+    for at in {len(data) - _END_BYTES, data.rfind(_END_OF_ZIP, max(0, len(data) - _LONGEST_END))}:
+        if at < 0 or not data.startswith(_END_OF_ZIP, at):
+            continue
+        if at >= _LOCATOR_BYTES and data.startswith(_END_OF_ZIP64, at - _LOCATOR_BYTES):
+            raise ValueError(f"it is a ZIP64 archive, which nobody needs for {MAX_MEMBERS} arrays")
+        length = int.from_bytes(data[at + 12 : at + 16], "little")
+        if length > MAX_DIRECTORY_BYTES:
+            raise ValueError(f"the list of its members has {length} bytes, more than {MAX_DIRECTORY_BYTES}")
+
+
+def idx(path: Path, dimensions: int | None = None) -> NDArray[Any]:
+    """An IDX file: 00 00, element type, ndim, then ndim u32 big-endian sizes, then the elements, big-endian. Raises InvalidInput.
+
+    Element types are u8, i8, i16, i32, f32 and f64. dimensions: how many it must have; None: any number from 1 to MAX_RANK.
+    """
     data = read(path)
-    head = 4 + 4 * dimensions
-    if len(data) < head or data[:4] != bytes((0, 0, _IDX_UNSIGNED_BYTE, dimensions)):
-        raise InvalidInput(f"cannot read {path}: it is not an IDX file of unsigned bytes in {dimensions} dimensions")
+    wanted = "IDX file" if dimensions is None else f"IDX file in {dimensions} dimensions"
+    if len(data) < 4 or data[:2] != bytes(2) or data[2] not in _IDX_TYPES or not 1 <= data[3] <= MAX_RANK:
+        raise InvalidInput(f"cannot read {path}: it is not an {wanted}")
+    if dimensions not in (None, data[3]):
+        raise InvalidInput(f"cannot read {path}: it is not an {wanted}, but in {data[3]}")
+    element, head = np.dtype(_IDX_TYPES[data[2]]), 4 + 4 * data[3]
+    if len(data) < head:
+        raise InvalidInput(f"cannot read {path}: it ends before its sizes do: download it again")
     sizes = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, head, 4))
-    if len(data) - head != prod(sizes):
+    announced = prod(sizes) * element.itemsize
+    if len(data) - head != announced:
         raise InvalidInput(
-            f"cannot read {path}: it announces {prod(sizes)} bytes of data and holds {len(data) - head}: download it again"
+            f"cannot read {path}: it announces {announced} bytes of data and holds {len(data) - head}: download it again"
         )
     with parsing(path, "an IDX file"):  # numpy refuses some shapes with a zero in them
-        return np.frombuffer(data, np.uint8, offset=head).reshape(sizes)
+        return np.frombuffer(data, element, offset=head).reshape(sizes)
 
 
 def table(path: Path) -> NDArray[np.float64]:
     """(rows, columns) float64 out of text with one row a line and commas between the numbers. Raises InvalidInput."""
     data = read(path, MAX_TEXT_BYTES)
     with parsing(path, "a table of numbers"):
-        for magic, kind in _KINDS.items():
-            if data.startswith(magic):
-                raise ValueError(f"it is {kind}: give it the name of one")
+        check_text(data)
         text = data.decode("utf-8-sig")
         rows = _REMARK.sub("", text)
         if not rows.strip():
@@ -169,6 +203,13 @@ def table(path: Path) -> NDArray[np.float64]:
         if not values.size:
             raise ValueError("it has no rows")
         return values
+
+
+def check_text(data: bytes) -> None:
+    """Raises ValueError for the bytes of an array or archive where text is expected."""
+    for magic, kind in _KINDS.items():
+        if data.startswith(magic):
+            raise ValueError(f"it is {kind}: give it the name of one")
 
 
 def inputs(path: Path) -> NDArray[np.float32]:

@@ -10,8 +10,11 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from linklearner.domain.errors import InvalidInput, LinkLearnerError
+from linklearner.log import clip
 
 DONE, FAILED, CALLERS_FAULT = 0, 1, 2
+MAX_MESSAGE = 4096
+"""Characters of what a process says at its end."""
 
 
 def exit_status(error: LinkLearnerError) -> int:
@@ -25,7 +28,8 @@ def run(name: str, main: Callable[[], object]) -> int:
     try:
         main()
     except LinkLearnerError as error:
-        print(f"{name}: {error.message}", file=sys.stderr)
+        # it may quote a file that somebody sent, and a terminal obeys what it prints
+        print(f"{name}: {clip(error.message, MAX_MESSAGE)}", file=sys.stderr)
         return exit_status(error)
     return DONE
 

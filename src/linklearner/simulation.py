@@ -84,11 +84,11 @@ class Simulation:
     """One simulation. Raises OutOfRange, which names the setting and its bounds."""
 
     task: str = "digits"
-    """`digits`, or the file of a plan."""
-    data: str = "digits"
-    """Where the samples come from, as a trainer takes it: cut into shards here."""
+    """`digits`, a Python file with a module and a data function, or the file of a plan."""
+    data: str = ""
+    """Where the samples come from, as a trainer takes it: cut into shards here. Empty: from the Python file itself, else the digits."""
     frozen: str = ""
-    """Folder of the files that a task's frozen tensors are in."""
+    """Folder of the files that a task's frozen tensors are in; empty: the suite's."""
     contributors: int = 100
     rounds: int = 20
     present: int = 0
@@ -97,8 +97,8 @@ class Simulation:
     stakes: str = "even"
     seed: int = 1
     encoding: str = TWO_BITS.name
-    steps: int = 100
-    """Local optimiser steps a round."""
+    steps: int = 0
+    """Local optimiser steps a round; 0: as many as the task advises, else 100."""
     processes: int = 0
     """0: one for each CPU that this process may use."""
     ray: str = ""
@@ -187,6 +187,9 @@ class SimulationResult:
     model: str
     weights: int
     held_out: int
+    steps: int
+    takers: int
+    """Contributors of each round."""
     first: Scored
     rounds: tuple[SimulatedRound, ...]
     contributors: tuple[SimulatedContributor, ...]

@@ -1,9 +1,12 @@
-"""Which errors of files are the machine's, and may pass, and which are the caller's: the exit status tells a supervisor."""
+"""Files: written whole or not at all; and which errors are the machine's, and may pass, and which the caller's (the exit status says)."""
 
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
+import tempfile
+from pathlib import Path
 from typing import Final
 
 _PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -17,3 +20,17 @@ def may_pass(error: OSError | sqlite3.Error) -> bool:
     if isinstance(error, OSError):
         return error.errno in _PASSING
     return error.sqlite_errorcode & _PRIMARY in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces the file, or makes it, once all of it is on the disk: a reader, or a crash, finds the old or the new one. Raises OSError."""
+    handle, half = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(half).replace(path)
+    except BaseException:
+        Path(half).unlink(missing_ok=True)
+        raise

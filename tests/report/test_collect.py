@@ -272,6 +272,7 @@ def test_the_command_writes_the_page(world: TaskChain, tmp_path: Path, monkeypat
     said = json.loads(done.stdout[done.stdout.index("{") :])
     assert (said["equal"], said["refused"], said["report"]) == (True, 3, str(out))
     assert out.read_text().startswith("<!doctype html>") and list(tmp_path.iterdir()) == [out]
+    assert out.stat().st_mode & 0o777 == 0o644
     done = CliRunner().invoke(app, [*typed[:-4], "--out", str(tmp_path / "no" / "page.html")])
     assert done.exit_code == 2 and "does not exist" in done.output
 

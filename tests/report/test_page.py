@@ -113,7 +113,7 @@ def simulation(**changes: Any) -> SimulationResult:
     )  # fmt: skip
     people = tuple(SimulatedContributor(samples=n, labels=3, stake=1000, accepted=2, refused=0) for n in (40, 1, 9, 7))
     result = SimulationResult(
-        settings=Simulation(contributors=4, rounds=2), model="digits", weights=2410, held_out=359,
+        settings=Simulation(contributors=4, rounds=2), model="digits", weights=2410, held_out=359, steps=100, takers=4,
         first=Scored("accuracy", 0.1, 2.3), rounds=rounds,
         contributors=people, seconds=1.5, workers=2,
     )  # fmt: skip

@@ -157,7 +157,7 @@ def held_out_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     from services.trainer import data  # the one cut that all trainers share
 
     _, held_out = data.load("digits", data.Shard())
-    return held_out.x.astype(np.float32), held_out.y.astype(np.int64)
+    return held_out.inputs["x"].astype(np.float32), held_out.y.astype(np.int64)
 
 
 def contributor_account(stack: Stack, index: int) -> LocalAccount:

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from linklearner.output import Format, console, reporting, write_json
-from linklearner.report.page import write
+from linklearner.report.page import publish
 from linklearner.report.simulated import simulation_page
 from linklearner.simulation import Simulation, SimulationResult
 from services.trainer.simulation.run import simulate
@@ -26,7 +26,7 @@ def main(arguments: argparse.Namespace) -> None:
         else:
             show_result(result, console(format))
         if arguments.report:
-            write(Path(arguments.report), simulation_page(result).encode())
+            publish(Path(arguments.report), simulation_page(result).encode())
             console(format).print(f"report: {arguments.report}", soft_wrap=True)
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.trainer import data
 from services.trainer.simulation.courses import Course, Federation, Merging, Trained, work
 from services.trainer.simulation.executors import Executor
 from services.trainer.simulation.tasks import SimulatedTask
 
-TENTHS = 10
 Progress = Callable[[int], None]
 """Called with how many local trainings are done in the round so far."""
 
@@ -23,17 +20,8 @@ def federation(
     task: SimulatedTask, contributors: int, alpha: float | None, stakes: tuple[int, ...], seed: int
 ) -> Federation:
     """Cuts the samples by `seed`. Raises InvalidConfig for fewer samples than contributors."""
-    rows = data.shards(kinds(task.learn.y), contributors, alpha, seed)
+    rows = data.shards(task.learn.y, contributors, alpha, seed)
     return Federation(task.plan, task.first, task.learn, tuple(rows), stakes, seed, task.frozen)
-
-
-def kinds(targets: NDArray[Any]) -> NDArray[np.int64]:
-    """(n,) int64, by what samples are dealt out: labels; of targets that are numbers, (n, …), the tenth in which the first one lies."""
-    if targets.ndim == 1 and targets.dtype.kind in "iu":
-        return targets.astype(np.int64)
-    first = targets.reshape(len(targets), -1)[:, 0]
-    tenths: NDArray[np.int64] = np.searchsorted(np.quantile(first, np.linspace(0.1, 0.9, TENTHS - 1)), first, "right")
-    return tenths
 
 
 def rounds(

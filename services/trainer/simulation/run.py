@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from linklearner.domain.encodings import encoding_named
+from linklearner.domain.model import ModelSpec
 from linklearner.simulation import (
     Scored,
     SimulatedContributor,
@@ -22,6 +23,7 @@ from linklearner.simulation import (
     Skew,
     Stakes,
 )
+from services.trainer import data
 from services.trainer.recipe import Recipe
 from services.trainer.simulation import executors, tasks
 from services.trainer.simulation.executors import Executor, Here, OnRay, Processes
@@ -33,6 +35,16 @@ def one_thread() -> None:
     from services.trainer.training import bound_threads
 
     bound_threads(1)
+
+
+def recipe_for(spec: ModelSpec, steps: int) -> Recipe:
+    """As the task advises. steps: 0: that, too."""
+    usual = Recipe()
+    return Recipe(
+        step_count=steps or int(spec.advice.get("steps", usual.step_count)),
+        batch_size=int(spec.advice.get("batch_size", usual.batch_size)),
+        learning_rate=spec.advice.get("learning_rate", usual.learning_rate),
+    )
 
 
 def executor_for(settings: Simulation) -> Executor:
@@ -70,11 +82,12 @@ def simulate(settings: Simulation, console: Console) -> SimulationResult:
         everybody = engine.federation(
             task, settings.contributors, Skew.parse(settings.skew).alpha, stakes, settings.seed
         )
-        recipe = Recipe(step_count=settings.steps)
+        recipe = recipe_for(spec, settings.steps)
         merged = OnChain(everybody, recipe, encoding_named(settings.encoding), Path(folder) / "residuals")
         floating = FloatAveraging(everybody, recipe)
         first = scored(merged.weights)
-        each = 2 * engine.takers(everybody, settings.present)
+        takers = engine.takers(everybody, settings.present)
+        each = 2 * takers
         line = bar.add_task("round 1", total=settings.rounds * each)
         taken = [0] * settings.contributors
         offered = [0] * settings.contributors
@@ -101,12 +114,14 @@ def simulate(settings: Simulation, console: Console) -> SimulationResult:
             said = f"  {found[-1].score.metric} {found[-1].score.value:.3f}"
             bar.update(line, description=f"round {min(len(found) + 1, settings.rounds)}{said}")
         workers = executor.workers
-    dealt = engine.kinds(task.learn.y)
+    dealt = data.strata(task.learn.y)
     return SimulationResult(
         settings=settings,
         model=spec.name,
         weights=spec.weight_count,
         held_out=len(task.held_out),
+        steps=recipe.step_count,
+        takers=takers,
         first=first,
         rounds=tuple(found),
         contributors=tuple(

@@ -42,6 +42,9 @@ def show_result(result: SimulationResult, console: Console) -> None:
         f"{gas:,} gas (an estimate to a few per cent) and {size:,} bytes of updates in {len(result.rounds)} rounds; "
         f"{result.seconds:.1f} s in {result.workers} worker{'s' * (result.workers != 1)}."
     )
+    if result.takers < settings.contributors:
+        why = "as was asked" if result.takers == settings.present else "the task's terms take no more"
+        console.print(f"{result.takers} of {settings.contributors} contributors take part in each round: {why}.")
     few = sum(one.samples < TRAINERS_LEAST_SAMPLES for one in result.contributors)
     if few:
         console.print(

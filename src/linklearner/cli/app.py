@@ -2,7 +2,20 @@
 
 import typer
 
-from linklearner.cli import account, health, inference, report, simulate, stake, suite, task, training, verify, watch
+from linklearner.cli import (
+    account,
+    health,
+    inference,
+    new,
+    report,
+    simulate,
+    stake,
+    suite,
+    task,
+    training,
+    verify,
+    watch,
+)
 from linklearner.cli.arguments import Commands
 
 app = typer.Typer(
@@ -14,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(task.app, name="task")
 app.add_typer(stake.app, name="stake")
+app.command()(new.new)
 app.command()(account.balance)
 app.command()(account.earnings)
 app.command()(training.train)

@@ -16,7 +16,7 @@ from linklearner.output import Format, console, reporting, show
 from linklearner.report.collect import facts_of, measure
 from linklearner.report.facts import TaskFacts
 from linklearner.report.of_task import task_page
-from linklearner.report.page import write
+from linklearner.report.page import publish
 from linklearner.suite import Suite, home
 from linklearner.verification import HistoryOf
 
@@ -62,11 +62,11 @@ def report(
         trainers = [(one, credential_for(one, credential)) for one in named]
     facts = run(_found(what, trainers, refusals, format), format)
     with reporting(format):
-        write(out, task_page(facts, terms_in_words(facts.terms)).encode())
+        publish(out, task_page(facts, terms_in_words(facts.terms)).encode())
         if png is not None:
             from linklearner.report.png import task_picture
 
-            write(png, task_picture(facts))
+            publish(png, task_picture(facts))
         show(format, _summary(facts, out, png))
         if facts.divergence:
             raise DataLoss(f"the history does not follow the rules: {facts.divergence}", reason="Divergence")

@@ -9,7 +9,7 @@ import typer
 
 from linklearner.cli.arguments import number
 from linklearner.cli.calls import FormatOption
-from linklearner.cli.suite import checkout
+from linklearner.cli.checkout import checkout
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS
 from linklearner.domain.errors import InvalidConfig
 from linklearner.domain.notation import UINT32
@@ -20,10 +20,19 @@ MODULE = "services.trainer.simulation"
 
 
 def simulate(
-    task: Annotated[str, typer.Argument(help="digits, or the file of a plan as `task open` takes it")] = "digits",
-    data: Annotated[
-        str, typer.Option("--data", help="samples, as LINKLEARNER_TRAINER_DATA names them; they are cut into shards")
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="digits, a Python file as `task create` takes it, or the file of a plan as `task open` takes it"
+        ),
     ] = "digits",
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            help="samples, as LINKLEARNER_TRAINER_DATA names them, to be cut into shards; left out: the task file's own",
+        ),
+    ] = "",
     frozen: Annotated[
         str, typer.Option("--frozen", help="folder of the safetensors files with the model's frozen tensors")
     ] = "",
@@ -43,8 +52,11 @@ def simulate(
     ] = "even",
     encoding: Annotated[str, typer.Option(help=" or ".join(one.name for one in ENCODINGS.values()))] = TWO_BITS.name,
     steps: Annotated[
-        int, typer.Option(parser=number("--steps", 10, 1_000_000), help="local optimiser steps a round")
-    ] = 100,
+        int,
+        typer.Option(
+            parser=number("--steps", 0, 1_000_000), help="local optimiser steps a round; 0: as many as the task advises"
+        ),
+    ] = 0,
     seed: Annotated[
         int,
         typer.Option("--seed", parser=number("--seed", 0, UINT32), help="of shards, stakes, batches, first weights"),

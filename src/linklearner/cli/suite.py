@@ -10,6 +10,7 @@ import typer
 
 from linklearner.cli.arguments import number, url
 from linklearner.cli.calls import FormatOption, account_of, run
+from linklearner.cli.checkout import checkout
 from linklearner.demo.play import play
 from linklearner.demo.start import DemoPlan
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
@@ -33,16 +34,6 @@ SeedOption = Annotated[
     int,
     typer.Option("--seed", parser=number("--seed", 0, UINT32), help="who gets which samples, and the first weights"),
 ]
-
-
-def checkout() -> Path:
-    """The folder that holds `services/`. Raises InvalidConfig where only the wheel is installed."""
-    root = Path(__file__).resolve().parents[3]
-    if not (root / "services" / "__main__.py").exists():
-        raise InvalidConfig(
-            "the services run from a checkout of LinkLearner (or from its images), not from the installed package"
-        )
-    return root
 
 
 def up(

@@ -1,5 +1,10 @@
-"""`task …`: look at tasks, open one, fill its pot, close it."""
+"""`task …`: look at tasks, make one of a torch module, open it, fill its pot, close it."""
 
+import asyncio
+import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,21 +12,40 @@ from typing import Annotated, Any
 import typer
 
 from linklearner.cli.arguments import account_address, number, pot_amount
-from linklearner.cli.calls import AccountOption, GatewayCall, asks_gateway, asks_gateway_of_all, request_id
+from linklearner.cli.calls import (
+    AccountOption,
+    FormatOption,
+    GatewayCall,
+    asks_gateway,
+    asks_gateway_of_all,
+    request_id,
+)
+from linklearner.cli.checkout import checkout
 from linklearner.domain.digest import weight_bytes
-from linklearner.domain.errors import InvalidInput, LinkLearnerError, TimedOut, Unavailable
+from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, TimedOut, Unavailable
 from linklearner.domain.notation import UINT64, UNIT_WEI, shown
+from linklearner.domain.plan import TaskPlan
 from linklearner.domain.rounds import BPS, Phase, Step, Terms
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Funded, Mined, Task
-from linklearner.output import Shown, address, ago, ll, moment
+from linklearner.output import Format, Shown, address, ago, ll, moment, reporting, show
 from linklearner.plan_file import read_plan
+from linklearner.storage import write_atomically
+from linklearner.suite import home
 
 MAX_REQUEST_ID = 100
 PotAmountArgument = Annotated[int, typer.Argument(parser=pot_amount, help="$LL")]
+FundOption = Annotated[
+    int | None, typer.Option("--fund", parser=pot_amount, help="$LL of the account, into the task's pot at once")
+]
+RequestOption = Annotated[
+    str | None, typer.Option("--request-id", help="go on with an opening that was interrupted under this name")
+]
 VERBS = {Step.LOADED: "load", Step.ACCEPTED: "submit", Step.SETTLED: "settle", Step.DROPPED: "drop"}
 
-app = typer.Typer(help="Look at tasks, open one, fill its pot, close it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at tasks, make one of a torch module, open it, fill its pot, close it.", no_args_is_help=True
+)
 
 
 @app.command("show")
@@ -97,16 +121,17 @@ async def open_task(
             help='JSON: {"model": {…}, "seed": 1, "terms": {"reward": "100", …}, …}; what is left out is as for the digits'
         ),
     ],
-    fund: Annotated[
-        int | None, typer.Option("--fund", parser=pot_amount, help="$LL of the account, into the task's pot at once")
-    ] = None,
+    fund: FundOption = None,
     account: AccountOption = None,
-    request: Annotated[
-        str | None, typer.Option("--request-id", help="go on with an opening that was interrupted under this name")
-    ] = None,
+    request: RequestOption = None,
 ) -> dict[str, Any]:
-    """Open a task of your own: its terms, and its first weights, made from the plan's seed. It is yours, to close it."""
-    wanted = read_plan(plan)
+    """Open a task of your own: its terms, and its first weights, from the plan's file or seed. It is yours, to close it."""
+    return await _open(call, read_plan(plan), fund, account, request)
+
+
+async def _open(
+    call: GatewayCall, wanted: TaskPlan, fund: int | None, account: bytes | None, request: str | None
+) -> dict[str, Any]:
     if request is not None and not (1 <= len(request) <= MAX_REQUEST_ID and request.isprintable()):
         raise InvalidInput(f"a request id has 1 to {MAX_REQUEST_ID} characters, got {shown(request)}")
     name = request or request_id()
@@ -152,6 +177,48 @@ async def open_task(
     return row | {"gas": row["gas"] + funded.mined.gas_used, "pot": _money(funded.pot)}
 
 
+@app.command("create")
+@asks_gateway_of_all
+async def create_task(
+    call: GatewayCall,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="a Python file of your own with a torch module and a data function (`linklearner new` writes one)"
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="folder for the plan and its first weights; left out: NAME.task beside the file"),
+    ] = None,
+    fund: FundOption = None,
+    account: AccountOption = None,
+    request: RequestOption = None,
+) -> dict[str, Any]:
+    """Make a task of a torch module: export it, hold the export to the module on your samples, choose scales, open it.
+
+    Your file is run here, and nowhere else: contributors and servers get the graph and the first weights.
+    """
+    folder = out or file.with_suffix(".task")
+    row = await asyncio.to_thread(plan_of_file, file, folder)
+    return row | await _open(call, read_plan(Path(row["plan"])), fund, account, request)
+
+
+@app.command("plan")
+def plan_task(
+    file: Annotated[Path, typer.Argument(help="a Python file of your own with a torch module and a data function")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="folder for the plan and its first weights; left out: NAME.task beside the file"),
+    ] = None,
+    format: FormatOption = Format.TEXT,
+) -> None:
+    """The first half of `create`: make the plan of a torch module, and open nothing. No chain is needed."""
+    with reporting(format):
+        row = plan_of_file(file, out or file.with_suffix(".task"))
+    show(format, row | {"next": f"linklearner task open {row['plan']}"})
+
+
 @app.command("fund")
 @asks_gateway
 async def fund_task(call: GatewayCall, amount: PotAmountArgument, account: AccountOption = None) -> dict[str, Any]:
@@ -177,6 +244,45 @@ async def close_task(call: GatewayCall, account: AccountOption = None) -> dict[s
     closed = await call.gateway.close_task(request_id(), who, call.task)
     said = "yes" if closed.closed else "when its open round, which has updates, is settled or dropped"
     return {"task": call.task, "closed": Shown(closed.closed, said)} | _mined(closed.mined)
+
+
+def plan_of_file(file: Path, folder: Path) -> dict[str, Any]:
+    """Has the trainer's own program make the plan in a process of its own, as it needs torch. What there is to say of it.
+
+    A file of frozen tensors goes into the suite's folder of these, too. Raises InvalidConfig with what to change in the file.
+    """
+    root = checkout()
+    done = subprocess.run(
+        [sys.executable, "-m", "services.trainer.create", str(file.absolute()), "--out", str(folder.absolute())],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))},
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    try:
+        made: dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
+    except (IndexError, ValueError):
+        raise InvalidConfig(f"making a plan of {file} ended with status {done.returncode} and said nothing") from None
+    if "error" in made:
+        raise InvalidConfig(made["error"], reason=made["reason"])
+    row = {
+        "model": f"{made['name']}: {made['graph']}",
+        "loss": made["loss"],
+        "weights": made["weights"],
+        "description": f"{made['description_bytes']} bytes",
+        "parity": f"module, executor and ONNX differ by {made['difference']:.1e} at most on {made['samples']} samples; int16 weights "
+        f"change answers by {made['rounded']:.1e}",
+        "plan": str(folder / made["files"]["plan"]),
+    }
+    if "frozen" in made["files"]:
+        base = folder / made["files"]["frozen"]
+        where = home() / "frozen"
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(where / base.name, base.read_bytes())
+        row["frozen"] = (
+            f"{made['frozen_numbers']:,} numbers that nobody trains, in {base}: offer this file to contributors and servers, who find it "
+            "by its SHA-256"
+        )
+    return row
 
 
 def terms_in_words(terms: Terms) -> list[str]:

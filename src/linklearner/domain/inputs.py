@@ -33,7 +33,7 @@ def widened(input_range: tuple[float, float], widths: float) -> tuple[float, flo
     return low - widths * (high - low), high + widths * (high - low)
 
 
-def arranged(values: NDArray[np.float32], dimensions: tuple[int, ...], what: str) -> NDArray[np.float32]:
+def arranged(values: NDArray[Any], dimensions: tuple[int, ...], what: str) -> NDArray[Any]:
     """values: (n, …) as they were measured. A view (n, *dimensions) of the same numbers in the same order.
 
     Numbers in a row (n, prod(dimensions)) may become an image and an image may become a row, and lengths of 1 may come and go (a channel
@@ -91,9 +91,9 @@ def check_whole(inputs: NDArray[np.integer[Any]], *, name: str, input_range: tup
 
 
 def check_training_data(
-    inputs: NDArray[np.float32], *, model: str, input_range: tuple[float, float] | None, remedy: str
+    inputs: NDArray[np.generic], *, model: str, input_range: tuple[float, float] | None, remedy: str, scaling: str = ""
 ) -> None:
-    """inputs: (n, …) float32, finite and unscaled. remedy: how to train on them all the same, the end of the message.
+    """inputs: (n, …) numbers, finite and unscaled. Of the message, remedy: how to train on them all the same; scaling: how to scale.
 
     Raises InvalidInput, reason RangeMismatch, for what breaks the rule for training data.
     """
@@ -105,7 +105,7 @@ def check_training_data(
         return
     raise InvalidInput(
         f"the samples lie between {least:g} and {most:g}, model {model} expects {input_range[0]:g} to {input_range[1]:g}: scale them "
-        f"to that, or, if they are meant so, {remedy}",
+        f"to that{scaling}, or, if they are meant so, {remedy}",
         reason=RANGE_MISMATCH,
         facts={"least": least, "most": most, "low": input_range[0], "high": input_range[1]},
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 import numpy as np
@@ -42,31 +42,38 @@ MONEY: Final = {"reward": notation.amount, "min_stake": notation.stake_units}
 """Terms that may be a text, too: $LL as people type it, instead of wei and units."""
 
 
+_OWN: Final = frozenset({"exponents", "weights"})
+"""Settings of a plan that are not whole numbers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskPlan:
-    """A task to open. seed: of its first weights."""
+    """A task to open. exponents: of each tensor, or one for all. seed: of its first weights, unless they are given: (N,) float32."""
 
     model: ModelSpec = DIGITS
-    exponent: int = SHAPE.tensors[0].exponent
+    exponents: int | tuple[int, ...] = SHAPE.tensors[0].exponent
     page_length: int = SHAPE.page_length
     group_pages: int = SHAPE.group_pages
     norm_bound: int = SHAPE.norm_bound
     terms: Terms
     seed: int = 0
+    weights: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @property
     def shape(self) -> Shape:
-        return self.model.shape(self.exponent, self.page_length, self.group_pages, self.norm_bound)
+        return self.model.shape(self.exponents, self.page_length, self.group_pages, self.norm_bound)
 
     def first_weights(self) -> NDArray[np.int16]:
         """(N,) int16."""
-        return quantise_weights(self.model.initial(self.seed), self.shape)
+        first = self.model.initial(self.seed) if self.weights is None else self.weights
+        return quantise_weights(first, self.shape)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> TaskPlan:
-        """`{"model": {…}, "exponent": 12, …, "terms": {"quorum_bps": 6667, "reward": "100", …}}`; what is left out is as for `digits`.
+    def from_json(cls, text: str | bytes, weights_of: Callable[[str], NDArray[np.float32]] | None = None) -> TaskPlan:
+        """`{"model": {…}, "exponents": 12, …, "terms": {"quorum_bps": 6667, "reward": "100", …}}`; what is left out is as for `digits`.
 
-        Raises InvalidConfig, which names the setting: also for terms that no pool takes.
+        "exponents" is one number or one for each tensor, "weights" the name of a file of first weights, which `weights_of` reads. Raises
+        InvalidConfig, which names the setting: also for terms that no pool takes.
         """
         try:
             settings = _object(strictjson.loads(text, max_bytes=PLAN_BYTES, max_values=PLAN_BYTES), "a task")
@@ -76,8 +83,12 @@ class TaskPlan:
                 name: parse(written[name]) for name, parse in MONEY.items() if isinstance(written.get(name), str)
             }
             given = _numbers({**written, **amounts}, Terms)
-            others = {name: value for name, value in settings.items() if name not in ("model", "terms")}
-            found = _numbers(others, cls)
+            others = {name: value for name, value in settings.items() if name not in ("model", "terms", *_OWN)}
+            found: dict[str, Any] = _numbers(others, cls)
+            if "exponents" in settings:
+                found["exponents"] = _exponents(settings["exponents"])
+            if "weights" in settings:
+                found["weights"] = _first(settings["weights"], weights_of, model)
             plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, **given}), **found)
             shape = plan.shape
             shape.encode()  # checks it
@@ -108,6 +119,24 @@ def _model(fields: Any) -> ModelSpec:
     if isinstance(fields, dict) and "format" in fields:
         return ModelSpec.from_json(json.dumps(fields, ensure_ascii=False))
     return classifier.from_fields(fields)
+
+
+def _exponents(value: Any) -> int | tuple[int, ...]:
+    several = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, int) and not isinstance(one, bool) for one in several):
+        raise ValueError("exponents is a whole number, or one for each tensor")
+    return tuple(several) if isinstance(value, list) else int(value)
+
+
+def _first(name: Any, weights_of: Callable[[str], NDArray[np.float32]] | None, model: ModelSpec) -> NDArray[np.float32]:
+    if weights_of is None or not isinstance(name, str):
+        raise ValueError("weights is the name of an .npy file beside the plan")
+    weights = weights_of(name)
+    if weights.shape != (model.weight_count,) or not np.isfinite(weights).all():
+        raise ValueError(
+            f"{name:.60} holds {weights.shape} numbers, the model has {model.weight_count} weights, all finite"
+        )
+    return weights
 
 
 def _object(value: Any, name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from linklearner.report.charts import Series, bar_chart, legend, line_chart
 from linklearner.report.markup import Child, Markup, element
+from linklearner.storage import write_atomically
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 """What a browser lets the page do, whatever is in it."""
@@ -157,11 +158,10 @@ class Page:
         return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
 
 
-def write(path: Path, content: bytes) -> None:
-    """In one step: a reader sees the old file or the new one."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(content)
-    fresh.replace(path)
+def publish(path: Path, content: bytes) -> None:
+    """Writes a page or picture for everybody to read. Raises OSError."""
+    write_atomically(path, content)
+    path.chmod(0o644)
 
 
 def lines(

@@ -49,12 +49,12 @@ def simulation_page(result: SimulationResult) -> str:
             ("weights", f"{result.weights:,}"),
             (
                 "contributors",
-                f"{settings.contributors:,}" + (f", {settings.present} a round" if settings.present else ""),
+                _people(result),
             ),
             ("skew", settings.skew),
             ("stakes", settings.stakes),
             ("encoding", settings.encoding),
-            ("local steps", f"{settings.steps:,}"),
+            ("local steps", f"{result.steps:,}"),
             ("seed", str(settings.seed)),
         ],
         tiles=tiles,
@@ -65,6 +65,11 @@ def simulation_page(result: SimulationResult) -> str:
             "Gas is computed from coefficients that fit measured transactions to within a few per cent. No chain took part.",
         ],
     ).html()
+
+
+def _people(result: SimulationResult) -> str:
+    count = result.settings.contributors
+    return f"{count:,}" if result.takers == count else f"{count:,}, of whom {result.takers:,} in a round"
 
 
 def _learning(result: SimulationResult) -> Section:

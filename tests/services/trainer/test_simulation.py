@@ -188,14 +188,6 @@ def test_a_round_has_no_more_contributors_than_its_terms_take() -> None:
     assert len({one.present for one in outcomes}) > 1
 
 
-def test_targets_that_are_numbers_are_dealt_out_by_tenths() -> None:
-    targets = np.random.default_rng(1).normal(size=(1000, 2)).astype(np.float32)
-    dealt = engine.kinds(targets)
-    assert np.bincount(dealt).tolist() == [100] * 10
-    assert max(targets[dealt == 0, 0]) < min(targets[dealt == 9, 0])
-    assert engine.kinds(np.array([3, 1], dtype=np.uint8)).tolist() == [3, 1]
-
-
 def boom(job: int) -> int:
     raise OutOfRange(f"job {job}", reason="Boom")
 
@@ -312,6 +304,21 @@ def test_the_command_prints_json_and_writes_its_page(tmp_path: Path) -> None:
     assert len(result["contributors"]) == 6 and sum(one["samples"] for one in result["contributors"]) == 1438
     assert 0 <= result["rounds"][-1]["float_score"]["value"] <= 1
     assert "digits" in (tmp_path / "page.html").read_text()
+
+
+def test_a_task_file_brings_its_module_its_data_and_its_advice() -> None:
+    settings = small(task=str(ROOT / "examples" / "tasks" / "regression.py"), contributors=3, rounds=1, steps=0)
+    result = simulate(settings, QUIET)
+    assert (result.model, result.steps, result.first.metric) == ("diabetes", 60, "R²")
+    assert result.rounds[0].score.value > result.first.value
+    assert {one.labels for one in result.contributors} <= set(range(1, 11))
+
+
+def test_frozen_tensors_reach_the_workers(tmp_path: Path) -> None:
+    task = tasks.load(str(ROOT / "examples" / "tasks" / "lora.py"), "", 2, 1)
+    assert task.frozen and set(task.frozen) == {one.name for one in task.plan.model.graph.frozen}
+    federation = engine.federation(task, 2, None, (1000, 1000), 1)
+    assert played(OnChain(federation, FEW_STEPS, INT8), [0])[0].update
 
 
 @pytest.mark.parametrize(

@@ -20,25 +20,31 @@ from services.trainer.data import Samples, Shard
 ALL = Shard()
 
 
+def x_of(samples: Samples) -> np.ndarray:
+    """The array of a source that has but one."""
+    (x,) = samples.inputs.values()
+    return x
+
+
 def test_the_digits_are_those_of_scikit_learn() -> None:
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
     digits = data.digits()
-    np.testing.assert_array_equal(digits.x, x)
+    np.testing.assert_array_equal(x_of(digits), x)
     np.testing.assert_array_equal(digits.y, y)
 
 
 def test_everybody_holds_out_the_same_fifth_of_each_label() -> None:
     (learn, held_out), (_, others) = (data.load("digits", Shard(i, 5)) for i in (0, 3))
-    np.testing.assert_array_equal(held_out.x, others.x)
+    np.testing.assert_array_equal(x_of(held_out), x_of(others))
     everything = data.digits()
     counts, of_all = held_out.label_counts(10), everything.label_counts(10)
     np.testing.assert_array_equal(counts, np.round(of_all / 5))
     assert len(held_out) == 359 and len(learn) < len(everything) - len(held_out)
     rest, _ = data.hold_out(everything)
     assert len(rest) + len(held_out) == len(everything)
-    assert not {row.tobytes() for row in rest.x} & {row.tobytes() for row in held_out.x}
+    assert not {row.tobytes() for row in x_of(rest)} & {row.tobytes() for row in x_of(held_out)}
 
 
 @given(
@@ -91,8 +97,8 @@ def mnist(tmp_path: Path) -> Path:
 
 def test_mnist_files_are_read_plain_and_zipped(mnist: Path) -> None:
     learn, held_out = data.load(f"mnist:{mnist}", ALL)
-    assert learn.x.shape == (50, 4, 3) and held_out.x.shape == (20, 4, 3)
-    assert learn.x.dtype == np.float32 and learn.x.max() > 200
+    assert x_of(learn).shape == (50, 4, 3) and x_of(held_out).shape == (20, 4, 3)
+    assert x_of(learn).dtype == np.uint8 and x_of(learn).max() > 200
     np.testing.assert_array_equal(held_out.y, np.arange(20) % 10)
     shard, same = data.load(f"mnist:{mnist}", Shard(1, 2))
     assert 0 < len(shard) < 50 and len(same) == 20
@@ -103,10 +109,11 @@ def test_mnist_files_are_read_plain_and_zipped(mnist: Path) -> None:
     [
         (b"", "not an IDX file"),
         (idx(np.zeros((50, 4))), "not an IDX file"),
-        (idx(np.zeros((50, 4, 3)), kind=13), "not an IDX file"),
+        (idx(np.zeros((50, 4, 3)), kind=10), "not an IDX file"),
+        (idx(np.zeros((50, 4, 3)), kind=13), "announces 2400 bytes of data and holds 600"),
         (idx(np.zeros((50, 4, 3)))[:-1], "announces 600 bytes of data and holds 599"),
         (idx(np.zeros((50, 4, 3))) + b"\0", "announces 600 bytes of data and holds 601"),
-        (idx(np.zeros((49, 4, 3))), "one y each"),
+        (idx(np.zeros((49, 4, 3))), "49 samples have 50 labels"),
     ],
 )
 def test_damaged_mnist_files_are_refused(mnist: Path, content: bytes, why: str) -> None:
@@ -128,7 +135,7 @@ def test_a_missing_or_truncated_mnist_file_is_named(mnist: Path) -> None:
 def test_an_npz_keeps_its_dimensions_and_a_fifth_is_held_out(tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", x=np.ones((100, 2, 3)), y=np.arange(100) % 2)
     learn, held_out = data.load(f"npz:{tmp_path / 'mine.npz'}", ALL)
-    assert learn.x.shape == (80, 2, 3) and held_out.x.shape == (20, 2, 3) and held_out.x.dtype == np.float32
+    assert x_of(learn).shape == (80, 2, 3) and x_of(held_out).shape == (20, 2, 3) and x_of(held_out).dtype == np.float32
 
 
 def test_an_npz_may_bring_its_own_test_set(tmp_path: Path) -> None:
@@ -148,13 +155,12 @@ X, Y = np.ones((9, 2)), np.zeros(9, dtype=np.int64)
         ({"x": X}, InvalidConfig, "must hold x and y"),
         ({"x": X, "y": Y, "x_test": X}, InvalidConfig, "must hold x and y"),
         ({"x": X[:8], "y": Y}, InvalidConfig, "8 samples have 9 labels"),
-        ({"x": np.ones(9), "y": Y}, InvalidConfig, r"x is \(n, …\) numbers"),
         ({"x": np.full((9, 2), "a"), "y": Y}, InvalidConfig, r"x is \(n, …\) numbers"),
-        ({"x": X, "y": Y + 0.5}, InvalidConfig, r"y is \(n,\) integers"),
+        ({"x": X, "y": Y * 1j}, InvalidConfig, r"y is \(n,\) labels"),
+        ({"x": X, "y": np.zeros((9, 2, 2))}, InvalidConfig, "flatten it"),
         ({"x": X, "y": np.array([object()] * 9)}, InvalidConfig, "plain arrays"),
         ({"x": X * np.nan, "y": Y}, NotFinite, "9 of 9 samples"),
         ({"x": X * np.inf, "y": Y}, NotFinite, "9 of 9 samples"),
-        ({"x": X, "y": Y - 1}, InvalidInput, "labels count from 0"),
     ],
 )
 def test_unusable_npz_files_are_refused(
@@ -191,7 +197,7 @@ def test_alpha_is_positive(alpha: float) -> None:
 
 
 def test_samples_fit_a_model_or_are_refused() -> None:
-    samples = Samples(np.ones((3, 4), dtype=np.float32), np.array([0, 1, 2]))
+    samples = Samples({"x": np.ones((3, 4), dtype=np.float32)}, np.array([0, 1, 2]))
 
     def model(*layers: int) -> ModelSpec:
         return classifier("m", Mlp(layers), tuple(map(str, range(layers[-1]))))
@@ -208,14 +214,14 @@ def test_images_and_rows_are_arranged_as_the_model_takes_them() -> None:
     assert learn.inputs_of(DIGITS)["pixels"].shape[1:] == (64,)
     images = learn.inputs_of(DIGITS_CNN)["pixels"]
     assert images.shape[1:] == (1, 8, 8)
-    np.testing.assert_array_equal(images.reshape(-1, 64), learn.x)
-    again = Samples(images, learn.y)
-    np.testing.assert_array_equal(again.inputs_of(DIGITS)["pixels"], learn.x)
-    assert repr(again) == f"Samples(n={len(learn)}, inputs=1x8x8)"
+    np.testing.assert_array_equal(images.reshape(-1, 64), x_of(learn))
+    again = Samples({"x": images}, learn.y)
+    np.testing.assert_array_equal(again.inputs_of(DIGITS)["pixels"], x_of(learn))
+    assert repr(again) == f"Samples(n={len(learn)}, x=1x8x8)"
 
 
 def test_samples_do_not_show_themselves() -> None:
-    assert repr(Samples(np.full((3, 4), 7, dtype=np.float32), np.array([0, 1, 2]))) == "Samples(n=3, inputs=4)"
+    assert repr(Samples({"x": np.full((3, 4), 7, dtype=np.float32)}, np.array([0, 1, 2]))) == "Samples(n=3, x=4)"
 
 
 @pytest.mark.parametrize(("split", "first"), [("digits", 0), ("letters", 1)])
@@ -228,7 +234,7 @@ def test_emnist_stands_upright_and_counts_labels_from_0(tmp_path: Path, split: s
         (tmp_path / f"emnist-{split}-{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(50) % 10 + first))
     learn, held_out = data.load(f"emnist:{tmp_path}", ALL)
     for samples in (learn, held_out):
-        np.testing.assert_array_equal(samples.x, images)
+        np.testing.assert_array_equal(x_of(samples), images)
         np.testing.assert_array_equal(samples.y, np.arange(50) % 10)
 
 
@@ -249,16 +255,26 @@ def test_damaged_cases_are_refused_with_their_cause(case: str) -> None:
 
 
 @pytest.mark.parametrize("y", [np.full(9, 2**40), np.full(9, 2**64 - 1, dtype=np.uint64), np.full(9, 2**20)])
-def test_labels_beyond_every_model_are_refused_before_they_are_counted(tmp_path: Path, y: np.ndarray) -> None:
+def test_whole_numbers_beyond_every_model_are_no_labels_and_never_counted(tmp_path: Path, y: np.ndarray) -> None:
     np.savez(tmp_path / "mine.npz", x=X, y=y)
+    learn, _ = data.load(f"npz:{tmp_path / 'mine.npz'}", ALL)
+    assert not learn.labelled and learn.label_counts().size == 0
+    with pytest.raises(InvalidInput, match=r"the task has labels 0..1"):
+        learn.targets_of(classifier("m", Mlp((2, 2)), ("no", "yes")))
+
+
+def test_labels_of_samples_are_bounded() -> None:
     with pytest.raises(InvalidInput, match="at most; the largest here"):
-        data.load(f"npz:{tmp_path / 'mine.npz'}", ALL)
+        Samples({"x": np.ones((1, 2), np.float32)}, np.array([data.MAX_LABEL + 1]))
+    with pytest.raises(InvalidInput, match="labels count from 0; the smallest here is -1"):
+        Samples({"x": np.ones((1, 2), np.float32)}, np.array([-1]))
 
 
 def test_more_numbers_than_memory_should_hold_are_refused_before_they_are_widened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mnist: Path
 ) -> None:
-    monkeypatch.setattr(data, "MAX_VALUES", 17)
+    monkeypatch.setattr("services.trainer.data.samples.MAX_VALUES", 17)
+    monkeypatch.setattr("services.trainer.data.idx.MAX_VALUES", 17)
     np.savez(tmp_path / "mine.npz", x=X, y=Y)
     for source in (f"npz:{tmp_path / 'mine.npz'}", f"mnist:{mnist}"):
         with pytest.raises(InvalidConfig, match="more than 17"):
@@ -268,9 +284,9 @@ def test_more_numbers_than_memory_should_hold_are_refused_before_they_are_widene
 @pytest.mark.parametrize(
     "images", [np.zeros((0, 4, 3)), np.zeros((50, 0, 3)), np.zeros((0, 0, 0))], ids=["none", "flat", "nothing"]
 )
-def test_an_idx_file_of_no_pixels_is_refused_or_teaches_nothing(mnist: Path, images: np.ndarray) -> None:
+def test_an_idx_file_of_no_pixels_teaches_nothing(mnist: Path, images: np.ndarray) -> None:
     (mnist / "train-images-idx3-ubyte").write_bytes(idx(images))
     (mnist / "train-labels.idx1-ubyte").write_bytes(idx(np.arange(len(images)) % 10))
-    learn, _ = data.load(f"mnist:{mnist}", ALL)
-    with pytest.raises(InvalidInput, match="nothing to learn"):
-        learn.check_learnable()
+    with pytest.raises(InvalidConfig, match="nothing to learn") as refused:
+        data.load(f"mnist:{mnist}", ALL)
+    assert refused.value.reason == data.NOTHING_TO_LEARN

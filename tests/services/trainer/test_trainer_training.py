@@ -99,7 +99,7 @@ def test_our_adam_is_that_of_torch(shard: Samples) -> None:
     optimiser = torch.optim.Adam([flat], lr=recipe.learning_rate)
     for _ in range(50):
         optimiser.zero_grad()
-        scores = network.Network(DIGITS.graph)(flat, {"pixels": torch.from_numpy(batch.x)})["logits"]
+        scores = network.Network(DIGITS.graph)(flat, {"pixels": torch.from_numpy(batch.inputs["x"])})["logits"]
         torch.nn.functional.cross_entropy(scores, torch.from_numpy(batch.y)).backward()
         optimiser.step()
     expected = flat.detach().numpy() - DIGITS.initial(3)
@@ -154,7 +154,7 @@ def test_what_progress_raises_ends_the_training(shard: Samples) -> None:
 
 
 def test_a_diverging_training_is_not_finite(shard: Samples) -> None:
-    huge = Samples(np.full_like(shard.x, 3e38), shard.y)
+    huge = Samples({"x": np.full_like(shard.inputs["x"], 3e38)}, shard.y)
     with pytest.raises(NotFinite, match="lower the learning rate"):
         training.train(
             classifier("digits", Mlp((64, 32, 10)), DIGITS.labels), DIGITS.initial(0), huge, SHORT, (0,), quiet

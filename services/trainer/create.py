@@ -1,0 +1,274 @@
+"""A task out of a Python file of one's own: `python -m services.trainer.create my_task.py --out FOLDER`.
+
+`linklearner task create` and `task plan` run it. The file is run: it is the creator's own. It says
+
+    model     a torch.nn.Module, or a function that makes one; parameters that require no gradient are frozen
+    data      a function that gives (inputs, targets): numpy arrays, inputs perhaps a dict by the names of forward's arguments
+    name      text; loss "cross-entropy", "binary-cross-entropy" or "mean-squared-error"; labels; ranges {input: (low, high)};
+              learning_rate, steps and batch_size, which are advice; terms {…} of the pool: all of them may be left out
+
+and what comes of it is written into FOLDER: plan.json, weights.npy, and the file of frozen tensors if there are any. Nobody else ever
+runs the file: what they get is the graph.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from linklearner.domain.errors import InvalidConfig, InvalidModel, LinkLearnerError
+from linklearner.domain.fixedpoint import dequantise_weights, quantise_weights
+from linklearner.domain.model import ADVICE, Loss, ModelSpec
+from linklearner.domain.plan import TaskPlan
+from linklearner.domain.sizing import shape_for
+from linklearner.storage import write_atomically
+
+SEED = 0
+PLAN, WEIGHTS = "plan.json", "weights.npy"
+KNOWN = frozenset({"model", "data", "name", "loss", "labels", "ranges", "terms", *ADVICE})
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What was made. difference: of answers, between module, executor and ONNX. rounded: the same, of what int16 weights change."""
+
+    plan: TaskPlan
+    frozen: Mapping[str, NDArray[np.float32]]
+    difference: float
+    rounded: float
+    sample_count: int
+
+
+def namespace_of(path: Path) -> dict[str, Any]:
+    """What the file defines, after running it. Raises InvalidConfig with the line of the file that failed."""
+    spec = importlib.util.spec_from_file_location("linklearner_task", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise InvalidConfig(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the creator's own code, which raises what it likes
+        raise InvalidConfig(_blamed(path, error)) from error
+    finally:
+        sys.path.pop(0)
+    return vars(module)
+
+
+def created(path: Path) -> Created:
+    """Raises InvalidConfig and InvalidModel, which say what of the file to change."""
+    import torch
+
+    from services.trainer import training
+    from services.trainer.export import export, input_names
+
+    torch.manual_seed(SEED)
+    torch.set_num_threads(1)
+    said = namespace_of(path)
+    made = _called(path, said, "model")
+    if not isinstance(made, torch.nn.Module):
+        raise InvalidConfig(
+            f"{path}: model is a torch.nn.Module, or a function that makes one, not {type(made).__name__}"
+        )
+    loss = _loss(path, said)
+    names = input_names(made)
+    inputs, targets = _data(path, _called(path, said, "data"), names)
+    labels = _labels(path, said, loss, targets)
+    exported = export(
+        made,
+        inputs,
+        name=str(said.get("name", path.stem)),
+        loss=loss,
+        labels=labels,
+        ranges=_ranges(path, said, names),
+        file_digest=lambda tensors: hashlib.sha256(frozen_bytes(tensors)).digest(),
+    )
+    advice = {key: float(said[key]) for key in ADVICE if key in said}
+    model = ModelSpec(exported.spec.name, exported.spec.graph, loss, labels, advice)
+    shape = shape_for(model, exported.weights)
+    plan = TaskPlan.from_json(json.dumps(_settings(model, shape, said.get("terms", {}))), lambda _: exported.weights)
+    some = {one.name: inputs[one.name][:256].astype(one.datatype.dtype) for one in model.inputs}
+    kept = dequantise_weights(quantise_weights(exported.weights, shape), shape)
+    before, after = (training.answers(model, weights, some, exported.frozen) for weights in (exported.weights, kept))
+    rounded = float(np.abs(before - after).max(initial=0.0))
+    return Created(plan, exported.frozen, exported.difference, rounded, len(targets))
+
+
+def written(made: Created, folder: Path) -> dict[str, str]:
+    """Writes the files into `folder`, made if absent; the frozen one first, the plan last. Returns their names by what they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    if made.frozen:
+        content = frozen_bytes(made.frozen)
+        files["frozen"] = f"{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+        write_atomically(folder / files["frozen"], content)
+    weights = made.plan.weights
+    assert weights is not None
+    files["weights"], files["plan"] = WEIGHTS, PLAN
+    write_atomically(folder / WEIGHTS, _npy(weights))
+    settings = _settings(made.plan.model, made.plan.shape, {}) | {"terms": _terms(made.plan)}
+    write_atomically(folder / PLAN, (json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode())
+    return files
+
+
+def frozen_bytes(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """The safetensors file; the same tensors give the same bytes."""
+    return save({name: np.ascontiguousarray(values) for name, values in sorted(tensors.items())})
+
+
+def _settings(model: ModelSpec, shape: Any, terms: Any) -> dict[str, Any]:
+    return {
+        "model": json.loads(model.to_json()),
+        "exponents": [tensor.exponent for tensor in shape.tensors],
+        "page_length": shape.page_length,
+        "group_pages": shape.group_pages,
+        "norm_bound": shape.norm_bound,
+        "weights": WEIGHTS,
+        "terms": terms,
+    }
+
+
+def _terms(plan: TaskPlan) -> dict[str, Any]:
+    return {name: getattr(plan.terms, name) for name in plan.terms.__dataclass_fields__ if name != "rule"}
+
+
+def _npy(array: NDArray[np.float32]) -> bytes:
+    import io
+
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def _called(path: Path, said: dict[str, Any], name: str) -> Any:
+    """What the file calls so; a function of it (not a module) is called."""
+    if name not in said:
+        raise InvalidConfig(f"{path} defines no {name!r}: a task needs model and data")
+    value = said[name]
+    if isinstance(value, type) or (callable(value) and not hasattr(value, "parameters")):
+        try:
+            return value()
+        except Exception as error:  # the creator's own code, which raises what it likes
+            raise InvalidConfig(_blamed(path, error)) from error
+    return value
+
+
+def _blamed(path: Path, error: Exception) -> str:
+    """The error with the innermost line of the creator's own file."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    where = f", line {own[-1].lineno} ({own[-1].line})" if own else ""
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        where = f", line {error.lineno}"
+    return f"{path}{where}: {type(error).__name__}: {error}"
+
+
+def _loss(path: Path, said: dict[str, Any]) -> Loss:
+    try:
+        return Loss(said.get("loss", Loss.CROSS_ENTROPY))
+    except ValueError:
+        raise InvalidConfig(f"{path}: loss is one of {', '.join(Loss)}, not {said['loss']!r:.40}") from None
+
+
+def _data(path: Path, given: Any, names: list[str]) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise InvalidConfig(f"{path}: data gives two things, inputs and targets, not {type(given).__name__}")
+    inputs, targets = given
+    if not isinstance(inputs, Mapping):
+        if len(names) != 1:
+            raise InvalidConfig(f"{path}: forward takes {names}: data gives the inputs as a dict by these names")
+        inputs = {names[0]: inputs}
+    if sorted(inputs) != sorted(names):
+        raise InvalidConfig(f"{path}: forward takes {names}, data gives {sorted(map(str, inputs))}")
+    arrays = {name: _array(np.asarray(inputs[name])) for name in names}
+    wanted = np.asarray(targets)
+    lengths = {len(array) if array.ndim else 0 for array in (*arrays.values(), wanted)}
+    if len(lengths) != 1 or not min(lengths):
+        raise InvalidConfig(f"{path}: inputs and targets have as many samples each, and some: not {sorted(lengths)}")
+    return arrays, wanted
+
+
+def _array(array: NDArray[Any]) -> NDArray[Any]:
+    """float64 and float16 become float32, small integers int64 or uint8: the types that a task's inputs have."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype.kind in "iu" and array.dtype not in (np.uint8, np.int32):
+        return array.astype(np.int64)
+    return array
+
+
+def _labels(path: Path, said: dict[str, Any], loss: Loss, targets: NDArray[Any]) -> tuple[str, ...]:
+    if "labels" in said:
+        return tuple(map(str, said["labels"]))
+    if loss is not Loss.CROSS_ENTROPY:
+        return ()
+    if targets.dtype.kind not in "iu" or targets.ndim != 1 or targets.min() < 0:
+        raise InvalidConfig(
+            f"{path}: targets of cross-entropy are labels that count from 0, one integer a sample, not {targets.dtype} {targets.shape}"
+        )
+    return tuple(map(str, range(int(targets.max()) + 1)))
+
+
+def _ranges(path: Path, said: dict[str, Any], names: list[str]) -> dict[str, tuple[float, float]]:
+    given = said.get("ranges", {})
+    if isinstance(given, tuple) and len(names) == 1:
+        given = {names[0]: given}
+    if not isinstance(given, Mapping) or not set(given) <= set(names):
+        raise InvalidConfig(f"{path}: ranges are (low, high) by the names of inputs, {names}, not {given!r:.60}")
+    return {name: (float(low), float(high)) for name, (low, high) in given.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="services.trainer.create", description="Make a task's plan out of a Python file."
+    )
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    try:
+        made = created(options.file)
+        files = written(made, options.out)
+    except (InvalidConfig, InvalidModel) as error:
+        print(json.dumps({"error": error.message, "reason": error.reason}))
+        return 1
+    except LinkLearnerError as error:
+        print(json.dumps({"error": error.message, "reason": error.reason}))
+        return 1
+    except OSError as error:
+        print(json.dumps({"error": f"cannot write into {options.out}: {error.strerror or error}", "reason": "OSError"}))
+        return 1
+    spec, shape = made.plan.model, made.plan.shape
+    print(
+        json.dumps(
+            {
+                "name": spec.name,
+                "loss": spec.loss,
+                "graph": str(spec.graph),
+                "weights": shape.weight_count,
+                "tensors": len(shape.tensors),
+                "frozen_numbers": sum(one.length for one in spec.graph.frozen),
+                "description_bytes": len(spec.to_json().encode()),
+                "exponents": sorted({tensor.exponent for tensor in shape.tensors}),
+                "pages": shape.page_count,
+                "groups": shape.group_count,
+                "samples": made.sample_count,
+                "difference": made.difference,
+                "rounded": made.rounded,
+                "files": files,
+            }
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
