@@ -207,8 +207,8 @@ def _print(measured: dict[str, list[Course]], seeds: Sequence[int], alpha: str, 
     longest = max(course.longest for row in PROMISED for course in measured[row])
     fine, bound = SHAPE.tensors[0].exponent, SHAPE.norm_bound.bit_length() - 1
     console.print(
-        f"{recipe.step_count} Adam steps a round, learning rate {recipe.learning_rate}, batches of {recipe.batch_size}, weights in "
-        f"steps of 2^-{fine}; the longest update has {longest:.2f} of the norm bound 2^{bound}. {seconds:.0f} s."
+        f"{recipe.step_count} Adam steps a round, learning rate {recipe.optimiser.learning_rate}, batches of {recipe.batch_size}, "
+        f"weights in steps of 2^-{fine}; the longest update has {longest:.2f} of the norm bound 2^{bound}. {seconds:.0f} s."
     )
     console.print(PEERS)
     if alpha == "1":

@@ -71,3 +71,15 @@ def test_every_service_says_which_setting_is_wrong_and_ends_with_2(module: str, 
     assert done.returncode == 2
     assert f"{prefix}LOG_LEVEL must be debug, info, warning or error, got 'loud'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_process_says_at_its_end_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """The name of a column of somebody's table, or of a picture in his archive, is in it."""
+
+    def main() -> None:
+        raise errors.InvalidConfig("no column 'a', but \x1b[2J\x1b]0;gone\x07, " + "b" * 9000)
+
+    assert process.run("part", main) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("part: no column 'a', but \\x1b[2J\\x1b]0;gone\\x07") and said[:-1].isprintable()
+    assert len(said) < 5000

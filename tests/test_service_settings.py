@@ -128,8 +128,7 @@ def test_every_number_of_a_service_has_bounds_and_every_setting_a_docstring(serv
         for setting in described(cls):
             assert said[setting.name], setting.name
             if setting.kind in (int, float):
-                # what several settings make together, they check together
-                assert setting.rule is not None or setting.name == "learning_rate", setting.name
+                assert setting.rule is not None, setting.name
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -1,4 +1,4 @@
-"""`python -m services.trainer`: settings from LINKLEARNER_TRAINER_*, until SIGINT or SIGTERM."""
+"""`python -m services.trainer`: settings from LINKLEARNER_TRAINER_*, until SIGINT or SIGTERM. With `--check` only whether they may hold."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import sys
 
 from linklearner import log, process
 from services.trainer.config import TrainerConfig
-from services.trainer.trainer import Trainer
+from services.trainer.trainer import Trainer, check
 
 
 async def serve(config: TrainerConfig) -> None:
@@ -18,6 +18,9 @@ async def serve(config: TrainerConfig) -> None:
 
 def main() -> None:
     config = TrainerConfig.from_environment(os.environ)
+    if sys.argv[1:] == ["--check"]:
+        check(config)
+        return
     log.configure(service="trainer", level=config.log_level)
     asyncio.run(serve(config))
 

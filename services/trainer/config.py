@@ -7,15 +7,17 @@ from typing import Annotated, ClassVar
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, Encoding, encoding_named
 from linklearner.domain.errors import InvalidConfig, OutOfRange
 from linklearner.domain.notation import address, shown
-from linklearner.settings import AddressField, Between, HostPort, LogLevel, OneOf, Settings, TaskNumbers
+from linklearner.settings import AddressField, Between, HostPort, LogLevel, OneOf, OneOfKinds, Settings, TaskNumbers
 from services.trainer.data import Shard
-from services.trainer.recipe import MAX_STEPS, MIN_STEPS, Recipe
+from services.trainer.manners import MIB, Conditions, Hours, HoursOfDay
+from services.trainer.recipe import ADAM, MAX_SECONDS, MAX_STEPS, MIN_STEPS, OPTIMISERS, Optimiser, Recipe
 
 ENDLESS = -1
 """Of `rounds`."""
 MAX_TASK = 2**21 - 1
 TASKS = TaskNumbers(MAX_TASK, 16)
 MAX_SEED = 2**63 - 1
+MAX_MB = 2**30 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +53,15 @@ class TrainerConfig(Settings):
     min_samples: Annotated[int, Between(1, 2**31)] = 32
     """Fewer samples than this are refused: from the update of a handful, the samples could be reconstructed."""
     steps: Annotated[int, Between(MIN_STEPS, MAX_STEPS)] = 100
-    """Local Adam steps a round."""
+    """Local optimiser steps a round, unless there is a time budget."""
+    seconds: Annotated[float, Between(0, MAX_SECONDS)] = 0.0
+    """Time budget of a round's local steps, pauses left out, in place of their number; 0: none. At least 10 steps are made."""
     batch_size: Annotated[int, Between(1, 2**20)] = 64
     """Samples a step."""
-    learning_rate: float = 0.01
-    """Adam's."""
+    optimiser: Annotated[Optimiser, OneOfKinds(OPTIMISERS)] = ADAM
+    """adamw, or sgd with momentum."""
+    proximal: Annotated[float, Between(0, 1000)] = 0.0
+    """FedProx: how strongly local training is pulled to where it began, for data unlike the others'; 0: not at all, 0.01 to 1 is usual."""
     encoding: Annotated[str, OneOf(tuple(row.name for row in ENCODINGS.values()))] = TWO_BITS.name
     """How updates are written: two-bits or int8."""
     seed: Annotated[int, Between(0, MAX_SEED)] = 0
@@ -70,6 +76,25 @@ class TrainerConfig(Settings):
     """Folder of *.safetensors files for tasks whose models stand on a frozen base; each is found by its digest, whatever its name."""
     threads: Annotated[int, Between(1, 1024)] = 1
     """Threads of torch; small models are fastest with one."""
+    turns: Annotated[str, OneOf(("as-they-come", "by-pay"))] = "as-they-come"
+    """Which of several tasks is trained for next, where more than one waits: as-they-come, or by-pay: the one whose round is expected to
+    pay most a processor second (one that was passed over four times goes first)."""
+    hours: Annotated[str, HoursOfDay()] = ""
+    """Hours of the day at which it trains, local time, such as 22:00-07:00 or 0-6, 12-13; empty: the whole day."""
+    on_battery: bool = True
+    """false: train on mains power only; a machine without a battery has it always."""
+    others_cpu: Annotated[float, Between(0, 100)] = 100.0
+    """Train only while other processes use at most this share of all cores together, percent; 100: whatever they use."""
+    cpu_cap: Annotated[float, Between(1, 100)] = 100.0
+    """Share of the time in which a training computes, percent, on as many cores as there are threads; it rests for the remainder."""
+    nice: Annotated[int, Between(0, 19)] = 0
+    """How much the training thread gives way to other processes (see nice(1)); on macOS all of the process."""
+    temperature_c: Annotated[float, Between(0, 120)] = 0.0
+    """Train only while the processor is no hotter than this, degrees Celsius; 0: whatever it is."""
+    free_memory_mb: Annotated[int, Between(0, MAX_MB)] = 0
+    """Train only while so much memory is free for others, MiB; 0: however little."""
+    memory_mb: Annotated[int, Between(0, MAX_MB)] = 0
+    """Train only while this process takes no more memory than this, MiB; 0: whatever it takes."""
     log_level: LogLevel = "info"
     """debug, info, warning or error."""
 
@@ -102,8 +127,27 @@ class TrainerConfig(Settings):
     def update_encoding(self) -> Encoding:
         return encoding_named(self.encoding)
 
+    def conditions(self) -> Conditions:
+        """Under which it trains."""
+        return Conditions(
+            others_cpu=self.others_cpu,
+            on_battery=self.on_battery,
+            hours=Hours.parse(self.hours, "hours"),
+            temperature_c=self.temperature_c,
+            free_memory=self.free_memory_mb * MIB,
+            memory=self.memory_mb * MIB,
+            cpu_cap=self.cpu_cap,
+            nice=self.nice,
+        )
+
     def recipe(self) -> Recipe:
         try:
-            return Recipe(step_count=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate)
+            return Recipe(
+                step_count=self.steps,
+                seconds=self.seconds,
+                batch_size=self.batch_size,
+                optimiser=self.optimiser,
+                proximal=self.proximal,
+            )
         except OutOfRange as error:
             raise InvalidConfig(error.message) from error

@@ -4,12 +4,13 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -32,14 +33,27 @@ from linklearner.domain.errors import (
 )
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.quantise import Quantised, quantise_delta
-from linklearner.domain.tasks import Submitted, Task
-from linklearner.domain.training import ModelPulled, TrainingEvent, TrainingProgress, UpdateQuantised
+from linklearner.domain.tasks import StakeStatus, Submitted, Task
+from linklearner.domain.training import (
+    Activity,
+    ModelPulled,
+    TaskActivity,
+    TrainingEvent,
+    TrainingProgress,
+    TrainingWaits,
+    UpdateQuantised,
+)
 from linklearner.log import of_round
 from services.trainer import accounts, training
+from services.trainer.checkpoint import Checkpoint, digest_of, key_of
 from services.trainer.data import NOTHING_TO_LEARN, Samples
 from services.trainer.journal import Held, Journal, RecordedOutcome
-from services.trainer.obstacles import CLOSED, POT_EMPTY, Obstacle, obstacle
+from services.trainer.machine import Machine, make_nice
+from services.trainer.manners import NOT_MEASURED
+from services.trainer.obstacles import CLOSED, NEXT_ROUND, OTHER_TASK, POT_EMPTY, Obstacle, obstacle
+from services.trainer.pace import Pace, pause_s
 from services.trainer.recipe import Recipe
+from services.trainer.turns import ASKED, Turns, bid
 
 MAX_REQUEST_ID = 128
 STALE_BASE = "StaleBase"
@@ -80,8 +94,34 @@ class UpdateStatus(Enum):
     UNSENT = "not on the chain, and its round is still open"
 
 
-class _Abandoned(Exception):
-    """Nobody waits for this training any more."""
+_DONE = object()
+"""The last of a training's events; before it come progress, what it waits for, and None when it waits no more."""
+
+
+@dataclass(slots=True)
+class _Doing:
+    """What is done, why, and since when; changed from the event loop's thread only."""
+
+    activity: Activity
+    since_s: int = field(default_factory=lambda: int(time.time()))
+    reason: str = ""
+    detail: str = ""
+    again_s: int = 0
+
+    def becomes(self, activity: Activity, why: Obstacle | None = None, again_s: float = 0) -> None:
+        """The same activity for the same reason goes on since it began. again_s: Unix seconds of the next look."""
+        reason, detail = ("", "") if why is None else (why.reason, why.detail)
+        if (self.activity, self.reason) != (activity, reason):
+            self.since_s = int(time.time())
+        self.activity, self.reason, self.detail, self.again_s = activity, reason, detail, int(again_s)
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Of one training; written by its thread, read by others."""
+
+    made: int = 0
+    of: int = 0
 
 
 class Contributor:
@@ -101,10 +141,13 @@ class Contributor:
         allow_range: bool = False,
         only_paid: bool = False,
         frozen_folder: Path = Path(),
-        turn: asyncio.Lock | None = None,
+        state_dir: Path,
+        machine: Machine,
+        turns: Turns | None = None,
+        by_pay: bool = False,
     ) -> None:
-        """frozen_folder: the one of tensors that nobody trains. turn: of all contributors of one trainer, which work one after the
-        other; None: there is no other."""
+        """frozen_folder: the one of tensors that nobody trains. state_dir: for checkpoints. turns: of all contributors of one trainer,
+        which work one after the other; None: there is no other. by_pay: bid for a turn what the round pays a processor second."""
         self._gateway = gateway
         self._journal = journal
         self._samples = samples
@@ -117,19 +160,50 @@ class Contributor:
         self._allow_range = allow_range
         self._only_paid = only_paid
         self._frozen = frozen_folder
+        self._state_dir = state_dir
+        self._machine = machine
         self._turn = asyncio.Lock()
-        self._turns = turn or asyncio.Lock()
+        self._turns = turns or Turns()
+        self._by_pay = by_pay
         self._request_id = ""
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training")
+        self._data_digest: bytes | None = None
+        self._follows = _Doing(Activity.IDLE)
+        self._works: _Doing | None = None
+        self._steps = _Steps()
+        self._round = 0
+        self._cpu_seconds = 0.0
+        self._worker = ThreadPoolExecutor(
+            max_workers=1,
+            thread_name_prefix="training",
+            initializer=make_nice,
+            initargs=(machine.conditions.nice,),
+        )
 
     def close(self) -> None:
-        """Waits for the worker thread; a training that nobody waits for ends at its next report."""
+        """Waits for the worker thread; a training that nobody waits for ends after the step that it makes."""
         self._worker.shutdown(wait=True)
 
     @property
     def busy(self) -> bool:
         """A round is being trained right now."""
         return self._turn.locked()
+
+    @property
+    def activity(self) -> TaskActivity:
+        """What it does just now: a contribution under way, or else what it waits for between two."""
+        now, steps = self._works or self._follows, self._steps
+        return TaskActivity(
+            task=self._task,
+            activity=now.activity,
+            since_s=now.since_s,
+            reason=now.reason,
+            detail=now.detail,
+            again_s=now.again_s,
+            round=self._round,
+            step=steps.made,
+            step_count=max(steps.made, steps.of),
+            cpu_seconds=self._cpu_seconds,
+        )
 
     async def identity(self) -> Identity:
         """Asks the gateway where and as whom. Raises InvalidConfig if it does not hold the account."""
@@ -140,9 +214,18 @@ class Contributor:
         return Identity(self._account, f"{chain.chain_id}/{chain.pool.hex()}/{self._task}/{self._account.hex()}")
 
     async def contribute(
-        self, request_id: str, encoding: Encoding | None, step_count: int, allow_range: bool = False
+        self,
+        request_id: str,
+        encoding: Encoding | None,
+        step_count: int,
+        allow_range: bool = False,
+        *,
+        bid: float = ASKED,
     ) -> AsyncGenerator[TrainingEvent, None]:
         """One update, streamed step by step; the last event is Submitted. Nothing is on the chain before UpdateQuantised.
+
+        Trains only while the machine's owner has no objection, and from a checkpoint if one is left of the very same training. bid: for
+        a turn among the trainer's tasks.
 
         encoding None, step_count 0 and allow_range False: the trainer's own settings. The same request_id again answers the recorded
         outcome, or takes up an update that was prepared before a crash; a new request_id takes up such an update too, instead of
@@ -153,11 +236,12 @@ class Contributor:
         if not 1 <= len(request_id) <= MAX_REQUEST_ID:
             raise InvalidInput(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
         contents = f"encoding={encoding.code if encoding else 0} steps={step_count}"
-        recipe = replace(self._recipe, step_count=step_count) if step_count else self._recipe
-        async with self._one_at_a_time(request_id):
+        # who asks for a number of steps asks for no time budget
+        recipe = replace(self._recipe, step_count=step_count, seconds=0.0) if step_count else self._recipe
+        async with self._one_at_a_time(request_id, bid) as doing:
             identity = await self.identity()
             state = await self._gateway.task(self._task)
-            newest, spec = state.newest, state.spec
+            newest, spec, self._round = state.newest, state.spec, state.round.round
             if state.closed:
                 raise Refused(f"task {self._task} is closed: no round opens any more", reason=CLOSED)
             finished = await self._resume(identity, state, request_id, contents)
@@ -172,37 +256,86 @@ class Contributor:
             yield ModelPulled(version)
             base = dequantise_weights(weights, state.shape)
             carried = self._journal.residual(identity.scope, state.shape.weight_count)
-            events: asyncio.Queue[TrainingProgress | None] = asyncio.Queue()
+            data = await asyncio.to_thread(self._data)
+            key = key_of(identity.scope, version.version, version.digest, state.model, recipe, self._seed, data)
+            checkpoint = Checkpoint.at(self._state_dir, identity.scope, key)
+            events: asyncio.Queue[Any] = asyncio.Queue()
             stop = threading.Event()
             loop = asyncio.get_running_loop()
 
+            def put(event: object) -> None:
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+            pace = Pace(self._machine, stop, put)
+            steps = self._steps = _Steps()
+
+            def between(running: training.LocalTraining) -> None:
+                steps.of, steps.made = running.step_count, running.step
+                if checkpoint.due(running.step):
+                    checkpoint.write(running.state())
+                if not running.done:
+                    pace.between(lambda: checkpoint.write(running.state(), durably=True))
+
             def progress(step: int, loss: float) -> None:
-                if stop.is_set():
-                    raise _Abandoned
-                loop.call_soon_threadsafe(events.put_nowait, TrainingProgress(step, recipe.step_count, loss))
+                put(TrainingProgress(step, max(step, steps.of), loss))
 
             def learn() -> tuple[Quantised, float]:
                 fixed = frozen.read(self._frozen, spec.graph.frozen)
+                kept = checkpoint.read(len(base))
+                if kept is not None:
+                    log.info("training_resumed", task=self._task, version=version.version, step=kept.step)
+                spent = time.thread_time()
                 delta = training.train(
-                    spec, base, self._samples, recipe, (self._seed, version.version), progress, fixed
+                    spec,
+                    base,
+                    self._samples,
+                    recipe,
+                    (self._seed, version.version),
+                    progress,
+                    fixed,
+                    state=kept,
+                    between=between,
                 )
+                self._spent(time.thread_time() - spent, steps.made - (kept.step if kept else 0), steps.made)
                 wanted = delta + carried
                 quantised = quantise_delta(wanted, state.shape, self._task, version.version, encoding or self._encoding)
                 length = float(np.linalg.norm(wanted))
                 return quantised, float(np.linalg.norm(quantised.residual)) / length if length else 0.0
 
-            work = loop.run_in_executor(self._worker, learn)
-            work.add_done_callback(lambda _: events.put_nowait(None))
+            def work_on() -> tuple[Quantised, float]:
+                try:
+                    return learn()
+                except LinkLearnerError:  # the same training would come to the same end
+                    checkpoint.drop()
+                    raise
+                finally:
+                    checkpoint.close()
+
+            doing.becomes(Activity.TRAINING)
+            work = loop.run_in_executor(self._worker, work_on)
+            work.add_done_callback(lambda _: events.put_nowait(_DONE))
             try:
-                while (event := await events.get()) is not None:
-                    yield event
-            finally:  # also when nobody listens any more: the thread ends at its next report, and nothing has changed
+                while (event := await events.get()) is not _DONE:
+                    if isinstance(event, Obstacle):
+                        again_s, known = _in(pause_s(event, time.time())), doing.reason
+                        doing.becomes(Activity.WAITING, event, again_s)
+                        if event.reason != known:
+                            yield TrainingWaits(event.reason, event.detail, again_s)
+                    elif event is None:
+                        doing.becomes(Activity.TRAINING)
+                        await self._check_base(version.version)
+                    else:
+                        yield event
+                quantised, residual_ratio = await work
+                taken = steps.made
+            finally:  # also when nobody listens any more: the thread ends after its step, and nothing has changed
                 stop.set()
                 work.cancel()
-            quantised, residual_ratio = await work
+                self._steps = _Steps()
             if not quantised.update.pages:
+                await asyncio.to_thread(checkpoint.drop)
                 raise InvalidInput(
-                    f"there is nothing to learn: {recipe.step_count} steps on {len(self._samples)} samples leave the weights as they are, "
+                    f"there is nothing to learn: {taken} steps on {len(self._samples)} samples leave the weights as they are, "
                     "so nothing is submitted. More steps, a higher learning rate (LINKLEARNER_TRAINER_STEPS, "
                     "LINKLEARNER_TRAINER_LEARNING_RATE) or other data may move them",
                     reason=NOTHING_TO_LEARN,
@@ -219,7 +352,9 @@ class Contributor:
                 digest=digest,
                 residual=quantised.residual,
             )
+            doing.becomes(Activity.SUBMITTING)
             await asyncio.to_thread(self._journal.hold, identity.scope, held)
+            await asyncio.to_thread(checkpoint.drop)
             yield UpdateQuantised(
                 encoding=quantised.update.encoding,
                 update_bytes=len(payload),
@@ -239,19 +374,33 @@ class Contributor:
         """
         contributed, last, pause = 0, 0, RETRY_S
         said = ""
+
+        def waits_for(obstacle: Obstacle, again_s: float = 0.0) -> None:
+            nonlocal said
+            self._follows.becomes(Activity.WAITING, obstacle, again_s)
+            if obstacle.reason not in (said, NOT_MEASURED):
+                log.info("contribution_waits", task=self._task, reason=obstacle.reason, detail=obstacle.detail)
+                said = obstacle.reason
+
         while rounds is None or contributed < rounds:
             try:
                 state = await self._gateway.task(self._task)
-                waits = await self._obstacle(state)
+                self._round = state.round.round
+                stake = await self._stake(state)
+                waits = (
+                    None
+                    if await self._under_way(state)
+                    else obstacle(state, stake, time.time(), only_paid=self._only_paid)
+                )
                 if waits is not None:
-                    if waits.reason != said:
-                        log.info("contribution_waits", task=self._task, reason=waits.reason, detail=waits.detail)
-                        said = waits.reason
+                    waits_for(waits, waits.from_s or time.time() + LOOK_AGAIN_S)
                     if waits.reason == CLOSED:
                         return
                     await self._patiently(state, waits)
                     pause = RETRY_S
                     continue
+                if not await self._under_way(state) and await self._until_free(waits_for):
+                    continue  # the round may be another by now
                 if not state.pot and said != POT_EMPTY:
                     log.info(
                         "works_unpaid", task=self._task, detail="the task's pot is empty: this round earns nothing"
@@ -260,7 +409,9 @@ class Contributor:
                 patience: float | None = None
                 try:
                     with of_round(self._task, state.round.round):
-                        async with aclosing(self.contribute(f"auto-{state.round.round}", None, 0)) as events:
+                        price = bid(state, stake, self._cpu_seconds) if self._by_pay else 0.0
+                        work = self.contribute(f"auto-{state.round.round}", None, 0, bid=price)
+                        async with aclosing(work) as events:
                             async for event in events:
                                 _log_event(event)
                     # the same round again, after an error in waiting for the next, is no other one
@@ -274,11 +425,16 @@ class Contributor:
                         detail=refusal.message,
                     )
                     patience = REFUSED_AGAIN_S
+                    self._follows.becomes(Activity.WAITING, Obstacle(refusal.reason, refusal.message), _in(patience))
                 except InvalidInput as error:  # this data and this task: the next round may bring other weights
                     log.warning(
                         "contribution_impossible", round=state.round.round, reason=error.reason, detail=error.message
                     )
                     patience = REFUSED_AGAIN_S
+                    self._follows.becomes(Activity.WAITING, Obstacle(error.reason, error.message), _in(patience))
+                else:
+                    done = f"round {state.round.round} has an update of this account: the next one can follow when it is settled"
+                    self._follows.becomes(Activity.WAITING, Obstacle(NEXT_ROUND, done))
                 pause = RETRY_S
                 if rounds is None or contributed < rounds:
                     with suppress(TimeoutError):
@@ -286,17 +442,55 @@ class Contributor:
                             await self._round_after(state)
             except LinkLearnerError as error:
                 log.warning("contribution_waits", reason=error.reason, detail=error.message, retry_s=pause)
+                self._follows.becomes(Activity.WAITING, Obstacle(error.reason, error.message), _in(pause))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY_S)
+        self._follows.becomes(Activity.IDLE)
 
-    async def _obstacle(self, state: Task) -> Obstacle | None:
-        """What keeps this trainer from the open round. An update that is on its way is looked after whatever there is."""
+    async def _under_way(self, state: Task) -> bool:
+        """Whether an update is on its way: it is looked after whatever keeps this trainer from training another."""
         identity = await self.identity()
-        if not state.closed and state.round.round and self._journal.held(identity.scope, state.shape.weight_count):
-            return None
-        stake = (await self._gateway.balance(identity.account, self._task)).stake
+        open_round = not state.closed and state.round.round
+        return bool(open_round and self._journal.held(identity.scope, state.shape.weight_count))
+
+    async def _stake(self, state: Task) -> StakeStatus:
+        identity = await self.identity()
+        stake = (await self._gateway.balance(identity.account, state.task)).stake
         assert stake is not None  # of a task that was named
-        return obstacle(state, stake, time.time(), only_paid=self._only_paid)
+        return stake
+
+    async def _until_free(self, waits_for: Callable[[Obstacle, float], None]) -> bool:
+        """Waits, without a look at the chain, until the machine's owner has no objection to a training; whether it had to."""
+        waiting = ""
+        while (why := await asyncio.to_thread(self._machine.obstacle, waiting)) is not None:
+            waiting = why.reason
+            pause = pause_s(why, time.time())
+            waits_for(why, time.time() + pause)
+            await asyncio.sleep(pause)
+        return bool(waiting)
+
+    async def _check_base(self, version: int) -> None:
+        """After a wait in the middle of a training. Raises BaseMoved if its round is over; a gateway that is away says nothing."""
+        with suppress(*UNANSWERED):
+            newest = (await self._gateway.task(self._task)).version
+            if newest != version:
+                raise BaseMoved(
+                    f"the weights moved on from version {version} while the training waited: it begins anew from version {newest}",
+                    reason=STALE_BASE,
+                    facts={"base": version, "newest": newest},
+                )
+
+    def _spent(self, cpu_seconds: float, made: int, of: int) -> None:
+        """So many processor seconds of this thread went into `made` of a training's steps, of which it took `of`; torch's other threads
+        are taken to have been as busy."""
+        if made:
+            self._cpu_seconds = cpu_seconds * training.thread_count() * of / made
+
+    def _data(self) -> bytes:
+        """32 bytes: which samples these are."""
+        if self._data_digest is None:
+            self._data_digest = digest_of(self._samples)
+        return self._data_digest
 
     async def _patiently(self, state: Task, waits: Obstacle) -> None:
         """Until another round is open, or the obstacle may be gone, or for LOOK_AGAIN_S."""
@@ -318,13 +512,22 @@ class Contributor:
             settle = min(2 * settle, LOOK_AGAIN_S)
 
     @asynccontextmanager
-    async def _one_at_a_time(self, request_id: str) -> AsyncIterator[None]:
+    async def _one_at_a_time(self, request_id: str, bid: float) -> AsyncIterator[_Doing]:
         if self._turn.locked() and self._request_id != request_id:
             raise Exhausted("this trainer is busy with another round: call again when it is done, or see GetTrainer")
         # The same request again waits for the first and then finds its outcome; another task's contributor comes before or after.
-        async with self._turn, self._turns:
+        async with self._turn:
             self._request_id = request_id
-            yield
+            doing = self._works = _Doing(Activity.WAITING)
+            doing.becomes(Activity.WAITING, Obstacle(OTHER_TASK, "this trainer works for another of its tasks"))
+            try:
+                async with self._turns.turn(bid):
+                    doing.becomes(Activity.SUBMITTING)
+                    yield doing
+            finally:
+                self._works = None
+                if self._follows.activity is Activity.IDLE:
+                    self._follows = _Doing(Activity.IDLE)  # since now
 
     async def _resume(self, identity: Identity, state: Task, request_id: str, contents: str) -> Submitted | None:
         """Decides over the update that is held, from the chain's record; the answer to this request if it has one without training."""
@@ -421,8 +624,15 @@ class Contributor:
         return submitted
 
 
+def _in(seconds: float) -> int:
+    """Unix seconds, so many from now."""
+    return int(time.time() + seconds)
+
+
 def _log_event(event: TrainingEvent) -> None:
     match event:
+        case TrainingWaits(reason=reason, detail=detail):
+            log.info("training_waits", reason=reason, detail=detail)
         case TrainingProgress(step=step, step_count=step_count, loss=loss) if step == step_count:
             log.info("trained", steps=step, loss=round(loss, 4))
         case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio):

@@ -10,6 +10,8 @@ from linklearner.domain.tasks import StakeStatus, Task
 
 CLOSED = "TaskClosed"
 POT_EMPTY = "PotEmpty"
+NEXT_ROUND = "NextRound"
+OTHER_TASK = "OtherTask"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """TrainerService on the wire: requests to use cases, events to messages."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -28,9 +28,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
     def __init__(
-        self, contributor: Contributor, examiner: Examiner, task: int, samples: Samples, held_out: Samples
+        self, contributors: Sequence[Contributor], examiner: Examiner, task: int, samples: Samples, held_out: Samples
     ) -> None:
-        self._contributor = contributor
+        """contributors: one of each task; requests are about the first of them."""
+        self._contributors = contributors
+        self._contributor = contributors[0]
         self._examiner = examiner
         self._task = task
         self._samples = samples
@@ -48,6 +50,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
             held_out=len(self._held_out),
             label_counts=tuple(self._samples.label_counts(label_count).tolist()),
             busy=self._contributor.busy,
+            tasks=tuple(one.activity for one in self._contributors),
         )
         return convert.trainer_message(status)
 

@@ -22,6 +22,8 @@ from linklearner.v1 import trainer_pb2_grpc
 from services.trainer import data
 from services.trainer.config import ENDLESS, TrainerConfig
 from services.trainer.journal import Journal
+from services.trainer.machine import Machine
+from services.trainer.turns import Turns
 
 if TYPE_CHECKING:
     from services.trainer.contributor import Contributor
@@ -75,6 +77,7 @@ class Trainer:
         _check_enough(samples, config)
         access = Access.open(config.access)
         credential = Credential.read(Path(config.credential)) if config.credential else None
+        machine = Machine(config.conditions())
         await asyncio.to_thread(_import_torch, config.threads)
         from services.trainer.contributor import Contributor
         from services.trainer.examiner import Examiner
@@ -85,7 +88,7 @@ class Trainer:
             gateway = await stack.enter_async_context(
                 GatewayClient.connect(config.gateway, credential, connect_s=CONNECT_S, remedy=REMEDY)
             )
-            turn = asyncio.Lock()
+            turns = Turns()
             contributors = [
                 Contributor(
                     gateway,
@@ -99,16 +102,18 @@ class Trainer:
                     allow_range=config.allow_range,
                     only_paid=config.only_paid,
                     frozen_folder=config.frozen,
-                    turn=turn,
+                    state_dir=config.state_dir,
+                    machine=machine,
+                    turns=turns,
+                    by_pay=config.turns == "by-pay",
                 )
                 for task in config.tasks()
             ]
             for one in contributors:
                 stack.callback(one.close)
             contributor, first = contributors[0], config.tasks()[0]
-            servicer = TrainerServicer(
-                contributor, Examiner(gateway, first, held_out, config.frozen), first, samples, held_out
-            )
+            examiner = Examiner(gateway, first, held_out, config.frozen)
+            servicer = TrainerServicer(contributors, examiner, first, samples, held_out)
             server = await stack.enter_async_context(
                 RpcServer(
                     config.listen,
@@ -152,6 +157,14 @@ class Trainer:
                     log.info("trainer_ready", account="0x" + identity.account.hex(), address=self.address)
                     self._first.set()
             await server.set_ready(connected)
+
+
+def check(config: TrainerConfig) -> None:
+    """Raises InvalidConfig for what `Trainer.start` would refuse before it listens: data that cannot be read, is too little or tells
+    nothing, a condition that cannot be observed here."""
+    Machine(config.conditions())
+    samples, _ = data.load(config.data, config.shard_of_data())
+    _check_enough(samples, config)
 
 
 def _check_enough(samples: data.Samples, config: TrainerConfig) -> None:

@@ -260,7 +260,10 @@ def _either(words: tuple[str, ...]) -> str:
 
 
 def _short(number: float) -> str:
-    """As people write it: 2^64 - 1 rather than twenty digits."""
+    """As people write it: 2^64 - 1 rather than twenty digits, and 1 for 1.0: the two are one key of typing's cache of annotations, so which
+    of them a field was written with depends on what was imported before."""
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
     if isinstance(number, int) and number >= 2**16:
         power = number.bit_length()
         if number == 2**power - 1:

@@ -67,7 +67,8 @@ def training_events(draw: st.DrawFn) -> training.TrainingEvent:
     part, whole = sorted((draw(st.integers(1, UINT32)), draw(st.integers(1, UINT32))))
     quantised = training.UpdateQuantised(draw(ENCODING), draw(SMALL), part, whole, draw(REAL), draw(DIGEST))
     progress = training.TrainingProgress(part, whole, draw(REAL))
-    return draw(st.sampled_from([training.ModelPulled(draw(VERSION)), progress, quantised, draw(SUBMITTED)]))
+    waits = training.TrainingWaits(draw(st.text(max_size=20)), draw(st.text(max_size=50)), draw(NUMBER))
+    return draw(st.sampled_from([training.ModelPulled(draw(VERSION)), progress, waits, quantised, draw(SUBMITTED)]))
 
 
 @st.composite
@@ -98,6 +99,23 @@ def rounds(draw: st.DrawFn) -> chain.Round:
     dropped = draw(st.booleans())  # with a version: it was merged in part
     settler, fee = (b"", 0) if version is None or dropped else (draw(ADDRESS), draw(WEI))
     return chain.Round(draw(FROM_1), draw(FROM_1), contributions, version, settlements, settler, fee, dropped)
+
+
+@st.composite
+def activities(draw: st.DrawFn) -> training.TaskActivity:
+    step = draw(SMALL)
+    return training.TaskActivity(
+        task=draw(FROM_1),
+        activity=draw(st.sampled_from(training.Activity)),
+        since_s=draw(NUMBER),
+        reason=draw(st.text(max_size=20)),
+        detail=draw(st.text(max_size=50)),
+        again_s=draw(NUMBER),
+        round=draw(NUMBER),
+        step=step,
+        step_count=draw(st.integers(step, 2**32 - 1)),
+        cpu_seconds=draw(st.floats(0, 1e9)),
+    )
 
 
 PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
@@ -142,11 +160,19 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
     (st.none() | ENCODING, convert.encoding_message, convert.wanted_encoding_of),
     (
         st.builds(
-            training.TrainerStatus, ADDRESS, FROM_1, SMALL, SMALL, st.lists(SMALL, max_size=3).map(tuple), st.booleans()
+            training.TrainerStatus,
+            ADDRESS,
+            FROM_1,
+            SMALL,
+            SMALL,
+            st.lists(SMALL, max_size=3).map(tuple),
+            st.booleans(),
+            st.lists(activities(), max_size=2).map(tuple),
         ),
         convert.trainer_message,
         convert.trainer_of,
     ),
+    (activities(), convert.activity_message, convert.activity_of),
     (training_events(), convert.training_message, convert.training_of),
     (
         st.builds(training.Evaluation, VERSION, SMALL, st.just("accuracy"), SHARE, REAL),

@@ -36,7 +36,7 @@ def inputs(samples: Samples, spec: ModelSpec) -> dict[str, NDArray[Any]]:
     wanted = spec.inputs
     found = {}
     for signature in wanted:
-        key = (signature.name, signature.datatype, signature.dimensions, len(wanted))
+        key = (signature, len(wanted) == 1)  # its range, too: another task may know fewer words
         values = samples._fitted.get(key)
         if values is None:
             values = _input(samples, signature, alone=len(wanted) == 1)
@@ -73,13 +73,17 @@ def _chosen(samples: Samples, signature: Signature, alone: bool) -> NDArray[Any]
         return next(iter(samples.inputs.values()))
     if samples.columns:
         (table,) = samples.inputs.values()
-        several = [f"{signature.name}{number}" for number in range(prod(signature.dimensions))]
-        for names in ([signature.name], several):
-            if all(name in samples.columns for name in names):
-                return table[:, [samples.columns.index(name) for name in names]]
+        place = {name: number for number, name in enumerate(samples.columns)}
+        count = prod(signature.dimensions)
+        if count == 1 and signature.name in place:
+            return table[:, [place[signature.name]]]
+        several = (f"{signature.name}{number}" for number in range(min(count, len(place) + 1)))
+        places = [place[name] for name in several if name in place]
+        if len(places) == count:
+            return table[:, places]
         raise InvalidInput(
-            f"the task's model takes an input '{signature.name}' of {prod(signature.dimensions)} numbers; the table has neither a column "
-            f"of that name nor {several[0]} to {several[-1]}, but {', '.join(samples.columns)!s:.200}: rename its columns"
+            f"the task's model takes an input '{signature.name}' of {count} numbers; the table has neither a column of that name nor "
+            f"{signature.name}0 to {signature.name}{count - 1}, but {', '.join(samples.columns)!s:.200}: rename its columns"
         )
     raise InvalidInput(
         f"the task's model takes an input '{signature.name}', the data has {', '.join(samples.inputs)!s:.200}: name the array as the task "
@@ -102,11 +106,19 @@ def _channels_are_last(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 def _in_colours(values: NDArray[Any], wanted: tuple[int, ...], what: str) -> NDArray[Any]:
     """values: (n, channels, rows, columns) pictures; the same with as many channels as the task takes, if it takes pictures."""
-    have = values.shape[1]
     plane = values.shape[2] * values.shape[3]
     if prod(wanted) % plane or prod(wanted) // plane not in (1, 3, 4):
         return values  # of another size: `arranged` says so
     asked = prod(wanted) // plane
+    values = _with_channels(values, asked, what)
+    if wanted == (*values.shape[2:], asked) != values.shape[1:]:  # as TensorFlow has them
+        values = np.ascontiguousarray(np.moveaxis(values, 1, -1))
+    return values
+
+
+def _with_channels(values: NDArray[Any], asked: int, what: str) -> NDArray[Any]:
+    """values: (n, channels, rows, columns). Returns (n, asked, rows, columns). Raises InvalidInput where that loses something."""
+    have = values.shape[1]
     if asked == have:
         return values
     if asked == 4:
@@ -128,7 +140,7 @@ def _remedy(samples: Samples, given: tuple[int, ...], wanted: tuple[int, ...]) -
     if samples.columns:
         return f". The table's columns are {', '.join(samples.columns)!s:.200}: choose with columns=… or without=…"
     if samples.pictures:
-        return f": bring the pictures to {'x'.join(map(str, wanted[-2:]))} with a program for pictures, all in the same way"
+        return ": bring the pictures to that size with a program for pictures, all in the same way"
     if len(given) >= 2 and sorted(given) == sorted(wanted):
         return ": transpose the array (numpy.moveaxis) into the task's order"
     return ""

@@ -41,10 +41,10 @@ def read(path: Path, options: Options) -> Found:
         sys.modules[MODULE] = module  # dataclasses look their module up
         try:
             spec.loader.exec_module(module)
-            function = getattr(module, name, None)
-            if not callable(function):
+            if not hasattr(module, name):
                 raise InvalidConfig(f"{path} defines no function {name}(): add one that returns {SHAPES}")
-            answer = function()
+            given = getattr(module, name)
+            answer = given() if callable(given) else given  # as `linklearner task create` takes it
         finally:
             del sys.modules[MODULE]
     return _found(answer, f"{name}() of {path}")
@@ -120,8 +120,8 @@ def _array(values: Any, what: str) -> NDArray[Any]:
 PYTHON = Source(
     read=read,
     place="FILE.py",
-    about=f"what the function `{FUNCTION}()` of a Python file of yours returns: {SHAPES}. Arrays, lists or tensors. The file is run by the "
-    "trainer, as you, and only because your own settings name it.",
+    about=f"what the function `{FUNCTION}()` of a Python file of yours returns: {SHAPES}. Arrays, lists or tensors; the file that made a "
+    "task (`linklearner task create`) has one. The file is run by the trainer, as you, and only because your own settings name it.",
     example="python:mine.py",
     options={"function": f"Another function than `{FUNCTION}`."},
 )

@@ -69,14 +69,16 @@ def shards(y: NDArray[Any], count: int, alpha: float | None, seed: int) -> list[
     if alpha is None:
         return [np.sort(part) for part in np.array_split(generator.permutation(len(y)), count)]
     groups = strata(y)
-    parts: list[list[int]] = [[] for _ in range(count)]
+    dealt: list[list[NDArray[np.int64]]] = [[] for _ in range(count)]
     for group in np.unique(groups):
         rows = generator.permutation(np.flatnonzero(groups == group))
         shares = generator.dirichlet(np.full(count, alpha))
         cuts = np.round(np.cumsum(shares[:-1]) * len(rows)).astype(np.int64)
-        for part, dealt in zip(parts, np.split(rows, cuts), strict=True):
-            part.extend(dealt.tolist())
-    for part in parts:
-        if not part:
-            part.append(max(parts, key=len).pop())
-    return [np.sort(np.array(part, dtype=np.int64)) for part in parts]
+        for hand, some in zip(dealt, np.split(rows, cuts), strict=True):
+            hand.append(some)
+    parts = [np.concatenate(hand) for hand in dealt]
+    for place, part in enumerate(parts):
+        if not len(part):
+            largest = max(range(count), key=lambda other: len(parts[other]))
+            parts[place], parts[largest] = parts[largest][-1:], parts[largest][:-1]
+    return [np.sort(part) for part in parts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,9 @@ def recipe_for(spec: ModelSpec, steps: int) -> Recipe:
     return Recipe(
         step_count=steps or int(spec.advice.get("steps", usual.step_count)),
         batch_size=int(spec.advice.get("batch_size", usual.batch_size)),
-        learning_rate=spec.advice.get("learning_rate", usual.learning_rate),
+        optimiser=replace(
+            usual.optimiser, learning_rate=spec.advice.get("learning_rate", usual.optimiser.learning_rate)
+        ),
     )
 
 

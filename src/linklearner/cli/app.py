@@ -8,8 +8,10 @@ from linklearner.cli import (
     inference,
     new,
     report,
+    service,
     simulate,
     stake,
+    status,
     suite,
     task,
     training,
@@ -27,10 +29,12 @@ app = typer.Typer(
 )
 app.add_typer(task.app, name="task")
 app.add_typer(stake.app, name="stake")
+app.add_typer(service.app, name="service")
 app.command()(new.new)
 app.command()(account.balance)
 app.command()(account.earnings)
 app.command()(training.train)
+app.command()(status.status)
 app.command()(inference.infer)
 app.command()(verify.verify)
 app.command()(watch.watch)

@@ -77,14 +77,11 @@ def infer(
             InferenceClient(where, caller, chain_id=chain, domain=domain) as client,
         ):
             answer = await client.infer(model_name, values, allow_range=allow_range)
+        provenance = {"version": answer.version, "digest": "0x" + answer.digest.hex()}
+        if answer.labels is None:  # no classifier: the model's first output as it is
+            return [{"row": row, "answer": values.tolist()} | provenance for row, values in enumerate(answer.values)]
         return [
-            {
-                "row": row,
-                "label": int(label),
-                "logit": float(answer.logits[row, label]),
-                "version": answer.version,
-                "digest": "0x" + answer.digest.hex(),
-            }
+            {"row": row, "label": int(label), "logit": float(answer.values[row, label])} | provenance
             for row, label in enumerate(answer.labels)
         ]
 

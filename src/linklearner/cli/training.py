@@ -4,6 +4,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from linklearner.cli.arguments import host_port, number
@@ -14,7 +15,7 @@ from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
 from linklearner.domain.errors import DataLoss
 from linklearner.domain.notation import UINT32, UNIT_WEI
 from linklearner.domain.tasks import Submitted
-from linklearner.domain.training import ModelPulled, TrainingProgress, UpdateQuantised
+from linklearner.domain.training import ModelPulled, TrainingProgress, TrainingWaits, UpdateQuantised
 from linklearner.output import Format, console, ll, show
 
 TrainerOption = Annotated[
@@ -57,6 +58,8 @@ def train(
                     match event:
                         case ModelPulled():
                             bar.update(line, description=f"training on version {event.version.version}")
+                        case TrainingWaits():
+                            bar.update(line, description=f"waits: {escape(event.detail)}")
                         case TrainingProgress():
                             bar.update(
                                 line, description=f"loss {event.loss:.3f}", completed=event.step, total=event.step_count

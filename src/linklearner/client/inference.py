@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -25,8 +25,9 @@ from eth_account.signers.local import LocalAccount
 from numpy.typing import NDArray
 
 from linklearner.domain import sign_in
-from linklearner.domain.errors import DataLoss, LinkLearnerError, TimedOut, Unauthenticated
+from linklearner.domain.errors import DataLoss, InvalidInput, LinkLearnerError, TimedOut, Unauthenticated
 from linklearner.domain.inputs import arranged, check_rows
+from linklearner.domain.operators import Datatype
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
@@ -43,18 +44,31 @@ CLOSE_S = 2.0
 """Seconds for the farewell; a session that could not be closed ends by itself."""
 
 
+LABEL = "label"
+"""What servers of ours call the index of the greatest logit."""
+Inputs = NDArray[Any] | Mapping[str, NDArray[Any]]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a model server answered, and by which weights."""
 
-    logits: NDArray[np.float32]
-    """(B, labels)."""
-    labels: NDArray[np.int64]
-    """(B,), the index of the greatest logit."""
+    outputs: Mapping[str, NDArray[Any]]
+    """(B, …) of each, in the server's order: the model's first output comes first."""
     version: int
     """Version of the weights on the chain; one for all rows."""
     digest: bytes
     """32 bytes: the digest that the chain announced for that version."""
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """(B, …): the model's first output. Of a classifier the logits, (B, labels)."""
+        return next(iter(self.outputs.values()))
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """(B,), the index of the greatest logit; None if the model is no classifier."""
+        return self.outputs.get(LABEL)
 
 
 class InferenceClient:
@@ -154,51 +168,90 @@ class InferenceClient:
         return self._terms
 
     async def infer(
-        self, model: str, inputs: NDArray[np.float32], *, input_name: str | None = None, allow_range: bool = False
+        self, model: str, inputs: Inputs, *, input_name: str | None = None, allow_range: bool = False
     ) -> Answer:
-        """inputs: (B, …) float32, unscaled; more rows than the server takes at once go in several calls, answered by one version.
+        """inputs: (B, …), unscaled, of the model's one input, or of each by its name; more rows than the server takes at once go in several
+        calls, answered by one version.
 
-        Without an input_name the server is asked for the name and dimensions of its input, and the rows are arranged in these.
-        allow_range: ask even for inputs far outside of the range that the task was made for. Raises NotFinite and OutOfRange, which name
-        the row, before anything is sent, and DataLoss for an answer that does not fit.
+        Without an input_name the server is asked for names, types and dimensions of its inputs, and the rows are arranged in these; with
+        one, a single input is sent as it is, as FP32. allow_range: ask even for inputs far outside of the range that the task was made
+        for. Raises NotFinite and OutOfRange, which name the row, before anything is sent, and DataLoss for an answer that does not fit.
         """
-        values = np.ascontiguousarray(inputs, dtype="<f4")
-        rows = max(len(values), 1)
-        input_range = None
+        if input_name is not None and not isinstance(inputs, Mapping):
+            tensors = {input_name: (Datatype.FP32, np.ascontiguousarray(inputs, dtype="<f4"))}
+        else:
+            tensors = await self._arranged(model, inputs)
+        count = len(next(iter(tensors.values()))[1])
+        rows, input_range = max(count, 1), None
         if input_name is None or rows > 1:
             terms = await self._terms_of_server()
             if terms.model == model:
                 rows = min(rows, terms.max_rows or rows)
                 input_range = (terms.input_min, terms.input_max) if terms.input_min < terms.input_max else None
-            if input_name is None:
-                described = await _call(self._inference.ModelMetadata, oip.ModelMetadataRequest(name=model))
-                if len(described.inputs) != 1:
-                    raise DataLoss(f"model '{model:.100}' has {len(described.inputs)} inputs; one was expected")
-                input_name, shape = str(described.inputs[0].name), tuple(described.inputs[0].shape)
-                if len(shape) < 2 or min(shape[1:]) < 1:
-                    raise DataLoss(
-                        f"model '{model:.100}' has an input of the shape {list(shape)!s:.100}: rows have dimensions"
-                    )
-                values = arranged(values, shape[1:], f"model '{model:.100}'")
-        if values.ndim >= 2:
-            check_rows(values, name=input_name, input_range=input_range, allow_range=allow_range)
+        for place, (name, (datatype, values)) in enumerate(tensors.items()):
+            if datatype is Datatype.FP32 and values.ndim >= 2:
+                # the terms tell the range of the first input
+                check_rows(values, name=name, input_range=None if place else input_range, allow_range=allow_range)
         parts: list[Answer] = []
-        for start in range(0, max(len(values), 1), rows):
+        for start in range(0, max(count, 1), rows):
             version = str(parts[0].version) if parts else ""
-            parts.append(await self._ask(model, version, input_name, values[start : start + rows], start, allow_range))
+            some = {name: (kind, values[start : start + rows]) for name, (kind, values) in tensors.items()}
+            parts.append(await self._ask(model, version, some, start, allow_range))
             if (parts[-1].version, parts[-1].digest) != (parts[0].version, parts[0].digest):
                 raise DataLoss("the server answered one batch by several versions of the weights")
-        logits = np.concatenate([part.logits for part in parts])
-        return Answer(logits=logits, labels=logits.argmax(axis=1), version=parts[0].version, digest=parts[0].digest)
+        outputs = {name: np.concatenate([part.outputs[name] for part in parts]) for name in parts[0].outputs}
+        return Answer(outputs=outputs, version=parts[0].version, digest=parts[0].digest)
+
+    async def _arranged(self, model: str, inputs: Inputs) -> dict[str, tuple[Datatype, NDArray[Any]]]:
+        """As the server describes its inputs. Raises InvalidInput for rows that do not fit, DataLoss for a description of no row."""
+        described = (await _call(self._inference.ModelMetadata, oip.ModelMetadataRequest(name=model))).inputs
+        if not isinstance(inputs, Mapping):
+            if len(described) != 1:
+                names = [str(one.name) for one in described]
+                raise InvalidInput(
+                    f"model '{model:.100}' has {len(names)} inputs; give each by its name: {names!s:.200}"
+                )
+            inputs = {str(described[0].name): inputs}
+        if inputs.keys() != {one.name for one in described}:
+            raise InvalidInput(
+                f"model '{model:.100}' has the inputs {[str(one.name) for one in described]!s:.200}, not {sorted(inputs)!s:.200}"
+            )
+        found = {}
+        for one in described:
+            shape = tuple(one.shape)
+            if (len(shape) < 2 or min(shape[1:]) < 1) and shape != (-1,):
+                raise DataLoss(
+                    f"model '{model:.100}' has an input of the shape {list(shape)!s:.100}: rows have dimensions"
+                )
+            try:
+                datatype = Datatype(one.datatype)
+            except ValueError:
+                raise DataLoss(f"model '{model:.100}' has an input of the type {one.datatype:.20}") from None
+            values = _typed(np.asarray(inputs[one.name]), datatype, one.name)
+            found[str(one.name)] = (
+                datatype,
+                np.ascontiguousarray(arranged(values, shape[1:], f"model '{model:.100}'")),
+            )
+        if len({len(values) for _, values in found.values()}) != 1:
+            raise InvalidInput("all inputs of one request have as many rows")
+        return found
 
     async def _ask(
-        self, model: str, version: str, input_name: str, values: NDArray[np.float32], start: int, allow_range: bool
+        self,
+        model: str,
+        version: str,
+        tensors: Mapping[str, tuple[Datatype, NDArray[Any]]],
+        start: int,
+        allow_range: bool,
     ) -> Answer:
         request = oip.ModelInferRequest(
             model_name=model,
             model_version=version,
-            inputs=[oip.ModelInferRequest.InferInputTensor(name=input_name, datatype="FP32", shape=values.shape)],
-            raw_input_contents=[values.tobytes()],
+            inputs=[
+                oip.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=values.shape)
+                for name, (datatype, values) in tensors.items()
+            ],
+            raw_input_contents=[values.tobytes() for _, values in tensors.values()],
         )
         if allow_range:
             request.parameters["allow_range"].bool_param = True
@@ -220,7 +273,7 @@ class InferenceClient:
                     f"{error.message} (row {row} of the whole)", reason=error.reason, facts={**error.facts, "row": row}
                 ) from error
             raise
-        return _answer(answer, len(values))
+        return _answer(answer, len(next(iter(tensors.values()))[1]))
 
     async def _infer(self, request: oip.ModelInferRequest) -> Any:
         metadata = (("authorization", f"Bearer {self.token}"),) if self.token else ()
@@ -232,23 +285,35 @@ async def _call(method: Callable[..., Awaitable[Any]], request: Any, **options: 
         return await method(request, timeout=CALL_S, **options)
 
 
+def _typed(values: NDArray[Any], datatype: Datatype, name: str) -> NDArray[Any]:
+    """The same numbers in the server's type. Raises InvalidInput for those that it does not hold; float32 rounds."""
+    if datatype is Datatype.FP32:
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused
+            return values.astype("<f4")
+    typed = values.astype(datatype.dtype)
+    if values.dtype.kind == "f" and not np.array_equal(typed.astype(values.dtype), values):
+        raise InvalidInput(f"input '{name:.60}' takes whole numbers ({datatype})")
+    return typed
+
+
 def _answer(response: Any, rows: int) -> Answer:
     """Raises DataLoss for what does not say which weights gave it, or answers something else."""
     try:
         outputs = {
-            tensor.name: (list(tensor.shape), raw)
+            str(tensor.name): np.frombuffer(raw, Datatype(tensor.datatype).dtype).reshape(list(tensor.shape))
             for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
         }
-        shape, raw = outputs["logits"]
-        logits = np.frombuffer(raw, "<f4").reshape(shape)
         digest = bytes.fromhex(response.parameters["digest"].string_param.removeprefix("0x"))
         version = int(response.model_version)
     except (KeyError, ValueError) as error:
         raise DataLoss(f"the server's answer does not say which weights gave it: {error}") from error
     if len(digest) != 32:
         raise DataLoss(f"the server's answer names weights by {len(digest)} bytes; a digest has 32")
-    if logits.ndim != 2 or len(logits) != rows or not logits.shape[1]:
-        raise DataLoss(f"the server answered {rows} rows with logits of the shape {logits.shape}")
-    if not np.isfinite(logits).all():
-        raise DataLoss("the server answered with infinity or NaN", reason="NotFinite")
-    return Answer(logits=logits, labels=logits.argmax(axis=1), version=version, digest=digest)
+    if not outputs:
+        raise DataLoss("the server answered nothing")
+    for name, values in outputs.items():
+        if not values.ndim or len(values) != rows or not values.size:
+            raise DataLoss(f"the server answered {rows} rows with {name:.60} of the shape {values.shape}")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise DataLoss("the server answered with infinity or NaN", reason="NotFinite")
+    return Answer(outputs=outputs, version=version, digest=digest)

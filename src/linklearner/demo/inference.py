@@ -26,6 +26,8 @@ async def ask_the_server(suite: Suite, folder: Path, screen: Screen) -> None:
     await _followed(suite)
     async with InferenceClient(suite.model_server, holder, chain_id=suite.chain_id, task=suite.task) as client:
         answer = await client.infer("digits", pixels)
+    if answer.labels is None:
+        raise DataLoss("the server answered without labels", reason="NoLabels")
     right = int((answer.labels == labels).sum())
     turned_away = []
     for who, account in (("a stranger with nothing locked", Account.create()), ("a caller without a session", None)):

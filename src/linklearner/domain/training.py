@@ -6,15 +6,50 @@ Accounts have 20 bytes, digests 32; losses are mean cross-entropy in nats.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.tasks import Submitted
 
 
+class Activity(Enum):
+    """What a trainer does for a task."""
+
+    IDLE = "idle"
+    """Contributes on request, and nobody asks; or has contributed as often as it should."""
+    WAITING = "waiting"
+    """For the chain, or for its machine to be free."""
+    TRAINING = "training"
+    SUBMITTING = "submitting"
+    """An update, or asks what became of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskActivity:
+    """What a trainer does for one task; times are Unix seconds.
+
+    reason: a stable name of what it waits for, detail: the same in a sentence; both empty unless it waits. again_s: its next look at that,
+    0: when something else happens. round: 0 if it has seen none. step, step_count: of the present training, in the middle of which it may
+    wait; 0 of 0 while there is none. cpu_seconds: of the last whole training, 0 if there was none.
+    """
+
+    task: int
+    activity: Activity
+    since_s: int
+    reason: str = ""
+    detail: str = ""
+    again_s: int = 0
+    round: int = 0
+    step: int = 0
+    step_count: int = 0
+    cpu_seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class TrainerStatus:
-    """label_counts: samples per label, in the model's order. busy: a round is being trained right now."""
+    """label_counts: samples per label in the data's own order (numbers, or names by alphabet), none of a regression. busy: a round is being
+    trained right now. tasks: each that it contributes to, in the order of its settings."""
 
     account: bytes
     task: int
@@ -22,6 +57,7 @@ class TrainerStatus:
     held_out: int
     label_counts: tuple[int, ...]
     busy: bool
+    tasks: tuple[TaskActivity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +88,16 @@ class UpdateQuantised:
     digest: bytes
 
 
-TrainingEvent = ModelPulled | TrainingProgress | UpdateQuantised | Submitted
+@dataclass(frozen=True, slots=True)
+class TrainingWaits:
+    """The training is interrupted, and goes on where it was. again_s: Unix seconds of the next look at what it waits for."""
+
+    reason: str
+    detail: str
+    again_s: int
+
+
+TrainingEvent = ModelPulled | TrainingProgress | TrainingWaits | UpdateQuantised | Submitted
 """The last one of a round is Submitted."""
 
 

@@ -6,6 +6,7 @@ addresses, digests and hashes, and numbers beyond what SQLite holds are InvalidI
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final, cast
 
 from linklearner.domain.encodings import Encoding, encoding_of
@@ -31,12 +32,15 @@ from linklearner.domain.tasks import (
     Task,
 )
 from linklearner.domain.training import (
+    Activity,
     Evaluation,
     ModelExport,
     ModelPulled,
+    TaskActivity,
     TrainerStatus,
     TrainingEvent,
     TrainingProgress,
+    TrainingWaits,
     UpdateQuantised,
 )
 from linklearner.v1 import chain_gateway_pb2 as pb
@@ -45,7 +49,7 @@ from linklearner.v1 import model_pb2, trainer_pb2
 MAX_NUMBER: Final = 2**63 - 1
 """Of whatever is counted: what SQLite holds; the wire has uint64."""
 MAX_TEXT: Final = 4096
-"""Characters of a URL."""
+"""Characters of a URL, or of a reason."""
 MAX_RECEIPTS: Final = 10_000
 """Transactions that one answer tells of: loading the largest model takes a few hundred."""
 TERMS_BITS: Final = {
@@ -58,6 +62,7 @@ TERMS_BITS: Final = {
 }
 """Of the terms that the chain keeps in fewer bits than the wire."""
 REWARD_BYTES: Final = 16
+ACTIVITIES: Final = {one: trainer_pb2.Activity.Value(f"ACTIVITY_{one.name}") for one in Activity}
 PHASES: Final = {phase: model_pb2.Phase.Value(f"PHASE_{phase.name}") for phase in Phase}
 STEPS: Final = {step: model_pb2.Step.Value(f"STEP_{step.name}") for step in Step}
 
@@ -534,6 +539,7 @@ def trainer_message(status: TrainerStatus) -> trainer_pb2.GetTrainerResponse:
         held_out_count=status.held_out,
         label_counts=status.label_counts,
         busy=status.busy,
+        tasks=[activity_message(one) for one in status.tasks],
     )
 
 
@@ -545,6 +551,47 @@ def trainer_of(message: trainer_pb2.GetTrainerResponse) -> TrainerStatus:
         held_out=message.held_out_count,
         label_counts=tuple(message.label_counts),
         busy=message.busy,
+        tasks=tuple(activity_of(one) for one in message.tasks),
+    )
+
+
+def activity_message(one: TaskActivity) -> trainer_pb2.TaskActivity:
+    return trainer_pb2.TaskActivity(
+        task=one.task,
+        activity=ACTIVITIES[one.activity],
+        reason=one.reason,
+        detail=one.detail,
+        since_s=one.since_s,
+        again_s=one.again_s,
+        round=one.round,
+        step=one.step,
+        step_count=one.step_count,
+        cpu_seconds=one.cpu_seconds,
+    )
+
+
+def activity_of(message: trainer_pb2.TaskActivity) -> TaskActivity:
+    """Raises InvalidInput also for an activity that this program does not know, or none."""
+    activity = next((one for one, number in ACTIVITIES.items() if number == message.activity), None)
+    if activity is None:
+        raise InvalidInput(f"a trainer's activity is one of {len(ACTIVITIES)}, not {message.activity}")
+    if message.step > message.step_count:
+        raise InvalidInput(f"step {message.step} of {message.step_count} is said to be done")
+    if max(len(message.reason), len(message.detail)) > MAX_TEXT:
+        raise InvalidInput(f"a trainer's reason has at most {MAX_TEXT} characters")
+    if not 0 <= message.cpu_seconds < inf:
+        raise InvalidInput(f"a training takes processor seconds, not {message.cpu_seconds}")
+    return TaskActivity(
+        task=number_of(message.task, "a trainer's task", 1),
+        activity=activity,
+        since_s=number_of(message.since_s, "a time"),
+        reason=message.reason,
+        detail=message.detail,
+        again_s=number_of(message.again_s, "a time"),
+        round=number_of(message.round, "a round"),
+        step=message.step,
+        step_count=message.step_count,
+        cpu_seconds=message.cpu_seconds,
     )
 
 
@@ -556,6 +603,9 @@ def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
         case TrainingProgress():
             progress = trainer_pb2.TrainingProgress(step=event.step, step_count=event.step_count, loss=event.loss)
             return trainer_pb2.TrainRoundResponse(progress=progress)
+        case TrainingWaits():
+            waits = trainer_pb2.TrainingWaits(reason=event.reason, detail=event.detail, again_s=event.again_s)
+            return trainer_pb2.TrainRoundResponse(waits=waits)
         case UpdateQuantised():
             quantised = trainer_pb2.UpdateQuantised(
                 encoding=encoding_message(event.encoding),
@@ -580,6 +630,9 @@ def training_of(message: trainer_pb2.TrainRoundResponse) -> TrainingEvent:
             if not 0 < progress.step <= progress.step_count:
                 raise InvalidInput(f"step {progress.step} of {progress.step_count} is said to be done")
             return TrainingProgress(progress.step, progress.step_count, progress.loss)
+        case "waits":
+            waits = message.waits
+            return TrainingWaits(waits.reason, waits.detail, number_of(waits.again_s, "a time"))
         case "quantised":
             quantised = message.quantised
             if quantised.page_count > quantised.pages_total:

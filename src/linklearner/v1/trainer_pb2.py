@@ -26,35 +26,41 @@ from linklearner.v1 import chain_gateway_pb2 as linklearner_dot_v1_dot_chain__ga
 from linklearner.v1 import model_pb2 as linklearner_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinklearner/v1/trainer.proto\x12\x0elinklearner.v1\x1a\"linklearner/v1/chain_gateway.proto\x1a\x1alinklearner/v1/model.proto\"\x13\n\x11GetTrainerRequest\"\x85\x01\n\x12GetTrainerResponse\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\x04\x12\x14\n\x0csample_count\x18\x03 \x01(\r\x12\x16\n\x0eheld_out_count\x18\x04 \x01(\r\x12\x14\n\x0clabel_counts\x18\x05 \x03(\r\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x08\"|\n\x11TrainRoundRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x12\n\nstep_count\x18\x03 \x01(\r\x12\x13\n\x0b\x61llow_range\x18\x04 \x01(\x08\"\xf3\x01\n\x12TrainRoundResponse\x12-\n\x06pulled\x18\x01 \x01(\x0b\x32\x1b.linklearner.v1.ModelPulledH\x00\x12\x34\n\x08progress\x18\x02 \x01(\x0b\x32 .linklearner.v1.TrainingProgressH\x00\x12\x34\n\tquantised\x18\x03 \x01(\x0b\x32\x1f.linklearner.v1.UpdateQuantisedH\x00\x12\x39\n\tsubmitted\x18\x04 \x01(\x0b\x32$.linklearner.v1.SubmitUpdateResponseH\x00\x42\x07\n\x05\x65vent\"<\n\x0bModelPulled\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\"B\n\x10TrainingProgress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x12\n\nstep_count\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\"\xa4\x01\n\x0fUpdateQuantised\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x14\n\x0cupdate_bytes\x18\x02 \x01(\r\x12\x12\n\npage_count\x18\x03 \x01(\r\x12\x13\n\x0bpages_total\x18\x04 \x01(\r\x12\x16\n\x0eresidual_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\"\"\n\x0f\x45valuateRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"\x84\x01\n\x10\x45valuateResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x14\n\x0csample_count\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0c\n\x04loss\x18\x04 \x01(\x01\x12\x0e\n\x06metric\x18\x05 \x01(\t\"%\n\x12\x45xportModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"n\n\x13\x45xportModelResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x0c\n\x04onnx\x18\x02 \x01(\x0c\x12\x1a\n\x12max_abs_difference\x18\x03 \x01(\x01\x32\xeb\x02\n\x0eTrainerService\x12U\n\nGetTrainer\x12!.linklearner.v1.GetTrainerRequest\x1a\".linklearner.v1.GetTrainerResponse\"\x00\x12W\n\nTrainRound\x12!.linklearner.v1.TrainRoundRequest\x1a\".linklearner.v1.TrainRoundResponse\"\x00\x30\x01\x12O\n\x08\x45valuate\x12\x1f.linklearner.v1.EvaluateRequest\x1a .linklearner.v1.EvaluateResponse\"\x00\x12X\n\x0b\x45xportModel\x12\".linklearner.v1.ExportModelRequest\x1a#.linklearner.v1.ExportModelResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinklearner/v1/trainer.proto\x12\x0elinklearner.v1\x1a\"linklearner/v1/chain_gateway.proto\x1a\x1alinklearner/v1/model.proto\"\x13\n\x11GetTrainerRequest\"\xb2\x01\n\x12GetTrainerResponse\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\x04\x12\x14\n\x0csample_count\x18\x03 \x01(\r\x12\x16\n\x0eheld_out_count\x18\x04 \x01(\r\x12\x14\n\x0clabel_counts\x18\x05 \x03(\r\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x08\x12+\n\x05tasks\x18\x07 \x03(\x0b\x32\x1c.linklearner.v1.TaskActivity\"\xd0\x01\n\x0cTaskActivity\x12\x0c\n\x04task\x18\x01 \x01(\x04\x12*\n\x08\x61\x63tivity\x18\x02 \x01(\x0e\x32\x18.linklearner.v1.Activity\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0f\n\x07since_s\x18\x05 \x01(\x04\x12\x0f\n\x07\x61gain_s\x18\x06 \x01(\x04\x12\r\n\x05round\x18\x07 \x01(\x04\x12\x0c\n\x04step\x18\x08 \x01(\r\x12\x12\n\nstep_count\x18\t \x01(\r\x12\x13\n\x0b\x63pu_seconds\x18\n \x01(\x01\"|\n\x11TrainRoundRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x12\n\nstep_count\x18\x03 \x01(\r\x12\x13\n\x0b\x61llow_range\x18\x04 \x01(\x08\"\xa3\x02\n\x12TrainRoundResponse\x12-\n\x06pulled\x18\x01 \x01(\x0b\x32\x1b.linklearner.v1.ModelPulledH\x00\x12\x34\n\x08progress\x18\x02 \x01(\x0b\x32 .linklearner.v1.TrainingProgressH\x00\x12\x34\n\tquantised\x18\x03 \x01(\x0b\x32\x1f.linklearner.v1.UpdateQuantisedH\x00\x12\x39\n\tsubmitted\x18\x04 \x01(\x0b\x32$.linklearner.v1.SubmitUpdateResponseH\x00\x12.\n\x05waits\x18\x05 \x01(\x0b\x32\x1d.linklearner.v1.TrainingWaitsH\x00\x42\x07\n\x05\x65vent\"<\n\x0bModelPulled\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\"B\n\x10TrainingProgress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x12\n\nstep_count\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\"@\n\rTrainingWaits\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x0f\n\x07\x61gain_s\x18\x03 \x01(\x04\"\xa4\x01\n\x0fUpdateQuantised\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x14\n\x0cupdate_bytes\x18\x02 \x01(\r\x12\x12\n\npage_count\x18\x03 \x01(\r\x12\x13\n\x0bpages_total\x18\x04 \x01(\r\x12\x16\n\x0eresidual_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\"\"\n\x0f\x45valuateRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"\x84\x01\n\x10\x45valuateResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x14\n\x0csample_count\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0c\n\x04loss\x18\x04 \x01(\x01\x12\x0e\n\x06metric\x18\x05 \x01(\t\"%\n\x12\x45xportModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"n\n\x13\x45xportModelResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x0c\n\x04onnx\x18\x02 \x01(\x0c\x12\x1a\n\x12max_abs_difference\x18\x03 \x01(\x01*}\n\x08\x41\x63tivity\x12\x18\n\x14\x41\x43TIVITY_UNSPECIFIED\x10\x00\x12\x11\n\rACTIVITY_IDLE\x10\x01\x12\x14\n\x10\x41\x43TIVITY_WAITING\x10\x02\x12\x15\n\x11\x41\x43TIVITY_TRAINING\x10\x03\x12\x17\n\x13\x41\x43TIVITY_SUBMITTING\x10\x04\x32\xeb\x02\n\x0eTrainerService\x12U\n\nGetTrainer\x12!.linklearner.v1.GetTrainerRequest\x1a\".linklearner.v1.GetTrainerResponse\"\x00\x12W\n\nTrainRound\x12!.linklearner.v1.TrainRoundRequest\x1a\".linklearner.v1.TrainRoundResponse\"\x00\x30\x01\x12O\n\x08\x45valuate\x12\x1f.linklearner.v1.EvaluateRequest\x1a .linklearner.v1.EvaluateResponse\"\x00\x12X\n\x0b\x45xportModel\x12\".linklearner.v1.ExportModelRequest\x1a#.linklearner.v1.ExportModelResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'linklearner.v1.trainer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ACTIVITY']._serialized_start=1630
+  _globals['_ACTIVITY']._serialized_end=1755
   _globals['_GETTRAINERREQUEST']._serialized_start=112
   _globals['_GETTRAINERREQUEST']._serialized_end=131
   _globals['_GETTRAINERRESPONSE']._serialized_start=134
-  _globals['_GETTRAINERRESPONSE']._serialized_end=267
-  _globals['_TRAINROUNDREQUEST']._serialized_start=269
-  _globals['_TRAINROUNDREQUEST']._serialized_end=393
-  _globals['_TRAINROUNDRESPONSE']._serialized_start=396
-  _globals['_TRAINROUNDRESPONSE']._serialized_end=639
-  _globals['_MODELPULLED']._serialized_start=641
-  _globals['_MODELPULLED']._serialized_end=701
-  _globals['_TRAININGPROGRESS']._serialized_start=703
-  _globals['_TRAININGPROGRESS']._serialized_end=769
-  _globals['_UPDATEQUANTISED']._serialized_start=772
-  _globals['_UPDATEQUANTISED']._serialized_end=936
-  _globals['_EVALUATEREQUEST']._serialized_start=938
-  _globals['_EVALUATEREQUEST']._serialized_end=972
-  _globals['_EVALUATERESPONSE']._serialized_start=975
-  _globals['_EVALUATERESPONSE']._serialized_end=1107
-  _globals['_EXPORTMODELREQUEST']._serialized_start=1109
-  _globals['_EXPORTMODELREQUEST']._serialized_end=1146
-  _globals['_EXPORTMODELRESPONSE']._serialized_start=1148
-  _globals['_EXPORTMODELRESPONSE']._serialized_end=1258
-  _globals['_TRAINERSERVICE']._serialized_start=1261
-  _globals['_TRAINERSERVICE']._serialized_end=1624
+  _globals['_GETTRAINERRESPONSE']._serialized_end=312
+  _globals['_TASKACTIVITY']._serialized_start=315
+  _globals['_TASKACTIVITY']._serialized_end=523
+  _globals['_TRAINROUNDREQUEST']._serialized_start=525
+  _globals['_TRAINROUNDREQUEST']._serialized_end=649
+  _globals['_TRAINROUNDRESPONSE']._serialized_start=652
+  _globals['_TRAINROUNDRESPONSE']._serialized_end=943
+  _globals['_MODELPULLED']._serialized_start=945
+  _globals['_MODELPULLED']._serialized_end=1005
+  _globals['_TRAININGPROGRESS']._serialized_start=1007
+  _globals['_TRAININGPROGRESS']._serialized_end=1073
+  _globals['_TRAININGWAITS']._serialized_start=1075
+  _globals['_TRAININGWAITS']._serialized_end=1139
+  _globals['_UPDATEQUANTISED']._serialized_start=1142
+  _globals['_UPDATEQUANTISED']._serialized_end=1306
+  _globals['_EVALUATEREQUEST']._serialized_start=1308
+  _globals['_EVALUATEREQUEST']._serialized_end=1342
+  _globals['_EVALUATERESPONSE']._serialized_start=1345
+  _globals['_EVALUATERESPONSE']._serialized_end=1477
+  _globals['_EXPORTMODELREQUEST']._serialized_start=1479
+  _globals['_EXPORTMODELREQUEST']._serialized_end=1516
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=1518
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=1628
+  _globals['_TRAINERSERVICE']._serialized_start=1758
+  _globals['_TRAINERSERVICE']._serialized_end=2121
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 from linklearner.v1 import chain_gateway_pb2 as _chain_gateway_pb2
 from linklearner.v1 import model_pb2 as _model_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -8,25 +9,64 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Activity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ACTIVITY_UNSPECIFIED: _ClassVar[Activity]
+    ACTIVITY_IDLE: _ClassVar[Activity]
+    ACTIVITY_WAITING: _ClassVar[Activity]
+    ACTIVITY_TRAINING: _ClassVar[Activity]
+    ACTIVITY_SUBMITTING: _ClassVar[Activity]
+ACTIVITY_UNSPECIFIED: Activity
+ACTIVITY_IDLE: Activity
+ACTIVITY_WAITING: Activity
+ACTIVITY_TRAINING: Activity
+ACTIVITY_SUBMITTING: Activity
+
 class GetTrainerRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetTrainerResponse(_message.Message):
-    __slots__ = ("account", "task", "sample_count", "held_out_count", "label_counts", "busy")
+    __slots__ = ("account", "task", "sample_count", "held_out_count", "label_counts", "busy", "tasks")
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_COUNT_FIELD_NUMBER: _ClassVar[int]
     LABEL_COUNTS_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
     account: bytes
     task: int
     sample_count: int
     held_out_count: int
     label_counts: _containers.RepeatedScalarFieldContainer[int]
     busy: bool
-    def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ..., sample_count: _Optional[int] = ..., held_out_count: _Optional[int] = ..., label_counts: _Optional[_Iterable[int]] = ..., busy: _Optional[bool] = ...) -> None: ...
+    tasks: _containers.RepeatedCompositeFieldContainer[TaskActivity]
+    def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ..., sample_count: _Optional[int] = ..., held_out_count: _Optional[int] = ..., label_counts: _Optional[_Iterable[int]] = ..., busy: _Optional[bool] = ..., tasks: _Optional[_Iterable[_Union[TaskActivity, _Mapping]]] = ...) -> None: ...
+
+class TaskActivity(_message.Message):
+    __slots__ = ("task", "activity", "reason", "detail", "since_s", "again_s", "round", "step", "step_count", "cpu_seconds")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    ACTIVITY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    SINCE_S_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_S_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CPU_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    task: int
+    activity: Activity
+    reason: str
+    detail: str
+    since_s: int
+    again_s: int
+    round: int
+    step: int
+    step_count: int
+    cpu_seconds: float
+    def __init__(self, task: _Optional[int] = ..., activity: _Optional[_Union[Activity, str]] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., since_s: _Optional[int] = ..., again_s: _Optional[int] = ..., round: _Optional[int] = ..., step: _Optional[int] = ..., step_count: _Optional[int] = ..., cpu_seconds: _Optional[float] = ...) -> None: ...
 
 class TrainRoundRequest(_message.Message):
     __slots__ = ("request_id", "encoding", "step_count", "allow_range")
@@ -41,16 +81,18 @@ class TrainRoundRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., step_count: _Optional[int] = ..., allow_range: _Optional[bool] = ...) -> None: ...
 
 class TrainRoundResponse(_message.Message):
-    __slots__ = ("pulled", "progress", "quantised", "submitted")
+    __slots__ = ("pulled", "progress", "quantised", "submitted", "waits")
     PULLED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     QUANTISED_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
     pulled: ModelPulled
     progress: TrainingProgress
     quantised: UpdateQuantised
     submitted: _chain_gateway_pb2.SubmitUpdateResponse
-    def __init__(self, pulled: _Optional[_Union[ModelPulled, _Mapping]] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., quantised: _Optional[_Union[UpdateQuantised, _Mapping]] = ..., submitted: _Optional[_Union[_chain_gateway_pb2.SubmitUpdateResponse, _Mapping]] = ...) -> None: ...
+    waits: TrainingWaits
+    def __init__(self, pulled: _Optional[_Union[ModelPulled, _Mapping]] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., quantised: _Optional[_Union[UpdateQuantised, _Mapping]] = ..., submitted: _Optional[_Union[_chain_gateway_pb2.SubmitUpdateResponse, _Mapping]] = ..., waits: _Optional[_Union[TrainingWaits, _Mapping]] = ...) -> None: ...
 
 class ModelPulled(_message.Message):
     __slots__ = ("version",)
@@ -67,6 +109,16 @@ class TrainingProgress(_message.Message):
     step_count: int
     loss: float
     def __init__(self, step: _Optional[int] = ..., step_count: _Optional[int] = ..., loss: _Optional[float] = ...) -> None: ...
+
+class TrainingWaits(_message.Message):
+    __slots__ = ("reason", "detail", "again_s")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_S_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    detail: str
+    again_s: int
+    def __init__(self, reason: _Optional[str] = ..., detail: _Optional[str] = ..., again_s: _Optional[int] = ...) -> None: ...
 
 class UpdateQuantised(_message.Message):
     __slots__ = ("encoding", "update_bytes", "page_count", "pages_total", "residual_ratio", "digest")

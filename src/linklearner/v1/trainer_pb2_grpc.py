@@ -62,7 +62,7 @@ class TrainerServiceServicer:
     """
 
     def GetTrainer(self, request, context):
-        """GetTrainer says what this trainer is: its account, its data set's size, what it is doing.
+        """GetTrainer says what this trainer is: its account, its data set's size, what it does for each task and what it waits for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -98,7 +98,7 @@ async def test_the_client_arranges_rows_in_the_servers_dimensions(server: ModelS
     async with InferenceClient(server.address, Account.create()) as client:
         for values in (IMAGES, IMAGES.reshape(5, 64), IMAGES.reshape(5, 8, 8), IMAGES.reshape(5, 8, 8, 1)):
             answer = await client.infer("digits-cnn", values)
-            np.testing.assert_allclose(answer.logits, EXPECTED, rtol=0, atol=1e-5 * np.abs(EXPECTED).max())
+            np.testing.assert_allclose(answer.values, EXPECTED, rtol=0, atol=1e-5 * np.abs(EXPECTED).max())
         with pytest.raises(InvalidInput, match="takes rows of 1x8x8 numbers, not of 4x16 numbers: the same numbers"):
             await client.infer("digits-cnn", IMAGES.reshape(5, 4, 16))
         bright = IMAGES.copy()
@@ -119,7 +119,7 @@ class Describing(oip_grpc.GRPCInferenceServiceServicer):
         return answer
 
 
-@pytest.mark.parametrize("shape", [[], [-1], [-1, -64], [-1, -8, -8], [-1, 0], [-1, 64, 0]])
+@pytest.mark.parametrize("shape", [[], [-1, -64], [-1, -8, -8], [-1, 0], [-1, 64, 0]])
 async def test_a_server_that_describes_no_row_is_not_asked(shape: list[int]) -> None:
     servicer = Describing(shape)
     async with (

@@ -59,8 +59,8 @@ async def test_a_batch_above_the_servers_bound_goes_in_parts_of_one_version(
     values = pixels(21)
     async with InferenceClient(server.address, caller) as client:
         answer = await client.infer("digits", values)
-        assert answer.logits.shape == (21, 10)
-        np.testing.assert_allclose(answer.logits, torch_logits(0, values), rtol=1e-5, atol=1e-5)
+        assert answer.values.shape == (21, 10)
+        np.testing.assert_allclose(answer.values, torch_logits(0, values), rtol=1e-5, atol=1e-5)
 
         original, swapped = client._inference.ModelInfer, []
 
@@ -75,7 +75,7 @@ async def test_a_batch_above_the_servers_bound_goes_in_parts_of_one_version(
         client._inference.ModelInfer = swapping
         answer = await client.infer("digits", values)
         assert swapped and answer.version == 1
-        np.testing.assert_allclose(answer.logits, torch_logits(0, values), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(answer.values, torch_logits(0, values), rtol=1e-5, atol=1e-5)
 
 
 async def test_a_bad_row_is_named_by_its_place_in_the_whole_batch(
@@ -90,7 +90,7 @@ async def test_a_bad_row_is_named_by_its_place_in_the_whole_batch(
                 await client.infer("digits", values)
         values = pixels(21)
         values[17] = 255
-        assert (await client.infer("digits", values, allow_range=True)).logits.shape == (21, 10)
+        assert (await client.infer("digits", values, allow_range=True)).values.shape == (21, 10)
 
 
 async def test_a_row_that_leads_beyond_float32_is_refused_by_its_place_in_the_whole_batch(

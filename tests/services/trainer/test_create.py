@@ -172,7 +172,7 @@ def test_new_writes_an_example_once_and_plan_makes_it(tmp_path: Path, monkeypatc
 
 def test_examples_learn(tmp_path: Path) -> None:
     """One local training each: what is exported can be trained."""
-    from services.trainer.recipe import Recipe
+    from services.trainer.recipe import AdamW, Recipe
 
     for name, least in (("cnn", 0.8), ("lora", 0.8), ("text", 0.6), ("regression", 0.2)):
         path = ROOT / "examples" / "tasks" / f"{name}.py"
@@ -181,7 +181,9 @@ def test_examples_learn(tmp_path: Path) -> None:
         model = made.plan.model
         samples, _ = data.load(f"python:{path}", data.Shard())
         advice = model.advice
-        recipe = Recipe(step_count=int(advice.get("steps", 100)), learning_rate=advice.get("learning_rate", 0.01))
+        recipe = Recipe(
+            step_count=int(advice.get("steps", 100)), optimiser=AdamW(learning_rate=advice.get("learning_rate", 0.01))
+        )
         delta = training.train(model, made.plan.weights, samples, recipe, (0,), lambda *_: None, made.frozen)
         score = training.evaluate(model, (made.plan.weights + delta).astype(np.float32), samples, made.frozen)
         assert score.value > least, (name, score)

@@ -26,7 +26,7 @@ from linklearner.domain.stakes import influence
 from linklearner.domain.update import Update
 from linklearner.simulation import Simulation, Skew, Stakes
 from services.trainer import training
-from services.trainer.recipe import Recipe
+from services.trainer.recipe import AdamW, Recipe
 from services.trainer.simulation import engine, tasks
 from services.trainer.simulation.courses import Course, Federation, FloatAveraging, OnChain, Trained, work
 from services.trainer.simulation.executors import JOBS_A_WORKER, Here, OnRay, Processes, _Kept
@@ -170,7 +170,7 @@ def test_what_a_chain_would_refuse_is_refused_and_forgotten() -> None:
 
 def test_a_training_that_diverges_is_a_refusal_not_the_end() -> None:
     federation = federated()
-    assert played(OnChain(federation, Recipe(step_count=10, learning_rate=1.0), INT8), [0])[0].update
+    assert played(OnChain(federation, Recipe(step_count=10, optimiser=AdamW(learning_rate=1.0)), INT8), [0])[0].update
     broken = replace(federation, learn=federation.learn)
     course = FloatAveraging(broken, FEW_STEPS)
     course._weights = np.full_like(course._weights, np.inf)

@@ -118,6 +118,8 @@ def test_columns_of_a_table_are_several_inputs_by_their_names(tmp_path: Path) ->
     found = learn.inputs_of(task(signature("t", I64, (3,)), signature("age", F, (1,))))
     assert found["t"].dtype == np.int64 and found["t"].shape == (48, 3)
     np.testing.assert_array_equal(found["t"][:, 0], found["age"][:, 0] % 5)
+    with pytest.raises(InvalidInput, match="neither a column of that name nor age0 to age16777215"):
+        learn.inputs_of(task(signature("age", F, (2**12, 2**12)), signature("t", I64, (3,)), outputs=(1,), labels="0"))
     with pytest.raises(InvalidInput, match=r"neither a column of that name nor u0 to u2, but age, t0.*rename"):
         learn.inputs_of(task(signature("u", I64, (3,)), signature("age", F, (1,))))
     with pytest.raises(
@@ -195,8 +197,24 @@ def test_pictures_become_as_many_channels_as_the_task_takes() -> None:
         photos(4, opaque=False).inputs_of(task(signature(dimensions=(3, 8, 6))))
     with pytest.raises(InvalidInput, match="alpha channel, these have none: save them as RGBA"):
         rgb.inputs_of(task(signature(dimensions=(4, 8, 6))))
-    with pytest.raises(InvalidInput, match=r"8x6 numbers.*: bring the pictures to 28x28"):
+    with pytest.raises(InvalidInput, match=r"8x6 numbers.*: bring the pictures to that size"):
         rgb.inputs_of(task(signature(dimensions=(1, 28, 28))))
+
+
+def test_pictures_have_their_channels_last_where_the_task_has_them_there() -> None:
+    rgb = photos(3)
+    found = rgb.inputs_of(task(signature(datatype=U8, dimensions=(8, 6, 3))))["x"]
+    np.testing.assert_array_equal(found, np.moveaxis(rgb.inputs["x"], 1, -1))
+    assert photos(1).inputs_of(task(signature(dimensions=(8, 6, 3))))["x"].shape == (N, 8, 6, 3)
+    with pytest.raises(InvalidInput, match="in another order of the dimensions"):
+        rgb.inputs_of(task(signature(dimensions=(6, 8, 3))))
+
+
+def test_what_fits_one_task_s_vocabulary_is_looked_at_again_for_another_s() -> None:
+    words = samples(x=np.full((N, 4), 500))
+    words.inputs_of(task(signature("tokens", I64, (4,), range=(0, 999))))
+    with pytest.raises(InvalidInput, match="from 0 to 99"):
+        words.inputs_of(task(signature("tokens", I64, (4,), range=(0, 99))))
 
 
 def test_an_array_that_is_no_picture_keeps_its_channels() -> None:

@@ -790,7 +790,7 @@ def test_a_function_finds_what_lies_beside_it_and_leaves_nothing_behind(tmp_path
         ("def data(path):\n    return path\n", "TypeError: data.. missing 1 required"),
         ("raise RuntimeError\n", "line 1 of .*RuntimeError$"),
         ("x = 1\n", r"defines no function data\(\): add one that returns"),
-        ("data = 3\n", r"defines no function data\(\)"),
+        ("data = 3\n", r"must return .*not int"),
         ("def data():\n    return None\n", r"data\(\) of .* must return \(x, y\).*not NoneType"),
         ("def data():\n    return 1, 2, 3\n", "must return .*not tuple"),
         ("def data():\n    return [[1, 2], [3]], [0, 1]\n", "no array .*pad rows to one length"),
@@ -805,6 +805,14 @@ def test_what_is_wrong_in_a_function_is_shown_as_its_author_s(tmp_path: Path, bo
     with pytest.raises(InvalidConfig, match=why) as refused:
         data.load(python(tmp_path, body), ALL)
     assert "data source" not in refused.value.message
+
+
+@pytest.mark.parametrize("task", sorted((ROOT / "examples" / "tasks").glob("*.py")), ids=lambda path: path.stem)
+def test_the_file_that_made_a_task_gives_samples_for_it(task: Path) -> None:
+    """Whoever opened it with `linklearner task create` contributes with the same file."""
+    learn, held_out = data.load(f"python:{task}", ALL)
+    assert len(learn) > len(held_out) > 0
+    learn.check_learnable()
 
 
 def test_what_is_no_file_of_python_is_not_run(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from linklearner.v1 import trainer_pb2 as pb
 from services.trainer import contributor, training
 from services.trainer.config import TrainerConfig
 from services.trainer.journal import Held, Journal, RecordedOutcome
+from services.trainer.recipe import AdamW
 from services.trainer.trainer import Trainer
 from tests.services.trainer.conftest import Connect, refused, train
 
@@ -299,7 +300,7 @@ def test_error_details_that_are_no_details_are_left_aside(details: bytes) -> Non
 async def test_a_bug_ends_the_trainer_so_that_a_supervisor_may_start_it_again(
     tmp_path: Path, gateway: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "train", lambda *arguments: 1 // 0)
+    monkeypatch.setattr(training, "train", lambda *arguments, **hooks: 1 // 0)
     async with Trainer.start(settings(tmp_path, gateway, rounds=-1)) as trainer, asyncio.timeout(60):
         with pytest.raises(ZeroDivisionError):
             await trainer.wait()
@@ -374,10 +375,10 @@ async def test_a_disk_that_takes_nothing_lets_nothing_be_sent_and_is_waited_for(
     trained = 0
     really = training.train
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **hooks: Any) -> Any:
         nonlocal trained
         trained += 1
-        return really(*arguments)
+        return really(*arguments, **hooks)
 
     monkeypatch.setattr(training, "train", counted)
     chain.hold.clear()
@@ -493,7 +494,7 @@ async def test_data_that_tells_no_label_from_another_is_refused_at_the_start(
 
 
 async def test_an_update_that_rounds_to_nothing_is_not_submitted(chain: FakeGateway, connect: Connect) -> None:
-    async with connect(learning_rate=1e-10, encoding="int8") as stub:
+    async with connect(optimiser=AdamW(learning_rate=1e-10), encoding="int8") as stub:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "NothingToLearn") as why:
             await train(stub, "one")
     assert "nothing is submitted" in why[0].message and not chain.submissions

@@ -21,6 +21,7 @@ from linklearner.v1 import trainer_pb2
 from services.trainer import contributor
 from services.trainer.config import TrainerConfig
 from services.trainer.journal import Journal
+from services.trainer.recipe import Recipe, Sgd
 from services.trainer.servicer import TrainerServicer
 from services.trainer.trainer import Trainer
 
@@ -153,6 +154,11 @@ def test_settings_come_from_the_environment() -> None:
     assert (shard.index, shard.count, shard.alpha, shard.seed) == (2, 5, 0.5, 7)
     assert config.account_bytes() == b"\xab" * 20 and config.recipe().step_count == 50
     assert config.update_encoding() is INT8
+    taught = {"OPTIMISER": "sgd", "LEARNING_RATE": "0.3", "MOMENTUM": "0.5", "PROXIMAL": "0.1", "SECONDS": "2.5"}
+    recipe = TrainerConfig.from_environment(
+        {f"LINKLEARNER_TRAINER_{name}": text for name, text in taught.items()}
+    ).recipe()
+    assert recipe == Recipe(optimiser=Sgd(learning_rate=0.3, momentum=0.5), proximal=0.1, seconds=2.5)
     assert (
         not config.allow_range
         and not TrainerConfig.from_environment({"LINKLEARNER_TRAINER_ALLOW_RANGE": "0"}).allow_range
@@ -179,6 +185,10 @@ def test_settings_come_from_the_environment() -> None:
         ("MIN_SAMPLES", "0"),
         ("STEPS", "9"),
         ("LEARNING_RATE", "2"),
+        ("SECONDS", "-1"),
+        ("OPTIMISER", "lion"),
+        ("MOMENTUM", "0.9"),  # AdamW has none
+        ("PROXIMAL", "-1"),
         ("ENCODING", "float"),
         ("ROUNDS", "-2"),
         ("THREADS", "0"),

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from linklearner.domain.classifier import classifier
 from linklearner.domain.digest import model_digest
 from linklearner.domain.encodings import ENCODINGS, Encoding
+from linklearner.domain.graph import Constant, Graph, Node, Signature, TensorSpec
 from linklearner.domain.kinds.mlp import Mlp
+from linklearner.domain.model import Loss, ModelSpec
+from linklearner.domain.operators import Datatype
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.rpc.channel import channel
 from linklearner.testing.gateway import FakeGateway, weights_of
@@ -35,8 +38,8 @@ def deltas(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float64]]:
     found: list[NDArray[np.float64]] = []
     train_really = training.train
 
-    def watched(*arguments: object) -> NDArray[np.float64]:
-        found.append(train_really(*arguments))  # type: ignore[arg-type]
+    def watched(*arguments: object, **hooks: object) -> NDArray[np.float64]:
+        found.append(train_really(*arguments, **hooks))  # type: ignore[arg-type]
         return found[-1]
 
     monkeypatch.setattr(training, "train", watched)
@@ -314,7 +317,7 @@ async def test_weights_that_do_not_give_their_digest_are_not_trained_on(
 async def test_a_nan_in_a_delta_goes_nowhere(
     chain: FakeGateway, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(training, "train", lambda *arguments: np.full(2410, np.nan))
+    monkeypatch.setattr(training, "train", lambda *arguments, **hooks: np.full(2410, np.nan))
     async with connect() as stub:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "NotFinite"):
             await train(stub, "one")
@@ -401,3 +404,44 @@ async def test_a_task_of_another_shape_works_with_a_users_own_samples(tmp_path: 
         await train(stub, "one")
         score = await stub.Evaluate(pb.EvaluateRequest())
     assert score.sample_count == 60 and score.value > 0.8
+
+
+async def test_a_table_of_text_labels_is_learnt_from_and_measured_by_name(tmp_path: Path, connect: Connect) -> None:
+    """The task's labels are in another order than the alphabet's, which is the data's."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(300, 4))
+    text = "a,b,c,d,sign\n" + "".join(
+        f"{','.join(f'{number:.4f}' for number in row)},{'plus' if row.sum() > 0 else 'minus'}\n" for row in x
+    )
+    (tmp_path / "mine.csv").write_text(text)
+    chain = FakeGateway(seed=1, spec=classifier("signs", Mlp((4, 8, 2)), ("plus", "minus")))
+    source = f"csv:{tmp_path / 'mine.csv'}?target=sign"
+    async with chain.served() as address, connect(data=source, shard="0/1", gateway=address, steps=100) as stub:
+        await train(stub, "one")
+        score = await stub.Evaluate(pb.EvaluateRequest())
+        answer = await stub.GetTrainer(pb.GetTrainerRequest())
+    assert score.sample_count == 60 and score.value > 0.8
+    assert len(answer.label_counts) == 2 and sum(answer.label_counts) == 240
+
+
+async def test_a_regression_is_learnt_from_a_public_source(connect: Connect) -> None:
+    graph = Graph(
+        inputs=(Signature("x", Datatype.FP32, (10,)),),
+        outputs=(Signature("y", Datatype.FP32, (1,)),),
+        parameters=(TensorSpec("W", (1, 10)), TensorSpec("b", (1,))),
+        constants=(Constant("input_scale", (), (16.0,)), Constant("output_scale", (), (128.0,))),
+        nodes=(
+            Node("Mul", ("x", "input_scale"), "scaled"),
+            Node("Gemm", ("scaled", "W", "b"), "line", {"transB": 1}),
+            Node("Mul", ("line", "output_scale"), "y"),
+        ),
+    )
+    chain = FakeGateway(seed=1, spec=ModelSpec("diabetes", graph, Loss.MEAN_SQUARED_ERROR))
+    async with chain.served() as address, connect(data="diabetes", gateway=address, steps=200, encoding="int8") as stub:
+        first = await stub.Evaluate(pb.EvaluateRequest())
+        for number in range(3):
+            await train(stub, f"round {number}")
+        score = await stub.Evaluate(pb.EvaluateRequest())
+        answer = await stub.GetTrainer(pb.GetTrainerRequest())
+    assert score.sample_count == 90 and score.loss < first.loss and score.value > 0.2
+    assert not answer.label_counts

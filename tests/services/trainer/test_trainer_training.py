@@ -1,6 +1,10 @@
-"""Local training: torch against numpy, our Adam against torch's, and what is refused."""
+"""Local training: torch against numpy, one flat vector against torch's optimisers, going on from a state, and what is refused."""
 
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +15,18 @@ from hypothesis import strategies as st
 from linklearner.domain import operators
 from linklearner.domain.classifier import classifier
 from linklearner.domain.digits import DIGITS, DIGITS_CNN
-from linklearner.domain.errors import InvalidInput, NotFinite, OutOfRange
+from linklearner.domain.errors import InvalidConfig, InvalidInput, NotFinite, OutOfRange
 from linklearner.domain.kinds.mlp import Mlp
 from linklearner.domain.model import ModelSpec
 from linklearner.onnx_graph import onnx_model
 from services.trainer import data, network, training
 from services.trainer.data import Samples
 from services.trainer.examiner import parity
-from services.trainer.recipe import Recipe
+from services.trainer.recipe import MIN_STEPS, AdamW, Optimiser, Recipe, Sgd
+from services.trainer.training import Batches, LocalState, LocalTraining
 from tests.any_model import specs
 
+ROOT = Path(__file__).resolve().parents[3]
 SHORT = Recipe(step_count=20)
 
 
@@ -89,24 +95,131 @@ def test_training_lowers_the_loss_on_its_own_samples(spec: ModelSpec, shard: Sam
     assert after.loss < before.loss / 4 and after.value > 0.95
 
 
-def test_our_adam_is_that_of_torch(shard: Samples) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "theirs"),
+    [
+        (AdamW(), lambda flat: torch.optim.AdamW([flat], lr=0.01, weight_decay=0.0)),
+        (
+            AdamW(learning_rate=3e-3, weight_decay=0.1),
+            lambda flat: torch.optim.AdamW([flat], lr=3e-3, weight_decay=0.1),
+        ),
+        (Sgd(), lambda flat: torch.optim.SGD([flat], lr=0.1, momentum=0.9)),
+        (Sgd(momentum=0.0, weight_decay=0.1), lambda flat: torch.optim.SGD([flat], lr=0.1, weight_decay=0.1)),
+    ],
+    ids=["adam", "adamw", "momentum", "plain"],
+)
+@pytest.mark.parametrize("proximal", [0.0, 0.5])
+def test_a_training_is_what_torchs_optimiser_makes_of_the_same_loss(
+    shard: Samples, chosen: Optimiser, theirs: Callable[[torch.nn.Parameter], torch.optim.Optimizer], proximal: float
+) -> None:
     rows = np.arange(64)
     batch = shard[rows]  # the whole data set is one batch, so the order of batches plays no part
-    recipe = Recipe(step_count=50, batch_size=64, logit_adjustment=False)
-    delta = training.train(DIGITS, DIGITS.initial(3), batch, recipe, (0,), quiet)
+    base = DIGITS.initial(3)
+    recipe = Recipe(step_count=50, batch_size=64, optimiser=chosen, proximal=proximal, logit_adjustment=False)
+    delta = training.train(DIGITS, base, batch, recipe, (0,), quiet)
 
-    flat = torch.nn.Parameter(torch.tensor(DIGITS.initial(3)))
-    optimiser = torch.optim.Adam([flat], lr=recipe.learning_rate)
+    flat = torch.nn.Parameter(torch.tensor(base))
+    optimiser = theirs(flat)
     for _ in range(50):
         optimiser.zero_grad()
         scores = network.Network(DIGITS.graph)(flat, {"pixels": torch.from_numpy(batch.inputs["x"])})["logits"]
-        torch.nn.functional.cross_entropy(scores, torch.from_numpy(batch.y)).backward()
+        pull = proximal / 2 * (flat - torch.tensor(base)).square().sum()  # FedProx, as its paper writes it
+        (torch.nn.functional.cross_entropy(scores, torch.from_numpy(batch.y)) + pull).backward()
         optimiser.step()
-    expected = flat.detach().numpy() - DIGITS.initial(3)
+    expected = flat.detach().numpy() - base
     moving = np.abs(expected) > 1e-3
     assert moving.mean() > 0.5
     # Adam divides by the root of tiny gradients, so sums in another order show; they stay far below a step of the learning rate
-    np.testing.assert_allclose(delta[moving], expected[moving], rtol=0, atol=recipe.learning_rate / 10)
+    np.testing.assert_allclose(delta[moving], expected[moving], rtol=0, atol=chosen.learning_rate / 10)
+
+
+def test_a_training_imports_nothing_of_torchs_compiler() -> None:
+    """Its import takes a second and 70 MB; the first step of torch.optim's classes causes it, their functions do not."""
+    code = (
+        "import sys, numpy as np; from linklearner.domain.digits import DIGITS; from services.trainer import data, training, recipe\n"
+        "learn, _ = data.load('digits', data.Shard(0, 5))\n"
+        "for one in (recipe.AdamW(), recipe.Sgd()):\n"
+        "    taught = recipe.Recipe(step_count=10, optimiser=one)\n"
+        "    training.train(DIGITS, DIGITS.initial(0), learn, taught, (0,), lambda step, loss: None)\n"
+        "print('torch._dynamo' in sys.modules, 'sympy' in sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert said.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("chosen", [AdamW(), Sgd(), Sgd(momentum=0.0)], ids=["adamw", "momentum", "plain"])
+@pytest.mark.parametrize("stop", [0, 1, 7, 20, 21, 24, 25])
+def test_a_training_goes_on_from_its_state_as_if_it_had_never_stopped(
+    shard: Samples, chosen: Optimiser, stop: int
+) -> None:
+    """Across epochs (four batches each here), and with the same reports in the same places."""
+    recipe = Recipe(step_count=25, optimiser=chosen)
+    states: dict[int, LocalState] = {}
+
+    def copied(running: LocalTraining) -> None:
+        state = running.state()
+        kept = tuple(buffer.copy() for buffer in state.buffers)
+        states[running.step] = replace(state, weights=state.weights.copy(), buffers=kept)
+
+    whole: list[tuple[int, float]] = []
+    first = training.train(
+        DIGITS, DIGITS.initial(0), shard, recipe, (4,), lambda *said: whole.append(said), between=copied
+    )
+    rest: list[tuple[int, float]] = []
+    again = training.train(
+        DIGITS, DIGITS.initial(0), shard, recipe, (4,), lambda *said: rest.append(said), state=states[stop]
+    )
+    np.testing.assert_array_equal(first, again)
+    assert rest == [said for said in whole if said[0] > stop]
+
+
+def test_the_state_of_another_training_is_refused(shard: Samples) -> None:
+    def started(**changed: object) -> LocalTraining:
+        return LocalTraining(DIGITS, DIGITS.initial(0), shard, replace(SHORT, **changed), (0,))  # type: ignore[arg-type]
+
+    state = started().state()
+    for wrong in (
+        replace(state, step=21),
+        replace(state, step=-1),
+        replace(state, reported=1),
+        replace(state, weights=state.weights[1:]),
+        replace(state, buffers=state.buffers[1:]),
+        started(optimiser=Sgd()).state(),
+    ):
+        with pytest.raises(InvalidInput, match="another training"):
+            started().resume(wrong)
+
+
+def test_an_epoch_takes_each_sample_once_and_the_next_one_in_another_order() -> None:
+    batches = Batches(10, 3, (1,))
+    epochs = [torch.cat([batches.rows(3 * epoch + step) for step in (1, 2, 3)]).tolist() for epoch in range(3)]
+    assert all(len(set(epoch)) == 9 for epoch in epochs) and len(set(map(tuple, epochs))) == 3
+    assert batches.rows(2).tolist() == epochs[0][3:6]  # whatever was asked before
+    assert Batches(10, 3, (2,)).rows(1).tolist() != epochs[0][:3]
+    assert sorted(Batches(4, 64, (0,)).rows(9).tolist()) == [0, 1, 2, 3]
+
+
+def test_a_time_budget_ends_a_training_but_never_before_the_least_number_of_steps(
+    shard: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(float(tick) for tick in range(100_000))  # every look at the clock is one second later
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(seconds))
+    for budget, made in ((1.0, MIN_STEPS), (10.0, 10), (10.5, 11), (33.0, 33)):
+        counts: list[int] = []
+        running: list[LocalTraining] = []
+        training.train(
+            DIGITS,
+            DIGITS.initial(0),
+            shard,
+            Recipe(step_count=20, seconds=budget),
+            (0,),
+            lambda step, _, to=counts: to.append(step),
+            between=running.append,
+        )
+        assert counts[-1] == running[-1].step == running[-1].step_count == made
+        assert running[-1].done
 
 
 def test_the_same_seed_gives_the_same_delta_and_another_one_another(shard: Samples) -> None:
@@ -185,13 +298,23 @@ def test_what_cannot_be_trained_is_refused(shard: Samples) -> None:
         {"step_count": 1_000_001},
         {"batch_size": 0},
         {"batch_size": 2**20 + 1},
-        {"learning_rate": 0.0},
-        {"learning_rate": 1.1},
-        {"learning_rate": float("nan")},
+        {"seconds": -1.0},
+        {"seconds": 86_401.0},
+        {"seconds": float("nan")},
+        {"proximal": -0.1},
+        {"proximal": float("inf")},
     ],
 )
 def test_a_recipe_out_of_range_is_refused(wrong: dict[str, float]) -> None:
-    Recipe(step_count=10, batch_size=1, learning_rate=1.0)
-    Recipe(step_count=1_000_000, batch_size=2**20)
+    Recipe(step_count=10, batch_size=1, seconds=86_400.0)
+    Recipe(step_count=1_000_000, batch_size=2**20, proximal=1000.0)
     with pytest.raises(OutOfRange):
         Recipe(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [AdamW, Sgd])
+@pytest.mark.parametrize("rate", [0.0, 1.1, float("nan")])
+def test_a_learning_rate_out_of_range_is_refused(kind: type[AdamW] | type[Sgd], rate: float) -> None:
+    kind(learning_rate=1.0)
+    with pytest.raises(InvalidConfig, match="learning_rate must be between 1e-12 and 1"):
+        kind(learning_rate=rate)
