@@ -23,7 +23,7 @@ from linklearner.domain.errors import NotFound, Unavailable
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Due, Phase, Step
 from linklearner.domain.tasks import Task
-from linklearner.domain.training import Evaluation
+from linklearner.domain.training import Activity, Evaluation, TaskActivity
 from linklearner.domain.update import Update
 from linklearner.rpc.server import RpcServer
 from linklearner.testing.gateway import FakeGateway
@@ -198,6 +198,19 @@ async def test_trainers_are_looked_at_and_one_measures_each_version(fake: FakeGa
             fake.tasks[1].submit(account, update_of(fake, n))
         fake.tasks[1].settle()
         await story.until("measured", 2)
+
+
+def test_what_a_trainer_waits_for_is_told_when_it_changes() -> None:
+    state = seen()
+    waiting = replace(STATUS, tasks=(TaskActivity(1, Activity.WAITING, 5, "OnBattery", "for mains power"),))
+    for status in (waiting, waiting, replace(STATUS, tasks=(TaskActivity(1, Activity.TRAINING, 6),)), None, waiting):
+        told = [one.text for one in state.saw_trainer("127.0.0.1:9", status, 5.0)]
+        assert told in (
+            ["trainer 127.0.0.1:9 waits: for mains power"], [], ["trainer 127.0.0.1:9 trains"],
+            ["trainer 127.0.0.1:9 does not answer any more"], ["trainer 127.0.0.1:9 answers again: waits: for mains power"],
+        )  # fmt: skip
+    assert [one.event for one in state.events].count("trainer") == 4
+    assert "for mains power" in drawn(state, 120)
 
 
 def seen(**changes: object) -> Watched:

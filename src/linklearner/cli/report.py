@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from linklearner.cli.arguments import host_port
 from linklearner.cli.calls import CredentialOption, FormatOption, TaskOption, credential_for, run
+from linklearner.cli.status import TrainersOption
 from linklearner.cli.task import terms_in_words
 from linklearner.cli.verify import FromBlockOption, PoolOption, RpcOption, history_of
 from linklearner.domain.errors import DataLoss, InvalidConfig
@@ -27,14 +27,7 @@ def report(
     pool: PoolOption = None,
     from_block: FromBlockOption = None,
     task: TaskOption = None,
-    trainer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--trainer",
-            parser=host_port("--trainer"),
-            help="host:port of a trainer, which measures the versions; several tell their privacy, too. Left out: the suite's",
-        ),
-    ] = None,
+    trainer_addresses: TrainersOption = None,
     credential: CredentialOption = None,
     out: Annotated[Path, typer.Option("--out", help="where to write the page")] = Path("report.html"),
     png: Annotated[
@@ -58,7 +51,7 @@ def report(
             from linklearner.report.png import check_installed
 
             check_installed()
-        named = tuple(trainer) if trainer else _suites_trainers(what)
+        named = tuple(trainer_addresses) if trainer_addresses else _suites_trainers(what)
         trainers = [(one, credential_for(one, credential)) for one in named]
     facts = run(_found(what, trainers, refusals, format), format)
     with reporting(format):

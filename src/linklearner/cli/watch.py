@@ -1,12 +1,9 @@
 """`watch`: a task as it happens."""
 
 import asyncio
-from typing import Annotated
 
-import typer
 from rich.live import Live
 
-from linklearner.cli.arguments import host_port
 from linklearner.cli.calls import (
     CredentialOption,
     FormatOption,
@@ -18,6 +15,7 @@ from linklearner.cli.calls import (
     service_address,
 )
 from linklearner.cli.far_side import wrong_service
+from linklearner.cli.status import TrainersOption
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import InvalidConfig
 from linklearner.output import Format, console
@@ -33,14 +31,7 @@ CLOCK_S = 1.0
 def watch(
     format: FormatOption = Format.TEXT,
     gateway_address: GatewayOption = None,
-    trainer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--trainer",
-            parser=host_port("--trainer"),
-            help="host:port of a trainer to look at, too; the first one measures each version. Left out: the suite's",
-        ),
-    ] = None,
+    trainer_addresses: TrainersOption = None,
     credential: CredentialOption = None,
     task: TaskOption = None,
 ) -> None:
@@ -51,7 +42,9 @@ def watch(
 
     async def work() -> None:
         where = service_address(gateway_address, "gateway")
-        trainers = [(one, credential_for(one, credential)) for one in (trainer or _suites_trainers(gateway_address))]
+        trainers = [
+            (one, credential_for(one, credential)) for one in (trainer_addresses or _suites_trainers(gateway_address))
+        ]
         shown = console(format)
         stop = stop_signal()
         async with (

@@ -185,9 +185,7 @@ def _trainers(watched: Watched, width: int) -> RenderableType:
         if status is None:
             table.add_row(where, "", "", "[red]does not answer[/red]")
             continue
-        does = "[green]trains[/green]" if status.busy else "[dim]idle[/dim]"
-        if watched.task is not None and status.task != watched.task.task:
-            does += f" [dim](task {status.task})[/dim]"
+        does = Text(printable(watched.doing(status)), style="green" if status.busy else "dim")
         table.add_row(where, _who(status.account, width), f"{status.samples:,}", does)
     return Group(Text(), Padding(table, (0, 0, 0, 2)))
 

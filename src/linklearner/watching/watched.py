@@ -10,10 +10,16 @@ from typing import Any
 from linklearner.domain.notation import UNIT_WEI, address_text, amount_text
 from linklearner.domain.rounds import BPS, Phase
 from linklearner.domain.tasks import Contribution, Round, Task
-from linklearner.domain.training import Evaluation, TrainerStatus
+from linklearner.domain.training import Activity, Evaluation, TrainerStatus
 from linklearner.report.numbers import money_text
 
 EVENTS_KEPT = 200
+DOING = {
+    Activity.IDLE: "is idle",
+    Activity.WAITING: "waits",
+    Activity.TRAINING: "trains",
+    Activity.SUBMITTING: "submits",
+}
 SCORES_KEPT = 400
 
 
@@ -127,13 +133,27 @@ class Watched:
     def saw_trainer(self, where: str, status: TrainerStatus | None, now_s: float) -> Iterator[Happened]:
         known, before = where in self.trainers, self.trainers.get(where)
         self.trainers[where] = status
-        if not known or (status is None) == (before is None):
-            if status is not None and before is not None and status.busy != before.busy:
-                said = "trains" if status.busy else "is idle"
-                yield self._new(now_s, "trainer", f"trainer {where} {said}", trainer=where, busy=status.busy)
+        if not known:
             return
-        said = "does not answer any more" if status is None else "answers again"
-        yield self._new(now_s, "trainer", f"trainer {where} {said}", trainer=where, reached=status is not None)
+        said, said_before = (None if one is None else self.doing(one) for one in (status, before))
+        if said == said_before:
+            return
+        if status is None:
+            text = "does not answer any more"
+        elif before is None:
+            text = f"answers again: {said}"
+        else:
+            text = str(said)
+        yield self._new(
+            now_s, "trainer", f"trainer {where} {text}", trainer=where, reached=status is not None, does=said
+        )
+
+    def doing(self, status: TrainerStatus) -> str:
+        """What a trainer does for the task, and what it waits for."""
+        for one in status.tasks:
+            if self.task is not None and one.task == self.task.task:
+                return DOING[one.activity] + (f": {one.detail}" if one.detail else "")
+        return "trains" if status.busy else "is idle"
 
     def saw_trouble(self, why: str, now_s: float) -> Iterator[Happened]:
         """The gateway, or its chain, could not be asked; told once."""
