@@ -1,7 +1,8 @@
 """What integers in consensus cost in accuracy: `python -m bench.accuracy`.
 
 Five contributors with shards that differ (Dirichlet over labels), five rounds of 100 local Adam steps, several seeds. On the same
-splits, from the same first weights and with the same batches in the same order, three ways of averaging are run side by side:
+splits, from the same first weights and with the same batches in the same order, three ways of averaging are run side by side, by the
+engine of `linklearner simulate`:
 
     float      federated averaging in float64, everybody weighted alike: the yardstick
     two-bits   updates of 2 bits a weight with error feedback, merged as the chain merges them (domain.rules.mean), weights int16
@@ -28,13 +29,11 @@ from rich.table import Table
 
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.encodings import INT8, TWO_BITS, Encoding
-from linklearner.domain.fixedpoint import dequantise_weights, quantise_weights
-from linklearner.domain.quantise import quantise_delta
-from linklearner.domain.rules.mean import MEAN
-from linklearner.domain.rules.rule import Contribution
-from linklearner.domain.stakes import influence
 from services.trainer import data, training
 from services.trainer.recipe import Recipe
+from services.trainer.simulation import courses, engine, tasks
+from services.trainer.simulation.courses import Federation
+from services.trainer.simulation.executors import Here
 
 CONTRIBUTORS = 5
 ROUNDS = 5
@@ -52,21 +51,18 @@ PEERS = (
 class Split:
     """One seed's shards and the held-out samples."""
 
-    seed: int
-    shards: tuple[data.Samples, ...]
-    learn: data.Samples
+    federation: Federation
     held_out: data.Samples
 
     @classmethod
     def of(cls, seed: int, alpha: float | None) -> "Split":
-        learn, held_out = data.hold_out(data.digits())
-        rows = data.shards(learn.y, CONTRIBUTORS, alpha, seed)
-        return cls(seed, tuple(learn[part] for part in rows), learn, held_out)
+        task = tasks.load("digits", "digits", CONTRIBUTORS, seed)
+        stakes = (STAKE_UNITS,) * CONTRIBUTORS
+        return cls(engine.federation(task, CONTRIBUTORS, alpha, stakes, seed), task.held_out)
 
-    def delta(self, base: NDArray[np.float32], contributor: int, round: int, recipe: Recipe) -> NDArray[np.float64]:
-        """(N,) float64: one contributor's local training from `base`, the same whoever averages."""
-        seed = (self.seed, contributor, round)
-        return training.train(DIGITS, base, self.shards[contributor], recipe, seed, lambda step, loss: None)
+    @property
+    def shards(self) -> tuple[data.Samples, ...]:
+        return tuple(self.federation.learn[rows] for rows in self.federation.shards)
 
     def accuracy(self, weights: NDArray[np.float32]) -> float:
         return training.evaluate(DIGITS, weights, self.held_out).value
@@ -80,38 +76,24 @@ class Course:
     longest: float = 0.0
 
 
+def averaged(split: Split, course: courses.Course) -> Course:
+    """The rounds of `linklearner simulate`, in this process."""
+    accuracies, longest = [], 0.0
+    with Here() as executor:
+        for (merging,) in engine.rounds(split.federation, (course,), executor, ROUNDS):
+            longest = max(longest, merging.longest)
+            accuracies.append(split.accuracy(course.weights))
+    return Course(tuple(accuracies), longest)
+
+
 def float_averaging(split: Split, recipe: Recipe) -> Course:
     """Federated averaging in float64."""
-    weights = DIGITS.initial(split.seed).astype(np.float64)
-    accuracies = []
-    for round in range(ROUNDS):
-        base = weights.astype(np.float32)
-        weights = weights + np.mean([split.delta(base, i, round, recipe) for i in range(CONTRIBUTORS)], axis=0)
-        accuracies.append(split.accuracy(weights.astype(np.float32)))
-    return Course(tuple(accuracies))
+    return averaged(split, courses.FloatAveraging(split.federation, recipe))
 
 
 def on_chain(split: Split, recipe: Recipe, encoding: Encoding) -> Course:
     """Quantised updates with error feedback, merged in integers as the Aspect does."""
-    weights = quantise_weights(DIGITS.initial(split.seed), SHAPE)
-    residuals = [np.zeros(DIGITS.weight_count) for _ in range(CONTRIBUTORS)]
-    eligible = CONTRIBUTORS * STAKE_UNITS
-    weight = influence(STAKE_UNITS, eligible)
-    accuracies, longest = [], 0.0
-    for round in range(ROUNDS):
-        base = dequantise_weights(weights, SHAPE)
-        contributions = []
-        for i in range(CONTRIBUTORS):
-            wanted = split.delta(base, i, round, recipe) + residuals[i]
-            quantised = quantise_delta(wanted, SHAPE, task=1, base_version=round + 1, encoding=encoding)
-            residuals[i] = quantised.residual
-            squared = quantised.update.squared_norm(SHAPE)
-            longest = max(longest, squared**0.5 / SHAPE.norm_bound)
-            effective = MEAN.verdict(weight, squared, SHAPE.norm_bound)
-            contributions.append(Contribution(bytes([i] * 20), weight, effective, quantised.update))
-        weights = MEAN.merge(weights, contributions, eligible, SHAPE).weights
-        accuracies.append(split.accuracy(dequantise_weights(weights, SHAPE)))
-    return Course(tuple(accuracies), longest)
+    return averaged(split, courses.OnChain(split.federation, recipe, encoding))
 
 
 def alone(split: Split, recipe: Recipe) -> Course:
@@ -123,12 +105,13 @@ def alone(split: Split, recipe: Recipe) -> Course:
 def central(split: Split, recipe: Recipe) -> Course:
     """All shards in one place, as many steps as one contributor takes in all rounds."""
     steps = replace(recipe, step_count=ROUNDS * recipe.step_count, logit_adjustment=False)
-    return Course((_central(split, split.learn, steps),))
+    return Course((_central(split, split.federation.learn, steps),))
 
 
 def _central(split: Split, samples: data.Samples, recipe: Recipe) -> float:
-    base = DIGITS.initial(split.seed)
-    delta = training.train(DIGITS, base, samples, recipe, (split.seed,), lambda step, loss: None)
+    seed = split.federation.seed
+    base = DIGITS.initial(seed)
+    delta = training.train(DIGITS, base, samples, recipe, (seed,), lambda step, loss: None)
     return split.accuracy((base + delta).astype(np.float32))
 
 
@@ -154,13 +137,13 @@ def measure(
     return {row: [ROWS[row](split, recipe or Recipe()) for split in splits] for row in rows}
 
 
-def lost_points(courses: dict[str, list[Course]], row: str) -> float:
+def lost_points(found: dict[str, list[Course]], row: str) -> float:
     """How many points of accuracy a row is behind float averaging in the mean over the seeds; negative if it is ahead."""
-    return 100 * (_mean(courses["float averaging"]) - _mean(courses[row]))
+    return 100 * (_mean(found["float averaging"]) - _mean(found[row]))
 
 
-def _mean(courses: Sequence[Course]) -> float:
-    return float(np.mean([course.accuracies[-1] for course in courses]))
+def _mean(found: Sequence[Course]) -> float:
+    return float(np.mean([course.accuracies[-1] for course in found]))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -177,25 +160,27 @@ def main(arguments: Sequence[str]) -> int:
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     alpha = None if given.alpha == "iid" else float(given.alpha)
     began = time.perf_counter()
-    courses = measure(seeds, alpha)
+    measured = measure(seeds, alpha)
     seconds = time.perf_counter() - began
-    holds = all(_mean(courses[row]) >= LEAST_MEAN and lost_points(courses, row) <= MOST_LOST_POINTS for row in PROMISED)
+    holds = all(
+        _mean(measured[row]) >= LEAST_MEAN and lost_points(measured, row) <= MOST_LOST_POINTS for row in PROMISED
+    )
     if given.json:
         report = {
             row: {
                 "mean": _mean(found),
-                "points_behind_float": lost_points(courses, row),
+                "points_behind_float": lost_points(measured, row),
                 "seeds": dict(zip(map(str, seeds), ([*course.accuracies] for course in found), strict=True)),
             }
-            for row, found in courses.items()
+            for row, found in measured.items()
         }
         print(json.dumps({"alpha": given.alpha, "rows": report, "holds": holds, "seconds": seconds}))
     else:
-        _print(courses, seeds, given.alpha, seconds, holds)
+        _print(measured, seeds, given.alpha, seconds, holds)
     return 0 if holds or given.alpha != "1" else 1
 
 
-def _print(courses: dict[str, list[Course]], seeds: Sequence[int], alpha: str, seconds: float, holds: bool) -> None:
+def _print(measured: dict[str, list[Course]], seeds: Sequence[int], alpha: str, seconds: float, holds: bool) -> None:
     console = Console(width=max(160, Console().width))
     recipe = Recipe()
     spread = "IID" if alpha == "iid" else f"Dirichlet {alpha} over labels"
@@ -209,17 +194,17 @@ def _print(courses: dict[str, list[Course]], seeds: Sequence[int], alpha: str, s
     table.add_column("rounds (mean)", justify="right")
     for seed in seeds:
         table.add_column(f"seed {seed}", justify="right")
-    for row, found in courses.items():
+    for row, found in measured.items():
         rounds = np.mean([course.accuracies for course in found], axis=0)
         table.add_row(
             row,
             f"{_mean(found):.4f}",
-            "" if row == "float averaging" else f"{-lost_points(courses, row):+.2f}",
+            "" if row == "float averaging" else f"{-lost_points(measured, row):+.2f}",
             " ".join(f"{accuracy:.3f}" for accuracy in rounds) if len(rounds) > 1 else "",
             *(f"{course.accuracies[-1]:.4f}" for course in found),
         )
     console.print(table)
-    longest = max(course.longest for row in PROMISED for course in courses[row])
+    longest = max(course.longest for row in PROMISED for course in measured[row])
     fine, bound = SHAPE.tensors[0].exponent, SHAPE.norm_bound.bit_length() - 1
     console.print(
         f"{recipe.step_count} Adam steps a round, learning rate {recipe.optimiser.learning_rate}, batches of {recipe.batch_size}, "

@@ -48,7 +48,7 @@ async def verified(what: HistoryOf, format: Format) -> dict[str, Any]:
         line = bar.add_task("replaying", total=None)
         async with History(what.rpc_url, what.pool, what.from_block) as history:
             head = await history.head()
-            emission = await _emission(history, what.pool, head)
+            emission = await emission_of(history, what.pool, head)
             replayed = Replay(await history.chain_id(), what.pool, emission)
             async for event in history.events(lambda block, last: bar.update(line, completed=block, total=last), head):
                 replayed.feed(event)
@@ -127,7 +127,7 @@ def _closed(replayed: Replay, emission: Emission, books: Books) -> dict[str, Any
     return report
 
 
-async def _emission(history: History, pool: bytes, head: int) -> Emission:
+async def emission_of(history: History, pool: bytes, head: int) -> Emission:
     """The token's constants. Its genesis supply is what is there beyond the emission; compared with the deployment's later."""
     supply, emitted, cap, per_second, start_s = await history.numbers(
         token_of(pool),

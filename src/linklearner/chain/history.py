@@ -18,9 +18,22 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 import httpx
 
 from linklearner.chain.abi import Decoded, Interface
-from linklearner.chain.answers import WORD_BITS, Header, Log, Malformed, data, fields, header, logs, quantity
+from linklearner.chain.answers import (
+    WORD_BITS,
+    Header,
+    Log,
+    Malformed,
+    Receipt,
+    data,
+    fields,
+    header,
+    logs,
+    quantity,
+    receipt,
+)
 from linklearner.chain.contracts import COMPLETED, POOL, TOKEN, VAULT, completed, decode_event, is_known
 from linklearner.chain.endpoints import Endpoints, Lost, Persistence, Reply
+from linklearner.chain.failures import Failure, Sent, reason_of, sent_in
 from linklearner.chain.logs import block_ranges, in_parts
 from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain import strictjson
@@ -173,6 +186,53 @@ class History:
                     yield replace(whole, time_s=times[log.block_number])
         progress(last, last)
 
+    async def receipts(self, transactions: Sequence[bytes]) -> dict[bytes, Receipt]:
+        """Of transactions that are in blocks, by hash."""
+        found = {}
+        for part in _batched(transactions, BATCH):
+            answers = await self._batch([("eth_getTransactionReceipt", ["0x" + one.hex()]) for one in part])
+            for one, answer in zip(part, answers, strict=True):
+                if answer is None:
+                    raise DataLoss(
+                        f"the node tells of events of transaction 0x{one.hex()} and has no receipt of it: ask one that keeps its history"
+                    )
+                found[one] = self._read(receipt, answer, one)
+        return found
+
+    async def failures(self, last: int, progress: Progress = lambda block, last: None) -> AsyncIterator[Failure]:
+        """Transactions to the pool that failed, up to block `last`, in the order of the chain: what nobody has an event of.
+
+        Every block is asked for. Why each failed is asked by calling it again on the state before its block, and on that after it if it
+        succeeds there (an update of the same block may have come before it).
+        """
+        for first in range(self._from_block, last + 1, BATCH):
+            progress(first, last)
+            numbers = range(first, min(first + BATCH, last + 1))
+            answers = await self._batch([("eth_getBlockByNumber", [hex(number), True]) for number in numbers])
+            sent = [
+                one
+                for number, answer in zip(numbers, answers, strict=True)
+                for one in self._read(sent_in, answer, number, self._pool)
+            ]
+            told = await self.receipts([one.transaction for one in sent])
+            for one in sent:
+                if not told[one.transaction].succeeded:
+                    yield Failure(one, told[one.transaction].gas_used, await self._reason(one))
+        progress(last, last)
+
+    async def _reason(self, sent: Sent) -> str:
+        call = {
+            "from": "0x" + sent.sender.hex(),
+            "to": "0x" + self._pool.hex(),
+            "data": "0x" + sent.data.hex(),
+            "gas": hex(sent.gas),
+        }
+        for block in (max(sent.block - 1, 0), sent.block):
+            [answer] = await self._answers([("eth_call", [call, hex(block)])])
+            if "error" in answer:
+                return reason_of(answer["error"], tuple(self._interfaces.values()))
+        return "Unknown"
+
     async def _deployed(self, first: Log) -> Deployment:
         """Of the pool whose first log this is: its constructor makes the owner, the vault and the token with the genesis supply."""
         owner = _decoded(POOL, first)
@@ -273,6 +333,17 @@ class History:
 
     async def _batch(self, questions: Sequence[tuple[str, list[Any]]]) -> list[Any]:
         """One HTTP request for all questions; the answers in their order."""
+        found = []
+        for (method, _), answer in zip(questions, await self._answers(questions), strict=True):
+            if "error" in answer:
+                refusal = answer["error"]
+                told = refusal.get("message", refusal) if isinstance(refusal, Mapping) else refusal
+                raise Unavailable(f"the node refuses {method}: {told!s:.500}")
+            found.append(answer["result"])
+        return found
+
+    async def _answers(self, questions: Sequence[tuple[str, list[Any]]]) -> list[Mapping[str, Any]]:
+        """The same, each with its `result` or its `error`."""
         if not questions:
             return []
         asked = [
@@ -283,11 +354,10 @@ class History:
         try:
             found = strictjson.loads(body, max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
             answers = {one["id"]: one for one in found}
-            for question, (method, _) in zip(asked, questions, strict=True):
-                if "error" in answers[question["id"]]:
-                    refusal = answers[question["id"]]["error"]
-                    raise Unavailable(f"the node refuses {method}: {refusal.get('message', refusal)!s:.500}")
-            return [answers[question["id"]]["result"] for question in asked]
+            told = [answers[question["id"]] for question in asked]
+            if not all("error" in one or "result" in one for one in told):
+                raise KeyError("result")
+            return told
         except (NotJson, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"what answers at {self._endpoints.shown} does not speak JSON-RPC: {error}") from error
 

@@ -7,7 +7,9 @@ from linklearner.cli import (
     health,
     inference,
     new,
+    report,
     service,
+    simulate,
     stake,
     status,
     suite,
@@ -15,6 +17,7 @@ from linklearner.cli import (
     training,
     update,
     verify,
+    watch,
 )
 from linklearner.cli.arguments import Commands
 
@@ -36,6 +39,9 @@ app.command()(training.train)
 app.command()(status.status)
 app.command()(inference.infer)
 app.command()(verify.verify)
+app.command()(watch.watch)
+app.command()(report.report)
+app.command()(simulate.simulate)
 app.command()(suite.up)
 app.command()(suite.down)
 app.command()(suite.demo)

@@ -9,11 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from linklearner import arrays
 from linklearner.cli.arguments import account_address, number, pot_amount
 from linklearner.cli.calls import (
     AccountOption,
@@ -27,11 +24,12 @@ from linklearner.cli.checkout import checkout
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, TimedOut, Unavailable
 from linklearner.domain.notation import UINT64, UNIT_WEI, shown
-from linklearner.domain.plan import PLAN_BYTES, TaskPlan
+from linklearner.domain.plan import TaskPlan
 from linklearner.domain.rounds import BPS, Phase, Step, Terms
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Funded, Mined, Task
 from linklearner.output import Format, Shown, address, ago, ll, moment, reporting, show
+from linklearner.plan_file import read_plan
 from linklearner.storage import write_atomically
 from linklearner.suite import home
 
@@ -285,27 +283,6 @@ def plan_of_file(file: Path, folder: Path) -> dict[str, Any]:
             "by its SHA-256"
         )
     return row
-
-
-def read_plan(path: Path) -> TaskPlan:
-    """Raises InvalidConfig."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(PLAN_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise InvalidConfig(f"cannot read {shown(str(path))}: {getattr(error, 'strerror', None) or error}") from None
-    return TaskPlan.from_json(text, lambda name: _weights(path.parent, name))
-
-
-def _weights(folder: Path, name: str) -> NDArray[np.float32]:
-    """The first weights of a plan: an .npy file in its folder, and nowhere else."""
-    if Path(name).name != name or not name.endswith(".npy"):
-        raise InvalidConfig(f"weights is the name of an .npy file beside the plan, got {shown(name)}")
-    path = folder / name
-    values = arrays.npy(arrays.read(path), path)
-    if values.dtype != np.float32 or values.ndim != 1:
-        raise InvalidConfig(f"{path} is {values.dtype} {values.shape!s:.40}; first weights are one row of float32")
-    return values
 
 
 def terms_in_words(terms: Terms) -> list[str]:

@@ -12,20 +12,24 @@ from linklearner.output import Format, ll, reporting, show
 from linklearner.suite import Suite, home
 from linklearner.verification import HistoryOf, verified
 
+RpcOption = Annotated[
+    str | None, typer.Option("--rpc", parser=url("--rpc"), help="JSON-RPC URL of a chain", envvar="LINKLEARNER_RPC")
+]
+PoolOption = Annotated[bytes | None, typer.Option(parser=account_address, help="address of the TrainingPool")]
+FromBlockOption = Annotated[
+    int | None, typer.Option(parser=number("--from-block", 0, UINT64), help="block of the pool's deployment")
+]
+
 
 def verify(
     format: FormatOption = Format.TEXT,
-    rpc: Annotated[
-        str | None, typer.Option("--rpc", parser=url("--rpc"), help="JSON-RPC URL of a chain", envvar="LINKLEARNER_RPC")
-    ] = None,
-    pool: Annotated[bytes | None, typer.Option(parser=account_address, help="address of the TrainingPool")] = None,
-    from_block: Annotated[
-        int | None, typer.Option(parser=number("--from-block", 0, UINT64), help="block of the pool's deployment")
-    ] = None,
+    rpc: RpcOption = None,
+    pool: PoolOption = None,
+    from_block: FromBlockOption = None,
     task: TaskOption = None,
 ) -> None:
     """Replay the chain's history in Python: every verdict, weight, digest, pot and payment, to the wei."""
-    found = run(verified(_history_of(rpc, pool, from_block, task, format), format), format)
+    found = run(verified(history_of(rpc, pool, from_block, task, format), format), format)
     show(format, in_words(found) if format is Format.TEXT else found)
 
 
@@ -37,9 +41,10 @@ def in_words(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _history_of(
+def history_of(
     rpc: str | None, pool: bytes | None, from_block: int | None, task: int | None, format: Format
 ) -> HistoryOf:
+    """What was typed, the rest as the suite here wrote it down."""
     with reporting(format):
         if rpc and pool:
             return HistoryOf(rpc_url=rpc, pool=pool, from_block=from_block or 0, task=task or 1)

@@ -15,6 +15,8 @@ Next:  make demo KEEP=1                    leave it running, then
        .venv/bin/linklearner task show     what the chain knows
        .venv/bin/linklearner earnings      who earned what, --claim pays it out
        .venv/bin/linklearner train         one more round of yours
+       .venv/bin/linklearner watch         see it happen
+       .venv/bin/linklearner report        all of it on one page
        .venv/bin/linklearner verify        the audit again"""
 
 
@@ -55,5 +57,6 @@ def farewell(suite: Suite, root: Path, screen: Screen) -> None:
         f"  trainers      {', '.join(suite.trainers)}\n"
         f"  model server  {suite.model_server}   (Open Inference Protocol)\n"
         f"  metrics       http://{suite.metrics}/metrics\n"
-        f"\nTry:   .venv/bin/linklearner task show | earnings | balance | train | verify\nStop:  .venv/bin/linklearner down"
+        f"\nTry:   .venv/bin/linklearner task show | earnings | balance | train | watch | report | verify\n"
+        f"Stop:  .venv/bin/linklearner down"
     )

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from linklearner import frozen
 from linklearner.cli import app
-from linklearner.cli.task import read_plan
 from linklearner.domain.errors import InvalidConfig, InvalidModel
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.graph import Frozen
 from linklearner.domain.model import Loss
 from linklearner.domain.plan import TaskPlan
+from linklearner.plan_file import read_plan
 from services.trainer import data, training
 from services.trainer.create import created, frozen_bytes, written
 
