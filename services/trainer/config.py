@@ -54,7 +54,8 @@ class TrainerConfig(Settings):
     min_samples: Annotated[int, Between(1, 2**31)] = 32
     """Fewer samples than this are refused: from the update of a handful, the samples could be reconstructed."""
     steps: Annotated[int, Between(MIN_STEPS, MAX_STEPS)] = 100
-    """Local optimiser steps a round, unless there is a time budget."""
+    """Local optimiser steps a round, unless there is a time budget. Left at its default, what the task advises wins, as for batch_size and
+    learning_rate."""
     seconds: Annotated[float, Between(0, MAX_SECONDS)] = 0.0
     """Time budget of a round's local steps, pauses left out, in place of their number; 0: none. At least 10 steps are made."""
     batch_size: Annotated[int, Between(1, 2**20)] = 64

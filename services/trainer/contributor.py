@@ -273,6 +273,9 @@ class Contributor:
             identity = await self.identity()
             state = await self._gateway.task(self._task)
             newest, spec, self._round = state.newest, state.spec, state.round.round
+            # a budget is counted for the trainer's own steps and batches
+            keep = {"steps", "batch_size"} if self._privacy is not None else {"steps"} if step_count else set()
+            recipe = recipe.advised(spec.advice, keep=keep)
             if state.closed:
                 raise Refused(f"task {self._task} is closed: no round opens any more", reason=CLOSED)
             finished = await self._resume(identity, state, request_id, contents)

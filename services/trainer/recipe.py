@@ -5,7 +5,8 @@ It stands apart from `training` so that settings can be read without importing t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Annotated, ClassVar, Final
 
@@ -76,7 +77,25 @@ class Recipe:
         if not (isfinite(self.proximal) and 0 <= self.proximal <= 1000):
             raise OutOfRange(f"a proximal term is weighed with 0 to 1000, not {self.proximal}")
 
+    def advised(self, advice: Mapping[str, float], *, keep: Set[str] = frozenset()) -> Recipe:
+        """What the task's creator advises (`model.ADVICE`), where this recipe is left at its defaults; a choice of one's own wins.
+
+        keep: names that stay as they are in any case.
+        """
+        taken = {name: value for name, value in advice.items() if name not in keep}
+        found = self
+        if "steps" in taken and self.step_count == _USUAL.step_count and not self.seconds:
+            found = replace(found, step_count=int(taken["steps"]))
+        if "batch_size" in taken and self.batch_size == _USUAL.batch_size:
+            found = replace(found, batch_size=int(taken["batch_size"]))
+        if "learning_rate" in taken and self.optimiser == _USUAL.optimiser:
+            found = replace(found, optimiser=replace(self.optimiser, learning_rate=taken["learning_rate"]))
+        return found
+
     @property
     def most_steps(self) -> int:
         """Of one training."""
         return MAX_STEPS if self.seconds else self.step_count
+
+
+_USUAL: Final = Recipe()

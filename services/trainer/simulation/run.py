@@ -40,14 +40,8 @@ def one_thread() -> None:
 
 def recipe_for(spec: ModelSpec, steps: int) -> Recipe:
     """As the task advises. steps: 0: that, too."""
-    usual = Recipe()
-    return Recipe(
-        step_count=steps or int(spec.advice.get("steps", usual.step_count)),
-        batch_size=int(spec.advice.get("batch_size", usual.batch_size)),
-        optimiser=replace(
-            usual.optimiser, learning_rate=spec.advice.get("learning_rate", usual.optimiser.learning_rate)
-        ),
-    )
+    advised = Recipe().advised(spec.advice)
+    return replace(advised, step_count=steps) if steps else advised
 
 
 def executor_for(settings: Simulation) -> Executor:

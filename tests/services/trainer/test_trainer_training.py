@@ -318,3 +318,13 @@ def test_a_learning_rate_out_of_range_is_refused(kind: type[AdamW] | type[Sgd], 
     kind(learning_rate=1.0)
     with pytest.raises(InvalidConfig, match="learning_rate must be between 1e-12 and 1"):
         kind(learning_rate=rate)
+
+
+def test_a_recipe_takes_advice_where_nothing_was_chosen() -> None:
+    advice = {"learning_rate": 0.003, "steps": 40, "batch_size": 16}
+    found = Recipe().advised(advice)
+    assert (found.step_count, found.batch_size, found.optimiser) == (40, 16, AdamW(learning_rate=0.003))
+    own = Recipe(step_count=70, batch_size=8, optimiser=Sgd())
+    assert own.advised(advice) == own and Recipe().advised({}) == Recipe()
+    assert Recipe().advised(advice, keep={"steps", "batch_size"}) == Recipe(optimiser=AdamW(learning_rate=0.003))
+    assert Recipe(seconds=2.0).advised({"steps": 40}) == Recipe(seconds=2.0)
