@@ -16,9 +16,9 @@ import pytest
 from aiohttp import web
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from linklearner.domain.classifier import classifier
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelSpec
 from linklearner.domain.plan import TaskPlan
 from linklearner.rpc import convert
 from linklearner.rpc.access import OPERATOR, Credential
@@ -108,7 +108,7 @@ async def test_kill_9_loses_no_update_and_pays_none_twice(world: World, taken: b
 
 
 WIDE = TaskPlan(
-    model=ModelSpec("wide", Mlp((64, 1200, 10)), tuple("0123456789")),
+    model=classifier("wide", Mlp((64, 1200, 10)), tuple("0123456789")),
     page_length=8192,
     group_pages=1,
     terms=replace(small_task().terms, max_updates=2),

@@ -16,7 +16,7 @@ from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
 from linklearner.domain.events import Event, StakeLocked
 from linklearner.domain.replay import Replay
-from linklearner.verification import _emission
+from linklearner.verification import emission_of
 from services.chain_gateway.deploy import POT
 from tests.services.chain_gateway.conftest import World
 from tests.services.chain_gateway.quirky_node import QuirkyNode
@@ -39,7 +39,7 @@ async def two_rounds(world: World) -> None:
 async def replayed(world: World, url: str | None = None, profile: Profile = ARTELA) -> Replay:
     async with History(url or world.node.url, world.deployment.pool, world.deployment.block, profile) as read:
         head = await read.head()
-        emission = await _emission(read, world.deployment.pool, head)
+        emission = await emission_of(read, world.deployment.pool, head)
         found = Replay(await read.chain_id(), world.deployment.pool, emission)
         async for event in read.events(lambda *_: None, head):
             found.feed(event)

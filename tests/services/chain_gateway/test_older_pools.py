@@ -16,7 +16,7 @@ from linklearner.chain.contracts import POOL
 from linklearner.chain.history import History
 from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.replay import Replay, TaskReplay
-from linklearner.verification import _emission
+from linklearner.verification import emission_of
 from services.chain_gateway.chain import Call
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.outbox import Request, always
@@ -75,7 +75,7 @@ async def submit_as(gateway: Gateway, world: World, who: int, way: Callable[[byt
 async def verified(world: World) -> TaskReplay:
     async with History(world.node.url, world.deployment.pool, world.deployment.block) as read:
         head = await read.head()
-        emission = await _emission(read, world.deployment.pool, head)
+        emission = await emission_of(read, world.deployment.pool, head)
         found = Replay(await read.chain_id(), world.deployment.pool, emission)
         async for event in read.events(lambda *_: None, head):
             found.feed(event)

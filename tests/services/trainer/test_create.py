@@ -33,6 +33,10 @@ def test_examples_have_at_most_40_lines_and_every_kind_that_new_offers() -> None
         assert len([line for line in path.read_text().splitlines() if line.strip()]) <= 40, path
 
 
+def test_the_readme_shows_the_example_that_runs() -> None:
+    assert f"```python\n{(ROOT / 'examples/tasks/cnn.py').read_text()}```" in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_becomes_a_plan_that_is_read_back(path: Path, tmp_path: Path) -> None:
     made = created(path)
