@@ -12,7 +12,7 @@ from typing import Final
 from eth_hash.auto import keccak
 
 ARTELA_CHAIN_ID: Final = 11820
-"""Of Artela's own networks. A transaction signed for a chain of this number could be replayed on them, so only recordings of a node name it."""
+"""Of Artela's own networks. What is signed for this number could be replayed there: only recordings of a node name it."""
 DEVELOPMENT_CHAIN_ID: Final = 7_105_636
 """Of every devchain that is not told another number: "lld", as the bytes of a number. No public chain has it."""
 ETHER: Final = 10**18

@@ -90,7 +90,9 @@ def kept_chain_id(path: Path | None) -> int | None:
     if path is None or not path.is_file():
         return None
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=0.2)) as db:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=0.2)
+        ) as db:
             row = db.execute("SELECT value FROM meta WHERE key='chain_id'").fetchone()
     except sqlite3.Error:  # whoever opens it for good says what is wrong with it
         return None

@@ -1,7 +1,7 @@
 """Writes the golden vectors from the Python implementation: `python -m tests.vectors.generate`. A test holds the files to it.
 
-Each file is read by the tests of Python (the numbers mean what they say), and of the Aspect's code and the page's (which give the same). Bytes are hex;
-integers beyond 2**53 are decimal strings.
+Each file is read by the tests of Python (the numbers mean what they say), and of the Aspect's code and the page's (which give the same).
+Bytes are hex; integers beyond 2**53 are decimal strings.
 """
 
 from __future__ import annotations
@@ -293,11 +293,18 @@ def quantise_vectors() -> list[dict[str, Any]]:
         sparse = generator.normal(0, 300, shape.weight_count) * units
         sparse[: shape.page_length] = 0
         cases.append((shape, sparse))
-        cases.append((shape, np.resize(np.array([127.0, -127, 64, 63.5, -0.5, 0.5, 2, -2, 1.5, 1e-12]), shape.weight_count) * units))
+        cases.append(
+            (
+                shape,
+                np.resize(np.array([127.0, -127, 64, 63.5, -0.5, 0.5, 2, -2, 1.5, 1e-12]), shape.weight_count) * units,
+            )
+        )
     one = Shape((Tensor(512, 0),), 512, 1, 2**31)
     for power in (6, 7, 8):  # the mean square, and the largest, on a limit itself
         cases.append((Shape((Tensor(4, 0),), 4, 1, 1), np.full(4, 2.0**power / 8)))
-        cases.append((Shape((Tensor(4, 0),), 4, 1, 1), np.array([127 * 2.0 ** (power - 7), np.nextafter(254, 255), 1, -1])))
+        cases.append(
+            (Shape((Tensor(4, 0),), 4, 1, 1), np.array([127 * 2.0 ** (power - 7), np.nextafter(254, 255), 1, -1]))
+        )
     found = []
     for encoding in ENCODINGS.values():
         for shape, delta in (*cases, (one, on_the_edge(encoding.code))):

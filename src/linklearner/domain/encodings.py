@@ -125,7 +125,9 @@ class Int8(Encoding):
         largest = float(np.abs(steps).max())
         if not largest:
             return MIN_SHIFT
-        fraction, exponent = frexp(largest)  # largest = fraction * 2**exponent, 1/2 <= fraction < 1: no logarithm, which may round
+        fraction, exponent = frexp(
+            largest
+        )  # largest = fraction * 2**exponent, 1/2 <= fraction < 1: no logarithm, which may round
         return exponent - (7 if fraction <= 127 / 128 else 6)
 
     def digits(self, scaled: NDArray[np.float64]) -> NDArray[np.int8]:
