@@ -1,8 +1,9 @@
 """The text by which a caller proves an address to one model server: EIP-4361 (Sign-In with Ethereum) with exactly the fields below.
 
 It names the server's host and port (for a visitor of a web page those of the page, with which wallets compare them), the chain, what for,
-and a nonce, and lives for minutes: a signature made for one server opens nothing at another, and nothing twice. The server writes it (`SignIn.text`). Whoever holds the key signs only after `check`, because the
-text comes from whoever answered the call: a hostile server would hand on another server's text, an old one, or any text at all.
+and a nonce, and lives for minutes: a signature made for one server opens nothing at another, and nothing twice. The server writes it
+(`SignIn.text`). Whoever holds the key signs only after `check`, because the text comes from whoever answered the call: a hostile server
+would hand on another server's text, an old one, or any text at all.
 """
 
 from __future__ import annotations
