@@ -42,6 +42,8 @@ STAKE_S = 1
 ROUND_S = 120
 """Seconds after which a round takes its whole reward from the pot, and goes on without who has not come."""
 MAX_ROUND_S = 24 * 3600
+QUORUM_BPS = 6000
+"""Of the stake, with which a round that the gateway settles by itself ends soon: visitors of the page who locked some and left hold up none."""
 DROP_S = 3600
 """Seconds more after which it may be dropped."""
 FAUCET = "faucet.json"
@@ -219,6 +221,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
                     round_seconds=settings.round_seconds,
                     drop_seconds=settings.round_seconds + DROP_S,
                     stake_seconds=STAKE_S,
+                    **({"quorum_bps": QUORUM_BPS} if settings.settle else {}),
                 ),
                 contributors=contributors,
                 stake_units=STAKE_UNITS,
@@ -346,8 +349,19 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
         task=deployment.task,
         accounts=contributors,
         settle=not settings.settle,
+        stake_s=STAKE_S,
     )
-    return [gateway.broken(), server.wait(), company.run(), *(trainer.wait() for trainer in trainers)]
+    begins = asyncio.Event()
+    if settings.settle:
+        begins.set()
+    else:  # whoever settles on request, as the demo does, says when it is over
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, begins.set)
+
+    async def keep_company() -> None:
+        await begins.wait()
+        await company.run()
+
+    return [gateway.broken(), server.wait(), keep_company(), *(trainer.wait() for trainer in trainers)]
 
 
 def _page_socket(home: Path) -> socket.socket:
@@ -418,7 +432,7 @@ def _held(home: Path) -> Iterator[None]:
 
 
 async def main(settings: SuiteSettings) -> None:
-    """Runs until a signal comes or a part breaks, whose error is raised."""
+    """Runs until a signal comes or a part breaks, whose error is raised. SIGUSR1 to a suite that settles on request: go on by yourself."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

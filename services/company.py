@@ -7,6 +7,7 @@ contribute to a round when somebody else's update is in it, or when stake waits 
 
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Final, NoReturn
@@ -27,7 +28,8 @@ log = structlog.get_logger()
 
 
 class Company:
-    """trainers: host:port of each. accounts: theirs, 20 bytes each. settle: whether to settle, because the gateway's keeper does not."""
+    """trainers: host:port of each. accounts: theirs, 20 bytes each. settle: whether to settle, because the gateway's
+    keeper does not. stake_s: seconds that stake is held for before it counts; it counts within twice that."""
 
     def __init__(
         self,
@@ -38,9 +40,14 @@ class Company:
         task: int,
         accounts: Sequence[bytes],
         settle: bool,
+        stake_s: float,
     ) -> None:
         self._gateway_address, self._trainer_addresses, self._credential = gateway, trainers, credential
         self._task, self._accounts, self._settle = task, tuple(accounts), settle
+        self._ripens_s = 2 * stake_s + 0.5
+        self._head = 0
+        self._seen: float | None = None
+        """The newest block, and when it was first seen; None once the block after it is ours."""
         self._joined = self._tries = 0
         """The last round that the trainers joined, and how often."""
 
@@ -66,6 +73,8 @@ class Company:
         number = task.round.round
         if not task.version or task.closing or task.closed or task.round.merged_groups:
             return RETRY_S
+        if not task.round.accepted and not task.round.ripe:
+            await self._tick(gateway)
         opened = await gateway.round(self._task, number) if task.round.accepted else None
         there = {one.contributor for one in opened.contributions} if opened else set()
         missing = [index for index, account in enumerate(self._accounts) if account not in there]
@@ -85,6 +94,19 @@ class Company:
         if self._settle and number == self._joined:
             await self._end(gateway, number)
         return LOOK_S
+
+    async def _tick(self, gateway: GatewayClient) -> None:
+        """On a chain that makes blocks on demand time stands still after a stranger's last transaction, and with it what it locked never
+        becomes ripe: one block more, once that is due."""
+        head = (await gateway.chain()).head_block
+        now = time.monotonic()
+        if head > self._head:
+            self._head, self._seen = head, now
+        elif self._seen is not None and now - self._seen > self._ripens_s:
+            self._seen = None
+            me = self._accounts[0]
+            mined = await gateway.transfer_coin(f"company-{secrets.token_hex(8)}", me, me, 1)
+            self._head = max(self._head, mined.block)
 
     def _attempts(self, number: int) -> int:
         """How often this round has been joined, now included: what a trainer cannot do thrice it leaves to the round's end."""

@@ -1,7 +1,8 @@
 """Writes dapp/src/starter.bin, the digits that the page ships with, out of scikit-learn's: `python -m tools.starter_digits`.
 
-200 records of a label and 64 pixels (0 to 16), a byte each. The first hundred, ten a label, are mixed into a visitor's own drawings, so that
-one handwriting does not unlearn the rest; they are of those that trainers learn from. The others are held out: the page measures on them.
+200 records of a label and 64 pixels (0 to 16), a byte each. The first hundred, ten a label, are mixed into a visitor's own drawings, so
+that one handwriting does not unlearn the rest; they are of those that trainers learn from. The others are held out: the page measures on
+them.
 """
 
 from pathlib import Path

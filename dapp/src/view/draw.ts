@@ -18,7 +18,11 @@ export function draw(): Part {
   const range = model.range ?? [0, 1];
   return html`<section class="card pad" aria-labelledby="draw-title">
     <header><h2 id="draw-title">Draw ${model.labels.length === 10 ? "a digit" : "something"}</h2>
-      ${state.pictures.length > 1 ? html`<span class="hint">${state.pictures.length} pictures to label</span>` : nothing}</header>
+      <div class="tools">
+        <label class="file quiet">Picture<input type="file" accept="image/*" multiple @change=${picked} /></label>
+        ${button("Clear", actions.clear, { kind: "quiet", off: !values && !state.strokes.length })}
+      </div></header>
+    ${state.pictures.length > 1 ? html`<p class="fine">${state.pictures.length} pictures to label</p>` : nothing}
     <div class="paper-box">
       <canvas
         id="paper"
@@ -36,20 +40,16 @@ export function draw(): Part {
       ></canvas>
       ${values ? nothing : html`<p class="paper-hint" aria-hidden="true">${model.labels.length === 10 ? "Draw a digit here" : "Draw here"}</p>`}
     </div>
-    <div class="tools">
-      ${button("Clear", actions.clear, { kind: "quiet", off: !values && !state.strokes.length })}
-      <label class="file quiet">From pictures<input type="file" accept="image/*" multiple @change=${picked} /></label>
-    </div>
+    <fieldset class="labels" ?disabled=${!values}>
+      <legend>${values ? (shares ? html`It takes this for <b>${model.labels[best(shares)] ?? ""}</b>. What is it?` : "What is it?") : "Draw, then say what it is"}</legend>
+      <div>${model.labels.slice(0, 64).map((label, i) => html`<button type="button" class="label" @click=${() => actions.keep(i)}>${label}</button>`)}</div>
+    </fieldset>
     <div class="sees">
       <figure>${tile(values, side, range, values ? "What the model sees" : "Nothing drawn yet")}<figcaption>what the model sees</figcaption></figure>
       ${shares
         ? bars(shares, model.labels, "What the model takes it for")
         : bars(null, model.labels, model.layers ? "Nothing drawn yet" : "This page cannot run this model by itself")}
     </div>
-    <fieldset class="labels" ?disabled=${!values}>
-      <legend>${values ? (shares ? html`It takes this for <b>${model.labels[best(shares)] ?? ""}</b>. What is it?` : "What is it?") : "Draw, then say what it is"}</legend>
-      <div>${model.labels.slice(0, 64).map((label, i) => html`<button type="button" class="label" @click=${() => actions.keep(i)}>${label}</button>`)}</div>
-    </fieldset>
     <p id="draw-help" class="fine">Your drawings never leave this device. By keys: arrows move the pen, <kbd>Space</kbd> lowers and lifts it.</p>
   </section>`;
 }

@@ -30,7 +30,7 @@ export function bars(shares: Float32Array | null, labels: readonly string[], nam
   if (shares) shares.forEach((share, i) => (top = top < 0 || share > shares[top] ? i : top));
   return html`<ol class="bars" aria-label=${name}>
     ${shown.map(
-      (label, i) => html`<li class=${i === top ? "top" : ""}>
+      (label, i) => html`<li class=${i === top ? "best" : ""}>
         <span class="bar-label">${label}</span>
         <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="10" rx="2" /><rect
             class="fill"
