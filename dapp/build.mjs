@@ -2,7 +2,7 @@
 //   node build.mjs           writes it
 //   node build.mjs --check   fails unless the committed files are what the sources give, byte for byte
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -47,7 +47,7 @@ const files = new Map();
 const stale = [];
 const keep = (path, text) => {
   if (check) {
-    if (readFileSync(path, "utf8") !== text) stale.push(path);
+    if (!existsSync(path) || readFileSync(path, "utf8") !== text) stale.push(path);
   } else writeFileSync(path, text);
 };
 keep("src/chain/abi.ts", abi);
@@ -68,6 +68,12 @@ const built = await build({
   loader: { ".bin": "file" },
   define: { "process.env.NODE_ENV": '"production"' },
 });
+// what tests/page asks in a browser: the domain alone, as one script
+const tested = await build({
+  entryPoints: ["src/domain/tested.ts"], bundle: true, format: "iife", globalName: "domain", target: "es2022", charset: "utf8",
+  legalComments: "none", write: false,
+});
+keep("../tests/page/domain.js", tested.outputFiles[0].text);
 const named = new Map();
 for (const [path, { entryPoint }] of Object.entries(built.metafile.outputs)) if (entryPoint) named.set(entryPoint, path.slice(4));
 for (const { path, contents } of built.outputFiles) files.set(path.slice(path.lastIndexOf("/") + 1), Buffer.from(contents));

@@ -43,7 +43,7 @@ ROUND_S = 120
 """Seconds after which a round takes its whole reward from the pot, and goes on without who has not come."""
 MAX_ROUND_S = 24 * 3600
 QUORUM_BPS = 6000
-"""Of the stake, with which a round that the gateway settles by itself ends soon: visitors of the page who locked some and left hold up none."""
+"""Of the stake, with which a round that the gateway settles by itself ends soon: visitors who locked some and left hold nobody up."""
 DROP_S = 3600
 """Seconds more after which it may be dropped."""
 FAUCET = "faucet.json"

@@ -5,7 +5,7 @@ import * as aspect from "./chain/aspect";
 import { calldata, refusalOf } from "./chain/contracts";
 import * as gas from "./chain/gas";
 import { type Block, rpc } from "./chain/rpc";
-import { Refusal, base64Of, bytesOf, hexOf, numberOf, ofBase64, same } from "./domain/bytes";
+import { Refusal, base64Of, bytesOf, hexOf, ofBase64 } from "./domain/bytes";
 import { TWO_BITS } from "./domain/encodings";
 import { dequantise } from "./domain/fixedpoint";
 import { drawable, readModel } from "./domain/model";
@@ -530,12 +530,14 @@ async function waiting(step: string, text: string, work: () => Promise<void>): P
 
 // --- asking
 
+/** Signs in, and asks at once where there is something to ask about. */
 export async function openSession(): Promise<boolean> {
-  return waiting("ask", "Sign the text in your wallet …", async () => {
+  const open = await waiting("ask", "Sign the text in your wallet …", async () => {
     state.session = await signIn(state.account, state.chain!.chainId, state.taskNumber, (text) =>
       wallet.signText(state.wallet!.provider, state.account, text),
     );
   });
+  return open && state.values ? ask() : open;
 }
 
 export async function ask(): Promise<boolean> {
@@ -567,4 +569,3 @@ export async function ask(): Promise<boolean> {
 
 export const bestLabel = (shares: ArrayLike<number>): string => state.model!.labels[best(shares)] ?? String(best(shares));
 export const isServed = (): boolean => !!state.start?.modelServer && state.taskNumber === state.start.task;
-export { hex, numberOf, same };

@@ -109,6 +109,8 @@ class Bridge:
             raise ConnectError("unimplemented", "this is not open to pages")
         request = method.request()
         try:
+            if not body.lstrip().startswith(b"{"):  # protobuf would read an empty list as an empty message
+                raise ValueError("a message is a JSON object")
             json_format.Parse(body, request, max_recursion_depth=16)
         except (json_format.ParseError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise ConnectError("invalid_argument", f"not a {request.DESCRIPTOR.name} as JSON: {error!s:.200}") from None

@@ -2,7 +2,6 @@
 
 import { html, nothing } from "lit-html";
 
-import * as actions from "../actions";
 import { amount, count, units, wei } from "../format";
 import { changed, state } from "../state";
 import { blockView } from "./block";
@@ -24,7 +23,7 @@ export function frame(page: "learn" | "live" | "block"): Part {
       </nav>
       <div class="who">${state.account ? html`${person(state.account)}<span class="numbers">${state.balance ? `${amount(wei(state.balance.tokenWei))} $LL` : ""}</span>` : nothing}</div>
     </header>
-    <main id="main" tabindex="-1" class=${page}>
+    <main id="main" tabindex="-1">
       ${page === "block" ? blockView() : state.missing ? html`<section class="card narrow"><h1>Nothing here</h1><p>${state.missing}</p><p><a href="#/">To the first task</a></p></section>` : html`
         ${title(page)}
         ${!task
@@ -72,4 +71,4 @@ function notice(): Part {
     : nothing}</div>`;
 }
 
-export { actions };
+

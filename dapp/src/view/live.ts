@@ -18,23 +18,27 @@ export function live(): Part {
   const contributors = new Set(state.live.events.filter((one) => one.name === "UpdateAccepted").map((one) => String(one.values["contributor"])));
   const merged = state.live.events.filter((one) => one.name === "UpdateAccepted").length;
   return html`<div class="live">
-    <section class="card orbit-card" aria-label="The open round">${orbit()}${roundLine()}</section>
-    <div class="tiles">
-      ${stat("Accuracy", measured.length ? percent(measured.at(-1)!.accuracy!) : "–", measured.length ? "on 100 digits it never saw" : "not measured here")}
-      ${stat("Version", task.version?.version ?? "–", last ? html`block ${inBlock(last.block, count(last.block))}` : "")}
-      ${stat("Pot", `${amount(wei(task.potWei))} $LL`, html`${amount(wei(task.sharesWei))} $LL earned so far`)}
-      ${stat("Contributors", count(contributors.size), `${count(merged)} updates`)}
+    <div class="column">
+      <section class="card orbit-card" aria-label="The open round">${orbit()}${roundLine()}</section>
+      <section class="card"><header><h2>Gas by version</h2><span class="hint">submitting and settling</span></header>${gasChart(points)}</section>
+      <section class="card"><header><h2>Refused</h2><span class="hint">in the newest blocks</span></header>
+        ${state.live.refused.length
+          ? html`<ul class="feed">${state.live.refused.map(
+              (one) => html`<li class="bad"><span>${person(one.from)} <b>${one.reason}</b></span>${inBlock(one.block, `block ${count(one.block)}`)}<span class="fine whole">${one.text.slice(0, 160)}</span></li>`,
+            )}</ul>`
+          : html`<p class="fine">Nothing that reached the chain was refused lately.</p>`}
+      </section>
     </div>
-    <section class="card"><header><h2>Accuracy by version</h2></header>${chart(points)}</section>
-    <section class="card"><header><h2>Gas by version</h2><span class="hint">submitting and settling</span></header>${gasChart(points)}</section>
-    <section class="card"><header><h2>What happened</h2></header>${feed()}</section>
-    <section class="card"><header><h2>Refused</h2><span class="hint">in the newest blocks</span></header>
-      ${state.live.refused.length
-        ? html`<ul class="feed">${state.live.refused.map(
-            (one) => html`<li class="bad"><span>${person(one.from)} <b>${one.reason}</b></span><span class="fine">${one.text.slice(0, 160)}</span>${inBlock(one.block, `block ${count(one.block)}`)}</li>`,
-          )}</ul>`
-        : html`<p class="fine">Nothing that reached the chain was refused lately.</p>`}
-    </section>
+    <div class="column">
+      <div class="tiles">
+        ${stat("Accuracy", measured.length ? percent(measured.at(-1)!.accuracy!) : "–", measured.length ? "on 100 digits it never saw" : "not measured here")}
+        ${stat("Version", task.version?.version ?? "–", last ? html`block ${inBlock(last.block, count(last.block))}` : "")}
+        ${stat("In the pot", html`${amount(wei(task.potWei), 0)} <small>$LL</small>`, html`${amount(wei(task.sharesWei))} $LL earned so far`)}
+        ${stat("Contributors", count(contributors.size), `${count(merged)} updates`)}
+      </div>
+      <section class="card"><header><h2>Accuracy by version</h2></header>${chart(points)}</section>
+      <section class="card"><header><h2>What happened</h2></header>${feed()}</section>
+    </div>
     <section class="card terms"><header><h2>Terms</h2></header><dl class="facts">
       <div><dt>Model</dt><dd>${model?.summary ?? "unknown"}</dd></div>
       <div><dt>Weights</dt><dd>${state.shape ? count(state.shape.weightCount) : "–"}</dd></div>
@@ -138,10 +142,22 @@ function gasChart(points: VersionPoint[]): Part {
       <span><i class="key settle" aria-hidden="true"></i>${count(last.settleGas)} to settle version ${inBlock(last.block, last.version)}</span></p>`;
 }
 
+/** The newest first; contributions to one round are one line. */
 function feed(): Part {
-  const shown = state.live.events.filter((one) => one.name !== "ContributionPaid").slice(-14).reverse();
-  if (!shown.length) return html`<p class="fine">Nothing yet.</p>`;
-  return html`<ul class="feed">${shown.map((one) => html`<li class=${one.name === "ModelUpdated" ? "strong" : ""}><span>${line(one)}</span>${inBlock(one.block, `block ${count(one.block)}`)}</li>`)}</ul>`;
+  const lines: { text: unknown; block: number; strong: boolean }[] = [];
+  const events = state.live.events.filter((one) => one.name !== "ContributionPaid").slice(-200).reverse();
+  for (let i = 0; i < events.length && lines.length < 10; i++) {
+    const event = events[i];
+    let people = 1;
+    const again = (next: Event | undefined): boolean =>
+      next?.name === event.name && ["UpdateAccepted", "StakeLocked"].includes(event.name) && next.values["round"] === event.values["round"];
+    while (again(events[i + people])) people++;
+    const text = people === 1 ? line(event) : event.name === "StakeLocked" ? html`${people} people locked stake` : html`${people} people contributed to round ${event.values["round"]}`;
+    lines.push({ text, block: event.block, strong: event.name === "ModelUpdated" });
+    i += people - 1;
+  }
+  if (!lines.length) return html`<p class="fine">Nothing yet.</p>`;
+  return html`<ul class="feed">${lines.map((one) => html`<li class=${one.strong ? "strong" : ""}><span>${one.text}</span>${inBlock(one.block, `block ${count(one.block)}`)}</li>`)}</ul>`;
 }
 
 function line(event: Event): unknown {

@@ -23,14 +23,14 @@ export const waits = (step: string): Part =>
 export const button = (text: unknown, run: () => unknown, options: { kind?: string; off?: boolean; title?: string } = {}): Part =>
   html`<button type="button" class=${options.kind ?? ""} ?disabled=${options.off ?? false} title=${options.title ?? nothing} @click=${run}>${text}</button>`;
 
-/** The model's answer as bars, one a label. chosen: the label to stress. */
-export function bars(shares: Float32Array | null, labels: readonly string[], name: string): Part {
-  const shown = labels.slice(0, 12);
-  let top = -1;
-  if (shares) shares.forEach((share, i) => (top = top < 0 || share > shares[top] ? i : top));
+/** The model's answer as bars: one a label, or only the likeliest `most` of them. */
+export function bars(shares: Float32Array | null, labels: readonly string[], name: string, most = labels.length): Part {
+  const ranked = labels.map((_, i) => i).sort((a, b) => (shares ? shares[b] - shares[a] : 0));
+  const [top, few] = [shares ? ranked[0] : -1, most < labels.length || labels.length > 12];
+  const shown = (few ? ranked.slice(0, Math.min(most, 12)) : [...labels.keys()]).map((i) => [i, labels[i]] as const);
   return html`<ol class="bars" aria-label=${name}>
     ${shown.map(
-      (label, i) => html`<li class=${i === top ? "best" : ""}>
+      ([i, label]) => html`<li class=${i === top ? "best" : ""}>
         <span class="bar-label">${label}</span>
         <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="10" rx="2" /><rect
             class="fill"

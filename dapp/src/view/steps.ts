@@ -5,7 +5,7 @@ import { html, nothing } from "lit-html";
 import * as actions from "../actions";
 import { drawable } from "../domain/model";
 import { amount, count, hex, percent, seconds, short, units, wei } from "../format";
-import { say, state } from "../state";
+import { state } from "../state";
 import { type Part, bars, button, inBlock, person, spark, step, tile, waits } from "./parts";
 
 const TWICE = 2;
@@ -184,13 +184,13 @@ export function ask(): Part {
   return step(6, "Ask the shared model", { done: !!answer, locked, hint: session && !expired ? "signed in" : "" }, html`
     ${!session || expired
       ? html`<p>The server answers those with stake in the task. Signing in costs nothing and moves nothing.</p>
-          ${button("Sign in", actions.openSession, { kind: "primary", off: busy })}`
+          ${button(values ? "Sign in and ask" : "Sign in", actions.openSession, { kind: "primary", off: busy })}`
       : html`<p>${values ? "Ask about what you drew." : "Draw something, and ask what it is."}</p>
           ${button("Ask", actions.ask, { kind: "primary", off: busy || !values })}`}
     ${waits("ask")}
     ${answer
       ? html`<div class="answer" role="status"><p class="verdict">${model.loss === "cross-entropy" ? actions.bestLabel(answer.shares) : Array.from(answer.shares.slice(0, 6), (value) => value.toPrecision(3)).join(", ")}</p>
-          ${model.loss === "cross-entropy" ? bars(answer.shares, model.labels, "The server's answer") : nothing}
+          ${model.loss === "cross-entropy" ? bars(answer.shares, model.labels, "The server's answer", 3) : nothing}
           <p class="fine">Version ${answer.version}, weights ${answer.digest ? html`<code title=${answer.digest}>${short(answer.digest)}</code>` : "unknown"}, ${Math.round(answer.ms)} ms
           ${sameWeights(answer.digest) ? html`<span class="good">the same weights that the chain has</span>` : nothing}</p></div>`
       : nothing}`);
@@ -200,10 +200,3 @@ function sameWeights(digest: string): boolean {
   const version = state.task?.version;
   return !!version && !!digest && hex(version.digest).slice(2) === digest.replace(/^0x/, "").toLowerCase();
 }
-
-export const copy = (text: string): void => {
-  navigator.clipboard?.writeText(text).then(
-    () => say("info", "Copied."),
-    () => {},
-  );
-};
