@@ -207,9 +207,7 @@ export async function keep(label: number): Promise<void> {
   if (!state.values) return;
   const sample: Sample = { id: `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`, label, values: state.values };
   if (state.strokes.length) sample.strokes = state.strokes as Stroke[];
-  // another tab may have added some
-  const others = (await samplesStore.read(place())).filter((one) => !state.samples.some((known) => known.id === one.id));
-  state.samples = [...state.samples, ...others, sample];
+  state.samples = [...state.samples, sample];
   state.pictures = state.pictures.slice(1);
   state.strokes = [];
   state.values = null;
@@ -220,11 +218,21 @@ export async function keep(label: number): Promise<void> {
 
 export async function remove(id: string): Promise<void> {
   state.samples = state.samples.filter((one) => one.id !== id);
+  removed.add(id);
   changed();
   await write();
 }
 
+/** Here: another tab may have them still. */
+const removed = new Set<string>();
+
 async function write(): Promise<void> {
+  const task = state.taskNumber;
+  const kept = await samplesStore.read(place());
+  if (task !== state.taskNumber) return;
+  const others = kept.filter((one) => !removed.has(one.id) && !state.samples.some((known) => known.id === one.id));
+  state.samples = [...others, ...state.samples];
+  changed();
   if (!(await samplesStore.write(place(), state.samples))) {
     say("bad", "This browser has no room to keep your drawings. They stay until you close the page.");
   }

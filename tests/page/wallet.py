@@ -113,7 +113,7 @@ class PythonWallet:
     def _send(self, call: dict[str, Any]) -> str:
         self.sent.append(call)
         transaction = {
-            "to": call["to"],
+            "to": bytes.fromhex(call["to"][2:]),
             "data": call["data"],
             "gas": int(call["gas"], 16),
             "value": int(call.get("value", "0x0"), 16),
@@ -121,5 +121,5 @@ class PythonWallet:
             "nonce": int(self.rpc("eth_getTransactionCount", self.account.address, "pending"), 16),
             "chainId": self.chain,
         }
-        raw = self.account.sign_transaction({**transaction, "to": "0x" + call["to"][2:]}).raw_transaction
+        raw = self.account.sign_transaction(transaction).raw_transaction
         return str(self.rpc("eth_sendRawTransaction", "0x" + bytes(raw).hex()))
