@@ -24,7 +24,9 @@ START_S = 180
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if executable() is None:
-        pytest.skip("there is no Chromium: install your system's (Debian: apt install chromium), or name one in CHROMIUM")
+        pytest.skip(
+            "there is no Chromium: install your system's (Debian: apt install chromium), or name one in CHROMIUM"
+        )
     with chromium() as running:
         yield running
 

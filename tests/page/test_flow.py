@@ -136,8 +136,12 @@ def test_nothing_is_out_of_reach_for_anybody(desk: Open, wallet: PythonWallet) -
                 at.collect("12")
                 at.draw("3")
             at.page.wait_for_timeout(300)
-            violations = at.page.evaluate("axe.run(document, { resultTypes: ['violations'] }).then(all => all.violations)")
-            found += [f"{scheme} {screen}: {one['id']} {node['html'][:120]}" for one in violations for node in one["nodes"]]
+            violations = at.page.evaluate(
+                "axe.run(document, { resultTypes: ['violations'] }).then(all => all.violations)"
+            )
+            found += [
+                f"{scheme} {screen}: {one['id']} {node['html'][:120]}" for one in violations for node in one["nodes"]
+            ]
             moving = at.page.evaluate("document.getAnimations().filter(one => one.playState === 'running').length")
             assert moving == 0, screen
     assert found == [], json.dumps(found, indent=1)
@@ -148,10 +152,13 @@ def test_a_changed_account_is_followed(desk: Open, suite: Suite, wallet: PythonW
     at = desk(wallet=wallet)
     at.button("Python wallet").click()
     at.page.wait_for_selector("text=Stake here")
-    first = at.page.locator(".step .person").first.get_attribute("title") or at.page.locator(".step .person code").first.get_attribute("title")
+    first = at.page.locator(".step .person").first.get_attribute("title") or at.page.locator(
+        ".step .person code"
+    ).first.get_attribute("title")
     wallet.use(at.page, Account.create())
     at.page.wait_for_function(
-        "address => [...document.querySelectorAll('.step .person code')].some(one => one.title === address)", arg=wallet.account.address
+        "address => [...document.querySelectorAll('.step .person code')].some(one => one.title === address)",
+        arg=wallet.account.address,
     )
     assert first != wallet.account.address
     wallet.chain = 5

@@ -28,7 +28,9 @@ from tests.page.browser import DESKTOP, context_of
 from tests.page.conftest import Open
 from tests.page.wallet import PythonWallet
 
-pytestmark = pytest.mark.skipif(os.environ.get("PAGE_TESTS") != "all", reason="minutes: run by PAGE_TESTS=all (make page-test)")
+pytestmark = pytest.mark.skipif(
+    os.environ.get("PAGE_TESTS") != "all", reason="minutes: run by PAGE_TESTS=all (make page-test)"
+)
 
 T = TypeVar("T")
 HOSTILE = '<img src=x onerror="document.title=666">{{7*7}}${alert(1)}</script><script>document.title=666</script>\u202e'
@@ -207,7 +209,9 @@ def test_a_browser_without_room_says_so_and_goes_on(desk: Open) -> None:
 
 
 def test_a_chain_that_began_anew_is_said(desk: Open, suite: Suite) -> None:
-    at = desk(script=f"localStorage.getItem('seen') || localStorage.setItem('genesis {suite.chain_id}', '0x00'); localStorage.setItem('seen', 1)")
+    at = desk(
+        script=f"localStorage.getItem('seen') || localStorage.setItem('genesis {suite.chain_id}', '0x00'); localStorage.setItem('seen', 1)"
+    )
     at.says("This chain began anew since your last visit.")
     at.page.reload()
     at.page.wait_for_selector(".card")
@@ -217,7 +221,10 @@ def test_a_chain_that_began_anew_is_said(desk: Open, suite: Suite) -> None:
 def test_a_stranger_s_page_reaches_neither_page_nor_chain(browser: Browser, suite: Suite) -> None:
     context = context_of(browser, DESKTOP)
     page = context.new_page()
-    page.route("http://stranger.test/**", lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>hello</h1>"))
+    page.route(
+        "http://stranger.test/**",
+        lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>hello</h1>"),
+    )
     page.goto("http://stranger.test/")
     attempt = """async ([url, body, type]) => {
       try {
@@ -225,9 +232,18 @@ def test_a_stranger_s_page_reaches_neither_page_nor_chain(browser: Browser, suit
         return [reply.type, reply.status, await reply.text()];
       } catch { return "refused"; }
     }"""
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_sendTransaction", "params": [{"to": "0x" + "00" * 20}]})
-    head = httpx.post(suite.rpc_url, json={"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}).json()["result"]
-    for url in (suite.rpc_url, f"{suite.page}/rpc", f"{suite.page}/faucet", f"{suite.page}/linklearner.v1.ChainGatewayService/GetChain"):
+    body = json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "eth_sendTransaction", "params": [{"to": "0x" + "00" * 20}]}
+    )
+    head = httpx.post(
+        suite.rpc_url, json={"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
+    ).json()["result"]
+    for url in (
+        suite.rpc_url,
+        f"{suite.page}/rpc",
+        f"{suite.page}/faucet",
+        f"{suite.page}/linklearner.v1.ChainGatewayService/GetChain",
+    ):
         for kind in ("application/json", "text/plain"):
             assert page.evaluate(attempt, [url, body, kind]) == "refused", url
     frame = page.evaluate(
@@ -241,6 +257,8 @@ def test_a_stranger_s_page_reaches_neither_page_nor_chain(browser: Browser, suit
     )
     assert frame == "blank or foreign"
     assert len(page.frames[-1].locator("#app").all()) == 0  # frame-ancestors 'none'
-    now = httpx.post(suite.rpc_url, json={"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}).json()["result"]
+    now = httpx.post(suite.rpc_url, json={"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}).json()[
+        "result"
+    ]
     assert int(now, 16) - int(head, 16) <= 1  # the suite's own
     context.close()

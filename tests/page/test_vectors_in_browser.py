@@ -108,7 +108,10 @@ def test_gradients_are_those_of_the_forward_pass(page: Page) -> None:
 def test_digests_and_calldata_are_the_same(page: Page) -> None:
     for length in (0, 1, 135, 136, 137, 4096):
         data = [7 * i % 256 for i in range(length)]
-        assert page.evaluate("bytes => domain.hexOf(domain.keccak(Uint8Array.from(bytes)))", data) == "0x" + keccak(bytes(data)).hex()
+        assert (
+            page.evaluate("bytes => domain.hexOf(domain.keccak(Uint8Array.from(bytes)))", data)
+            == "0x" + keccak(bytes(data)).hex()
+        )
     for one in load("calldata.json"):
         values = one["values"]
         canonical = next(case for case in one["cases"] if case["what"] == "canonical")
@@ -130,14 +133,18 @@ def test_a_refusal_is_understood_however_it_comes(page: Page) -> None:
     assert reason({"code": 3, "message": "execution reverted", "data": "0x08c379a0" + text.hex()}) == "StaleBase"
     assert reason({"code": 3, "message": f"execution reverted: {words.decode()}"}) == "StaleBase"
     counting = keccak(b"BelowMinimumStake(uint64,uint64)")[:4] + (5).to_bytes(32) + (100).to_bytes(32)
-    assert reason({"code": -32603, "message": "Internal", "data": {"data": "0x" + counting.hex()}}) == "BelowMinimumStake"
+    assert (
+        reason({"code": -32603, "message": "Internal", "data": {"data": "0x" + counting.hex()}}) == "BelowMinimumStake"
+    )
     assert reason({"code": 4001, "message": "User rejected"}) == "Declined"
     assert reason({"code": -32000, "message": "insufficient funds for gas * price + value"}) == "InsufficientFunds"
 
 
 def test_a_graph_that_is_no_chain_of_known_layers_is_not_trained_here(page: Page) -> None:
     def read(text: str) -> Any:
-        return page.evaluate("text => domain.readModel(text).then(m => [m.layers === null, m.name], e => e.reason)", text)
+        return page.evaluate(
+            "text => domain.readModel(text).then(m => [m.layers === null, m.name], e => e.reason)", text
+        )
 
     mlp = load("forward.json")[0]["model"]
     assert read(as_graph(mlp)) == [False, "vector"]
@@ -145,7 +152,14 @@ def test_a_graph_that_is_no_chain_of_known_layers_is_not_trained_here(page: Page
     tampered = json.loads(as_graph(mlp))
     tampered["digest"] = "00" * 32
     assert read(json.dumps(tampered)) == "InvalidModel"
-    for text in ("", "[]", "{}", '{"format":3}', '{"format":1,"kind":"mlp"}', '{"format":2,"graph":"AAAA","digest":""}'):
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"format":3}',
+        '{"format":1,"kind":"mlp"}',
+        '{"format":2,"graph":"AAAA","digest":""}',
+    ):
         assert read(text) == "InvalidModel"
 
 
@@ -163,7 +177,11 @@ def test_a_sign_in_text_is_signed_only_if_it_is_ours(page: Page) -> None:
 
     def signed(words: str, **changes: Any) -> bool:
         asked = [words, {**expected, **changes}]
-        return bool(page.evaluate("([text, e]) => { try { domain.checkSignIn(text, e); return true; } catch { return false; } }", asked))
+        return bool(
+            page.evaluate(
+                "([text, e]) => { try { domain.checkSignIn(text, e); return true; } catch { return false; } }", asked
+            )
+        )
 
     assert signed(text)
     assert not any(

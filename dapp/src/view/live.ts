@@ -20,8 +20,8 @@ export function live(): Part {
   return html`<div class="live">
     <div class="column">
       <section class="card orbit-card" aria-label="The open round">${orbit()}${roundLine()}</section>
-      <section class="card"><header><h2>Gas by version</h2><span class="hint">submitting and settling</span></header>${gasChart(points)}</section>
-      <section class="card"><header><h2>Refused</h2><span class="hint">in the newest blocks</span></header>
+      <section class="card gas"><header><h2>Gas by version</h2><span class="hint">submitting and settling</span></header>${gasChart(points)}</section>
+      <section class="card refused"><header><h2>Refused</h2><span class="hint">in the newest blocks</span></header>
         ${state.live.refused.length
           ? html`<ul class="feed">${state.live.refused.map(
               (one) => html`<li class="bad"><span>${person(one.from)} <b>${one.reason}</b></span>${inBlock(one.block, `block ${count(one.block)}`)}<span class="fine whole">${one.text.slice(0, 160)}</span></li>`,
@@ -36,8 +36,8 @@ export function live(): Part {
         ${stat("In the pot", html`${amount(wei(task.potWei), 0)} <small>$LL</small>`, html`${amount(wei(task.sharesWei))} $LL earned so far`)}
         ${stat("Contributors", count(contributors.size), `${count(merged)} updates`)}
       </div>
-      <section class="card"><header><h2>Accuracy by version</h2></header>${chart(points)}</section>
-      <section class="card"><header><h2>What happened</h2></header>${feed()}</section>
+      <section class="card accuracy"><header><h2>Accuracy by version</h2></header>${chart(points)}</section>
+      <section class="card happened"><header><h2>What happened</h2></header>${feed()}</section>
     </div>
     <section class="card terms"><header><h2>Terms</h2></header><dl class="facts">
       <div><dt>Model</dt><dd>${model?.summary ?? "unknown"}</dd></div>
@@ -85,7 +85,7 @@ function orbit(): Part {
     <text class="core-number" x="100" y="104" text-anchor="middle">${task.version?.version ?? "…"}</text>
     <text class="core-name" x="100" y="115" text-anchor="middle">version</text>
     ${seats.map(
-      (one) => svg`<circle class="seat hue-${hue(one.account)} ${one.in ? "in" : ""} ${one.account === state.account.toLowerCase() ? "you" : ""}" cx=${one.x.toFixed(1)} cy=${one.y.toFixed(1)} r=${one.r.toFixed(1)}><title>${one.account}</title></circle>`,
+      (one) => svg`<circle class="place" cx=${one.x.toFixed(1)} cy=${one.y.toFixed(1)} r=${(one.r + 2).toFixed(1)} />${one.account === state.account.toLowerCase() ? svg`<text class="you-name" x=${one.x.toFixed(1)} y=${(one.y + one.r + 9).toFixed(1)} text-anchor="middle">you</text>` : nothing}<circle class="seat hue-${hue(one.account)} ${one.in ? "in" : ""} ${one.account === state.account.toLowerCase() ? "you" : ""}" cx=${one.x.toFixed(1)} cy=${one.y.toFixed(1)} r=${one.r.toFixed(1)}><title>${one.account}</title></circle>`,
     )}
   </svg>`;
 }
@@ -109,12 +109,12 @@ const [W, H] = [320, 120];
 function chart(points: VersionPoint[]): Part {
   const shown = points.filter((one) => one.accuracy !== null);
   if (!shown.length) return html`<p class="fine">${state.model?.layers ? "No held-out samples for this task here." : "This page cannot run this model by itself."}</p>`;
-  const x = (i: number): number => (shown.length === 1 ? W / 2 : 8 + (i * (W - 16)) / (shown.length - 1));
+  const x = (i: number): number => (shown.length === 1 ? W / 2 : 34 + (i * (W - 42)) / (shown.length - 1));
   const y = (value: number): number => H - 14 - value * (H - 26);
   const line = shown.map((one, i) => `${x(i).toFixed(1)},${y(one.accuracy!).toFixed(1)}`).join(" ");
   const end = shown.at(-1)!;
   return html`<svg class="chart" viewBox="0 0 ${W} ${H}" role="img" aria-label="Accuracy from ${percent(shown[0].accuracy!)} in version ${shown[0].version} to ${percent(end.accuracy!)} in version ${end.version}">
-      ${[0, 0.5, 1].map((value) => svg`<line class="rule" x1="8" x2=${W - 8} y1=${y(value)} y2=${y(value)} /><text class="axis" x="8" y=${y(value) - 2}>${100 * value} %</text>`)}
+      ${[0, 0.5, 1].map((value) => svg`<line class="rule" x1="34" x2=${W - 8} y1=${y(value)} y2=${y(value)} /><text class="axis" x="28" y=${y(value) + 3} text-anchor="end">${100 * value} %</text>`)}
       <polygon class="area" points="${x(0).toFixed(1)},${y(0)} ${line} ${x(shown.length - 1).toFixed(1)},${y(0)}" />
       <polyline class="line" points=${line} />
       ${shown.map((one, i) => svg`<circle class="point" cx=${x(i).toFixed(1)} cy=${y(one.accuracy!).toFixed(1)} r="2.6"><title>Version ${one.version}: ${percent(one.accuracy!)}, ${one.accepted} updates</title></circle>`)}

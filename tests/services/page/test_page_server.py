@@ -28,7 +28,9 @@ from services.page.server import PageServer
 JSON = {"Content-Type": "application/json"}
 GATEWAY = "/linklearner.v1.ChainGatewayService"
 NEWCOMER = b"\7" * 20
-QUIET = PageConfig(listen="127.0.0.1:0", credential="", model_server="", gateway="127.0.0.1:1", rpc_url="http://127.0.0.1:1")
+QUIET = PageConfig(
+    listen="127.0.0.1:0", credential="", model_server="", gateway="127.0.0.1:1", rpc_url="http://127.0.0.1:1"
+)
 
 
 @asynccontextmanager
@@ -59,7 +61,9 @@ async def test_reading_calls_are_handed_on_and_answered_as_connect_does() -> Non
         assert base64.b64decode(detail["value"] + "==") and detail["debug"]["reason"]
 
 
-@pytest.mark.parametrize("method", ["Transfer", "SubmitUpdate", "LockStake", "OpenTask", "SettleRound", "ListAccounts", "GetModel", "No"])
+@pytest.mark.parametrize(
+    "method", ["Transfer", "SubmitUpdate", "LockStake", "OpenTask", "SettleRound", "ListAccounts", "GetModel", "No"]
+)
 async def test_what_spends_or_streams_is_not_offered(method: str) -> None:
     async with served() as (client, _):
         answer = await connect(client, f"{GATEWAY}/{method}")
@@ -77,7 +81,9 @@ async def test_only_what_reads_is_in_the_table() -> None:
         assert (await connect(client, "/linklearner.v1.SessionService/GetTerms")).status_code == 501
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"task": -1}', b'{"tusk": 1}', b"\xff", b'{"task":' + b"[" * 1000])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"task": -1}', b'{"tusk": 1}', b"\xff", b'{"task":' + b"[" * 1000]
+)
 async def test_what_is_no_message_is_the_callers_fault(body: bytes) -> None:
     async with served() as (client, _):
         answer = await client.post(f"{GATEWAY}/GetTask", content=body, headers=JSON)
@@ -140,7 +146,11 @@ async def test_other_pages_are_not_answered(headers: dict[str, str], status: int
         if sent.get("Origin") == "SELF":
             sent["Origin"] = str(client.base_url).rstrip("/")
         for path in ("/rpc", f"{GATEWAY}/GetChain"):
-            answer = await client.post(path, content=b'{"jsonrpc":"2.0","id":1,"method":"eth_accounts"}' if path == "/rpc" else b"{}", headers=sent)
+            answer = await client.post(
+                path,
+                content=b'{"jsonrpc":"2.0","id":1,"method":"eth_accounts"}' if path == "/rpc" else b"{}",
+                headers=sent,
+            )
             assert answer.status_code == status, path
             assert "access-control-allow-origin" not in answer.headers
 
@@ -161,9 +171,19 @@ async def test_the_chain_is_reached_by_the_methods_of_pages_and_wallets() -> Non
             return (await client.post("/rpc", json=batch)).json()
 
         assert [one["result"] for one in await ask("eth_chainId", "eth_accounts")] == [hex(7105636), []]
-        for one in await ask("eth_sendTransaction", "eth_sign", "evm_mine", "personal_sign", "debug_traceCall", "admin_peers", "x" * 500):
+        for one in await ask(
+            "eth_sendTransaction", "eth_sign", "evm_mine", "personal_sign", "debug_traceCall", "admin_peers", "x" * 500
+        ):
             assert one["error"]["code"] == -32601
-        for body in (b"[]", b"1", b"null", b'{"method":1}', b'{"id":{},"method":"eth_chainId"}', b"[" * 100, b"[" + b"1," * 60 + b"1]"):
+        for body in (
+            b"[]",
+            b"1",
+            b"null",
+            b'{"method":1}',
+            b'{"id":{},"method":"eth_chainId"}',
+            b"[" * 100,
+            b"[" + b"1," * 60 + b"1]",
+        ):
             answer = await client.post("/rpc", content=body, headers=JSON)
             assert answer.status_code == 200 and json.dumps(answer.json()).count("error") >= 1
         assert (await client.post("/rpc", content=b" " * (3 << 20), headers=JSON)).status_code == 413
