@@ -178,6 +178,9 @@ export function changed(): void {
 }
 
 export function say(tone: Notice["tone"], text: string, action?: Notice["action"]): void {
-  state.notice = action ? { tone, text, action } : { tone, text };
+  const notice: Notice = action ? { tone, text, action } : { tone, text };
+  state.notice = notice;
   changed();
+  // good news is in the steps, too, and need not lie over them for long
+  if (tone === "good") setTimeout(() => state.notice === notice && ((state.notice = null), changed()), 8000);
 }

@@ -1,7 +1,7 @@
 """Every screen of the page as a picture, at a desk and on a phone, by day and by night: `python -m tests.page.screenshots FOLDER`.
 
-Against a suite that runs here (`linklearner up`; its home as LINKLEARNER_HOME). Somebody should look at each one before a change of the page
-is called done.
+Against a suite that runs here (`linklearner up`; its home as LINKLEARNER_HOME). Somebody should look at each one before a change of the
+page is called done.
 """
 
 from __future__ import annotations

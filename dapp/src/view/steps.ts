@@ -114,7 +114,7 @@ export function train(): Part {
       : nothing}
     ${training
       ? nothing
-      : button(trained ? "Train again" : "Train in this browser", actions.train, { kind: trained && !stale ? "quiet" : "primary" })}`);
+      : button(trained ? "Train again" : "Train in this browser", actions.train, { kind: (trained && !stale) || state.carried.held ? "quiet" : "primary" })}`);
 }
 
 export function submit(): Part {
