@@ -43,6 +43,7 @@ page:
 ## page-test: the page in a real Chromium against a real suite, everything that can go wrong included (minutes)
 page-test: $(VENV)/.dev
 	PAGE_TESTS=all $(BIN)/python -m pytest tests/page tests/services/page $(TEST_ARGS)
+	PAGE_MINING=interval:0.5 $(BIN)/python -m pytest tests/page/test_flow.py $(TEST_ARGS)
 
 ## screenshots: every screen of the page in both sizes, from a suite that runs here (`make demo KEEP=1`)
 screenshots: $(VENV)/.dev

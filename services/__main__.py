@@ -44,6 +44,8 @@ ROUND_S = 120
 MAX_ROUND_S = 24 * 3600
 QUORUM_BPS = 6000
 """Of the stake, with which a round that the gateway settles by itself ends soon: visitors who locked some and left hold nobody up."""
+INSTANT = "instant"
+"""A block for each transaction."""
 DROP_S = 3600
 """Seconds more after which it may be dropped."""
 FAUCET = "faucet.json"
@@ -71,6 +73,8 @@ class SuiteSettings:
     password_file: Path | None = None
     settle: bool = True
     round_seconds: int = ROUND_S
+    mining: str = INSTANT
+    """How the embedded chain makes blocks."""
 
     def __post_init__(self) -> None:
         bounds = (("contributors", 1, MAX_CONTRIBUTORS), ("seed", 0, MAX_SEED), ("round_seconds", 1, MAX_ROUND_S))
@@ -192,7 +196,11 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
         async with step("starting the embedded chain"):
             try:
                 devchain = await stack.enter_async_context(
-                    Devchain.start(state=home / "chain.sqlite", accounts={people.faucet.hex(): FAUCET_COIN_WEI})
+                    Devchain.start(
+                        state=home / "chain.sqlite",
+                        accounts={people.faucet.hex(): FAUCET_COIN_WEI},
+                        mining=settings.mining,
+                    )
                 )
             except (StoreUnusable, InvalidChainConfig) as error:  # a damaged file, or one that another chain holds
                 raise InvalidConfig(str(error)) from error
@@ -254,7 +262,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
                     access=access,
                     listen="127.0.0.1:0",
                     auto_settle=settings.settle,
-                    on_demand=settings.rpc_url is None,
+                    on_demand=settings.rpc_url is None and settings.mining == INSTANT,
                 )
             )
         )
@@ -465,6 +473,9 @@ if __name__ == "__main__":
     parser.add_argument("--password-file", type=Path, default=None, help="its password, if it is encrypted")
     parser.add_argument("--settle-on-request", action="store_true", help="no round is settled unless someone asks")
     parser.add_argument("--round-seconds", default=str(ROUND_S), help="in which a round earns its whole reward")
+    parser.add_argument(
+        "--mining", default=INSTANT, help="of the embedded chain: instant, or interval:SECONDS as a node does"
+    )
     options = parser.parse_args()
     log.configure(service="suite")
     try:
@@ -479,6 +490,7 @@ if __name__ == "__main__":
                     password_file=options.password_file,
                     settle=not options.settle_on_request,
                     round_seconds=whole(options.round_seconds, "--round-seconds", 1, MAX_ROUND_S),
+                    mining=options.mining,
                 )
             )
         )

@@ -11,6 +11,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
+PATIENCE_S = 120.0
+"""Until something that will happen has happened; a loaded machine takes its time."""
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True}
 
@@ -79,7 +81,7 @@ class Desk:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
-    def says(self, text: str, within_s: float = 30) -> None:
+    def says(self, text: str, within_s: float = PATIENCE_S) -> None:
         """Waits for a text to be seen."""
         self.page.get_by_text(text).first.wait_for(state="visible", timeout=within_s * 1000)
 
@@ -93,7 +95,7 @@ class Desk:
 
 def context_of(browser: Browser, device: dict[str, Any], **more: Any) -> BrowserContext:
     context = browser.new_context(**{**device, **more})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(PATIENCE_S * 1000)
     return context
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from tests.page.browser import DESKTOP, Desk, chromium, context_of, executable
 from tests.page.wallet import PythonWallet
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 180
+MINING = os.environ.get("PAGE_MINING", "instant")
+"""interval:0.5 is a node's pace."""
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +38,7 @@ def suite(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home = tmp_path_factory.mktemp("suite")
     with (home / "suite.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services", "--home", str(home), "--contributors", "3"],
+            [sys.executable, "-m", "services", "--home", str(home), "--contributors", "3", "--mining", MINING],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip
         try:
