@@ -14,7 +14,7 @@ export function amount(value: bigint, digits = 2): string {
 
 export const units = (value: string | number | bigint): string => amount(BigInt(value) * 10n ** 15n);
 export const count = (value: number | string | bigint): string => Number(value).toLocaleString("en");
-export const percent = (share: number): string => (Number.isNaN(share) ? "–" : `${(100 * share).toFixed(share >= 0.9995 || share === 0 ? 0 : 1)} %`);
+export const percent = (share: number): string => (Number.isNaN(share) ? "–" : `${(100 * share).toFixed(share >= 0.9995 || share === 0 ? 0 : 1)}\u00a0%`);
 export const short = (text: string): string => (text.length > 13 ? `${text.slice(0, 6)}…${text.slice(-4)}` : text);
 
 export function seconds(value: number): string {

@@ -137,7 +137,7 @@ def test_names_that_are_code_are_text_and_another_kind_of_model_is_trained(desk:
     at.button("Train in this browser").click()
     at.page.wait_for_selector(".measure")
     after = at.page.locator(".measure .after").first.text_content() or ""
-    assert after.strip() == "100 %"  # six drawings of three shapes can be told apart
+    assert after.strip() == "100\u00a0%"  # six drawings of three shapes can be told apart
     at.open(f"#/task/{number}")
     at.says("Terms")
     assert at.page.title() != "666" and at.page.locator("#app img[src='x'], #app script, #app svg[onload]").count() == 0
