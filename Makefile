@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo up down logs demo-stack stack-test test check lint types protos artifacts drift conformance bench constraints clean
+.PHONY: demo up down logs demo-stack stack-test test page page-test screenshots check lint types protos artifacts drift conformance bench constraints clean
 
 ## demo: train a shared model on a chain and serve it behind a token (KEEP=1 leaves it running)
 demo: $(VENV)/.suite
@@ -36,12 +36,26 @@ protos: $(VENV)/.dev
 artifacts: $(VENV)/.dev
 	tools/build_artifacts
 
+## page: rebuild the page that browsers are served (needs Node)
+page:
+	tools/build_page
+
+## page-test: the page in a real Chromium against a real suite, everything that can go wrong included (minutes)
+page-test: $(VENV)/.dev
+	PAGE_TESTS=all $(BIN)/python -m pytest tests/page tests/services/page $(TEST_ARGS)
+	PAGE_MINING=interval:0.5 $(BIN)/python -m pytest tests/page/test_flow.py $(TEST_ARGS)
+
+## screenshots: every screen of the page in both sizes, from a suite that runs here (`make demo KEEP=1`)
+screenshots: $(VENV)/.dev
+	$(BIN)/python -m tests.page.screenshots
+
 ## drift: generated protobuf code and built artifacts must be what their sources give (needs Node)
 drift: $(VENV)/.dev
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python -m tools.settings_table --check
 	$(BIN)/python -m tools.data_page --check
 	tools/build_artifacts --check
+	tools/build_page --check
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "LinkLearner needs Python 3.11 or newer; run make PYTHON=python3.x")'

@@ -15,7 +15,7 @@ from typing import Final
 from devchain.accounts import key_file
 from devchain.chain.chain import MinedBlock
 from devchain.chain.store import StoreUnavailable, StoreUnusable
-from devchain.config import ARTELA_CHAIN_ID, ChainConfig, ForkRules, InvalidChainConfig, NodeKind
+from devchain.config import ARTELA_CHAIN_ID, DEVELOPMENT_CHAIN_ID, ChainConfig, ForkRules, InvalidChainConfig, NodeKind
 from devchain.console import lines
 from devchain.rpc.access import HttpAccess
 from devchain.server import Devchain
@@ -74,7 +74,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--state", type=_state, default=None, help="SQLite file of the chain; without it, memory only")
     parser.add_argument("--mining", default="instant", help="instant, manual or interval:SECONDS (default %(default)s)")
     parser.add_argument(
-        "--chain-id", type=_whole, default=ARTELA_CHAIN_ID, help="EIP-155 chain id (default %(default)s)"
+        "--chain-id",
+        type=_whole,
+        help=f"EIP-155 chain id (default: the state file's, else {DEVELOPMENT_CHAIN_ID}; Artela's own is {ARTELA_CHAIN_ID})",
     )
     parser.add_argument("--strict-rpc", action="store_true", help="answer exactly as narrowly as an Artela node")
     parser.add_argument(
@@ -128,7 +130,6 @@ def show(mined: MinedBlock) -> None:
 
 async def serve(options: argparse.Namespace) -> None:
     config = ChainConfig(
-        chain_id=options.chain_id,
         strict=options.strict_rpc,
         fork_rules=options.fork_rules,
         node=options.node,
@@ -144,11 +145,12 @@ async def serve(options: argparse.Namespace) -> None:
         host=options.host,
         port=options.port,
         mining=options.mining,
+        chain_id=options.chain_id,
         config=config,
         on_block=None if options.quiet else show,
         access=HttpAccess.of(tuple(options.allow_host), tuple(options.allow_origin)),
     ) as devchain:
-        print(f"devchain {options.chain_id} at {devchain.url}", flush=True)
+        print(f"devchain {devchain.chain.config.chain_id} at {devchain.url}", flush=True)
         for account in devchain.accounts:
             print(f"  0x{account.address.hex()}", flush=True)
         if options.state is not None:

@@ -12,6 +12,9 @@ from typing import Final
 from eth_hash.auto import keccak
 
 ARTELA_CHAIN_ID: Final = 11820
+"""Of Artela's own networks. What is signed for this number could be replayed there: only recordings of a node name it."""
+DEVELOPMENT_CHAIN_ID: Final = 7_105_636
+"""Of every devchain that is not told another number: "lld", as the bytes of a number. No public chain has it."""
 ETHER: Final = 10**18
 MIN_INTERVAL_S: Final = 0.01
 MAX_INTERVAL_S: Final = 3600.0
@@ -75,9 +78,9 @@ class NodeKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ChainConfig:
-    """The rules of one chain. The defaults are an Artela node's."""
+    """The rules of one chain. The defaults are an Artela node's, but for the chain's number."""
 
-    chain_id: int = ARTELA_CHAIN_ID
+    chain_id: int = DEVELOPMENT_CHAIN_ID
     block_gas_limit: int = 20_000_000
     block_bytes_limit: int = 22_020_096
     """The consensus parameter that Aspects read; blocks here are bounded by gas."""

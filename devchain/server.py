@@ -18,8 +18,8 @@ from aiohttp import web
 
 from devchain.accounts import DEVELOPMENT_BALANCE, DevelopmentAccount, key_file, load_or_create
 from devchain.chain.chain import BlockListener, EmbeddedChain
-from devchain.chain.store import ChainStore, StoreUnavailable, StoreUnusable
-from devchain.config import ChainConfig, Mining
+from devchain.chain.store import ChainStore, StoreUnavailable, StoreUnusable, kept_chain_id
+from devchain.config import DEVELOPMENT_CHAIN_ID, ChainConfig, Mining
 from devchain.rpc.access import HttpAccess
 from devchain.rpc.methods import APART, Methods
 from devchain.rpc.server import JsonRpcServer
@@ -95,13 +95,16 @@ class Devchain:
     ) -> AsyncIterator[Devchain]:
         """Run a devchain for the length of the block.
 
-        state: SQLite file, None keeps everything in memory. mining: `instant`, `manual`, `interval:SECONDS`.
+        state: SQLite file, None keeps everything in memory. chain_id: EIP-155; None is that of `config`; where it names none but the
+        devchain's own, a file that began with another goes on with that. mining: `instant`, `manual`, `interval:SECONDS`.
         accounts: further balances in wei at genesis by hex address, beside the ten development accounts.
         on_block: called with every block, on the chain's thread. access: names and web pages that are served beside loopback.
         Raises StoreUnusable, StoreUnavailable, InvalidChainConfig, OSError if the port is taken.
         """
         mode = Mining.parse(mining)
         config = config or ChainConfig()
+        if chain_id is None and config.chain_id == DEVELOPMENT_CHAIN_ID:
+            chain_id = kept_chain_id(state)
         if chain_id is not None:
             config = replace(config, chain_id=chain_id)
         _check_files(state, config.chain_id)

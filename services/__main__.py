@@ -1,4 +1,4 @@
-"""`python -m services`: a chain, a gateway with all their keys, a trainer each and a model server, in one process.
+"""`python -m services`: a chain, a gateway with all their keys, a trainer each, a model server and the page, in one process.
 
 They talk gRPC and JSON-RPC over loopback exactly as they do in containers of their own. Everything that must survive lies in the home
 folder; started again there, the suite goes on where it was. Standard output says each step, to a program as one JSON document a line; the
@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -26,7 +27,7 @@ from eth_utils.address import to_checksum_address
 
 from linklearner import log
 from linklearner.domain import strictjson
-from linklearner.domain.errors import InvalidConfig, LinkLearnerError, Unavailable
+from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, Unavailable
 from linklearner.domain.notation import node_urls, shown_urls, whole
 from linklearner.domain.strictjson import NotJson
 from linklearner.keyfile import read_account, read_password
@@ -41,8 +42,16 @@ STAKE_S = 1
 ROUND_S = 120
 """Seconds after which a round takes its whole reward from the pot, and goes on without who has not come."""
 MAX_ROUND_S = 24 * 3600
+QUORUM_BPS = 3000
+"""Of the stake, with which a round that the gateway settles by itself ends soon: five trainers carry ten visitors who locked and left."""
+INSTANT = "instant"
+"""A block for each transaction."""
 DROP_S = 3600
 """Seconds more after which it may be dropped."""
+FAUCET = "faucet.json"
+"""Credential of the page's faucet: it may spend from one account alone."""
+FAUCET_COIN_WEI = 10**24
+"""Of the embedded chain's own coin, from its first block on."""
 MAX_CONTRIBUTORS = 64
 """Updates that a round takes."""
 MAX_SEED = 2**32 - 1
@@ -64,6 +73,8 @@ class SuiteSettings:
     password_file: Path | None = None
     settle: bool = True
     round_seconds: int = ROUND_S
+    mining: str = INSTANT
+    """How the embedded chain makes blocks."""
 
     def __post_init__(self) -> None:
         bounds = (("contributors", 1, MAX_CONTRIBUTORS), ("seed", 0, MAX_SEED), ("round_seconds", 1, MAX_ROUND_S))
@@ -87,10 +98,12 @@ class People:
     """Opens the task."""
     sponsor: bytes
     """Fills its pot."""
+    faucet: bytes
+    """Gives newcomers of the page what they begin with, on the embedded chain."""
 
     @property
     def everybody(self) -> tuple[bytes, ...]:
-        return (*self.contributors, self.creator, self.sponsor)
+        return (*self.contributors, self.creator, self.sponsor, self.faucet)
 
     @classmethod
     def of_home(cls, home: Path, keys: Path, password_file: Path, contributors: int) -> Self:
@@ -101,11 +114,12 @@ class People:
         if not path.exists():
             password = read_password(password_file) if password_file.exists() else Keystore.new_password(password_file)
             made = list(Keystore.unlock(keys, password).addresses) if any(keys.glob("*.json")) else []
-            while len(made) < contributors + 2:  # some are there where an earlier start was interrupted
+            while len(made) < contributors + 3:  # some are there where an earlier start was interrupted
                 made.append(Keystore.create(keys, password, random_password=True))
-            creator, sponsor, *others = (one.hex() for one in made)
+            creator, sponsor, faucet, *others = (one.hex() for one in made)
             half = path.with_name(path.name + ".new")
-            half.write_text(json.dumps({"contributors": others, "creator": creator, "sponsor": sponsor}) + "\n")
+            told = {"contributors": others, "creator": creator, "sponsor": sponsor, "faucet": faucet}
+            half.write_text(json.dumps(told) + "\n")
             half.replace(path)
         try:
             told = strictjson.loads(path.read_bytes(), max_bytes=1 << 20, max_values=1000)
@@ -113,6 +127,7 @@ class People:
                 contributors=tuple(bytes.fromhex(one) for one in told["contributors"]),
                 creator=bytes.fromhex(told["creator"]),
                 sponsor=bytes.fromhex(told["sponsor"]),
+                faucet=bytes.fromhex(told["faucet"]),
             )
         except (NotJson, KeyError, TypeError, ValueError) as error:
             raise InvalidConfig(f"{path} is damaged ({error}): name another home folder") from None
@@ -163,8 +178,12 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
         from services.chain_gateway.deployment import Deployment
         from services.chain_gateway.gateway import Gateway
         from services.chain_gateway.keystore import Keystore
+        from services.company import Company
         from services.model_server import config as server_config
+        from services.model_server.admission.stake import StakeSettings
         from services.model_server.server import ModelServer
+        from services.page.config import PageConfig
+        from services.page.server import PageServer
         from services.trainer import config as trainer_config
         from services.trainer import data, training  # noqa: F401  # torch, now
         from services.trainer.trainer import Trainer
@@ -172,10 +191,17 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
     if (home / "deployment.json").exists():
         Deployment.load(home / "deployment.json")  # raises why a home of an earlier version cannot go on
     password.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    people = People.of_home(home, keys, password, settings.contributors)
     if settings.rpc_url is None:
         async with step("starting the embedded chain"):
             try:
-                devchain = await stack.enter_async_context(Devchain.start(state=home / "chain.sqlite"))
+                devchain = await stack.enter_async_context(
+                    Devchain.start(
+                        state=home / "chain.sqlite",
+                        accounts={people.faucet.hex(): FAUCET_COIN_WEI},
+                        mining=settings.mining,
+                    )
+                )
             except (StoreUnusable, InvalidChainConfig) as error:  # a damaged file, or one that another chain holds
                 raise InvalidConfig(str(error)) from error
             except StoreUnavailable as error:
@@ -184,7 +210,6 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
     else:
         rpc_url = settings.rpc_url
     assert owner is not None  # Settings has checked it
-    people = People.of_home(home, keys, password, settings.contributors)
     held = {who: Keystore.of_key_file(keys / f"{who.hex()}.json", read_password(password)) for who in people.everybody}
     contributors = people.contributors
     everybody = Keystore({})
@@ -204,9 +229,11 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
                     round_seconds=settings.round_seconds,
                     drop_seconds=settings.round_seconds + DROP_S,
                     stake_seconds=STAKE_S,
+                    **({"quorum_bps": QUORUM_BPS} if settings.settle else {}),
                 ),
                 contributors=contributors,
                 stake_units=STAKE_UNITS,
+                faucet=people.faucet if settings.rpc_url is None else None,
             ),
             creator=held[people.creator],
             sponsor=held[people.sponsor],
@@ -215,11 +242,15 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
             progress=lambda name, done, total: say("step", text=f"deploying {done}/{total}: {name}"),
         )
     access = home / "access"
-    Credential.kept(access / OPERATOR, Role.SPEND)
+    operator = Credential.kept(access / OPERATOR, Role.SPEND)
+    Credential.kept(access / FAUCET, Role.SPEND, people.faucet)
     Credential.kept(access / READER, Role.READ)
     for index, account in enumerate(contributors):
         Credential.kept(access / f"trainer-{index}.json", Role.CONTRIBUTE, account)
-    async with step("starting gateway, trainers and model server"):
+    page_socket = _page_socket(home)  # before the model server, which has to know the page's address
+    page_port = page_socket.getsockname()[1]
+    stack.callback(page_socket.close)
+    async with step("starting gateway, trainers, model server and page"):
         gateway = await stack.enter_async_context(
             Gateway.start(
                 gateway_config.GatewayConfig(
@@ -231,7 +262,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
                     access=access,
                     listen="127.0.0.1:0",
                     auto_settle=settings.settle,
-                    on_demand=settings.rpc_url is None,
+                    on_demand=settings.rpc_url is None and settings.mining == INSTANT,
                 )
             )
         )
@@ -262,7 +293,24 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
                     task=str(deployment.task),
                     listen="127.0.0.1:0",
                     metrics_listen="127.0.0.1:0",
+                    admission=StakeSettings(
+                        origins=f"http://127.0.0.1:{page_port}, http://localhost:{page_port}", stake_refresh_s=1.0
+                    ),
                 )
+            )
+        )
+        page = await stack.enter_async_context(
+            PageServer.start(
+                PageConfig(
+                    gateway=gateway.address,
+                    credential=str(access / READER),
+                    model_server=server.address,
+                    rpc_url=rpc_url,
+                    task=deployment.task,
+                    # where money is worth nothing
+                    faucet=str(access / FAUCET) if settings.rpc_url is None else "",
+                ),
+                page_socket,
             )
         )
         await asyncio.gather(server.ready(), *(trainer.ready() for trainer in trainers))
@@ -281,6 +329,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
         trainers=tuple(trainer.address for trainer in trainers),
         model_server=server.address,
         metrics=server.metrics_address,
+        page=page.url,
         keys=str(keys.absolute()),
         credential=str((access / OPERATOR).absolute()),
         password_file=str(password.absolute()),
@@ -294,13 +343,47 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
     say(
         "ready",
         ready=True,
+        page=suite.page,
         chain=shown_urls(suite.rpc_url),
         gateway=suite.gateway,
         trainers=", ".join(suite.trainers),
         model_server=suite.model_server,
         metrics=f"http://{suite.metrics}/metrics",
     )
-    return [gateway.broken(), server.wait(), *(trainer.wait() for trainer in trainers)]
+    company = Company(
+        gateway.address,
+        [trainer.address for trainer in trainers],
+        operator,
+        task=deployment.task,
+        accounts=contributors,
+        settle=not settings.settle,
+        stake_s=STAKE_S,
+    )
+    begins = asyncio.Event()
+    if settings.settle:
+        begins.set()
+    else:  # whoever settles on request, as the demo does, says when it is over
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, begins.set)
+
+    async def keep_company() -> None:
+        await begins.wait()
+        await company.run()
+
+    return [gateway.broken(), server.wait(), keep_company(), *(trainer.wait() for trainer in trainers)]
+
+
+def _page_socket(home: Path) -> socket.socket:
+    """Where the page was last time, because browsers keep drawings by address; else at its own port, else at a free one."""
+    from services.page.config import PageConfig
+    from services.page.server import bound
+
+    places = [PageConfig.listen]
+    with contextlib.suppress(InvalidConfig):
+        places.insert(0, Suite.read(home).page.removeprefix("http://"))
+    for place in places:
+        with contextlib.suppress(InvalidConfig, InvalidInput):
+            return bound(place)
+    return bound("127.0.0.1:0")
 
 
 def _enough_samples(settings: SuiteSettings) -> None:
@@ -357,7 +440,7 @@ def _held(home: Path) -> Iterator[None]:
 
 
 async def main(settings: SuiteSettings) -> None:
-    """Runs until a signal comes or a part breaks, whose error is raised."""
+    """Runs until a signal comes or a part breaks, whose error is raised. SIGUSR1 to a suite that settles on request: go on by yourself."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -390,6 +473,9 @@ if __name__ == "__main__":
     parser.add_argument("--password-file", type=Path, default=None, help="its password, if it is encrypted")
     parser.add_argument("--settle-on-request", action="store_true", help="no round is settled unless someone asks")
     parser.add_argument("--round-seconds", default=str(ROUND_S), help="in which a round earns its whole reward")
+    parser.add_argument(
+        "--mining", default=INSTANT, help="of the embedded chain: instant, or interval:SECONDS as a node does"
+    )
     options = parser.parse_args()
     log.configure(service="suite")
     try:
@@ -404,6 +490,7 @@ if __name__ == "__main__":
                     password_file=options.password_file,
                     settle=not options.settle_on_request,
                     round_seconds=whole(options.round_seconds, "--round-seconds", 1, MAX_ROUND_S),
+                    mining=options.mining,
                 )
             )
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICES = ("chain_gateway", "model_server", "trainer")
+SERVICES = ("chain_gateway", "model_server", "page", "trainer")
 HEAVY = {
     "torch": "services/trainer",
     "opacus": "services/trainer",
@@ -52,7 +52,7 @@ def test_a_heavy_library_has_one_home(library: str, owner: str) -> None:
             assert library not in {name.partition(".")[0] for name in imports(path)}, f"{path} imports {library}"
 
 
-@pytest.mark.parametrize("service", ["model_server", "trainer"])
+@pytest.mark.parametrize("service", ["model_server", "page", "trainer"])
 def test_a_service_without_keys_cannot_open_any(service: str) -> None:
     for path in sources(f"services/{service}"):
         assert "linklearner.keyfile" not in imports(path), path
@@ -122,6 +122,7 @@ def test_a_gateway_is_spoken_to_in_one_place() -> None:
         "src/linklearner/testing/gateway.py",
         "services/chain_gateway/servicer.py",
         "services/chain_gateway/gateway.py",
+        "services/page/bridge.py",  # hands messages on, by their descriptors
     }
     found = {
         str(path.relative_to(ROOT))

@@ -156,7 +156,7 @@ def suite_file(**changes: object) -> str:
         "rpc_url": "http://127.0.0.1:1", "chain_id": 1, "pool": ADDRESS,
         "vault": ADDRESS, "creator": ADDRESS, "sponsor": ADDRESS, "owner": ADDRESS, "token": ADDRESS,
         "aspect": ADDRESS, "deployed_block": 1,
-        "task": 1, "gateway": NOBODY, "trainers": [NOBODY], "model_server": NOBODY, "metrics": NOBODY, "keys": "keys",
+        "task": 1, "gateway": NOBODY, "trainers": [NOBODY], "model_server": NOBODY, "metrics": NOBODY, "page": "", "keys": "keys",
         "password_file": "password", "credential": "", "accounts": [ADDRESS], "pid": 1,
     }  # fmt: skip
     return json.dumps(fields | changes)

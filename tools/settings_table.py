@@ -14,6 +14,7 @@ from typing import Any
 from linklearner.settings import OneOfKinds, Setting, Settings, described
 from services.chain_gateway.config import GatewayConfig
 from services.model_server.config import ModelServerConfig
+from services.page.config import PageConfig
 from services.trainer.config import TrainerConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,7 @@ SERVICES: tuple[tuple[str, type[Settings]], ...] = (
     ("Chain gateway", GatewayConfig),
     ("Trainer", TrainerConfig),
     ("Model server", ModelServerConfig),
+    ("Page", PageConfig),
 )
 HEAD = """\
 # Settings

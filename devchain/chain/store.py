@@ -8,6 +8,7 @@ never their consistency.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import struct
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import structlog
 from eth_hash.auto import keccak
@@ -81,6 +83,20 @@ class LogEntry:
     transaction_hash: bytes
     transaction_index: int
     log_index: int
+
+
+def kept_chain_id(path: Path | None) -> int | None:
+    """The chain id that a state file began with; None where there is no such file, or none that says. Nothing is written or locked."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=0.2)
+        ) as db:
+            row = db.execute("SELECT value FROM meta WHERE key='chain_id'").fetchone()
+    except sqlite3.Error:  # whoever opens it for good says what is wrong with it
+        return None
+    return int(row[0]) if row is not None and str(row[0]).isascii() and str(row[0]).isdigit() else None
 
 
 class ChainStore:

@@ -43,6 +43,8 @@ EMISSION: Final = LL_WEI // 20
 """Wei a second that may be granted to pots: nine million $LL take 5.7 years."""
 POT: Final = 10_000 * LL_WEI
 """Of the first task, wei: a hundred rounds that take their whole time."""
+FAUCET: Final = 100_000 * LL_WEI
+"""Of a faucet, wei."""
 CONTRIBUTOR_GAS: Final = 200_000_000
 """Gas that an account's first coins are to last for, at twice the price of the day …"""
 LEAST_COIN: Final = 10**16
@@ -58,6 +60,7 @@ class DeploymentPlan:
 
     task: to open; None: contracts and Aspect only. pot_wei: what its sponsor is given and fills its pot with. contributors: who gets coin
     and $LL; stake_units: what each gets and locks; coin_wei: None for a fair amount. cap_wei, emission_wei (a second): of $LL.
+    faucet: an account that hands on faucet_wei of $LL to newcomers; None: there is none.
     """
 
     task: TaskPlan | None = field(default_factory=digits)
@@ -67,6 +70,8 @@ class DeploymentPlan:
     coin_wei: int | None = None
     cap_wei: int = CAP
     emission_wei: int = EMISSION
+    faucet: bytes | None = None
+    faucet_wei: int = FAUCET
     load: bool = True
     """False: stop before the first weights, so that others can lock stake first; deploy again to go on."""
 
@@ -132,6 +137,8 @@ async def deploy(
     owning = {opener: 0} if plan.task is not None else {}  # whom the treasury gives coin, and $LL for the pot
     if plan.task is not None and plan.pot_wei:
         owning[funder] = plan.pot_wei
+    if plan.faucet is not None:
+        owning[plan.faucet] = plan.faucet_wei
     owning.pop(owner, None)
     async with Outbox.open(outbox_path, chain, keys, patience) as outbox:
         steps = _Steps(outbox, owner, progress, _count(plan, owning, held=len(held)))
@@ -172,10 +179,9 @@ async def deploy(
 
 def _count(plan: DeploymentPlan, owning: Mapping[bytes, int], *, held: int) -> int:
     """Of the steps, if nobody else opens a task first."""
-    count = 4 + 2 * len(plan.contributors)
+    count = 4 + 2 * len(plan.contributors) + len(owning) + sum(wei > 0 for wei in owning.values())
     if plan.task is not None:
-        given = len(owning) + sum(wei > 0 for wei in owning.values())
-        count += 1 + (plan.pot_wei > 0) + given + held + (len(loads(plan.task.shape)) if plan.load else 0)
+        count += 1 + (plan.pot_wei > 0) + held + (len(loads(plan.task.shape)) if plan.load else 0)
     return count
 
 
@@ -191,7 +197,7 @@ async def _aspect(steps: _Steps, pool: bytes, vault: bytes) -> bytes:
 
 
 async def _give(chain: Chain, steps: _Steps, plan: DeploymentPlan, token: bytes, owning: Mapping[bytes, int]) -> None:
-    """Coin for gas and $LL: for stake to each contributor, and to creator and sponsor as `owning` says, wei."""
+    """Coin for gas and $LL: for stake to each contributor, and to creator, sponsor and faucet as `owning` says, wei."""
     coin = plan.coin_wei
     if coin is None:
         price = await chain.price()

@@ -23,6 +23,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self, get_args, get_origi
 from linklearner.domain import notation
 from linklearner.domain.errors import InvalidConfig, InvalidInput
 from linklearner.domain.notation import shown
+from linklearner.domain.sign_in import page_domain
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _ANY_WHOLE = 10**78
@@ -115,6 +116,27 @@ class TaskNumbers:
 
     def __str__(self) -> str:
         return f"1 to {_short(self.high)}, separated by commas" + (f" (at most {self.most})" if self.most > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Origins of web pages, separated by commas, or none."""
+
+    def check(self, value: Any, name: str) -> None:
+        try:
+            self.read(value)
+        except InvalidInput as error:
+            raise InvalidInput(f"{name}: {error.message}") from None
+
+    def read(self, value: str) -> frozenset[str]:
+        """Raises InvalidInput."""
+        origins = [part.strip(" ") for part in value.split(",")] if value else []
+        for origin in origins:
+            page_domain(origin)
+        return frozenset(origins)
+
+    def __str__(self) -> str:
+        return "origins, separated by commas, or empty"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class Suite:
     trainers: tuple[str, ...]
     model_server: str
     metrics: str
+    page: str
+    """URL of the page."""
     keys: str
     """Folder of the accounts' encrypted keys, `<address, lower case, no 0x>.json`."""
     password_file: str

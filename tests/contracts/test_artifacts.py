@@ -1,6 +1,9 @@
 """The committed artifacts are those of the committed sources. (CI builds them anew and compares bytes.)"""
 
+import gzip
 import hashlib
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,8 +37,33 @@ def test_no_source_is_missing_from_the_manifest() -> None:
     assert on_disk - {"MANIFEST.json"} == outputs
 
 
-def test_the_lock_file_names_no_registry() -> None:
-    lock = (ROOT / "tools/package-lock.json").read_text()
+def test_the_page_was_built_from_the_sources_that_are_here() -> None:
+    listed = json.loads((ARTIFACTS / "page" / "MANIFEST.json").read_text())
+    found = {str(path.relative_to(ROOT / "dapp")) for path in (ROOT / "dapp" / "src").rglob("*") if path.is_file()}
+    assert found == {name for name in listed["sources"] if name.startswith("src/")}
+    stale = [name for name, digest in listed["sources"].items() if sha256(ROOT / "dapp" / name) != digest]
+    assert not stale, f"changed since the page was built; run `make page`: {stale}"
+    files = artifacts.page()
+    assert {name: hashlib.sha256(body).hexdigest() for name, body in files.items()} == listed["outputs"]
+
+
+def test_the_page_is_small_and_holds_no_code_in_its_markup() -> None:
+    files = artifacts.page()
+    assert sum(len(gzip.compress(body, 9)) for body in files.values()) <= 60_000
+    document = files["index.html"].decode()
+    assert document.count("<script") == 1 and ">function" not in document and " style=" not in document
+    assert not re.search(r"\son\w+\s*=", document)
+    for name, body in files.items():
+        if name.endswith((".js", ".css", ".html")):
+            addresses = set(re.findall(r"https?://[^\s\"'`)]+", body.decode())) - {"http://www.w3.org/2000/svg"}
+            assert not {one for one in addresses if not one.startswith(("http://www.w3.org/",))}, (
+                f"{name} names {addresses}"
+            )
+
+
+@pytest.mark.parametrize("lock_file", ["tools/package-lock.json", "dapp/package-lock.json"])
+def test_the_lock_files_name_no_registry(lock_file: str) -> None:
+    lock = (ROOT / lock_file).read_text()
     assert '"resolved"' not in lock
     assert "http" not in lock.replace('"url": "https://', "")
 

@@ -105,7 +105,7 @@ class Rig:
             "gasPrice": 10**9,
             "value": value,
             "data": data,
-            "chainId": 11820,
+            "chainId": 7105636,
         }
         if to is not None:
             fields["to"] = to

@@ -25,7 +25,7 @@ from devchain.accounts import key_file
 from devchain.chain.blocks import Header
 from devchain.chain.chain import EmbeddedChain
 from devchain.chain.store import StoreUnusable
-from devchain.config import ChainConfig, InvalidChainConfig
+from devchain.config import ARTELA_CHAIN_ID, DEVELOPMENT_CHAIN_ID, ChainConfig, InvalidChainConfig
 from tests.devchain.wallet import COUNTER, Wallet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +105,18 @@ def test_a_second_chain_on_the_same_file_is_refused(tmp_path: Path) -> None:
             EmbeddedChain(ChainConfig(), state, time.time)
     finally:
         first.close()
+
+
+def test_a_chain_goes_on_with_the_number_it_began_with_unless_another_is_named(tmp_path: Path) -> None:
+    state = tmp_path / "chain.db"
+    with Devchain.running(state=state, chain_id=ARTELA_CHAIN_ID) as began:  # as every devchain did once
+        assert began.chain.config.chain_id == 11820
+    with Devchain.running(state=state) as again:
+        assert again.chain.config.chain_id == 11820
+    with pytest.raises(StoreUnusable, match="chain_id is 11820, not 7105636"):
+        EmbeddedChain(ChainConfig(), state, time.time)
+    with Devchain.running() as fresh:
+        assert fresh.chain.config.chain_id == DEVELOPMENT_CHAIN_ID != ARTELA_CHAIN_ID
 
 
 def test_a_file_of_another_chain_or_kind_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -283,7 +295,7 @@ def test_blocks_are_chained_by_hash_and_two_equal_histories_have_equal_digests(t
         EmbeddedChain(ChainConfig(alloc=alloc), where, lambda: 1_700_000_000.0) for where in (None, tmp_path / "c.db")
     ]
     for nonce in range(5):
-        fields = {"nonce": nonce, "gas": 50_000, "gasPrice": 100, "value": nonce, "chainId": 11820}
+        fields = {"nonce": nonce, "gas": 50_000, "gasPrice": 100, "value": nonce, "chainId": 7105636}
         raw = bytes(account.sign_transaction({**fields, "to": "0x" + "05" * 20}).raw_transaction)
         for chain in chains:
             chain.submit(raw)

@@ -49,7 +49,7 @@ def test_the_parents_hash_is_zero_for_contracts_and_aspects(wallet: Wallet) -> N
 
 def test_its_words(wallet: Wallet) -> None:
     foreign = wallet.raw("eth_sendRawTransaction", wallet.sign(to=wallet.account.address, chainId=1))["error"]
-    assert foreign["message"] == "invalid chain id for signer: have 1 want 11820"
+    assert foreign["message"] == "invalid chain id for signer: have 1 want 7105636"
     block = wallet.raw("eth_getBlockByNumber", "0x3e8", False)["error"]
     assert block["message"] == "failed to load block hash for height 1000: datastore: key not found"
     for method, params in (("eth_getBalance", []), ("eth_getStorageAt", ["0x0"]), ("eth_getTransactionCount", [])):

@@ -34,7 +34,7 @@ class Wallet:
         return dict(self.web3.provider.make_request(method, list(params)))  # type: ignore[arg-type]
 
     def sign(self, **fields: Any) -> str:
-        transaction: dict[str, Any] = {"gas": 200_000, "value": 0, "chainId": 11820, "gasPrice": 10**9, **fields}
+        transaction: dict[str, Any] = {"gas": 200_000, "value": 0, "chainId": 7105636, "gasPrice": 10**9, **fields}
         if "maxFeePerGas" in transaction:
             del transaction["gasPrice"]
         if "nonce" not in transaction:

@@ -1,15 +1,18 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from linklearner.domain.encodings import ENCODINGS, INT8, Encoding
+from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
 from linklearner.domain.errors import InvalidInput, NotFinite, OutOfRange
 from linklearner.domain.quantise import GRID_BITS, MAX_STEPS, quantise_delta
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Update
 from tests.domain.strategies import shapes
+from tests.vectors.generate import on_the_edge
 
 ANY_ENCODING = st.sampled_from(list(ENCODINGS.values()))
 
@@ -135,3 +138,22 @@ def test_every_page_has_its_turn() -> None:
         sent[[page for page, _ in result.update.pages]] += 1
     assert sent.min() >= 1 and sent[-1] > sent[0]
     assert np.abs(residual).max() < 60 * 0.01 / 4
+
+
+def test_the_mean_square_is_summed_one_by_one_as_every_language_can() -> None:
+    shape = Shape((Tensor(512, 0),), 512, 1, 2**31)
+    steps = on_the_edge(2)
+    added = 0.0
+    for step in steps:
+        added += step * step
+    assert added < 512 * 2.0**25 <= float(np.square(steps).sum())  # in pairs, the shift would be 12
+    assert quantise_delta(steps, shape, 0, 1, TWO_BITS).update.shifts == (11,)
+
+
+@given(st.floats(2.0**-30, MAX_STEPS))
+def test_shifts_are_the_powers_of_two_that_the_rules_name(largest: float) -> None:
+    steps = np.array([largest, -largest, largest, largest])
+    two_bits, int8 = TWO_BITS.shift(steps), INT8.shift(steps)
+    mean_square = Fraction(largest * largest)  # four equal squares add up exactly
+    assert 4 * Fraction(2) ** (2 * two_bits - 1) <= mean_square < 4 * Fraction(2) ** (2 * two_bits + 1)
+    assert 127 * Fraction(2) ** int8 >= Fraction(largest) > 127 * Fraction(2) ** (int8 - 1)

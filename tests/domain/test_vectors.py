@@ -5,13 +5,16 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from eth_hash.auto import keccak
 
 from linklearner import artifacts
 from linklearner.chain.abi import Interface
 from linklearner.domain.digest import model_digest
+from linklearner.domain.encodings import encoding_of
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.fixedpoint import divide_round
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape
@@ -93,3 +96,15 @@ def test_calldata_is_read_to_the_values_of_the_vectors_and_told_canonical_or_not
             } == vector["values"], case["what"]
             with nullcontext() if case["canonical"] else pytest.raises(InvalidInput):
                 pool.decode_call(data, canonical=True)
+
+
+def test_quantised_deltas_are_the_updates_and_residuals_of_the_vectors() -> None:
+    left = np.zeros(0)
+    for case in load("quantise.json"):
+        shape = Shape.decode(bytes.fromhex(case["shape"]))
+        delta = left if case["carried"] else np.frombuffer(bytes.fromhex(case["delta"]), "<f8")
+        made = quantise_delta(delta, shape, 2**21 - 1, 2**64 - 1, encoding_of(case["encoding"]))
+        assert made.update.encode(shape).hex() == case["update"]
+        assert made.update.digest(shape).hex() == case["digest"]
+        assert keccak(made.residual.astype("<f8").tobytes()).hex() == case["residual"]
+        left = made.residual

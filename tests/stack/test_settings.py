@@ -19,13 +19,13 @@ def settings(**environment: str) -> StackSettings:
 def test_the_defaults_are_those_of_the_file() -> None:
     read = settings()
     assert (read.project, read.profile, read.contributors, read.rounds) == ("linklearner", "devchain", 3, 5)
-    assert [port.number for port in read.ports()] == [8545, 15051, 15052, 15053, 15061, 9461]
+    assert [port.number for port in read.ports()] == [15080, 8545, 15051, 15052, 15053, 15061, 9461]
 
 
 def test_the_environment_wins_over_the_file() -> None:
     read = settings(CONTRIBUTORS="5", RPC_PORT="8546", GATEWAY_PORT="16000")
     assert read.contributors == 5
-    assert [port.number for port in read.ports()][:6] == [8546, 16000, 16001, 16002, 16003, 16004]
+    assert [port.number for port in read.ports()][1:7] == [8546, 16000, 16001, 16002, 16003, 16004]
     filled = read.compose_environment()
     assert (filled["RPC_PORT"], filled["GATEWAY_PORT_5"], filled["CONTRIBUTORS"]) == ("8546", "16004", "5")
 
@@ -70,7 +70,7 @@ def test_a_port_in_use_is_named_with_the_setting_that_changes_it() -> None:
 
 def test_two_services_on_one_port_are_noticed() -> None:
     with pytest.raises(Trouble, match="gateway-2 and model_server would both take port 15052"):
-        check_ports(settings(MODEL_SERVER_PORT="15052").ports(), frozenset({8545, 15051, 15052}))
+        check_ports(settings(MODEL_SERVER_PORT="15052").ports(), frozenset({8545, 15051, 15052, 15080}))
 
 
 def test_passwords_are_random_private_and_made_once(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Writes the golden vectors from the Python implementation: `python -m tests.vectors.generate`. A test holds the files to it.
 
-Each file is read by the tests of Python (the numbers mean what they say), and of the Aspect's code (which gives the same). Bytes are hex;
-integers beyond 2**53 are decimal strings.
+Each file is read by the tests of Python (the numbers mean what they say), and of the Aspect's code and the page's (which give the same).
+Bytes are hex; integers beyond 2**53 are decimal strings.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from coincurve import PrivateKey
 from eth_hash.auto import keccak
+from numpy.typing import NDArray
 
 from linklearner.artifacts import contract
 from linklearner.chain.abi import Interface
@@ -21,6 +22,7 @@ from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS
 from linklearner.domain.kinds.cnn import Cnn
 from linklearner.domain.kinds.mlp import Mlp
+from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
@@ -269,6 +271,63 @@ def voucher_vectors() -> list[dict[str, Any]]:
     return vectors
 
 
+def on_the_edge(encoding_bits: int) -> NDArray[np.float64]:
+    """(512,) steps: one weight whose square lies just below what makes the shift larger, and 511 whose squares vanish when they are added
+    to it one by one, and do not when they are added in pairs."""
+    steps = np.full(512, 2.0**-10.5)
+    steps[0] = 2.0**17 - 2.0**-32
+    return steps if encoding_bits == 2 else -steps
+
+
+def quantise_vectors() -> list[dict[str, Any]]:
+    """Deltas as float64, little endian; what they become, and the residual. `carried`: the delta is what the case before left over."""
+    generator = np.random.Generator(np.random.PCG64(7))
+    shapes_ = [
+        Shape((Tensor(10, 12), Tensor(7, -8), Tensor(20, 24)), 8, 2, 2**20),
+        Shape((Tensor(64, 12), Tensor(8, 12), Tensor(24, 12), Tensor(3, 12)), 20, 2, 2**31),
+    ]
+    cases: list[tuple[Shape, NDArray[np.float64]]] = []
+    for shape in shapes_:
+        units = np.ldexp(1.0, -shape.exponents().astype(np.int32))
+        for scale in (2.0**-31, 2.0**-9, 0.7, 40.0, 3e4, 2.0**20):
+            cases.append((shape, generator.uniform(-scale, scale, shape.weight_count) * units))
+        sparse = generator.normal(0, 300, shape.weight_count) * units
+        sparse[: shape.page_length] = 0
+        cases.append((shape, sparse))
+        cases.append(
+            (
+                shape,
+                np.resize(np.array([127.0, -127, 64, 63.5, -0.5, 0.5, 2, -2, 1.5, 1e-12]), shape.weight_count) * units,
+            )
+        )
+    one = Shape((Tensor(512, 0),), 512, 1, 2**31)
+    for power in (6, 7, 8):  # the mean square, and the largest, on a limit itself
+        cases.append((Shape((Tensor(4, 0),), 4, 1, 1), np.full(4, 2.0**power / 8)))
+        cases.append(
+            (Shape((Tensor(4, 0),), 4, 1, 1), np.array([127 * 2.0 ** (power - 7), np.nextafter(254, 255), 1, -1]))
+        )
+    found = []
+    for encoding in ENCODINGS.values():
+        for shape, delta in (*cases, (one, on_the_edge(encoding.code))):
+            for carried in (False, True):
+                made = quantise_delta(delta, shape, 2**21 - 1, 2**64 - 1, encoding)
+                found.append(
+                    {
+                        "shape": shape.encode().hex(),
+                        "encoding": encoding.code,
+                        "carried": carried,
+                        **({} if carried else {"delta": delta.astype("<f8").tobytes().hex()}),
+                        "update": made.update.encode(shape).hex(),
+                        "digest": made.update.digest(shape).hex(),
+                        "residual": keccak(made.residual.astype("<f8").tobytes()).hex(),
+                    }
+                )
+                delta = made.residual
+                if not delta.any() or shape is one:
+                    break
+    return found
+
+
 def account(number: int) -> bytes:
     """The address of a test key."""
     key = PrivateKey(keccak(b"test account %d" % number)).public_key
@@ -290,6 +349,7 @@ FILES = {
     "forward.json": forward_vectors,
     "calldata.json": calldata_vectors,
     "vouchers.json": voucher_vectors,
+    "quantise.json": quantise_vectors,
 }
 
 

@@ -16,7 +16,7 @@ from tools.stack.settings import ROOT, StackSettings, Trouble, check_ports
 
 BOOTSTRAP = Path(os.environ.get("DOCKER_UP", ROOT.parent / "shared" / "tools" / "docker-up.sh"))
 """A script that brings an engine up on a machine without one: `engine`, `hostbase`, `env`, `down`."""
-BUILD = ("devchain", "model_server", "gateway-1", "trainer-1")
+BUILD = ("devchain", "model_server", "page", "gateway-1", "trainer-1")
 """One service for each image."""
 READY_S = 300.0
 

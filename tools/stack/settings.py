@@ -47,6 +47,7 @@ class StackSettings:
     gateway_port: int
     model_server_port: int
     metrics_port: int
+    page_port: int
     rpc_url: str
     key_file: str
     key_password_file: str
@@ -88,6 +89,7 @@ class StackSettings:
             gateway_port=gateway_port,
             model_server_port=number("MODEL_SERVER_PORT", 1, 65535),
             metrics_port=number("METRICS_PORT", 1, 65535),
+            page_port=number("PAGE_PORT", 1, 65535),
             rpc_url=rpc_url if profile == "artela" else "",
             key_file=key_file if profile == "artela" else "",
             key_password_file=given.get("KEY_PASSWORD_FILE", "") if profile == "artela" else "",
@@ -107,6 +109,7 @@ class StackSettings:
         )
         chain = (Port(number=self.rpc_port, variable="RPC_PORT", service="devchain"),)
         return (
+            Port(number=self.page_port, variable="PAGE_PORT", service="page"),
             *(chain if self.profile == "devchain" else ()),
             *gateways,
             Port(number=self.model_server_port, variable="MODEL_SERVER_PORT", service="model_server"),
@@ -127,6 +130,7 @@ class StackSettings:
             "RPC_PORT": str(self.rpc_port),
             "MODEL_SERVER_PORT": str(self.model_server_port),
             "METRICS_PORT": str(self.metrics_port),
+            "PAGE_PORT": str(self.page_port),
             **{f"GATEWAY_PORT_{i + 1}": str(self.gateway_port + i) for i in range(self.contributors)},
             "RPC_URL": self.rpc_url,
             "KEY_FILE": str(owner) if self.key_file else "",

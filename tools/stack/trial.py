@@ -76,6 +76,7 @@ def _stack(home: Path, say: Say, **environment: str) -> Iterator[Stack]:
         "MODEL_SERVER_PORT": str(ports[1]),
         "METRICS_PORT": str(ports[2]),
         "GATEWAY_PORT": str(ports[3]),
+        "PAGE_PORT": str(ports[15]),
     }
     stack = Stack(StackSettings.read(given), say)
     try:
@@ -221,7 +222,7 @@ def _lost_password(stack: Stack, held: Say) -> None:
 def _image_sizes(stack: Stack, held: Say) -> None:
     tag = stack.settings.variables.get("STACK_TAG", "local")
     sizes = {}
-    for name in ("devchain", "chain_gateway", "model_server"):
+    for name in ("devchain", "chain_gateway", "model_server", "page"):
         image = f"linklearner/{name}:{tag}"
         sizes[name] = int(stack.docker("image", "inspect", "--format", "{{.Size}}", image))
         if sizes[name] > IMAGE_BYTES:

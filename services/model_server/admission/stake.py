@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import Exhausted, InvalidConfig, LinkLearnerError, PermissionDenied, Unauthenticated
-from linklearner.domain.notation import UINT64, UNIT_WEI, amount_text
-from linklearner.domain.sign_in import SignIn, statement_of, uri_of
+from linklearner.domain.notation import UINT64, UNIT_WEI, amount_text, shown
+from linklearner.domain.sign_in import SignIn, page_domain, page_uri, statement_of, uri_of
 from linklearner.rpc.entrance import Context
 from linklearner.rpc.status import code_of
-from linklearner.settings import Between
+from linklearner.settings import Between, Origins
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
 from services.model_server.admission.admission import Admission, AdmissionSettings, Metadata, beyond
@@ -29,6 +29,8 @@ from services.model_server.stakes import StakeWatch
 
 log = structlog.get_logger()
 
+ORIGINS = Origins()
+
 
 @dataclass(frozen=True, kw_only=True)
 class StakeSettings(AdmissionSettings):
@@ -36,6 +38,9 @@ class StakeSettings(AdmissionSettings):
 
     domain: str = ""
     """host:port under which callers know this server; signatures are bound to it. Empty: the address it listens on."""
+    origins: Annotated[str, ORIGINS] = ""
+    """Web pages whose visitors may sign in, by their origins, as http://localhost:8780; signatures are bound to the page's instead of
+    `domain`. Empty: programs alone sign in."""
     required_units: Annotated[int, Between(0, UINT64)] = 1000
     """$LL, in units of 10^15 wei, that a caller's address must have locked in the task; the default is one $LL. 0: any address."""
     challenge_s: Annotated[float, Between(120, 300)] = 180.0
@@ -120,6 +125,7 @@ class StakeAdmission(Admission):
         self._required_units = settings.required_units
         self._max_calls = settings.max_calls_per_session
         self._domain = settings.domain
+        self._origins = ORIGINS.read(settings.origins)
         self._monotonic = monotonic
         self._wall = wall
         Gauge("linklearner_sessions", "Open sessions", registry=registry).set_function(lambda: len(self.sessions))
@@ -152,16 +158,22 @@ class StakeAdmission(Admission):
         terms.required_units = self._required_units
         return terms
 
-    def challenge(self, address: bytes, nonce: bytes) -> SignIn:
-        """A text for this address to sign. nonce: the caller's half, or empty.
+    def challenge(self, address: bytes, nonce: bytes, origin: str = "") -> SignIn:
+        """A text for this address to sign. nonce: the caller's half, or empty. origin: of the page that asks, empty for a program.
 
-        Raises InvalidInput, or Unavailable while the chain is unknown.
+        Raises InvalidInput, PermissionDenied for a page that is not in `origins`, or Unavailable while the chain is unknown.
         """
+        if origin and origin not in self._origins:
+            raise PermissionDenied(
+                f"visitors of {shown(origin)} do not sign in here: name the page in the model server's setting `origins`",
+                reason="UnknownOrigin",
+                facts={"origin": origin},
+            )
         return self._challenges.issue(
             address,
             nonce=nonce,
-            domain=self._domain,
-            uri=uri_of(self._domain),
+            domain=page_domain(origin) if origin else self._domain,
+            uri=page_uri(origin) if origin else uri_of(self._domain),
             chain_id=self._stakes.chain_id(),
             statement=statement_of(self._task),
             wall_s=self._wall(),
@@ -266,7 +278,7 @@ class SessionServicer(session_grpc.SessionServiceServicer):
     async def CreateChallenge(  # noqa: N802
         self, request: session.CreateChallengeRequest, context: Context
     ) -> session.CreateChallengeResponse:
-        sign_in = self._admission.challenge(request.address, request.nonce)
+        sign_in = self._admission.challenge(request.address, request.nonce, request.origin)
         return session.CreateChallengeResponse(message=sign_in.text(), expires_s=sign_in.expires_s)
 
     async def OpenSession(  # noqa: N802

@@ -1,11 +1,14 @@
-"""Built and committed: the contracts (ABI, bytecode, storage layout) and the Aspect (wasm), with the digests of their sources.
+"""Built and committed: the contracts (ABI, bytecode, storage layout), the Aspect (wasm) and the page, with the digests of
+their sources.
 
-A Python user needs neither solc nor node. `MANIFEST.json` says what each file was built from; a test notices stale ones.
+A Python user needs neither solc nor node. `MANIFEST.json` (the page has one of its own) says what each file was built from; a test
+notices stale ones.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -43,6 +46,16 @@ def contract(name: str) -> ContractArtifact:
 def aspect(name: str) -> bytes:
     """The wasm code of the Aspect `aggregator`, ready to deploy. Raises NotFound for another name."""
     return _read(f"{name}.wasm")
+
+
+@cache
+def page() -> Mapping[str, bytes]:
+    """The files of the built page, by name; `index.html` is the document."""
+    return {
+        file.name: file.read_bytes()
+        for file in sorted(resources.files(__name__).joinpath("page").iterdir(), key=lambda file: file.name)
+        if file.name != "MANIFEST.json"
+    }
 
 
 def manifest() -> dict[str, Any]:

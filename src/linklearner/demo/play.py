@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ async def play(plan: DemoPlan, format: Format) -> None:
         await _acts(plan, suite, folder, screen, started)
         if plan.keep:
             suite.write(root)
+            process.send_signal(signal.SIGUSR1)  # from now on visitors of the page have company
             farewell(suite, root, screen)
             process = None
     except (LinkLearnerError, grpc.RpcError):

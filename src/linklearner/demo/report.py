@@ -48,10 +48,14 @@ def introduce(
 def farewell(suite: Suite, root: Path, screen: Screen) -> None:
     screen.event(
         "kept",
-        **{name: getattr(suite, name) for name in ("rpc_url", "gateway", "trainers", "model_server", "metrics", "pid")},
+        **{
+            name: getattr(suite, name)
+            for name in ("page", "rpc_url", "gateway", "trainers", "model_server", "metrics", "pid")
+        },
     )
     screen.say(
         f"\nStill running (process {suite.pid}):\n"
+        f"  page          [bold]{suite.page}[/bold]   (draw, train, earn, ask)\n"
         f"  chain         {shown_urls(suite.rpc_url)}   (chain id {suite.chain_id})\n"
         f"  gateway       {suite.gateway}\n"
         f"  trainers      {', '.join(suite.trainers)}\n"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from math import frexp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,11 @@ class Encoding(ABC):
 
 
 class TwoBits(Encoding):
-    """2**shift is half the root mean square, to the nearest power of two; |d| is 3 from 2 on."""
+    """2**shift is half the root mean square, to the nearest power of two; |d| is 3 from 2 on.
+
+    In numbers: 4 * 2**(2 shift - 1) <= mean square < 4 * 2**(2 shift + 1), where the squares are added one by one, in the weights' order,
+    as float64. Every language can do that; NumPy's own sum takes them in pairs, and gives another last bit.
+    """
 
     __slots__ = ()
 
@@ -111,15 +116,18 @@ class TwoBits(Encoding):
         return quads.view(np.int8)[:length]
 
     def shift(self, steps: NDArray[np.float64]) -> int:
-        root = float(np.sqrt(np.mean(np.square(steps))))
-        return int(np.floor(np.log2(root / 2) + 0.5)) if root else MIN_SHIFT
+        mean_square = float(np.add.accumulate(np.square(steps))[-1]) / steps.size
+        if not mean_square:
+            return MIN_SHIFT
+        _, exponent = frexp(mean_square)  # 2**(exponent - 1) <= mean square < 2**exponent
+        return (exponent - 2) // 2
 
     def digits(self, scaled: NDArray[np.float64]) -> NDArray[np.int8]:
         return np.where(np.abs(scaled) >= 2, 3, 1).astype(np.int8) * np.where(scaled < 0, -1, 1).astype(np.int8)
 
 
 class Int8(Encoding):
-    """2**shift is the smallest that holds the largest weight; a page of zeros is left out."""
+    """2**shift is the smallest that holds the largest weight: 127 * 2**shift is not below it. A page of zeros is left out."""
 
     __slots__ = ()
 
@@ -141,7 +149,12 @@ class Int8(Encoding):
 
     def shift(self, steps: NDArray[np.float64]) -> int:
         largest = float(np.abs(steps).max())
-        return int(np.ceil(np.log2(largest / 127))) if largest else MIN_SHIFT
+        if not largest:
+            return MIN_SHIFT
+        fraction, exponent = frexp(
+            largest
+        )  # largest = fraction * 2**exponent, 1/2 <= fraction < 1: no logarithm, which may round
+        return exponent - (7 if fraction <= 127 / 128 else 6)
 
     def digits(self, scaled: NDArray[np.float64]) -> NDArray[np.int8]:
         return np.clip(round_half_away(scaled), -128, 127).astype(np.int8)

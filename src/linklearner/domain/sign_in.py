@@ -1,8 +1,9 @@
 """The text by which a caller proves an address to one model server: EIP-4361 (Sign-In with Ethereum) with exactly the fields below.
 
-It names the server's host and port, the chain, what for, and a nonce, and lives for minutes: a signature made for one server opens
-nothing at another, and nothing twice. The server writes it (`SignIn.text`). Whoever holds the key signs only after `check`, because the
-text comes from whoever answered the call: a hostile server would hand on another server's text, an old one, or any text at all.
+It names the server's host and port (for a visitor of a web page those of the page, with which wallets compare them), the chain, what for,
+and a nonce, and lives for minutes: a signature made for one server opens nothing at another, and nothing twice. The server writes it
+(`SignIn.text`). Whoever holds the key signs only after `check`, because the text comes from whoever answered the call: a hostile server
+would hand on another server's text, an old one, or any text at all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from eth_utils.address import to_checksum_address
 
 from linklearner.domain.errors import InvalidInput, UntrustedChallenge
+from linklearner.domain.notation import shown
 
 _TEXT = re.compile(
     r"(?P<domain>\S{1,255}) wants you to sign in with your Ethereum account:\n"
@@ -44,9 +46,34 @@ _STATEMENT = re.compile(
 )
 
 
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?P<port>:[1-9][0-9]{0,4})?",
+    re.ASCII,
+)
+
+
 def uri_of(domain: str) -> str:
     """What a session at the server `domain` (host:port) is for."""
     return f"grpc://{domain}{_URI}"
+
+
+def page_domain(origin: str) -> str:
+    """host[:port] of a web page's origin, which a text for its visitors names (EIP-4361 has no place for the scheme but the URI).
+
+    Raises InvalidInput for what no browser writes as an origin: a path, a default port, capitals, another scheme than http and https.
+    """
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or match["port"] == {"http": ":80", "https": ":443"}[match["scheme"]]:
+        raise InvalidInput(
+            f"{shown(origin)} is not an origin: write it as browsers do, http://localhost:8780 or https://learn.example",
+            reason="BadOrigin",
+        )
+    return match["host"] + (match["port"] or "")
+
+
+def page_uri(origin: str) -> str:
+    """What a session opened from the page of `origin` is for."""
+    return f"{origin}{_URI}"
 
 
 def statement_of(task: int) -> str:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinklearner/v1/session.proto\x12\x0elinklearner.v1\"\x11\n\x0fGetTermsRequest\"\xe6\x01\n\x10GetTermsResponse\x12\x0c\n\x04task\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ninput_name\x18\x03 \x01(\t\x12\x13\n\x0binput_count\x18\x04 \x01(\r\x12\x11\n\tinput_min\x18\x05 \x01(\x01\x12\x11\n\tinput_max\x18\x06 \x01(\x01\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x10\n\x08max_rows\x18\x08 \x01(\r\x12\x19\n\x11max_request_bytes\x18\t \x01(\r\x12\x11\n\tmax_calls\x18\n \x01(\r\x12\x16\n\x0erequired_units\x18\x0b \x01(\x04\"8\n\x16\x43reateChallengeRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"=\n\x17\x43reateChallengeResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x11\n\texpires_s\x18\x02 \x01(\x04\"8\n\x12OpenSessionRequest\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"e\n\x13OpenSessionResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\texpires_s\x18\x02 \x01(\x04\x12\x14\n\x0clocked_units\x18\x03 \x01(\x04\x12\x16\n\x0erequired_units\x18\x04 \x01(\x04\"$\n\x13\x43loseSessionRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\x16\n\x14\x43loseSessionResponse2\xfe\x02\n\x0eSessionService\x12O\n\x08GetTerms\x12\x1f.linklearner.v1.GetTermsRequest\x1a .linklearner.v1.GetTermsResponse\"\x00\x12\x64\n\x0f\x43reateChallenge\x12&.linklearner.v1.CreateChallengeRequest\x1a\'.linklearner.v1.CreateChallengeResponse\"\x00\x12X\n\x0bOpenSession\x12\".linklearner.v1.OpenSessionRequest\x1a#.linklearner.v1.OpenSessionResponse\"\x00\x12[\n\x0c\x43loseSession\x12#.linklearner.v1.CloseSessionRequest\x1a$.linklearner.v1.CloseSessionResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinklearner/v1/session.proto\x12\x0elinklearner.v1\"\x11\n\x0fGetTermsRequest\"\xe6\x01\n\x10GetTermsResponse\x12\x0c\n\x04task\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ninput_name\x18\x03 \x01(\t\x12\x13\n\x0binput_count\x18\x04 \x01(\r\x12\x11\n\tinput_min\x18\x05 \x01(\x01\x12\x11\n\tinput_max\x18\x06 \x01(\x01\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x10\n\x08max_rows\x18\x08 \x01(\r\x12\x19\n\x11max_request_bytes\x18\t \x01(\r\x12\x11\n\tmax_calls\x18\n \x01(\r\x12\x16\n\x0erequired_units\x18\x0b \x01(\x04\"H\n\x16\x43reateChallengeRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x0e\n\x06origin\x18\x03 \x01(\t\"=\n\x17\x43reateChallengeResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x11\n\texpires_s\x18\x02 \x01(\x04\"8\n\x12OpenSessionRequest\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"e\n\x13OpenSessionResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\texpires_s\x18\x02 \x01(\x04\x12\x14\n\x0clocked_units\x18\x03 \x01(\x04\x12\x16\n\x0erequired_units\x18\x04 \x01(\x04\"$\n\x13\x43loseSessionRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\x16\n\x14\x43loseSessionResponse2\xfe\x02\n\x0eSessionService\x12O\n\x08GetTerms\x12\x1f.linklearner.v1.GetTermsRequest\x1a .linklearner.v1.GetTermsResponse\"\x00\x12\x64\n\x0f\x43reateChallenge\x12&.linklearner.v1.CreateChallengeRequest\x1a\'.linklearner.v1.CreateChallengeResponse\"\x00\x12X\n\x0bOpenSession\x12\".linklearner.v1.OpenSessionRequest\x1a#.linklearner.v1.OpenSessionResponse\"\x00\x12[\n\x0c\x43loseSession\x12#.linklearner.v1.CloseSessionRequest\x1a$.linklearner.v1.CloseSessionResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTERMSRESPONSE']._serialized_start=68
   _globals['_GETTERMSRESPONSE']._serialized_end=298
   _globals['_CREATECHALLENGEREQUEST']._serialized_start=300
-  _globals['_CREATECHALLENGEREQUEST']._serialized_end=356
-  _globals['_CREATECHALLENGERESPONSE']._serialized_start=358
-  _globals['_CREATECHALLENGERESPONSE']._serialized_end=419
-  _globals['_OPENSESSIONREQUEST']._serialized_start=421
-  _globals['_OPENSESSIONREQUEST']._serialized_end=477
-  _globals['_OPENSESSIONRESPONSE']._serialized_start=479
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=580
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=582
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=618
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=620
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=642
-  _globals['_SESSIONSERVICE']._serialized_start=645
-  _globals['_SESSIONSERVICE']._serialized_end=1027
+  _globals['_CREATECHALLENGEREQUEST']._serialized_end=372
+  _globals['_CREATECHALLENGERESPONSE']._serialized_start=374
+  _globals['_CREATECHALLENGERESPONSE']._serialized_end=435
+  _globals['_OPENSESSIONREQUEST']._serialized_start=437
+  _globals['_OPENSESSIONREQUEST']._serialized_end=493
+  _globals['_OPENSESSIONRESPONSE']._serialized_start=495
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=596
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=598
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=634
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=636
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=658
+  _globals['_SESSIONSERVICE']._serialized_start=661
+  _globals['_SESSIONSERVICE']._serialized_end=1043
 # @@protoc_insertion_point(module_scope)

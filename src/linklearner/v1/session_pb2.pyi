@@ -37,12 +37,14 @@ class GetTermsResponse(_message.Message):
     def __init__(self, task: _Optional[int] = ..., model: _Optional[str] = ..., input_name: _Optional[str] = ..., input_count: _Optional[int] = ..., input_min: _Optional[float] = ..., input_max: _Optional[float] = ..., labels: _Optional[_Iterable[str]] = ..., max_rows: _Optional[int] = ..., max_request_bytes: _Optional[int] = ..., max_calls: _Optional[int] = ..., required_units: _Optional[int] = ...) -> None: ...
 
 class CreateChallengeRequest(_message.Message):
-    __slots__ = ("address", "nonce")
+    __slots__ = ("address", "nonce", "origin")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     NONCE_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     address: bytes
     nonce: bytes
-    def __init__(self, address: _Optional[bytes] = ..., nonce: _Optional[bytes] = ...) -> None: ...
+    origin: str
+    def __init__(self, address: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., origin: _Optional[str] = ...) -> None: ...
 
 class CreateChallengeResponse(_message.Message):
     __slots__ = ("message", "expires_s")

@@ -74,7 +74,7 @@ class SessionServiceServicer:
     def CreateChallenge(self, request, context):
         """CreateChallenge answers a text (EIP-4361) for the caller to sign with the key of its address. Single use, short-lived; the server
         keeps nothing of it. A caller that did not write the text itself signs it only if it names the host and port that were dialled, the
-        caller's address and its nonce (linklearner.domain.sign_in.check).
+        caller's address and its nonce (linklearner.domain.sign_in.check); a page, only if it names the page's own origin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,7 @@ def signed(nonce: int, *, who: Any = ME, price: int = 10**9, gas: int = 21_000, 
         "gasPrice": price,
         "value": 1,
         "to": STRANGER,
-        "chainId": 11820,
+        "chainId": 7105636,
         **fields,
     }
     if "maxFeePerGas" in fields:
@@ -152,7 +152,7 @@ def test_a_sender_who_got_poor_while_waiting_leaves_no_trace() -> None:
 
 def waiting(account: int, nonce: int, size: int = 100, **fields: Any) -> SignedTransaction:
     """Nonce `nonce` of one of many accounts, `size` bytes."""
-    template = decode(signed(0), 11820)
+    template = decode(signed(0), 7105636)
     identity = (account << 32 | nonce).to_bytes(32, "big")
     fields = {"hash": identity, "raw": bytes(size), **fields}
     return replace(template, nonce=nonce, sender=account.to_bytes(20, "big"), **fields)
@@ -202,7 +202,7 @@ operations = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integer
 def test_what_is_ready_has_no_gaps_fits_and_pays(
     operations: list[tuple[int, int, int]], base_fee: int, room: int
 ) -> None:
-    pool, template = Mempool(), decode(signed(0), 11820)
+    pool, template = Mempool(), decode(signed(0), 7105636)
     for n, (sender, nonce, price) in enumerate(operations):
         transaction = replace(
             template, sender=bytes([sender]) * 20, nonce=nonce, fee_cap=price, tip_cap=price, hash=bytes([n]) * 32

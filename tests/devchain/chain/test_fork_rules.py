@@ -35,7 +35,7 @@ class Ethereum:
             "gasPrice": 10**9,
             "data": data,
             "value": 0,
-            "chainId": 11820,
+            "chainId": 7105636,
         }
         if to is not None:
             fields["to"] = to

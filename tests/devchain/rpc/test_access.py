@@ -101,7 +101,7 @@ def test_a_page_on_the_list_reads_and_sends_what_is_signed(chain: Devchain, wall
     assert preflight.headers["access-control-allow-origin"] == origin
     assert preflight.headers["access-control-allow-private-network"] == "true"
     answer = post(chain, "eth_chainId", Origin=origin)
-    assert (answer.json()["result"], answer.headers["access-control-allow-origin"]) == (hex(11820), origin)
+    assert (answer.json()["result"], answer.headers["access-control-allow-origin"]) == (hex(7105636), origin)
     assert "Origin" in answer.headers["vary"]
     # refused by the chain, so it got there
     raw = wallet.sign(to=STRANGER)
@@ -176,7 +176,7 @@ async def test_sockets_are_asked_for_host_and_origin_too() -> None:
     assert len(seen[None, "eth_accounts"]) == 10
     assert seen[None, "evm_mine"] == "0x0"
     assert (seen[PAGE, "eth_accounts"], seen[PAGE, "evm_mine"]) == ([], "refused")
-    assert seen[None, "eth_chainId"] == seen[PAGE, "eth_chainId"] == hex(11820)
+    assert seen[None, "eth_chainId"] == seen[PAGE, "eth_chainId"] == hex(7105636)
 
 
 async def test_two_hosts_or_two_origins_are_none() -> None:

@@ -44,7 +44,7 @@ def test_nesting_is_a_parse_error_and_the_chain_lives(devchain: Devchain, openin
     for times in (33, 160_000 // len(opening), bounds.BODY_BYTES // len(opening)):
         answer = post(devchain, opening * times)
         assert answer.json()["error"]["code"] == -32700
-    assert post(devchain, b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}').json()["result"] == hex(11820)
+    assert post(devchain, b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}').json()["result"] == hex(7105636)
 
 
 def test_a_request_may_be_as_deep_as_the_bound_says(devchain: Devchain) -> None:
@@ -53,7 +53,7 @@ def test_a_request_may_be_as_deep_as_the_bound_says(devchain: Devchain) -> None:
         request = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[' + nested + b"]}"
         return dict(post(devchain, request).json())
 
-    assert asked(bounds.BODY_DEPTH - 2)["result"] == hex(11820)
+    assert asked(bounds.BODY_DEPTH - 2)["result"] == hex(7105636)
     assert f"nested deeper than {bounds.BODY_DEPTH}" in asked(bounds.BODY_DEPTH - 1)["error"]["message"]
 
 
@@ -66,7 +66,7 @@ async def test_a_socket_survives_nesting_too() -> None:
         await socket.send_str("[" * 160_000)
         assert (await socket.receive_json(timeout=20))["error"]["code"] == -32700
         await socket.send_json({"jsonrpc": "2.0", "id": 2, "method": "eth_chainId"})
-        assert (await socket.receive_json(timeout=20))["result"] == hex(11820)
+        assert (await socket.receive_json(timeout=20))["result"] == hex(7105636)
 
 
 def test_importing_the_chain_leaves_the_recursion_limit_alone_and_deep_calls_work() -> None:

@@ -145,7 +145,7 @@ def test_a_batch_answers_each_request_and_an_unknown_method_fails_alone(devchain
         {"jsonrpc": "2.0", "id": 3, "method": "eth_blockNumber", "params": []},
     ]
     answers = httpx.post(devchain.url, json=batch).json()
-    assert [a.get("result") for a in answers] == [Web3.to_hex(11820), None, None, "0x0"]
+    assert [a.get("result") for a in answers] == [Web3.to_hex(7105636), None, None, "0x0"]
     assert answers[1]["error"] == {"code": -32601, "message": "the method eth_nope does not exist/is not available"}
     assert answers[2]["error"]["code"] == -32600
     assert (

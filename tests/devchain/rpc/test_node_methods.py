@@ -146,7 +146,7 @@ def test_transactions_are_filled_and_signed_without_being_sent(wallet: Wallet, c
         incomplete = {key: value for key, value in asked.items() if key != left_out}
         assert wallet.raw("eth_signTransaction", incomplete)["error"]["message"] == text
     foreign = wallet.raw("eth_signTransaction", asked | {"chainId": "0x1"})["error"]["message"]
-    assert foreign == "chainId does not match node's (have=1, want=11820)"
+    assert foreign == "chainId does not match node's (have=1, want=7105636)"
 
 
 def test_what_waits_is_sent_again_at_a_better_price(wallet: Wallet, counter: str) -> None:

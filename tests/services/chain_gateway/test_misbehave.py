@@ -39,6 +39,7 @@ def suite_of(world: World) -> Suite:
         trainers=(),
         model_server="",
         metrics="",
+        page="",
         keys=str(world.folder / "keys"),
         password_file=str(world.folder / "keys" / "password"),
         credential="",

@@ -35,7 +35,7 @@ def test_every_rpc_of_the_contract_is_served() -> None:
 
 async def test_chain_and_accounts(world: World, stub: pb_grpc.ChainGatewayServiceStub) -> None:
     chain = await stub.GetChain(pb.GetChainRequest())
-    assert (chain.chain_id, chain.pool, chain.aspect) == (11820, world.deployment.pool, world.deployment.aspect)
+    assert (chain.chain_id, chain.pool, chain.aspect) == (7105636, world.deployment.pool, world.deployment.aspect)
     assert chain.rpc_url == world.node.url
     assert chain.deployed_block_number == world.deployment.block < chain.head_block_number
     assert tuple((await stub.ListAccounts(pb.ListAccountsRequest())).accounts) == world.accounts

@@ -13,19 +13,22 @@ from eth_account.signers.local import LocalAccount
 
 from linklearner.client.inference import InferenceClient
 from linklearner.domain.errors import (
+    InvalidConfig,
     InvalidInput,
     LinkLearnerError,
     PermissionDenied,
     Unauthenticated,
     Unavailable,
+    UntrustedChallenge,
 )
-from linklearner.domain.sign_in import SignIn
+from linklearner.domain.sign_in import SignIn, check
 from linklearner.domain.stakes import MAX_ELIGIBLE
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
 from linklearner.testing.gateway import CHAIN_ID, STAKE, FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
+from services.model_server.admission.stake import StakeSettings
 from services.model_server.server import ModelServer
 from tests.services.model_server.conftest import QUICK_STAKE, address_of, eventually, sessions_at, sign, token_for
 
@@ -399,3 +402,49 @@ async def test_no_token_and_no_signature_reaches_the_log(
         assert secret not in printed
     assert "ModelInfer" in printed  # the refusal, once
     assert printed.count("ModelInfer") == 1
+
+
+PAGE = "http://localhost:8780"
+
+
+async def test_a_visitor_of_a_page_signs_in_for_that_page(start: Callable[..., Any], caller: LocalAccount) -> None:
+    server = await start(origins=f"https://learn.example, {PAGE}")
+    async with sessions_at(server.address) as stub:
+        asked = await stub.CreateChallenge(
+            session.CreateChallengeRequest(address=address_of(caller), nonce=b"\1" * 16, origin=PAGE)
+        )
+        opened = await stub.OpenSession(opening(asked.message, sign(caller, asked.message)))
+    text = SignIn.parse(asked.message)
+    assert (text.domain, text.uri) == ("localhost:8780", f"{PAGE}/inference.GRPCInferenceService")
+    assert await ask(server, opened.token) == 1
+    # what a page's visitor signs is nothing that a program signs, even at the same host and port
+    with pytest.raises(UntrustedChallenge):
+        check(
+            asked.message, domain="localhost:8780", address=address_of(caller), nonce=b"\1" * 16, wall_s=time.time(),
+            chain_id=None, task=None,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", f"{PAGE}/", "HTTP://localhost:8780", "localhost:8780", "null"]
+)
+async def test_a_page_that_the_server_was_not_told_of_signs_nobody_in(
+    start: Callable[..., Any], caller: LocalAccount, origin: str
+) -> None:
+    server = await start(origins=PAGE)
+    async with sessions_at(server.address) as stub:
+        request = session.CreateChallengeRequest(address=address_of(caller), origin=origin)
+        error = await refusal(stub.CreateChallenge(request))
+    assert isinstance(error, PermissionDenied) and error.reason == "UnknownOrigin"
+
+
+async def test_without_pages_in_the_settings_no_page_signs_in(server: ModelServer, caller: LocalAccount) -> None:
+    async with sessions_at(server.address) as stub:
+        request = session.CreateChallengeRequest(address=address_of(caller), origin=PAGE)
+        assert (await refusal(stub.CreateChallenge(request))).reason == "UnknownOrigin"
+
+
+@pytest.mark.parametrize("origins", ["*", "localhost:8780", "http://localhost:80", "https://a.example/", "http://a b"])
+def test_an_origin_in_the_settings_is_written_as_browsers_write_it(origins: str) -> None:
+    with pytest.raises(InvalidConfig, match=r"origins: .* is not an origin"):
+        StakeSettings(origins=origins)

@@ -1,0 +1,91 @@
+"""One suite and one Chromium for all tests here; each test has a browser context, an account and drawings of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from linklearner.suite import Suite
+from tests.page.browser import DESKTOP, Desk, chromium, context_of, executable
+from tests.page.wallet import PythonWallet
+
+ROOT = Path(__file__).resolve().parents[2]
+MINING = os.environ.get("PAGE_MINING", "instant")
+"""interval:0.5 is a node's pace."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if executable() is None:
+        pytest.skip(
+            "there is no Chromium: install your system's (Debian: apt install chromium), or name one in CHROMIUM"
+        )
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def suite(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    home = tmp_path_factory.mktemp("suite")
+    with (home / "suite.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services", "--home", str(home), "--contributors", "3", "--mining", MINING],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if json.loads(line).get("ready"):
+                    break
+            else:
+                raise AssertionError((home / "suite.log").read_text()[-3000:])
+            yield Suite.read(home)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+Open = Callable[..., Desk]
+
+
+@pytest.fixture
+def desk(browser: Browser, suite: Suite) -> Iterator[Open]:
+    """desk(device, wallet=…, fragment=…): the page, open in a fresh context. At the end nothing must have gone wrong unsaid."""
+    opened: list[Desk] = []
+
+    def begin(
+        device: dict[str, Any] = DESKTOP,
+        *,
+        wallet: PythonWallet | None = None,
+        fragment: str = "",
+        script: str = "",
+        url: str = suite.page,
+        **more: Any,
+    ) -> Desk:
+        context = context_of(browser, device, **more)
+        if wallet is not None:
+            wallet.install(context)
+        if script:
+            context.add_init_script(script)
+        desk = Desk(context, url)
+        opened.append(desk)
+        return desk.open(fragment)
+
+    yield begin
+    for one in opened:
+        one.context.close()
+
+
+@pytest.fixture
+def wallet(suite: Suite) -> PythonWallet:
+    """On Ethereum's own network, and it does not know ours."""
+    return PythonWallet(suite.rpc_url)

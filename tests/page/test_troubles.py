@@ -1,0 +1,264 @@
+"""What goes wrong for people: wallets that say no, a model that moves on, names that are code, a chain that is away, tabs that get in
+each other's way, a browser without room. `PAGE_TESTS=all` runs these; they take minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from playwright.sync_api import Browser
+
+from linklearner.client.gateway import GatewayClient
+from linklearner.client.trainer import TrainerClient
+from linklearner.domain.digest import weight_bytes
+from linklearner.domain.fixedpoint import quantise_weights
+from linklearner.domain.notation import address
+from linklearner.domain.plan import TaskPlan
+from linklearner.rpc.access import Credential
+from linklearner.suite import Suite
+from tests.page.browser import DESKTOP, context_of
+from tests.page.conftest import Open
+from tests.page.wallet import PythonWallet
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("PAGE_TESTS") != "all", reason="minutes: run by PAGE_TESTS=all (make page-test)"
+)
+
+T = TypeVar("T")
+HOSTILE = '<img src=x onerror="document.title=666">{{7*7}}${alert(1)}</script><script>document.title=666</script>\u202e'
+
+
+def in_a_thread(work: Coroutine[Any, Any, T]) -> T:
+    """playwright's own loop runs in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+def ready(desk: Open, suite: Suite, wallet: PythonWallet) -> Any:
+    """At the desk with stake that counts, and an update trained."""
+    wallet.chain = suite.chain_id
+    at = desk(wallet=wallet)
+    at.collect("01234")
+    at.button("Python wallet").click()
+    at.button("Get test money").click()
+    at.button("Lock 100 $LL").click()
+    at.button("Train in this browser").click()
+    at.page.wait_for_selector(".measure")
+    at.button("Submit your update").wait_for()
+    return at
+
+
+def test_what_a_person_declines_is_no_failure(desk: Open, suite: Suite, wallet: PythonWallet) -> None:
+    wallet.declines = {"eth_requestAccounts"}
+    at = desk(wallet=wallet)
+    at.button("Python wallet").click()
+    at.says("You declined it in your wallet. Nothing was sent.")
+    assert at.page.locator(".notice.info").count() == 1 and at.page.locator(".notice.bad").count() == 0
+    wallet.declines = {"wallet_switchEthereumChain"}
+    at.button("Python wallet").click()
+    at.button("Switch network").click()
+    at.says("You declined it")
+    wallet.declines = {"eth_sendTransaction", "personal_sign"}
+    at.button("Switch network").click()
+    at.button("Get test money").click()
+    at.button("Lock 100 $LL").click()
+    at.says("You declined it")
+    at.button("Sign in").click()
+    at.says("You declined it")
+    assert wallet.sent == [] and wallet.texts == []
+    wallet.declines = set()
+    at.button("Lock 100 $LL").click()
+    at.says("Your stake counts from")
+    assert at.trouble == []
+
+
+def test_a_base_that_has_moved_on_is_trained_anew_by_itself(desk: Open, suite: Suite, wallet: PythonWallet) -> None:
+    at = ready(desk, suite, wallet)
+    # the page does not notice: what it polls is held back while the others make a version
+    at.page.route("**/*GetTask", lambda route: route.abort())
+
+    async def others_make_a_version() -> None:
+        credential = Credential.read(Path(suite.credential))
+        async with GatewayClient.connect(suite.gateway, credential) as gateway:
+            before = (await gateway.task(1)).version
+            for index, where in enumerate(suite.trainers):
+                async with TrainerClient.connect(where, credential) as trainer:
+                    async for _ in trainer.train(f"stale-{before}-{index}"):
+                        pass
+            async with asyncio.timeout(60):
+                while (await gateway.task(1)).version == before:
+                    await asyncio.sleep(0.3)
+
+    in_a_thread(others_make_a_version())
+    at.page.unroute("**/*GetTask")
+    at.button("Submit your update").click()
+    at.says("Accepted in round")
+    at.says("Your update is in version")
+
+
+def test_names_that_are_code_are_text_and_another_kind_of_model_is_trained(desk: Open, suite: Suite) -> None:
+    """A task of anybody's: a CNN whose name and labels are markup."""
+    plan = TaskPlan.from_json(
+        json.dumps(
+            {
+                "model": {
+                    "format": 1, "name": HOSTILE, "kind": "cnn", "image": [1, 8, 8], "channels": [4, 6], "kernel": 3, "activation": "relu",
+                    "outputs": 3, "input": {"name": "<b>x</b>", "scale": 0.0625, "range": [0.0, 16.0]},
+                    "labels": [HOSTILE, "<svg/onload=alert(1)>", "2"],
+                },
+                "terms": {"reward": "0", "stake_seconds": 1},
+            }
+        )
+    )  # fmt: skip
+
+    async def opened() -> int:
+        async with GatewayClient.connect(suite.gateway, Credential.read(Path(suite.credential))) as gateway:
+            weights = weight_bytes(quantise_weights(plan.model.initial(3), plan.shape))
+            made = await gateway.open_task(
+                "hostile", address(suite.creator), plan.model.to_json(), plan.shape, plan.terms, weights
+            )
+            return made.task
+
+    number = in_a_thread(opened())
+    at = desk(fragment=f"#/task/{number}/learn")
+    at.page.get_by_role("heading", name="<img src=x").first.wait_for()
+    assert at.page.locator(".bars .bar-label").first.text_content() == HOSTILE
+    for digit, label in (("0", 0), ("1", 1), ("7", 2), ("0", 0), ("1", 1), ("7", 2)):
+        at.draw(digit)
+        at.page.locator(".labels button").nth(label).click()
+    at.button("Train in this browser").click()
+    at.page.wait_for_selector(".measure")
+    after = at.page.locator(".measure .after").first.text_content() or ""
+    assert after.strip() == "100\u00a0%"  # six drawings of three shapes can be told apart
+    at.open(f"#/task/{number}")
+    at.says("Terms")
+    assert at.page.title() != "666" and at.page.locator("#app img[src='x'], #app script, #app svg[onload]").count() == 0
+    assert at.overflow() <= 0
+    assert at.trouble == []
+
+
+def test_a_chain_that_is_away_is_said_and_waited_for(desk: Open) -> None:
+    at = desk()
+    at.context.set_offline(True)
+    at.says("does not answer; this page tries again by itself")
+    at.draw("3")  # goes on with what is here
+    at.page.wait_for_selector(".bars .best")
+    at.context.set_offline(False)
+    at.page.wait_for_selector(".notice", state="detached")
+
+
+def test_two_tabs_do_not_train_at_once_and_keep_each_others_drawings(desk: Open) -> None:
+    at = desk()
+    at.collect("01234")
+    other = at.context.new_page()
+    other.goto(at.url)
+    other.get_by_text("5 drawings").wait_for()
+    name = at.page.evaluate(
+        """async () => {
+          const holding = new Promise(held => {
+            window.letGo = null;
+            const original = navigator.locks.request.bind(navigator.locks);
+            navigator.locks.request = (name, options, work) => original(name, options, async lock => {
+              held(name);
+              await new Promise(done => (window.letGo = done));
+              return work(lock);
+            });
+          });
+          [...document.querySelectorAll("button")].find(one => one.textContent === "Train in this browser").click();
+          return holding;
+        }"""
+    )
+    assert name.startswith("train ")
+    other.get_by_role("button", name="Train in this browser").click()
+    other.get_by_text("Another tab is training").wait_for()
+    at.page.evaluate("letGo()")
+    at.page.wait_for_selector(".measure")
+    at.collect("7")
+    other.reload()
+    other.get_by_text("6 drawings").wait_for()
+
+
+def test_a_reload_in_the_middle_of_training_loses_no_drawing(desk: Open) -> None:
+    at = desk()
+    at.collect("01234")
+    at.button("Train in this browser").click()
+    at.page.reload()
+    at.says("5 drawings")
+    at.button("Train in this browser").click()
+    at.page.wait_for_selector(".measure")
+    assert at.trouble == []
+
+
+def test_a_browser_without_room_says_so_and_goes_on(desk: Open) -> None:
+    full = "IDBObjectStore.prototype.put = () => { throw new DOMException('full', 'QuotaExceededError'); };"
+    at = desk(script=full)
+    at.collect("01")
+    at.says("no room to keep your drawings")
+    at.collect("234")
+    at.says("5 drawings")
+    at.button("Train in this browser").click()
+    at.page.wait_for_selector(".measure")
+
+
+def test_a_chain_that_began_anew_is_said(desk: Open, suite: Suite) -> None:
+    at = desk(
+        script=f"localStorage.getItem('seen') || localStorage.setItem('genesis {suite.chain_id}', '0x00'); localStorage.setItem('seen', 1)"
+    )
+    at.says("This chain began anew since your last visit.")
+    at.page.reload()
+    at.page.wait_for_selector(".card")
+    assert at.page.get_by_text("began anew").count() == 0
+
+
+def test_a_stranger_s_page_reaches_neither_page_nor_chain(browser: Browser, suite: Suite) -> None:
+    context = context_of(browser, DESKTOP)
+    page = context.new_page()
+    page.route(
+        "http://stranger.test/**",
+        lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>hello</h1>"),
+    )
+    page.goto("http://stranger.test/")
+    attempt = """async ([url, body, type]) => {
+      try {
+        const reply = await fetch(url, { method: "POST", body, headers: { "Content-Type": type } });
+        return [reply.type, reply.status, await reply.text()];
+      } catch { return "refused"; }
+    }"""
+    body = json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "eth_sendTransaction", "params": [{"to": "0x" + "00" * 20}]}
+    )
+    head = httpx.post(
+        suite.rpc_url, json={"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
+    ).json()["result"]
+    for url in (
+        suite.rpc_url,
+        f"{suite.page}/rpc",
+        f"{suite.page}/faucet",
+        f"{suite.page}/linklearner.v1.ChainGatewayService/GetChain",
+    ):
+        for kind in ("application/json", "text/plain"):
+            assert page.evaluate(attempt, [url, body, kind]) == "refused", url
+    frame = page.evaluate(
+        """url => new Promise(done => {
+          const frame = document.createElement("iframe");
+          frame.onload = () => done(frame.contentDocument === null ? "blank or foreign" : "ours");
+          frame.src = url;
+          document.body.append(frame);
+        })""",
+        suite.page,
+    )
+    assert frame == "blank or foreign"
+    assert len(page.frames[-1].locator("#app").all()) == 0  # frame-ancestors 'none'
+    now = httpx.post(suite.rpc_url, json={"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}).json()[
+        "result"
+    ]
+    assert int(now, 16) - int(head, 16) <= 1  # the suite's own
+    context.close()

@@ -1,0 +1,240 @@
+"""The golden vectors, in Chromium: what the page sends is what Python would send, to the byte."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_hash.auto import keccak
+from playwright.sync_api import Browser, Page
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    return json.loads((VECTORS / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_script_tag(path=Path(__file__).with_name("domain.js"))
+    yield page
+    context.close()
+
+
+def test_quantised_deltas_are_the_same_updates_and_residuals(page: Page) -> None:
+    cases = load("quantise.json")
+    found = page.evaluate(
+        """cases => {
+          let left = null;
+          return cases.map(one => {
+            const shape = domain.Shape.decode(domain.bytesOf(one.shape));
+            const bytes = one.carried ? null : domain.bytesOf(one.delta);
+            const delta = one.carried ? left : new Float64Array(bytes.buffer);
+            const encoding = domain.ENCODINGS.find(row => row.code === one.encoding);
+            const made = domain.quantise(delta, shape, 2n ** 21n - 1n, 2n ** 64n - 1n, encoding);
+            left = made.residual;
+            return {
+              update: domain.hexOf(domain.encode(made.update, shape)).slice(2),
+              digest: domain.hexOf(domain.digest(made.update, shape)).slice(2),
+              residual: domain.hexOf(domain.keccak(new Uint8Array(left.buffer))).slice(2),
+            };
+          });
+        }""",
+        cases,
+    )
+    assert len(found) > 50
+    for case, made in zip(cases, found, strict=True):
+        assert made == {name: case[name] for name in made}
+
+
+def test_models_compute_the_same_logits_in_both_formats(page: Page) -> None:
+    cases = load("forward.json")
+    flat = [{**case, "inputs": [list(map(float, numbers(row))) for row in case["inputs"]]} for case in cases]
+    found = page.evaluate(
+        """async cases => {
+          const answers = [];
+          for (const one of cases) {
+            const model = await domain.readModel(one.model);
+            const x = Float32Array.from(one.inputs.flat(), value => value * model.scale);
+            const weights = Float32Array.from(one.weights);
+            const out = domain.forward(model.layers, weights, x, one.inputs.length).at(-1);
+            answers.push([...out]);
+          }
+          return answers;
+        }""",
+        [*flat, *({**case, "model": as_graph(case["model"])} for case in flat)],
+    )
+    for case, logits in zip((*flat, *flat), found, strict=True):
+        assert logits == numbers(case["logits"])
+
+
+def test_gradients_are_those_of_the_forward_pass(page: Page) -> None:
+    """By central differences, in every weight, of every kind of layer."""
+    for case in load("forward.json"):
+        worst = page.evaluate(
+            """async one => {
+              const model = await domain.readModel(one.model);
+              const n = one.weights.length;
+              const weights = Float32Array.from({ length: n }, (_, i) => Math.sin(3 * i + 1));
+              const x = Float32Array.from({ length: 2 * model.inputCount }, (_, i) => Math.cos(7 * i));
+              const loss = w => domain.forward(model.layers, w, x, 2).at(-1).reduce((sum, v) => sum + v * v / 2, 0);
+              const values = domain.forward(model.layers, weights, x, 2);
+              const gradient = new Float32Array(n);
+              domain.backward(model.layers, weights, values, values.at(-1), gradient, 2);
+              let worst = 0;
+              for (let i = 0; i < n; i++) {
+                const step = 1 / 1024;
+                const [up, down] = [weights.slice(), weights.slice()];
+                up[i] += step;
+                down[i] -= step;
+                const slope = (loss(up) - loss(down)) / (up[i] - down[i]);
+                worst = Math.max(worst, Math.abs(slope - gradient[i]) / (1 + Math.abs(slope)));
+              }
+              return worst;
+            }""",
+            case,
+        )
+        assert worst < 0.01, case["model"]
+
+
+def test_digests_and_calldata_are_the_same(page: Page) -> None:
+    for length in (0, 1, 135, 136, 137, 4096):
+        data = [7 * i % 256 for i in range(length)]
+        assert (
+            page.evaluate("bytes => domain.hexOf(domain.keccak(Uint8Array.from(bytes)))", data)
+            == "0x" + keccak(bytes(data)).hex()
+        )
+    for one in load("calldata.json"):
+        values = one["values"]
+        canonical = next(case for case in one["cases"] if case["what"] == "canonical")
+        if "header" not in values or not canonical["calldata"].startswith("437cfc3f"):
+            continue
+        made = page.evaluate(
+            "v => domain.calldata('submit', BigInt(v.task), '0x' + v.digest, '0x' + v.header, v.groups.map(g => '0x' + g))",
+            values,
+        )
+        assert made == "0x" + canonical["calldata"]
+
+
+def test_a_refusal_is_understood_however_it_comes(page: Page) -> None:
+    def reason(error: dict[str, Any]) -> str:
+        return str(page.evaluate("error => domain.refusalOf(error).reason", error))
+
+    words = b"StaleBase: the update is against version 1, the newest is 2"
+    text = (32).to_bytes(32) + len(words).to_bytes(32) + words.ljust(64, b"\0")
+    assert reason({"code": 3, "message": "execution reverted", "data": "0x08c379a0" + text.hex()}) == "StaleBase"
+    assert reason({"code": 3, "message": f"execution reverted: {words.decode()}"}) == "StaleBase"
+    counting = keccak(b"BelowMinimumStake(uint64,uint64)")[:4] + (5).to_bytes(32) + (100).to_bytes(32)
+    assert (
+        reason({"code": -32603, "message": "Internal", "data": {"data": "0x" + counting.hex()}}) == "BelowMinimumStake"
+    )
+    assert reason({"code": 4001, "message": "User rejected"}) == "Declined"
+    assert reason({"code": -32000, "message": "insufficient funds for gas * price + value"}) == "InsufficientFunds"
+
+
+def test_a_graph_that_is_no_chain_of_known_layers_is_not_trained_here(page: Page) -> None:
+    def read(text: str) -> Any:
+        return page.evaluate(
+            "text => domain.readModel(text).then(m => [m.layers === null, m.name], e => e.reason)", text
+        )
+
+    mlp = load("forward.json")[0]["model"]
+    assert read(as_graph(mlp)) == [False, "vector"]
+    assert read(as_graph(mlp, operator="Sigmoid")) == [True, "vector"]
+    tampered = json.loads(as_graph(mlp))
+    tampered["digest"] = "00" * 32
+    assert read(json.dumps(tampered)) == "InvalidModel"
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"format":3}',
+        '{"format":1,"kind":"mlp"}',
+        '{"format":2,"graph":"AAAA","digest":""}',
+    ):
+        assert read(text) == "InvalidModel"
+
+
+def test_a_sign_in_text_is_signed_only_if_it_is_ours(page: Page) -> None:
+    text = (
+        "localhost:8780 wants you to sign in with your Ethereum account:\n0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\n\n"
+        "Ask the model of LinkLearner task 1. This signature costs nothing and moves nothing.\n\n"
+        "URI: http://localhost:8780/inference.GRPCInferenceService\nVersion: 1\nChain ID: 7105636\n"
+        f"Nonce: {'01' * 32}\nIssued At: 2026-11-28T09:00:00Z\nExpiration Time: 2026-11-28T09:03:00Z"
+    )
+    expected = {
+        "origin": "http://localhost:8780", "account": "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "chainId": "7105636",
+        "task": "1", "nonce": "01" * 16, "now": 1795856430000,
+    }  # fmt: skip
+
+    def signed(words: str, **changes: Any) -> bool:
+        asked = [words, {**expected, **changes}]
+        return bool(
+            page.evaluate(
+                "([text, e]) => { try { domain.checkSignIn(text, e); return true; } catch { return false; } }", asked
+            )
+        )
+
+    assert signed(text)
+    assert not any(
+        signed(text, **{name: value})
+        for name, value in {
+            "origin": "http://localhost:8781", "account": "0x" + "00" * 20, "chainId": "1", "task": "2", "nonce": "02" * 16,
+            "now": 1795856800000,
+        }.items()
+    )  # fmt: skip
+    assert not signed(text.replace("URI: http://localhost:8780/", "URI: grpc://localhost:8780/"))
+    assert not signed(text + "\nResources:\n- everything")
+
+
+def numbers(value: Any) -> list[float]:
+    return [number for part in value for number in numbers(part)] if isinstance(value, list) else [value]
+
+
+def as_graph(text: str, operator: str = "") -> str:
+    """A description of format 1 as one of format 2. operator: in place of the first Relu, or behind the graph where there is none."""
+    from linklearner.domain.model import ModelSpec
+
+    if json.loads(text)["format"] == 2:
+        return text
+    spec = ModelSpec.from_json(text)
+    graph = spec.graph
+    nodes = [[node.operator, list(node.inputs), node.output, attributes(node.attributes)] for node in graph.nodes]
+    output = graph.outputs[0].name
+    if operator:
+        nodes.append([operator, [output], "more", {}])
+        output = "more"
+    content = json.dumps(
+        {
+            "constants": [[one.name, "FP32", list(one.dimensions), list(one.values)] for one in graph.constants],
+            "frozen": [],
+            "inputs": [[spec.input.name, "FP32", list(spec.input.dimensions), None]],
+            "nodes": nodes,
+            "outputs": [[output, "FP32", list(graph.outputs[0].dimensions)]],
+            "parameters": [[one.name, list(one.dimensions)] for one in graph.parameters],
+        },
+        sort_keys=True,
+        separators=(",", ":"),
+    ).encode()
+    return json.dumps(
+        {
+            "format": 2,
+            "name": spec.name,
+            "loss": "cross-entropy",
+            "labels": list(spec.labels),
+            "digest": keccak(content).hex(),
+            "graph": base64.b64encode(zlib.compress(content)).decode(),
+        }
+    )
+
+
+def attributes(given: Any) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in dict(given).items()}
