@@ -251,7 +251,7 @@ class _Reader:
         return next(name for n in range(1 << 20) if (name := f"{stem}_{n}") not in self.values)
 
     def _emit(self, operator: str, inputs: list[str], output: str, attributes: Mapping[str, Any] | None = None) -> str:
-        given = dict(attributes or {})
+        given = {name: value for name, value in (attributes or {}).items() if not _says_nothing(name, value)}
         self.values[output] = infer(operator, [self.values[name] for name in inputs], given)
         self.nodes.append(Node(operator, tuple(inputs), output, given))
         return output
@@ -350,6 +350,15 @@ def _narrow(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
+def _says_nothing(name: str, value: Any) -> bool:
+    """What an attribute says by being left out, too: no padding, steps of one. Bytes of calldata, and other spellings of one thing."""
+    return (
+        (name == "pads" and not any(value))
+        or (name in ("strides", "dilations") and all(number == 1 for number in value))
+        or (name == "group" and value == 1)
+    )
+
+
 def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
     """As our graphs write them."""
     return {name: _attribute(value) for name, value in attributes.items()}
@@ -417,6 +426,9 @@ def _reshaped(reader: _Reader, name: str, wanted: list[Any], output: str) -> Non
     found = tuple(-n.times if isinstance(n, Batch) else int(n) for n in wanted)
     if found == x.dimensions:
         reader.alias[output] = name
+        return
+    if len(found) == 2 and found[0] == x.dimensions[0] == BATCH:
+        reader._emit("Flatten", [name], output, {"axis": 1})
         return
     reader._emit("Reshape", [name, reader._row(target)], output)
     if reader.values[output].dimensions != found:
