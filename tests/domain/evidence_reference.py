@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 EXP = [math.floor(65535 * math.exp(-i / 32) + 0.5) for i in range(256)]
 
@@ -113,3 +114,94 @@ def settle(
             return found
     found.outcomes = ["GUARDED" if outcome == "MERGED" else outcome for outcome in found.outcomes]
     return found
+
+
+def dot(a: Sequence[int], b: Sequence[int]) -> int:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def less(vector: Sequence[int], part: Sequence[int]) -> list[int]:
+    """The vector less its projection on a part, coefficient and products rounded."""
+    coefficient = rounded(dot(vector, part) << 14, dot(part, part))
+    return [v - rounded(p * coefficient, 1 << 14) for v, p in zip(vector, part, strict=True)]
+
+
+def project(u: Sequence[int], atoms: Sequence[Sequence[int]]) -> tuple[list[int], bool, int | None, bool]:
+    """Residual, whether a copy, the first atom, whether it explains a quarter."""
+    left, unused, basis = list(u), list(range(len(atoms))), []
+    first, quarter = None, False
+    for turn in range(5):
+        scores = [(Fraction(dot(atoms[i], left) ** 2, dot(atoms[i], atoms[i])), -i) for i in unused if any(atoms[i])]
+        best, index = max(scores, default=(Fraction(0), 0))
+        if best == 0:
+            break
+        unused.remove(-index)
+        atom = list(atoms[-index])
+        if turn == 0:
+            first, quarter = -index, best >= Fraction(dot(u, u), 4)
+        for part in basis:
+            atom = less(atom, part)
+        if dot(atom, atom) * 64 > dot(atoms[-index], atoms[-index]):
+            basis.append(atom)
+            left = less(left, atom)
+    return left, 20 * dot(left, left) < dot(u, u), first, quarter
+
+
+@dataclass
+class PaidRound:
+    accounts: Sequence[bytes]
+    updates: Sequence[Sequence[int]]
+    merged: Sequence[bool]
+    base: Sequence[int]
+    after: Sequence[int]
+    references: Sequence[Sequence[int]]
+    later: Sequence[tuple[Sequence[int], int]]
+
+
+def pay(network: Perceptron, rounds: Sequence[PaidRound], full: int) -> list[list[tuple[bool, int, int, int, int]]]:
+    """By `novel`: for each update whether it is a copy, what is added to U, X and D, and what is payable of FULL."""
+    memory: list[tuple[int, list[int], set[bytes]]] = []
+    sums: dict[bytes, list[int]] = {}
+    answer = []
+    for number, one in enumerate(rounds):
+        row, added = [], []
+
+        def mean(first: Sequence[int], second: Sequence[int], one: PaidRound = one) -> int:
+            total = sum(network.loss(first, x, y) - network.loss(second, x, y) for x, y in one.later)
+            return max(-32768, min(32768, 4 * total // len(one.later)))
+
+        def stepped(base: Sequence[int], step: Sequence[int]) -> list[int]:
+            return [sat16(w + d) for w, d in zip(base, step, strict=True)]
+
+        for account, u, merged in zip(one.accounts, one.updates, one.merged, strict=True):
+            known = [(list(reference), set[bytes]()) for reference in one.references] + [
+                (vector, owners) for when, vector, owners in memory if when >= number - 8 and account not in owners
+            ]
+            left, copy, first, quarter = project(u, [vector for vector, _ in known])
+            owners = {account} | (known[first][1] if quarter and first is not None else set())
+            if any(u) and not copy:
+                added.append((number, list(u), owners))
+            g = mean(one.base, stepped(one.base, [rounded(v, 4) for v in u]))
+            p = [rounded(b + 3 * a, 4) for b, a in zip(one.base, one.after, strict=True)]
+            d, x = (
+                mean(stepped(p, [-rounded(v, 8) for v in vector]), stepped(p, [rounded(v, 8) for v in vector]))
+                for vector in (u, left)
+            )
+            if g < 0:
+                g += g >> 2
+            elif copy or not merged:
+                g = 0
+            if copy:
+                d, x = min(d, 0), min(x, 0)
+            if not any(u):
+                g = d = x = 0
+            total = sums.setdefault(account, [0, 0, 0, 0])
+            for i, more in enumerate((g, x, d)):
+                total[i] += more
+            due = max(0, min(total[2], 3 * (min(total[0], total[1]) - 328)))
+            now = min(max(0, due - total[3]), full)
+            total[3] += now
+            row.append((copy, g, x, d, now))
+        memory += [(number, [a - b for b, a in zip(one.base, one.after, strict=True)], set()), *added]
+        answer.append(row)
+    return answer

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.encodings import INT8, TWO_BITS, Encoding
+from linklearner.domain.rules.evidence.credit import Account, credits_of, fair_credit
+from linklearner.domain.rules.evidence.memory import Memory, Revealed
 from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.rules.evidence.verdicts import Examples, judge, steps_of
 from linklearner.domain.shape import Shape, Tensor
@@ -148,3 +150,75 @@ def guarded(seed: int) -> dict[str, Any]:
         for shift in generator.integers(9, 14, 3)
     ]
     return case(shape, network, base, updates, [200_000] * 3, [250, 250, 250], 1000, opened, 3)
+
+
+PEOPLE = [bytes([index + 1]) * 20 for index in range(4)]
+
+
+def history(seed: int, rounds: int = 11) -> dict[str, Any]:
+    """Rounds of four accounts, paid by `novel` and `fair`: two with work of their own, one that copies (exactly, with noise, or a copy of a
+    copy), one that sends nothing, noise or a reference."""
+    network = IntegerNetwork((4, 6, 3), (12,) * 4, 4) if seed % 2 else IntegerNetwork((5, 4, 3), (11, 12, 13, 10), 5)
+    generator = np.random.default_rng(seed)
+    count, full = network.weight_count, 2000
+    base = generator.integers(-9000, 9000, count).astype(np.int16)
+    pool = some_examples(network, 3 * rounds + 6, generator, False)
+    memory, accounts = Memory(), {person: Account() for person in PEOPLE}
+    last = np.zeros((len(PEOPLE), count), dtype=np.int64)
+    played = []
+    for number in range(rounds):
+        opened = pool[: 3 * number + 6]
+        work = np.stack([downhill(network, base, opened, generator, 1500) for _ in range(3)])
+        vectors = np.rint(work / np.abs(work).max(axis=1, keepdims=True) * 1200).astype(np.int64)
+        vectors = np.clip(vectors + generator.integers(-60, 61, vectors.shape), -(2**15), 2**15)
+        steps = np.zeros((len(PEOPLE), count), dtype=np.int64)
+        steps[:2] = vectors[:2]
+        steps[2] = (last[0], last[0] + generator.integers(-150, 151, count), last[2], last[1] // 2)[number % 4]
+        steps[3] = (0 * base, generator.integers(-9000, 9000, count), vectors[2])[number % 3]
+        references = vectors[2:] if number else vectors[:0]
+        found = judge(network, base, steps, [2000] * 4, [10, 20, 5, 5], 40, opened, 3)
+        merged = [verdict.merged for verdict in found.verdicts]
+        residuals = memory.take(Revealed(tuple(PEOPLE), steps, base, found.weights, references))
+        later = pool[3 * number + 3 :]
+        credits = credits_of(network, base, found.weights, steps, residuals, merged, later)
+        updates = []
+        for person, vector, left, is_merged, credit in zip(PEOPLE, steps, residuals, merged, credits, strict=True):
+            accounts[person] = accounts[person].credited(credit)
+            payable = accounts[person].payable(full)
+            accounts[person] = accounts[person].after_pay(full)
+            updates.append(
+                {
+                    "account": person.hex(),
+                    "steps": vector.tolist(),
+                    "merged": is_merged,
+                    "residual": left.values.tolist(),
+                    "copy": left.copy,
+                    "gain": credit.gain,
+                    "novel": credit.novel,
+                    "direct": credit.direct,
+                    "payable": payable,
+                    "fair": fair_credit(credit, is_merged, full),
+                }
+            )
+        played.append(
+            {
+                "base": weight_bytes(base).hex(),
+                "after": weight_bytes(found.weights).hex(),
+                "references": references.tolist(),
+                "inputs": later.inputs.astype("<i2").tobytes().hex(),
+                "labels": later.labels.tolist(),
+                "updates": updates,
+            }
+        )
+        last, base = steps, found.weights
+    return {
+        "widths": list(network.widths),
+        "exponents": list(network.exponents),
+        "input_exponent": network.input_exponent,
+        "full": full,
+        "rounds": played,
+    }
+
+
+def pay_vectors() -> list[dict[str, Any]]:
+    return [history(seed) for seed in (20, 21)]

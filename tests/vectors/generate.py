@@ -26,7 +26,7 @@ from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import MAX_SQUARED_NORM, Update
 from linklearner.domain.voucher import Voucher, domain_separator
-from tests.vectors.evidence import evidence_vectors
+from tests.vectors.evidence import evidence_vectors, pay_vectors
 
 HERE = Path(__file__).parent
 
@@ -291,6 +291,7 @@ FILES = {
     "calldata.json": calldata_vectors,
     "vouchers.json": voucher_vectors,
     "evidence.json": evidence_vectors,
+    "evidence_pay.json": pay_vectors,
 }
 
 

@@ -134,7 +134,7 @@ def rounded_quotient(values: NDArray[np.int64], divisor: int) -> NDArray[np.int6
     return np.where(values < 0, -magnitude, magnitude)
 
 
-def moved(base: NDArray[np.int16], step: NDArray[np.int64]) -> NDArray[np.int16]:
+def moved(base: NDArray[np.signedinteger], step: NDArray[np.int64]) -> NDArray[np.int16]:
     """sat16(base + step)."""
     result: NDArray[np.int16] = np.clip(base + step, INT16_MIN, INT16_MAX).astype(np.int16)
     return result
