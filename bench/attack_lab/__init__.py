@@ -1,6 +1,6 @@
 """Attackers against rule `evidence`: who gets what for sending what, on the product's own rule code.
 
-    python -m bench.attack_lab --cells digits50/iid,digits50/skew --attacks clean,noise --seeds 1401,1402
+    python -m bench.attack_lab --cells digits50/iid,digits50/skew --attacks clean,noise --seeds 1402,1403
 
     tasks      three tasks and how their samples are spread over contributors
     learning   local training of all contributors at once, float32, as an honest or a dishonest trainer does it

@@ -406,7 +406,9 @@ ATTACKS: dict[str, Attack] = {
         Attack("stale-copy-10", COPY, "of ten rounds ago: beyond the memory", _stale(10), exact=True),
         Attack("noisy-copy", COPY, "with 30 % of its length as noise", _noisy(_stale(1), 0.3)),
         Attack("drowned-copy", COPY, "with as much noise", _noisy(_stale(1), 1.0)),
-        Attack("framing-copy", COPY, "of another each, with as much noise: to fill the memory", _noisy(_each_another, 1)),
+        Attack(
+            "framing-copy", COPY, "of another each, with as much noise: to fill the memory", _noisy(_each_another, 1)
+        ),
         Attack("scaled-copy", COPY, "0.3 to 2 times as long", _scaled),
         Attack("permuted-copy", COPY, "three weights in ten change places", _permuted),
         Attack("spread-copy", COPY, "each another honest account's", _each_another, exact=True),
@@ -425,7 +427,13 @@ ATTACKS: dict[str, Attack] = {
         Attack("distilled", MIMIC, "augmented examples labelled by the last honest mean", _distilled),
         Attack("orthogonal-harm", KNOWING, "a mimic's direction and harm orthogonal to it", _orthogonal_harm),
         Attack("hidden-mislabels", KNOWING, "wrong labels beside right public examples", _hidden_mislabels),
-        Attack("helpful-mislabels", KNOWING, "mislabelled but for a little true gradient", _helpful_mislabels, mislabels=True),
+        Attack(
+            "helpful-mislabels",
+            KNOWING,
+            "mislabelled but for a little true gradient",
+            _helpful_mislabels,
+            mislabels=True,
+        ),
         Attack("whitewash", KNOWING, "label-flip by new accounts every round", _trained, mislabels=True, renews=True),
         Attack("whitewash-noise", KNOWING, "noise by new accounts every round", _noise, renews=True),
         Attack("whitewash-mimic", KNOWING, "mimic-seeds by new accounts every round", _mimic_seeds, renews=True),

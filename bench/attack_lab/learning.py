@@ -1,4 +1,4 @@
-"""Local training of several contributors at once: plain SGD in float32 on a perceptron with one hidden layer, batches drawn with replacement.
+"""Local training of several contributors at once: plain SGD in float32 on a perceptron with one hidden layer, batches with replacement.
 
 Weights and deltas are in steps of 2**-12. The product's trainer uses Adam (services/trainer); plain SGD is what the rule's constants were
 simulated with, and the faster of the two here.
