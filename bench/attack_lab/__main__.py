@@ -25,7 +25,7 @@ FRESH_SEEDS = (1402, 1403, 1404, 1405, 1406)
 """Never used while the constants of the rule were chosen (0 to 305), nor while this lab was written (1401)."""
 
 
-def run(cell: str, attack: str, seed: int, encoding: str, share: float = 0.4) -> Run:
+def played(cell: str, attack: str, seed: int, encoding: str, share: float = 0.4) -> Run:
     """One attack (or "clean") in one cell."""
     course = play(CELLS[cell], seed, ATTACKS.get(attack), share, encoding_named(encoding))
     paid = course.pay()
@@ -46,6 +46,7 @@ def run(cell: str, attack: str, seed: int, encoding: str, share: float = 0.4) ->
         paid={way: wei.tolist() for way, wei in paid.items()},
         bad=course.bad.tolist(),
         shapley=shapley,
+        share=share,
         **parts,
     )
 
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--cells", default=",".join(CELLS), help=f"of {', '.join(CELLS)} (default all)")
     parser.add_argument("--attacks", default=",".join((CLEAN, *ATTACKS)), help="names, or clean (default all)")
     parser.add_argument("--seeds", default=",".join(map(str, FRESH_SEEDS)), help="default %(default)s")
+    parser.add_argument("--share", type=float, default=0.4, help="of the contributors that attack (default 0.4)")
     parser.add_argument("--encoding", default="int8", choices=[one.name for one in ENCODINGS.values()])
     parser.add_argument("--runs", type=Path, help="file of JSON lines: runs in it are not played again")
     parser.add_argument("--picture", type=Path, help="write the heat map there (PNG)")
@@ -63,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     cells, attacks = given.cells.split(","), given.attacks.split(",")
     seeds = [int(seed) for seed in given.seeds.split(",")]
+    if not 0 < given.share < 1:
+        parser.error(f"--share must be between 0 and 1, got {given.share}")
     for wanted, known in ((cells, set(CELLS)), (attacks, {CLEAN, *ATTACKS})):
         if unknown := [name for name in wanted if name not in known]:
             parser.error(f"{unknown[0]!r} is none of {', '.join(sorted(known))}")
@@ -71,17 +75,14 @@ def main(arguments: Sequence[str]) -> int:
     for seed in () if given.show else seeds:
         for cell in cells:
             for attack in attacks:
-                if (cell, attack, seed, given.encoding) in kept:
+                if (cell, attack, seed, given.encoding, given.share) in kept:
                     continue
-                one = run(cell, attack, seed, given.encoding)
+                one = played(cell, attack, seed, given.encoding, given.share)
                 runs.append(one)
                 if given.runs:
                     report.append(given.runs, one)
-    runs = [
-        one
-        for one in runs
-        if one.cell in cells and one.attack in attacks and one.encoding == given.encoding and one.seed in seeds
-    ]
+    wanted_keys = {(c, a, s, given.encoding, given.share) for c in cells for a in attacks for s in seeds}
+    runs = [one for one in runs if one.key in wanted_keys]
     found = report.rows(runs)
     _print(found, runs, cells, seeds)
     if given.markdown:

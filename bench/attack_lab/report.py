@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,19 +35,19 @@ class Run:
     paid: dict[str, list[float]]
     bad: list[bool]
     shapley: dict[str, float]
+    share: float = 0.4
+    """Of the contributors that attack."""
 
     @property
-    def key(self) -> tuple[str, str, int, str]:
-        return self.cell, self.attack, self.seed, self.encoding
+    def key(self) -> tuple[str, str, int, str, float]:
+        return self.cell, self.attack, self.seed, self.encoding, self.share
 
 
 def read(path: Path) -> list[Run]:
     """Runs of a file of JSON lines."""
     if not path.exists():
         return []
-    known = {field.name for field in fields(Run)}
-    lines = (json.loads(line) for line in path.read_text().splitlines())
-    return [Run(**one) for one in lines if set(one) == known]
+    return [Run(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def append(path: Path, run: Run) -> None:
@@ -181,5 +181,5 @@ def picture(found: Sequence[Row], path: Path) -> None:
                 axes.text(
                     x, y, f"{value:.1f}", ha="center", va="center", fontsize=7, color="white" if dark else "black"
                 )
-    figure.suptitle("Attackers with 40 % of ten contributors; mean over seeds; * known not to be closed", fontsize=11)
+    figure.suptitle("Ten contributors, some of them attackers; means over seeds; * known not to be closed", fontsize=11)
     figure.savefig(path, dpi=110)
