@@ -3,8 +3,8 @@
     EXP[i] = round(65535 e^(-i/32)), i = 0..255
     LN[i]  = floor(4096 ln(i / 1023.99)), i = 1023..LAST, LAST the first i whose value reaches 4 nats: no loss is larger
 
-In decimal arithmetic of 30 digits, far beyond what any entry needs. LN is kept as its increments, which are 0 to 5, compressed: the Aspect
-has no room for 55,000 numbers in its code and sums them up anew (aspects/aggregator/rules/evidence/loss.ts); a test compares every entry.
+In decimal arithmetic of 30 digits, far beyond what any entry needs. LN is kept as its increments, which are 0 to 5, compressed. The Aspect
+has no room for 55,000 numbers in its code and works each out (aspects/aggregator/rules/evidence/loss.ts); a test compares every entry.
 """
 
 from __future__ import annotations
@@ -75,14 +75,29 @@ def python_text() -> str:
     return "\n".join(lines) + "\n"
 
 
+MIDDLES = range(32, 64)
+PLACES = 44
+
+
 def aspect_text() -> str:
+    with localcontext(prec=30):
+        one = Decimal(2**PLACES)
+        middles = [int((one * ((j + Decimal("0.5")) / Decimal("1023.99")).ln()).to_integral_value()) for j in MIDDLES]
+        double = int((one * Decimal(2).ln()).to_integral_value())
     exp = textwrap.fill(", ".join(map(str, exponentials())), 130)
-    return f"""// The loss table of rule `evidence`. Written by tools/loss_tables.py: do not edit.
+    logs = textwrap.fill(", ".join(map(str, middles)), 130)
+    return f"""// The loss tables of rule `evidence`. Written by tools/loss_tables.py: do not edit.
 
 /** round(65535 e^(-i/32)), i = 0..255. */
 export const EXP: usize = memory.data<u16>([
 {textwrap.indent(exp, "  ")},
 ]);
+/** ln((j + 1/2) / 1023.99) in 2^-{PLACES}, j = {MIDDLES[0]}..{MIDDLES[-1]}. */
+export const MIDDLES: usize = memory.data<i64>([
+{textwrap.indent(logs, "  ")},
+]);
+/** ln 2 in 2^-{PLACES}. */
+export const LN2: i64 = {double};
 /** The first index of the logarithms, floor(4096 ln(i / 1023.99)), and the one from which on they are 4 nats or more. */
 export const FIRST: u32 = {FIRST};
 export const LAST: u32 = {FIRST + len(logarithms()) - 1};
