@@ -72,6 +72,23 @@ export function readNetwork(shape: usize, exponent: u32): bool {
   return before >= 2;
 }
 
+/** Gas of one example's forward pass, at most: 0.52 a multiply-add, and what metering costs a row and a label. A test measures. */
+export function gasOfExample(): u64 {
+  let gas: u64 = 100;
+  let before = inputWidth();
+  for (let layer: u32 = 0; layer < layerCount; layer++) {
+    const width = widthOf(layer);
+    gas += <u64>width * (20 + ((<u64>before * 5) >> 3) + (before >> 5));
+    before = width;
+  }
+  return gas;
+}
+
+/** Whether the labels of `count` examples are all the network's. */
+export function labelsFit(examples: usize, count: u32): bool {
+  return survey(examples, count);
+}
+
 /** Gives the forward pass BUFFER_BYTES to work in. */
 export function useBuffers(at: usize): void {
   rows = at;
