@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bench.attack_lab import measures, report
 from bench.attack_lab.attacks import ATTACKS
-from bench.attack_lab.course import CELLS, play
+from bench.attack_lab.course import CELLS, WAYS, play
 from bench.attack_lab.report import CLEAN, Row, Run
 from linklearner.domain.encodings import ENCODINGS, encoding_named
 
@@ -29,10 +29,11 @@ def played(cell: str, attack: str, seed: int, encoding: str, share: float = 0.4)
     """One attack (or "clean") in one cell."""
     course = play(CELLS[cell], seed, ATTACKS.get(attack), share, encoding_named(encoding))
     paid = course.pay()
-    shapley = {}
+    shapley: list[dict[str, float]] = [{}, {}]
     if attack == CLEAN:
-        values = measures.shapley(course, seed)
-        shapley = {way: float(np.corrcoef(values, earned)[0, 1]) for way, earned in paid.items() if earned.any()}
+        for found, on_opened in zip(shapley, (False, True), strict=True):
+            values = measures.shapley(course, seed, on_opened)
+            found.update((way, float(np.corrcoef(values, one)[0, 1])) for way, one in paid.items() if one.any())
     parts = {way: float(wei[course.bad].sum() / wei.sum()) if wei.any() else float("nan") for way, wei in paid.items()}
     return Run(
         cell=cell,
@@ -45,9 +46,10 @@ def played(cell: str, attack: str, seed: int, encoding: str, share: float = 0.4)
         bad_accepted=course.accepted(course.bad),
         paid={way: wei.tolist() for way, wei in paid.items()},
         bad=course.bad.tolist(),
-        shapley=shapley,
+        part=parts,
+        shapley=shapley[0],
+        shapley_opened=shapley[1],
         share=share,
-        **parts,
     )
 
 
@@ -96,18 +98,19 @@ def _print(found: Sequence[Row], runs: Sequence[Run], cells: Sequence[str], seed
     console = Console(width=max(150, Console().width))
     table = Table(title=f"Rule evidence under attack, per cent, means over seeds {', '.join(map(str, seeds))}")
     for name in (
-        "attack", "cell", "runs", "accuracy", "oracle", "merged: honest", "attackers", "pay: gain", "novel", "fair",
+        "attack", "cell", "runs", "accuracy", "oracle", "merged: honest", "attackers", "pay: gain", "novel", "at close", "fair",
         "worst novel", "honest pay lost",
     ):  # fmt: skip
         table.add_column(name, justify="left" if name in ("attack", "cell") else "right")
     for row in found:
         mark = "" if row.attack == CLEAN or ATTACKS[row.attack].closed else " *"
-        numbers = (row.accuracy, row.oracle, row.honest_accepted, row.bad_accepted, row.gain, row.novel, row.fair)
+        numbers = (row.accuracy, row.oracle, row.honest_accepted, row.bad_accepted)
+        paid = (row.gain, row.novel, row.at_close, row.fair)
         table.add_row(
             row.attack + mark,
             row.cell,
             str(row.runs),
-            *(f"{number:.1f}" for number in (*numbers, row.worst, row.lost)),
+            *(f"{number:.1f}" for number in (*numbers, *paid, row.worst, row.lost)),
         )
     console.print(table)
     console.print(
@@ -116,15 +119,13 @@ def _print(found: Sequence[Row], runs: Sequence[Run], cells: Sequence[str], seed
     for cell in cells:
         controls = [measures.control(CELLS[cell], seed) for seed in seeds]
         mlp, svm = (100 * np.mean([getattr(one, name) for one in controls]) for name in ("mlp", "svm"))
-        fair = {
-            way: np.mean([one.shapley[way] for one in runs if one.cell == cell and way in one.shapley] or [np.nan])
-            for way in ("gain", "novel", "fair")
-        }
-        said = ", ".join(f"{way} {value:.2f}" for way, value in fair.items())
-        console.print(
-            f"{cell}: trained on the {CELLS[cell].opened} opened examples only: MLP {mlp:.1f}, SVM {svm:.1f}; "
-            f"correlation of clean pay with Shapley values: {said}"
-        )
+        console.print(f"{cell}: trained on the {CELLS[cell].opened} opened examples only: MLP {mlp:.1f}, SVM {svm:.1f}")
+        for what, name in (("test samples", "shapley"), ("the examples that pay goes by", "shapley_opened")):
+            found_there = [getattr(one, name) for one in runs if one.cell == cell and one.attack == CLEAN]
+            said = ", ".join(
+                f"{way} {np.mean([one[way] for one in found_there if way in one] or [np.nan]):.2f}" for way in WAYS
+            )
+            console.print(f"    correlation of clean pay with Shapley values on {what}: {said}")
 
 
 if __name__ == "__main__":

@@ -426,7 +426,9 @@ ATTACKS: dict[str, Attack] = {
         Attack("stale-mean-trained", MIMIC, "the last honest mean, trained on public examples", _stale_mean_trained_on),
         Attack("distilled", MIMIC, "augmented examples labelled by the last honest mean", _distilled),
         Attack("orthogonal-harm", KNOWING, "a mimic's direction and harm orthogonal to it", _orthogonal_harm),
-        Attack("hidden-mislabels", KNOWING, "wrong labels beside right public examples", _hidden_mislabels),
+        Attack(
+            "hidden-mislabels", KNOWING, "wrong labels beside right public examples", _hidden_mislabels, mislabels=True
+        ),
         Attack(
             "helpful-mislabels",
             KNOWING,

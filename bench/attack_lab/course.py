@@ -33,6 +33,7 @@ SHARED = 10**18
 FULL = 2**15
 """Of `novel` and `fair`: two nats, the most that a round can credit, so that nothing but the rule itself bounds pay."""
 REFERENCES = 2
+WAYS = ("gain", "novel", "novel-at-close", "fair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,13 @@ class Course:
         return float(np.mean([one.merged[of] for one in self.rounds])) if of.any() else float("nan")
 
     def pay(self) -> dict[str, NDArray[np.float64]]:
-        """(M,) by each way of paying: what each contributor earned, wei, over all its accounts."""
+        """(M,) by each way of paying: what each contributor earned, wei, over all its accounts.
+
+        "novel-at-close" is `novel` if nothing is paid before the task closes: harm in the last rounds then counts against the first ones.
+        """
         eligible = STAKE * len(self.bad)
-        earned = {way: np.zeros(len(self.bad)) for way in ("gain", "novel", "fair")}
+        earned = {way: np.zeros(len(self.bad)) for way in WAYS}
+        owner: dict[bytes, int] = {}
         accounts: dict[bytes, Account] = {}
         for number, one in enumerate(self.rounds):
             horizon = self.rounds[min(number + HORIZON, len(self.rounds) - 1)]
@@ -109,8 +114,11 @@ class Course:
                 novel = credit_share(SHARED, STAKE, eligible, standing.payable(FULL), FULL)
                 fair = credit_share(SHARED, STAKE, eligible, fair_credit(credit, is_merged, FULL), FULL)
                 accounts[account] = standing.after_pay(FULL)
+                owner[account] = index
                 for way, wei in (("gain", gain), ("novel", novel), ("fair", fair)):
                     earned[way][index] += wei
+        for account, standing in accounts.items():
+            earned["novel-at-close"][owner[account]] += SHARED * STAKE * standing.due // (eligible * FULL)
         return earned
 
 

@@ -3,7 +3,8 @@
 control     a model trained on the opened examples alone: an MLP of the task's own shape (the mean of five trainings) and a support vector
             machine; where they suffice, contributors add nothing
 oracle      plain averaging of the honest updates, by somebody who knows who is honest
-shapley     each contributor's Shapley value of test loss, round by round at the round's base, over sampled orders of joining
+shapley     each contributor's Shapley value of loss, round by round at its base, over sampled orders of joining: on test samples, and
+            on the opened examples by which the round is paid (whose luck pay shares)
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from sklearn.svm import SVC
 from bench.attack_lab.course import Cell, Course, PlayedRound, accuracy
 from bench.attack_lab.learning import Recipe, log_shares, trained
 from bench.attack_lab.tasks import INPUT_EXPONENT, spread, task_named
-from linklearner.domain.rules.evidence.verdicts import moved
+from linklearner.domain.rules.evidence.credit import HORIZON
+from linklearner.domain.rules.evidence.verdicts import Examples, moved
 
 CONTROL_TRAININGS = 5
 CONTROL_STEPS = 800
@@ -61,23 +63,25 @@ def oracle(cell: Cell, seed: int, honest: NDArray[np.bool_], rounds: int = 20) -
     return accuracy(task, weights)
 
 
-def shapley(course: Course, seed: int) -> NDArray[np.float64]:
-    """(M,): the sum over rounds of Shapley values. A coalition is worth the fall of test loss when its updates are averaged as the rule
-    averages them, S at least a quarter of the stake."""
+def shapley(course: Course, seed: int, on_opened: bool) -> NDArray[np.float64]:
+    """(M,): the sum over rounds of Shapley values. A coalition is worth the fall of mean loss when its updates are averaged as the rule
+    averages them, S at least a quarter of the stake. on_opened: on the examples of rounds r … r+H, instead of on test samples."""
     generator = np.random.default_rng([seed, 17])
     rows = generator.permutation(len(course.task.test))[:SHAPLEY_SAMPLES]
+    test = Examples(course.task.test.inputs[rows], course.task.test.labels[rows])
     values = np.zeros(len(course.bad))
-    for one in course.rounds:
-        values += _of_round(course, one, rows, generator)
+    for number, one in enumerate(course.rounds):
+        last = course.rounds[min(number + HORIZON, len(course.rounds) - 1)]
+        sample = course.examples[one.opened_before : last.opened] if on_opened else test
+        values += _of_round(course, one, sample, generator)
     return values
 
 
 def _of_round(
-    course: Course, one: PlayedRound, rows: NDArray[np.int64], generator: np.random.Generator
+    course: Course, one: PlayedRound, sample: Examples, generator: np.random.Generator
 ) -> NDArray[np.float64]:
     count = len(one.steps)
     values = np.zeros(count)
-    sample = type(course.task.test)(course.task.test.inputs[rows], course.task.test.labels[rows])
     sizes = np.maximum(np.arange(1, count + 1), count / 4)[:, None]
     # Orders come in pairs, one the other's reverse: who joins early in one joins late in the other.
     drawn = [generator.permutation(count) for _ in range(SHAPLEY_ORDERS // 2)]
@@ -86,4 +90,4 @@ def _of_round(
         along = np.concatenate((one.base[None], moved(one.base, means)))
         losses = sample.losses(course.task.network, along).sum(axis=1)
         values[order] += losses[:-1] - losses[1:]
-    return values / SHAPLEY_ORDERS / len(rows)
+    return values / SHAPLEY_ORDERS / len(sample)

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from bench.attack_lab.attacks import ATTACKS
-from bench.attack_lab.course import CELLS
+from bench.attack_lab.course import CELLS, WAYS
 
 CLEAN = "clean"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run. gain, novel, fair: the attackers' part of pay, 0..1 (nan: nobody was paid). paid: each contributor's, wei, by each way.
-    shapley: Pearson's correlation of pay with Shapley values, clean runs only."""
+    """One run. part: of pay, the attackers', 0..1, by each way (nan: nobody was paid). paid: each contributor's, wei, by each way.
+    shapley: Pearson's correlation of pay with Shapley values on test samples, and (opened) on the examples that pay goes by; clean only."""
 
     cell: str
     attack: str
@@ -29,12 +29,11 @@ class Run:
     oracle: float
     honest_accepted: float
     bad_accepted: float
-    gain: float
-    novel: float
-    fair: float
+    part: dict[str, float]
     paid: dict[str, list[float]]
     bad: list[bool]
     shapley: dict[str, float]
+    shapley_opened: dict[str, float]
     share: float = 0.4
     """Of the contributors that attack."""
 
@@ -69,6 +68,7 @@ class Row:
     bad_accepted: float
     gain: float
     novel: float
+    at_close: float
     fair: float
     worst: float
     lost: float
@@ -95,7 +95,7 @@ def rows(runs: Iterable[Run]) -> list[Row]:
                 usual = np.array(before.paid["novel"])[honest].sum()
                 if usual:
                     losses.append(1 - np.array(run.paid["novel"])[honest].sum() / usual)
-        novel = [run.novel for run in some if not np.isnan(run.novel)]
+        novel = [run.part["novel"] for run in some if not np.isnan(run.part["novel"])]
         found.append(
             Row(
                 attack,
@@ -105,9 +105,7 @@ def rows(runs: Iterable[Run]) -> list[Row]:
                 mean("oracle"),
                 mean("honest_accepted"),
                 mean("bad_accepted"),
-                mean("gain"),
-                mean("novel"),
-                mean("fair"),
+                *(_mean([run.part[way] for run in some]) for way in WAYS),
                 100 * max(novel, default=float("nan")),
                 _mean(losses),
             )
@@ -123,7 +121,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def markdown(found: Sequence[Row]) -> str:
-    """For docs: one line an attack, each cell as accuracy and the attackers' part of pay by gain, novel, fair."""
+    """For docs: one line an attack, each cell as accuracy and the attackers' part of pay by gain, novel (at the close), fair."""
     cells = [name for name in CELLS if any(row.cell == name for row in found)]
     lines = [
         "| attack | " + " | ".join(cells) + " |",
@@ -144,7 +142,7 @@ def _cell(row: Row | None, attack: str) -> str:
         return ""
     if attack == CLEAN:
         return f"{row.accuracy:.1f}"
-    return f"{row.accuracy:.1f}; {row.gain:.0f} / {row.novel:.1f} / {row.fair:.1f}"
+    return f"{row.accuracy:.1f}; {row.gain:.0f} / {row.novel:.1f} ({row.at_close:.1f}) / {row.fair:.1f}"
 
 
 def picture(found: Sequence[Row], path: Path) -> None:

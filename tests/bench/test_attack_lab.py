@@ -12,7 +12,7 @@ import pytest
 from bench.attack_lab import measures, report
 from bench.attack_lab.__main__ import main
 from bench.attack_lab.attacks import ATTACKS
-from bench.attack_lab.course import CELLS, STAKE, Course, play
+from bench.attack_lab.course import CELLS, STAKE, WAYS, Course, play
 from bench.attack_lab.tasks import TASKS, spread, task_named
 from linklearner.domain.encodings import INT8, TWO_BITS
 from linklearner.domain.rules.evidence.verdicts import judge
@@ -32,7 +32,8 @@ def test_every_strategy_plays_and_the_honest_are_merged(name: str) -> None:
     assert course.accepted(~course.bad) > 0.2
     assert all(np.isfinite(one.steps).all() for one in course.rounds)
     pay = course.pay()
-    assert set(pay) == {"gain", "novel", "fair"}
+    assert set(pay) == set(WAYS)
+    assert (pay["novel-at-close"] <= pay["novel"] + len(course.rounds)).all()
     assert all((wei >= 0).all() for wei in pay.values())
 
 
@@ -114,7 +115,7 @@ def test_one_command_plays_prints_and_draws_and_does_not_play_twice(
     assert table.read_text().splitlines()[0] == "| attack | digits50/iid |"
     runs = kept.read_text().splitlines()
     assert [json.loads(line)["attack"] for line in runs] == ["clean", "noise"]
-    assert report.read(kept)[0].shapley.keys() <= {"gain", "novel", "fair"}
+    assert report.read(kept)[0].shapley.keys() <= set(WAYS)
     assert main(arguments) == 0
     assert kept.read_text().splitlines() == runs
     for wrong in (["--attacks", "nonsense"], ["--cells", "nowhere"], ["--share", "1"]):
