@@ -89,6 +89,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         uint256 shares;
         address creator;
         bool closing;
+        bool opened; // the round's examples, where the rule has any
     }
 
     uint16 public constant MAX_UPDATES = 1024;
@@ -173,7 +174,6 @@ contract TrainingPool is Ownable2Step, IRounds {
     error WrongGroup(uint64 given, uint64 next);
     error NoUpdates(uint64 round);
     error NotYetDroppable(uint64 droppableAt);
-    error WrongRule(uint8 rule);
     error NoExamples(uint64 task);
     error WrongExamples(uint32 batch);
     error ExamplesOpen(uint64 round);
@@ -251,15 +251,15 @@ contract TrainingPool is Ownable2Step, IRounds {
         direct
     {
         Task storage t = _tasks[task];
-        if (t.entry.rule != Evidence.NUMBER) revert WrongRule(t.entry.rule);
+        if (t.entry.rule != Evidence.NUMBER) revert BadTerms("rule");
         if (_examples[task].root != 0 || t.current.version != 0) revert TaskAlreadyLoaded(task);
         bytes memory verdict = _verdict(aspect, "e", SET_BYTES);
         bytes32 head = _word(verdict, 0);
         if (uint64(bytes8(head)) != task) revert NoVerdict();
-        if (root == 0 || batches == 0 || examples < batches) revert BadTerms("examples");
-        if (!Evidence.fits(t.entry.maxUpdates, _sizeOf(head), examples, uint64(bytes8(_word(verdict, 32))))) {
-            revert BadTerms("examples");
-        }
+        if (
+            root == 0 || batches == 0 || examples < batches
+                || !Evidence.fits(t.entry.maxUpdates, _sizeOf(head), examples, uint64(bytes8(_word(verdict, 32))))
+        ) revert BadTerms("examples");
         _examples[task] = ExampleSet(batches, examples, 0, 0, inputExponent, root);
         emit ExamplesCommitted(task, root, batches, examples, inputExponent);
     }
@@ -368,7 +368,6 @@ contract TrainingPool is Ownable2Step, IRounds {
         Task storage t = _tasks[task];
         Round memory current = t.current;
         _requireOpen(task, current);
-        if (t.entry.rule != Evidence.NUMBER) revert WrongRule(t.entry.rule);
         if (round != current.round) revert WrongRound(round, current.round);
         if (current.accepted == 0) revert NoUpdates(round);
         if (current.opened != 0) revert ExamplesOpen(round);
@@ -537,6 +536,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         status.shares = t.shares;
         status.creator = t.creator;
         status.closing = t.closing;
+        status.opened = current.opened != 0;
     }
 
     /// @notice What a task fixed for all its rounds.
@@ -556,14 +556,9 @@ contract TrainingPool is Ownable2Step, IRounds {
         return (current.round, current.openedAt, t.terms.stakeSeconds);
     }
 
-    /// @notice The batches of examples of a task by rule `evidence`: in the set, and opened so far.
-    function examplesOf(uint64 task) external view returns (uint32 batches, uint32 openedBatches) {
-        return (_examples[task].batches, _examples[task].openedBatches);
-    }
-
-    /// @notice E of an account in a task by rule `evidence`, Q16: above 0, its updates may be merged. `opened`: of the open round.
-    function recordOf(uint64 task, address account) external view returns (int32 record, bool opened) {
-        return (_records[task][account], _tasks[task].current.opened != 0);
+    /// @notice E of an account in a task by rule `evidence`, Q16: above 0, its updates may be merged.
+    function recordOf(uint64 task, address account) external view returns (int32 record) {
+        return _records[task][account];
     }
 
     /// @notice All that an account has earned in a task, wei, claimed or not.
@@ -691,9 +686,9 @@ contract TrainingPool is Ownable2Step, IRounds {
         }
     }
 
-    /// Rule `evidence`: nobody submits once the round may be settled. Then its examples may be on their way.
+    /// Rule `evidence`: nobody submits once the round's examples may be opened: they may be on their way. What could be settled stays so, since
+    /// Omega only falls within a round.
     function _requireSubmission(Task storage t, Round memory current) private view {
-        if (current.opened != 0) revert ExamplesOpen(current.round);
         if (current.accepted == 0) return;
         Terms memory terms = t.terms;
         uint256 since = Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);

@@ -167,8 +167,7 @@ class EvidenceTask:
         ]
         for (who, _), verdict in zip(sent, expected.verdicts, strict=True):
             self.records[address_of(who)] = verdict.record
-            told = self.world.read(POOL, "recordOf", self.task, address_of(who))
-            assert told == {"record": verdict.record, "opened": False}
+            assert self.world.number(POOL, "recordOf", self.task, address_of(who)) == verdict.record
         assert np.array_equal(self.world.weights(self.task, self.shape), expected.weights)
         self.weights = expected.weights
         return expected, events

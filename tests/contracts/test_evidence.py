@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import astuple, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from linklearner.chain.contracts import POOL
+from linklearner.domain import events as happened
 from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.encodings import INT8, TWO_BITS
-from linklearner.domain.errors import InvalidInput
+from linklearner.domain.errors import Divergence, InvalidInput
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.pay import round_pay
+from linklearner.domain.rounds import Due, Phase, Standing, Step
 from linklearner.domain.rules.evidence.batches import BatchTree, decode_batch, encode_batch, is_committed
 from linklearner.domain.rules.evidence.credit import gain_share
 from linklearner.domain.rules.evidence.network import IntegerNetwork
+from linklearner.domain.rules.evidence.rule import EVIDENCE as EVIDENCE_RULE
 from linklearner.domain.rules.evidence.verdicts import Examples, Outcome
 from tests.contracts.evidence_chain import EVIDENCE, NETWORK, EvidenceTask, learnable, shape_of
-from tests.contracts.task_chain import TERMS, Reverted, TaskChain, address_of
+from tests.contracts.task_chain import TERMS, Reverted, TaskChain, address_of, agrees
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,7 @@ def test_rounds_are_judged_merged_and_paid_as_python_says(world: TaskChain) -> N
         assert updated["digest"] == model_digest(task.weights, task.shape)
         assert updated["saturated"] == expected.saturated
     assert {Outcome.MERGED, Outcome.NO_RECORD} <= outcomes
-    assert world.read(POOL, "examplesOf", task.task) == {"batches": 5, "openedBatches": 4}
+    assert not world.status(task.task)["opened"]
 
 
 def test_a_round_in_which_all_updates_are_refused_makes_a_version_of_the_same_weights_and_pays_nobody(
@@ -111,7 +116,7 @@ def test_examples_cannot_be_opened_early_late_or_twice(world: TaskChain) -> None
     task.open()
     with pytest.raises(Reverted, match="ExamplesOpen"):
         task.open()
-    with pytest.raises(Reverted, match="ExamplesOpen"):
+    with pytest.raises(Reverted, match="PhaseOver"):
         task.submit(2, task.work(2))
     task.settled()
     task.submit(1, task.work(3))
@@ -255,7 +260,7 @@ def test_what_cannot_be_judged_in_a_block_is_refused_when_the_examples_are_commi
         world.call(1, POOL, "commitExamples", groups, root, 20, 50, 4)
     mean = world.number(POOL, "nextTask")
     world.call(1, POOL, "openTask", mean, shape_of(NETWORK).encode(), "{}", astuple(TERMS))
-    with pytest.raises(Reverted, match="WrongRule"):
+    with pytest.raises(Reverted, match="BadTerms"):
         world.call(1, POOL, "commitExamples", mean, root, 1, 1, 4)
 
 
@@ -279,7 +284,7 @@ def test_a_dropped_round_leaves_records_and_the_next_opens_the_next_batch(world:
     world.wait(EVIDENCE.drop_seconds)
     world.drop(2, task.task)
     task.sent = []
-    assert world.read(POOL, "recordOf", task.task, address_of(1)) == {"record": record, "opened": False}
+    assert world.number(POOL, "recordOf", task.task, address_of(1)) == record
     task.submit(1, task.work(3))
     task.close()
     task.open()
@@ -307,3 +312,143 @@ def test_bytes_that_are_no_batch_are_refused() -> None:
             decode_batch(wrong, NETWORK)
     with pytest.raises(InvalidInput, match="u16"):
         encode_batch(Examples(np.zeros((1, 5), dtype=np.int16), np.array([2**16])))
+
+
+# -- replaying -------------------------------------------------------------------------------------------------------
+
+
+def lived() -> TaskChain:
+    """A chain of its own: rounds that are judged, dropped before and after their examples are opened, and a task by `mean` beside them."""
+    world = TaskChain.deployed(9)
+    task = EvidenceTask.begun(world)
+    other = world.open_task(2, shape_of(NETWORK), stakes=[10], pot=LL_WEI)
+    for number in range(2):
+        for who, sign in ((1, 1), (2, 1), (3, -1)):
+            task.submit(who, task.work(10 * number + who, sign), (TWO_BITS, INT8)[number])
+        task.close()
+        task.open()
+        task.settled()
+    world.submit(1, world.update(other, shape_of(NETWORK), 1), shape_of(NETWORK))
+    task.submit(2, task.work(40))
+    world.wait(EVIDENCE.drop_seconds)
+    world.drop(3, task.task)
+    task.sent = []
+    task.submit(2, task.work(41))
+    task.close()
+    task.open()
+    world.wait(EVIDENCE.drop_seconds)
+    world.drop(3, task.task)
+    task.sent = []
+    world.settle(3, other, shape_of(NETWORK))
+    task.submit(3, task.work(50))
+    task.close()
+    task.open()
+    task.settled()
+    world.call(1, POOL, "closeTask", task.task)
+    return world
+
+
+@pytest.fixture(scope="module")
+def history() -> tuple[TaskChain, list[happened.Event]]:
+    world = lived()
+    return world, world.history()
+
+
+def test_replaying_agrees_with_the_chain_in_every_verdict_and_to_the_wei(
+    history: tuple[TaskChain, list[happened.Event]],
+) -> None:
+    world, events = history
+    kinds = {type(event) for event in events}
+    assert {happened.ExamplesCommitted, happened.BatchOpened, happened.UpdateJudged} <= kinds
+    replay = world.replay()
+    for event in events:
+        replay.feed(event)
+    replay.finish()
+    agrees(world, replay)
+    course = replay.tasks[1].course
+    assert course is not None
+    for who in (1, 2, 3):
+        assert course.records[address_of(who)] == world.number(POOL, "recordOf", 1, address_of(who))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "change"),
+    [
+        (happened.ExamplesCommitted, "root", lambda value: bytes(32)),
+        (happened.ExamplesCommitted, "input_exponent", lambda value: 16),
+        (happened.ExamplesCommitted, "batches", lambda value: 100),
+        (happened.BatchOpened, "examples", lambda value: value[:-2] + bytes([value[-2] ^ 1, 0])),
+        (happened.BatchOpened, "proof", lambda value: value[:-1]),
+        (happened.BatchOpened, "batch", lambda value: value + 1),
+        (happened.BatchOpened, "round", lambda value: value + 1),
+        (happened.BatchOpened, "time_s", lambda value: value - 50),
+        (happened.UpdateJudged, "gain", lambda value: value + 1),
+        (happened.UpdateJudged, "record", lambda value: value - 1),
+        (happened.UpdateJudged, "outcome", lambda value: value ^ 1),
+        (happened.UpdateJudged, "contributor", lambda value: bytes(20)),
+        (happened.ContributionPaid, "amount", lambda value: value + 1),
+    ],
+)
+def test_what_is_altered_in_the_history_is_noticed(
+    history: tuple[TaskChain, list[happened.Event]], kind: type, field: str, change: Callable[[Any], Any]
+) -> None:
+    world, events = history
+    places = [index for index, event in enumerate(events) if type(event) is kind and event.task == 1]
+    for at in places[:2]:
+        altered = list(events)
+        altered[at] = replace(altered[at], **{field: change(getattr(altered[at], field))})
+        assert diverges(world, altered), at
+        assert diverges(world, [*events[:at], *events[at + 1 :]]), at
+
+
+def test_an_update_after_the_examples_may_be_opened_is_noticed(
+    history: tuple[TaskChain, list[happened.Event]],
+) -> None:
+    world, events = history
+    opened = next(index for index, event in enumerate(events) if isinstance(event, happened.BatchOpened))
+    late = replace(events[opened - 1], time_s=events[opened].time_s)
+    assert isinstance(late, happened.UpdateSubmitted)
+    altered = [*events[: opened - 1], late, *events[opened:]]
+    assert diverges(world, altered)
+
+
+def diverges(world: TaskChain, events: list[happened.Event]) -> bool:
+    replay = world.replay()
+    try:
+        for event in events:
+            replay.feed(event)
+        replay.finish()
+    except Divergence:
+        return True
+    return False
+
+
+# -- phases ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_steps_of_a_round_have_absolute_times() -> None:
+    open_ = Standing(version=1, accepted=0, present=0, eligible=100, merged_groups=0, opened_s=1000)
+    collecting = replace(open_, accepted=1, present=10, first_s=1030)
+    quorum = replace(collecting, present=80)
+    opened = replace(collecting, examples_opened=True)
+    terms = EVIDENCE
+    assert EVIDENCE_RULE.phase(open_) is Phase.OPEN
+    assert EVIDENCE_RULE.phase(opened) is Phase.OPENED
+    assert EVIDENCE_RULE.due(terms, collecting) == (
+        Due(Step.ACCEPTED),
+        Due(Step.EXAMPLES_OPENED, 1030 + terms.round_seconds),
+        Due(Step.DROPPED, 1030 + terms.drop_seconds),
+    )
+    assert EVIDENCE_RULE.closed_s(terms, quorum) == 1000 + terms.min_round_seconds
+    assert EVIDENCE_RULE.closed_s(terms, open_) is None
+    assert EVIDENCE_RULE.due(terms, opened) == (Due(Step.SETTLED), Due(Step.DROPPED, 1030 + terms.drop_seconds))
+    assert EVIDENCE_RULE.next_step(terms, open_) is None
+    assert EVIDENCE_RULE.next_step(terms, collecting) == Due(Step.DROPPED, 1030 + terms.drop_seconds)
+    assert EVIDENCE_RULE.next_step(terms, opened) == Due(Step.SETTLED)
+    for call in (
+        lambda: EVIDENCE_RULE.merge(np.zeros(1, dtype=np.int16), [], 1, shape_of(NETWORK)),
+        lambda: EVIDENCE_RULE.divide(terms, 1, [1], [1]),
+        lambda: EVIDENCE_RULE.merge_gas([], range(1), shape_of(NETWORK), False),
+    ):
+        with pytest.raises(InvalidInput, match="course"):
+            call()

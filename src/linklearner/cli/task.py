@@ -19,7 +19,13 @@ from linklearner.output import Shown, address, ago, ll, moment
 
 MAX_REQUEST_ID = 100
 PotAmountArgument = Annotated[int, typer.Argument(parser=pot_amount, help="$LL")]
-VERBS = {Step.LOADED: "load", Step.ACCEPTED: "submit", Step.SETTLED: "settle", Step.DROPPED: "drop"}
+VERBS = {
+    Step.LOADED: "load",
+    Step.ACCEPTED: "submit",
+    Step.EXAMPLES_OPENED: "open the examples",
+    Step.SETTLED: "settle",
+    Step.DROPPED: "drop",
+}
 
 app = typer.Typer(help="Look at tasks, open one, fill its pot, close it.", no_args_is_help=True)
 
@@ -223,6 +229,8 @@ def who_can_come_in(task: Task) -> str:
             return "nobody: the task is closed; stake can be unlocked, earnings claimed, and the weights stay readable"
         case Phase.SETTLING:
             return f"nobody: the round is being merged; {later}"
+        case Phase.OPENED:
+            return f"nobody: the round's examples are opened, it waits to be settled; {later}"
         case Phase.OPEN:
             waiting = f"; {ripe}: the keeper drops this one, which has no update, for it" if status.ripe else ""
             last = "; it is the last round" if task.closing else f"; {later}"
