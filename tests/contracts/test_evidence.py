@@ -381,7 +381,7 @@ def test_replaying_agrees_with_the_chain_in_every_verdict_and_to_the_wei(
         (happened.BatchOpened, "proof", lambda value: value[:-1]),
         (happened.BatchOpened, "batch", lambda value: value + 1),
         (happened.BatchOpened, "round", lambda value: value + 1),
-        (happened.BatchOpened, "time_s", lambda value: value - 50),
+        (happened.BatchOpened, "time_s", lambda value: value - 55),
         (happened.UpdateJudged, "gain", lambda value: value + 1),
         (happened.UpdateJudged, "record", lambda value: value - 1),
         (happened.UpdateJudged, "outcome", lambda value: value ^ 1),

@@ -9,6 +9,7 @@ The same in the pool: contracts/rules/Evidence.sol, in the Aspect: aspects/aggre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NoReturn
 
 import numpy as np
@@ -42,15 +43,17 @@ class Evidence:
     transitions: Final = TRANSITIONS
 
     def phase(self, standing: Standing) -> Phase:
-        return Phase.OPENED if standing.examples_opened else MEAN.phase(standing)
+        if standing.version and standing.opened_s and standing.examples_opened:
+            return Phase.OPENED
+        return MEAN.phase(replace(standing, merged_groups=0))  # a model of one group is never merged in part
 
     def due(self, terms: Terms, standing: Standing) -> tuple[Due, ...]:
         """As by `mean`, but for opening the examples when that could settle."""
-        if standing.examples_opened:
+        if self.phase(standing) is Phase.OPENED:
             return (Due(Step.SETTLED), Due(Step.DROPPED, standing.first_s + terms.drop_seconds))
         return tuple(
             Due(Step.EXAMPLES_OPENED, due.from_s) if due.step is Step.SETTLED else due
-            for due in MEAN.due(terms, standing)
+            for due in MEAN.due(terms, replace(standing, merged_groups=0))
         )
 
     def closed_s(self, terms: Terms, standing: Standing) -> int | None:
@@ -59,11 +62,11 @@ class Evidence:
 
     def next_step(self, terms: Terms, standing: Standing) -> Due | None:
         """Whoever keeps the task going cannot open examples that only their maker has: settle once they are, or drop in the end."""
-        due = self.due(terms, standing)
-        if self.phase(standing) is Phase.OPEN:
-            return MEAN.next_step(terms, standing)
-        wanted = Step.SETTLED if standing.examples_opened else Step.DROPPED
-        return next((one for one in due if one.step is wanted), None)
+        phase = self.phase(standing)
+        if phase is Phase.OPEN:
+            return MEAN.next_step(terms, replace(standing, merged_groups=0))
+        wanted = Step.SETTLED if phase is Phase.OPENED else Step.DROPPED
+        return next((one for one in self.due(terms, standing) if one.step is wanted), None)
 
     def verdict(self, weight: int, squared_norm: int, norm_bound: int) -> int:
         """All of omega: how long the update is counts at settlement."""
