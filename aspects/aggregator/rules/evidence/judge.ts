@@ -36,34 +36,110 @@ export function scaleOf(norm: u64, bound: u64): u64 {
 export function wholeSteps(fine: usize, count: u32, k: i64, steps: usize): bool {
   let any: u32 = 0;
   const end = fine + (<usize>count << 3);
+  const wide = fine + ((<usize>count & ~7) << 3);
+  while (fine < wide) {
+    any |= whole(fine, 0, k, steps, 0);
+    any |= whole(fine, 8, k, steps, 2);
+    any |= whole(fine, 16, k, steps, 4);
+    any |= whole(fine, 24, k, steps, 6);
+    any |= whole(fine, 32, k, steps, 8);
+    any |= whole(fine, 40, k, steps, 10);
+    any |= whole(fine, 48, k, steps, 12);
+    any |= whole(fine, 56, k, steps, 14);
+    fine += 64;
+    steps += 16;
+  }
   while (fine < end) {
-    const v = load<i64>(fine) * k;
-    const u = <u32>((v + (v >> 63) + 32768) >> 16);
-    store<u16>(steps, u);
-    any |= u;
+    any |= whole(fine, 0, k, steps, 0);
     fine += 8;
     steps += 2;
   }
   return any != 0;
 }
 
-/** sat16(base + round(step / 2^places)) of `count` weights at `target`; base and steps int16, or steps i32 where `wide`. How many saturate. */
+@inline
+function whole(fine: usize, from: usize, k: i64, steps: usize, to: usize): u32 {
+  const v = load<i64>(fine + from) * k;
+  const u = <u32>((v + (v >> 63) + 32768) >> 16);
+  store<u16>(steps + to, u);
+  return u;
+}
+
+/**
+ * sat16(base + round(step / 2^places)) of `count` weights at `target`; base and steps int16, or steps i32 where `wide`. How many saturate.
+ * A loop without a branch, as in mean.ts: it stores the low 16 bits and remembers whether any weight went beyond; if so, a second walk counts
+ * them and puts them right.
+ */
 export function moveBy(base: usize, steps: usize, wide: bool, places: i32, target: usize, count: u32): u32 {
   const half: i32 = places == 0 ? 0 : 1 << (places - 1);
   const sign: i32 = places == 0 ? 0 : -1; // of v >> 31, which is added only where something is rounded
   const end = base + (<usize>count << 1);
+  const whole = base + ((<usize>count & ~7) << 1);
+  let at = base;
+  let to = target;
+  let step = steps;
+  let beyond: i32 = 0;
+  if (wide) {
+    while (at < whole) {
+      beyond |= move(at, 0, load<i32>(step), half, sign, places, to);
+      beyond |= move(at, 2, load<i32>(step, 4), half, sign, places, to);
+      beyond |= move(at, 4, load<i32>(step, 8), half, sign, places, to);
+      beyond |= move(at, 6, load<i32>(step, 12), half, sign, places, to);
+      beyond |= move(at, 8, load<i32>(step, 16), half, sign, places, to);
+      beyond |= move(at, 10, load<i32>(step, 20), half, sign, places, to);
+      beyond |= move(at, 12, load<i32>(step, 24), half, sign, places, to);
+      beyond |= move(at, 14, load<i32>(step, 28), half, sign, places, to);
+      at += 16;
+      to += 16;
+      step += 32;
+    }
+    while (at < end) {
+      beyond |= move(at, 0, load<i32>(step), half, sign, places, to);
+      at += 2;
+      to += 2;
+      step += 4;
+    }
+  } else {
+    while (at < whole) {
+      beyond |= move(at, 0, <i32>load<i16>(step), half, sign, places, to);
+      beyond |= move(at, 2, <i32>load<i16>(step, 2), half, sign, places, to);
+      beyond |= move(at, 4, <i32>load<i16>(step, 4), half, sign, places, to);
+      beyond |= move(at, 6, <i32>load<i16>(step, 6), half, sign, places, to);
+      beyond |= move(at, 8, <i32>load<i16>(step, 8), half, sign, places, to);
+      beyond |= move(at, 10, <i32>load<i16>(step, 10), half, sign, places, to);
+      beyond |= move(at, 12, <i32>load<i16>(step, 12), half, sign, places, to);
+      beyond |= move(at, 14, <i32>load<i16>(step, 14), half, sign, places, to);
+      at += 16;
+      to += 16;
+      step += 16;
+    }
+    while (at < end) {
+      beyond |= move(at, 0, <i32>load<i16>(step), half, sign, places, to);
+      at += 2;
+      to += 2;
+      step += 2;
+    }
+  }
+  if (beyond >> 16 == 0) return 0;
   let saturated: u32 = 0;
-  while (base < end) {
+  for (at = base; at < end; at += 2) {
     const v = wide ? load<i32>(steps) : <i32>load<i16>(steps);
-    const moved = <i32>load<i16>(base) + ((v + half + ((v >> 31) & sign)) >> places);
+    const moved = <i32>load<i16>(at) + ((v + half + ((v >> 31) & sign)) >> places);
     const kept = max<i32>(-32768, min<i32>(32767, moved));
     saturated += <u32>(kept != moved);
     store<i16>(target, <i16>kept);
-    base += 2;
     steps += wide ? 4 : 2;
     target += 2;
   }
   return saturated;
+}
+
+/** Moves one weight; the answer is negative or above 65535 if it went beyond int16. |step| <= 2^16. */
+@inline
+function move(at: usize, offset: usize, step: i32, half: i32, sign: i32, places: i32, to: usize): i32 {
+  const moved = <i32>load<i16>(at + offset) + ((step + half + ((step >> 31) & sign)) >> places);
+  store<u16>(to + offset, moved);
+  return moved + 32768;
 }
 
 // One update of a round, 40 bytes: u64 omega | i32 record before, then after | i32 gain | i64 loss of the trial step | u32 outcome |
@@ -143,13 +219,31 @@ function meanStep(verdicts: usize, end: usize, sums: usize, count: u32, divisor:
   const half = divisor >> 1;
   let first = true;
   const limit = sums + (<usize>count << 3);
+  const wide = sums + ((<usize>count & ~7) << 3);
   for (let one = verdicts; one < end; one += VERDICT_BYTES) {
     if (load<u32>(one, OUTCOME) != MERGED) continue;
     const weight = load<i64>(one);
     let step = <usize>load<u32>(one, STEPS);
-    for (let at = sums; at < limit; at += 8) {
-      const more = weight * <i64>load<i16>(step);
-      store<i64>(at, first ? more : load<i64>(at) + more);
+    let at = sums;
+    if (first) {
+      for (; at < limit; at += 8) store<i64>(at, 0);
+      at = sums;
+    }
+    while (at < wide) {
+      store<i64>(at, load<i64>(at) + weight * <i64>load<i16>(step));
+      store<i64>(at, load<i64>(at, 8) + weight * <i64>load<i16>(step, 2), 8);
+      store<i64>(at, load<i64>(at, 16) + weight * <i64>load<i16>(step, 4), 16);
+      store<i64>(at, load<i64>(at, 24) + weight * <i64>load<i16>(step, 6), 24);
+      store<i64>(at, load<i64>(at, 32) + weight * <i64>load<i16>(step, 8), 32);
+      store<i64>(at, load<i64>(at, 40) + weight * <i64>load<i16>(step, 10), 40);
+      store<i64>(at, load<i64>(at, 48) + weight * <i64>load<i16>(step, 12), 48);
+      store<i64>(at, load<i64>(at, 56) + weight * <i64>load<i16>(step, 14), 56);
+      at += 64;
+      step += 16;
+    }
+    while (at < limit) {
+      store<i64>(at, load<i64>(at) + weight * <i64>load<i16>(step));
+      at += 8;
       step += 2;
     }
     first = false;

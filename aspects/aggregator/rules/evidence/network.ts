@@ -103,10 +103,12 @@ export function survey(examples: usize, count: u32): bool {
   let at = examples;
   for (let n: u32 = 0; n < count; n++) {
     const end = at + (<usize>width << 1);
-    for (; at < end; at += 2) {
-      const x = <i32>load<i16>(at);
-      most |= x ^ (x >> 31); // of -x - 1 if negative: no smaller than |x| - 1
+    const whole = at + (<usize>(width & ~7) << 1);
+    for (; at < whole; at += 16) {
+      most |= magnitude(at) | magnitude(at + 2) | magnitude(at + 4) | magnitude(at + 6);
+      most |= magnitude(at + 8) | magnitude(at + 10) | magnitude(at + 12) | magnitude(at + 14);
     }
+    for (; at < end; at += 2) most |= magnitude(at);
     if (<u32>load<u16>(at) >= labels) return false;
     at += 2;
   }
@@ -115,9 +117,11 @@ export function survey(examples: usize, count: u32): bool {
   return true;
 }
 
+/** |x|, or of a negative one |x| - 1. */
 @inline
-function shifted(value: i64, places: i32): i64 {
-  return places >= 0 ? value >> <i64>places : value << <i64>-places;
+function magnitude(at: usize): i32 {
+  const x = <i32>load<i16>(at);
+  return x ^ (x >> 31);
 }
 
 /** The losses of `count` examples by the weights, int16, added up from the last one back; those of the last `fresh` are in `freshLoss`. */
@@ -145,34 +149,78 @@ export function logitsOf(weights: usize, example: usize): usize {
     const width = widthOf(layer);
     const places = exponentOf(2 * layer) + (layer == 0 ? inputExponent - ACTIVATION_BITS : 0);
     const biasPlaces = exponentOf(2 * layer + 1) - ACTIVATION_BITS;
-    let row = weights + (<usize>boundOf(2 * layer) << 1);
-    let bias = weights + (<usize>boundOf(2 * layer + 1) << 1);
-    const stride = <usize>before << 1;
+    // A shift to the right by p, to the left where p is negative: one of these two is 0, and no branch is needed at each output.
+    const right = <i64>max<i32>(places, 0);
+    const left = <i64>max<i32>(-places, 0);
+    const biasRight = <i64>max<i32>(biasPlaces, 0);
+    const biasLeft = <i64>max<i32>(-biasPlaces, 0);
+    const row = weights + (<usize>boundOf(2 * layer) << 1);
+    const bias = weights + (<usize>boundOf(2 * layer + 1) << 1);
+    const narrow = layer == 0 && small;
+    const to = layer == last ? logitsAt : target;
+    const end = bias + (<usize>width << 1);
     if (layer == last) {
-      let to = logitsAt;
-      for (let o: u32 = 0; o < width; o++) {
-        const sum = layer == 0 && small ? <i64>dot32(row, source, before) : dot64(row, source, before);
-        store<i64>(to, shifted(sum, places) + shifted(<i64>load<i16>(bias), biasPlaces));
-        to += 8;
-        row += stride;
-        bias += 2;
-      }
+      if (narrow) finalSmall(row, source, before, bias, end, left, right, biasLeft, biasRight);
+      else finalWide(row, source, before, bias, end, left, right, biasLeft, biasRight);
     } else {
-      let to = target;
-      for (let o: u32 = 0; o < width; o++) {
-        const sum = layer == 0 && small ? <i64>dot32(row, source, before) : dot64(row, source, before);
-        const value = shifted(sum, places) + shifted(<i64>load<i16>(bias), biasPlaces);
-        store<i16>(to, <i16>min<i64>(max<i64>(value, 0), 32767));
-        to += 2;
-        row += stride;
-        bias += 2;
-      }
+      if (narrow) hiddenSmall(row, source, before, bias, end, left, right, biasLeft, biasRight, to);
+      else hiddenWide(row, source, before, bias, end, left, right, biasLeft, biasRight, to);
       source = target;
       target = target == rows ? rows + 2 * MAX_WIDTH : rows;
       before = width;
     }
   }
   return logitsAt;
+}
+
+// Four loops over a layer's outputs that differ in their arithmetic only; chosen once a layer, since a branch is a metered block.
+
+function hiddenSmall(
+  row: usize, source: usize, before: u32, bias: usize, end: usize, left: i64, right: i64, biasLeft: i64, biasRight: i64, to: usize,
+): void {
+  while (bias < end) {
+    const value = ((<i64>dot32(row, source, before) << left) >> right) + ((<i64>load<i16>(bias) << biasLeft) >> biasRight);
+    store<i16>(to, <i16>min<i64>(max<i64>(value, 0), 32767));
+    row += <usize>before << 1;
+    bias += 2;
+    to += 2;
+  }
+}
+
+function hiddenWide(
+  row: usize, source: usize, before: u32, bias: usize, end: usize, left: i64, right: i64, biasLeft: i64, biasRight: i64, to: usize,
+): void {
+  while (bias < end) {
+    const value = ((dot64(row, source, before) << left) >> right) + ((<i64>load<i16>(bias) << biasLeft) >> biasRight);
+    store<i16>(to, <i16>min<i64>(max<i64>(value, 0), 32767));
+    row += <usize>before << 1;
+    bias += 2;
+    to += 2;
+  }
+}
+
+function finalSmall(
+  row: usize, source: usize, before: u32, bias: usize, end: usize, left: i64, right: i64, biasLeft: i64, biasRight: i64,
+): void {
+  let to = logitsAt;
+  while (bias < end) {
+    store<i64>(to, ((<i64>dot32(row, source, before) << left) >> right) + ((<i64>load<i16>(bias) << biasLeft) >> biasRight));
+    row += <usize>before << 1;
+    bias += 2;
+    to += 8;
+  }
+}
+
+function finalWide(
+  row: usize, source: usize, before: u32, bias: usize, end: usize, left: i64, right: i64, biasLeft: i64, biasRight: i64,
+): void {
+  let to = logitsAt;
+  while (bias < end) {
+    store<i64>(to, ((dot64(row, source, before) << left) >> right) + ((<i64>load<i16>(bias) << biasLeft) >> biasRight));
+    row += <usize>before << 1;
+    bias += 2;
+    to += 8;
+  }
 }
 
 @inline
@@ -197,6 +245,7 @@ function dot32(a: usize, b: usize, count: u32): i32 {
     a += 64;
     b += 64;
   }
+  if (a == end) return sum;
   const narrow = a + ((<usize>count & 24) << 1);
   while (a < narrow) {
     sum += <i32>load<i16>(a) * <i32>load<i16>(b) + <i32>load<i16>(a, 2) * <i32>load<i16>(b, 2) + <i32>load<i16>(a, 4) * <i32>load<i16>(b, 4) + <i32>load<i16>(a, 6) * <i32>load<i16>(b, 6);
@@ -229,6 +278,7 @@ function dot64(a: usize, b: usize, count: u32): i64 {
     a += 64;
     b += 64;
   }
+  if (a == end) return sum;
   const narrow = a + ((<usize>count & 24) << 1);
   while (a < narrow) {
     sum += <i64>load<i16>(a) * <i64>load<i16>(b) + <i64>load<i16>(a, 2) * <i64>load<i16>(b, 2) + <i64>load<i16>(a, 4) * <i64>load<i16>(b, 4) + <i64>load<i16>(a, 6) * <i64>load<i16>(b, 6);
