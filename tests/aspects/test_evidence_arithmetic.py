@@ -29,7 +29,7 @@ from linklearner.domain.rules.evidence.verdicts import (
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Update
 from tests.aspects.pure import INPUT, OUTPUT, SECOND, Pure
-from tests.domain.test_evidence import int16s, judged_rounds, network_of, networks
+from tests.domain.test_evidence_rule import int16s, judged_rounds, network_of, networks
 from tests.vectors.generate import HERE
 
 CASES = json.loads((HERE / "evidence.json").read_text())
