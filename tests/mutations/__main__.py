@@ -108,7 +108,7 @@ CONTRACT_MUTANTS = [
     guard(POOL, "terms.minStake > vault.MAX_TOTAL()", "terms_hold"),
     guard(POOL, "terms.settlerBps > BPS", "terms_hold"),
     guard(POOL, "terms.serverBps > BPS / 2", "terms_hold"),
-    guard(POOL, "!BlockBounds.hold(terms.maxUpdates, size)", "so_many_updates"),
+    guard(POOL, "!BlockBounds.hold(terms.maxUpdates, _sizeOf(head))", "so_many_updates"),
     guard(POOL, "current.version != 0", "speaks_first"),
     guard(POOL, "_tasks[task].closing", "closes_before_its_weights"),
     guard(POOL, "t.closing", "empty_round_refunds"),  # closeTask
@@ -192,8 +192,8 @@ CONTRACT_MUTANTS = [
     expression(POOL, "paid - fee", "paid", "settlers_fee"),
     expression(
         POOL,
-        "Rules.share(terms, shared, update.weight, update.effective, present)",
-        "Rules.share(terms, shared, update.weight, update.weight, present)",
+        "Rules.share(terms, shared, update.weight, counts, present, current.eligible)",
+        "Rules.share(terms, shared, update.weight, update.weight, present, current.eligible)",
         "over_long",
     ),
     expression(POOL, "t.pot - uint128(fee + earned)", "t.pot", "absent_stake"),
