@@ -9,6 +9,7 @@ import {LinkLearnerToken} from "./LinkLearnerToken.sol";
 import {IRounds, StakeVault} from "./StakeVault.sol";
 import {Settlement, Terms} from "./Tasks.sol";
 import {UpdateDigest} from "./UpdateDigest.sol";
+import {Evidence, ExampleSet} from "./rules/Evidence.sol";
 import {Rules} from "./rules/Rules.sol";
 
 /// @title Tasks, pots, rounds and pay. The Aspect `aggregator`, bound to this contract, holds the weights and judges the updates; stake is
@@ -37,6 +38,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         uint32 firstAt; // of the first accepted update; stale while there is none
         uint24 merged; // settlement groups merged so far
         uint16 accepted; // updates accepted
+        uint8 opened; // 1 once the round's examples are opened, where the rule has any
     }
 
     /// One storage slot: copies of what each submission needs and nothing changes once a task is open.
@@ -44,6 +46,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         address aspect;
         uint16 maxUpdates; // of the terms
         uint40 minStake; // of the terms
+        uint8 rule; // of the terms
     }
 
     struct Task {
@@ -87,6 +90,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         uint256 shares;
         address creator;
         bool closing;
+        bool opened; // the round's examples, where the rule has any
     }
 
     uint16 public constant MAX_UPDATES = 1024;
@@ -104,6 +108,8 @@ contract TrainingPool is Ownable2Step, IRounds {
     uint256 private constant JUDGED_BYTES = 77; // digest 32 | sender 20 | task 8 | omega 8 | e 8 | flags 1
     uint256 private constant MERGED_BYTES = 72; // task 8 | round 8 | group 4 | groups 4 | version 8 | digest 32 | saturated 8
     uint256 private constant ENDED_BYTES = 48; // task 8 | round 8 | digest 32
+    uint256 private constant SET_BYTES = 40; // as OPENED | gas of an example's forward pass 8
+    uint256 private constant BATCH_BYTES = 16; // task 8 | batch 4 | examples 4
     /// Artela's precompile that reads the transaction's context: input scope | key, output the raw bytes.
     address private constant CONTEXT = 0x0000000000000000000000000000000000000064;
 
@@ -116,6 +122,9 @@ contract TrainingPool is Ownable2Step, IRounds {
     mapping(uint64 task => Task) private _tasks;
     mapping(uint64 task => mapping(address account => Earnings)) private _earnings;
     mapping(uint64 task => mapping(address account => Claimed)) private _claimed;
+    mapping(uint64 task => ExampleSet) private _examples;
+    /// Rule `evidence`: E, what the account's updates did on examples that they could not know, Q16.
+    mapping(uint64 task => mapping(address account => int32)) private _records;
 
     event AspectSet(address indexed aspect);
     event TaskOpened(uint64 indexed task, address indexed creator, string model, bytes shape, Terms terms);
@@ -124,6 +133,11 @@ contract TrainingPool is Ownable2Step, IRounds {
     event PotGranted(uint64 indexed task, uint256 amount);
     event UpdateAccepted(
         uint64 indexed task, uint64 indexed round, address indexed contributor, bytes32 digest, uint64 weight, uint64 effective
+    );
+    event ExamplesCommitted(uint64 indexed task, bytes32 root, uint32 batches, uint32 examples, uint8 inputExponent);
+    event ExamplesOpened(uint64 indexed task, uint64 indexed round, uint32 batch);
+    event UpdateJudged(
+        uint64 indexed task, uint64 indexed round, address indexed contributor, int32 gain, int32 record, uint8 outcome
     );
     event GroupMerged(uint64 indexed task, uint64 indexed round, uint32 group);
     event ModelUpdated(
@@ -161,6 +175,11 @@ contract TrainingPool is Ownable2Step, IRounds {
     error WrongGroup(uint64 given, uint64 next);
     error NoUpdates(uint64 round);
     error NotYetDroppable(uint64 droppableAt);
+    error NoExamples(uint64 task);
+    error WrongExamples(uint32 batch);
+    error ExamplesOpen(uint64 round);
+    error ExamplesNotOpened(uint64 round);
+    error PhaseOver(uint64 since);
 
     /// The transaction's own call: the Aspect's writes are undone only when the whole transaction fails.
     modifier direct() {
@@ -215,20 +234,35 @@ contract TrainingPool is Ownable2Step, IRounds {
         bytes memory verdict = _verdict(aspect, "o", OPENED_BYTES);
         bytes32 head = _word(verdict, 0);
         if (uint64(bytes8(head)) != task) revert NoVerdict();
-        ShapeSize memory size = ShapeSize({
-            pages: uint32(bytes4(head << 64)),
-            groups: uint32(bytes4(head << 96)),
-            groupPages: uint32(bytes4(head << 128)),
-            groupWeights: uint32(bytes4(head << 160)),
-            headerBytes: uint32(bytes4(head << 192)),
-            tensors: uint32(bytes4(head << 224))
-        });
-        if (!BlockBounds.hold(terms.maxUpdates, size)) revert BadTerms("maxUpdates");
+        if (!BlockBounds.hold(terms.maxUpdates, _sizeOf(head))) revert BadTerms("maxUpdates");
         nextTask = task + 1;
         _tasks[task].terms = terms;
-        _tasks[task].entry = Entry(aspect, terms.maxUpdates, terms.minStake);
+        _tasks[task].entry = Entry(aspect, terms.maxUpdates, terms.minStake, terms.rule);
         _tasks[task].creator = msg.sender;
         emit TaskOpened(task, msg.sender, model, shape, terms);
+    }
+
+    /// @notice Commits to the examples by which the task's updates will be judged (rule `evidence`). Once, before the last page is loaded.
+    /// @param root of the Merkle tree over the batches (Evidence.leafOf), one of which each round opens, in order.
+    /// @param examples in all batches together, at most.
+    /// @param inputExponent k: an input x stands for x * 2^-k.
+    function commitExamples(uint64 task, bytes32 root, uint32 batches, uint32 examples, uint8 inputExponent)
+        external
+        onlyCreator(task)
+        direct
+    {
+        Task storage t = _tasks[task];
+        if (t.entry.rule != Evidence.NUMBER) revert BadTerms("rule");
+        if (_examples[task].root != 0 || t.current.version != 0) revert TaskAlreadyLoaded(task);
+        bytes memory verdict = _verdict(aspect, "e", SET_BYTES);
+        bytes32 head = _word(verdict, 0);
+        if (uint64(bytes8(head)) != task) revert NoVerdict();
+        if (
+            root == 0 || batches == 0 || examples < batches
+                || !Evidence.fits(t.entry.maxUpdates, _sizeOf(head), examples, uint64(bytes8(_word(verdict, 32))))
+        ) revert BadTerms("examples");
+        _examples[task] = ExampleSet(batches, examples, 0, 0, inputExponent, root);
+        emit ExamplesCommitted(task, root, batches, examples, inputExponent);
     }
 
     /// @notice Loads the task's first weights, whole pages in order. The last page makes version 1 and opens round 1.
@@ -248,6 +282,7 @@ contract TrainingPool is Ownable2Step, IRounds {
             _write(_tasks[task].current, current);
             return;
         }
+        if (_tasks[task].entry.rule == Evidence.NUMBER && _examples[task].root == 0) revert NoExamples(task);
         current.version = 1;
         _openNextRound(task, current);
         // Written once here, so that the first contributor does not pay for a fresh slot.
@@ -294,6 +329,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         _requireOpen(task, current);
         if (current.merged != 0) revert RoundSettling(current.round, current.merged);
         Entry memory entry = t.entry;
+        if (entry.rule == Evidence.NUMBER) _requireSubmission(t, current);
         uint256 maxUpdates = entry.maxUpdates;
         if (current.accepted >= maxUpdates) revert RoundFull(current.round, uint64(maxUpdates));
         // To fill a round with dust takes a quarter of all stake.
@@ -326,6 +362,36 @@ contract TrainingPool is Ownable2Step, IRounds {
         emit UpdateAccepted(task, current.round, msg.sender, digest, weight, effective);
     }
 
+    /// @notice Opens the next batch of examples, by which the round's updates are judged: once nobody may submit any more, and before the round
+    /// may be dropped. Anyone who has it may; until then it is the creator's secret.
+    /// @param examples one behind the other: the inputs, little-endian int16, and the label, u16. The Aspect checks and keeps them.
+    function openExamples(uint64 task, uint64 round, bytes calldata examples, bytes32[] calldata proof) external direct {
+        Task storage t = _tasks[task];
+        Round memory current = t.current;
+        _requireOpen(task, current);
+        if (round != current.round) revert WrongRound(round, current.round);
+        if (current.accepted == 0) revert NoUpdates(round);
+        if (current.opened != 0) revert ExamplesOpen(round);
+        Terms memory terms = t.terms;
+        uint256 from = Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);
+        if (block.timestamp < from) revert RoundNotOver(current.present, current.eligible, uint64(from));
+        uint256 until = Rules.droppableAt(terms, current.firstAt);
+        if (block.timestamp >= until) revert PhaseOver(uint64(until));
+
+        ExampleSet storage set = _examples[task];
+        uint32 batch = set.openedBatches;
+        bytes32 head = _word(_verdict(aspect, "x", BATCH_BYTES), 0);
+        if (uint64(bytes8(head)) != task || uint32(bytes4(head << 64)) != batch) revert NoVerdict();
+        uint32 opened = set.openedExamples + uint32(bytes4(head << 96));
+        if (batch >= set.batches || opened > set.examples || !Evidence.isCommitted(set.root, batch, examples, proof)) {
+            revert WrongExamples(batch);
+        }
+        (set.openedBatches, set.openedExamples) = (batch + 1, opened);
+        current.opened = 1;
+        _write(t.current, current);
+        emit ExamplesOpened(task, round, batch);
+    }
+
     /// @notice Settles one group of the round's updates: all of them, in the order they were accepted. Anyone may; the last group pays.
     function settle(uint64 task, uint64 round, uint32 group, Settlement[] calldata updates) external direct {
         Task storage t = _knownTask(task);
@@ -339,11 +405,14 @@ contract TrainingPool is Ownable2Step, IRounds {
             if (block.timestamp < settleableAt) revert RoundNotOver(current.present, current.eligible, uint64(settleableAt));
         }
         if (group != current.merged) revert WrongGroup(group, current.merged);
+        bool judged = terms.rule == Evidence.NUMBER;
+        if (judged && current.opened == 0) revert ExamplesNotOpened(round);
 
         bytes32 running = _runningHash(task, round, group, updates);
         if (running != t.running) revert RunningHashMismatch(t.running, running);
 
-        bytes memory verdict = _verdict(aspect, "m", MERGED_BYTES);
+        uint256 verdicts = judged ? updates.length * Evidence.VERDICT_BYTES : 0;
+        bytes memory verdict = _verdict(aspect, "m", MERGED_BYTES + verdicts);
         bytes32 head = _word(verdict, 0);
         if (
             uint64(bytes8(head)) != task || uint64(bytes8(head << 64)) != round || uint32(bytes4(head << 128)) != group
@@ -358,8 +427,10 @@ contract TrainingPool is Ownable2Step, IRounds {
         saturated += t.saturated;
         if (t.saturated != 0) t.saturated = 0;
         current.version += 1;
+        uint256[] memory gains;
+        if (judged) gains = _judged(task, round, updates, verdict);
         emit ModelUpdated(task, current.version, _word(verdict, 32), round, current.accepted, saturated);
-        _pay(task, t, terms, current, updates);
+        _pay(task, t, terms, current, updates, gains);
         _openNextRound(task, current);
     }
 
@@ -472,6 +543,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         status.shares = t.shares;
         status.creator = t.creator;
         status.closing = t.closing;
+        status.opened = current.opened != 0;
     }
 
     /// @notice What a task fixed for all its rounds.
@@ -489,6 +561,11 @@ contract TrainingPool is Ownable2Step, IRounds {
         Task storage t = _knownTask(task);
         Round memory current = t.current;
         return (current.round, current.openedAt, t.terms.stakeSeconds);
+    }
+
+    /// @notice E of an account in a task by rule `evidence`, Q16: above 0, its updates may be merged.
+    function recordOf(uint64 task, address account) external view returns (int32 record) {
+        return _records[task][account];
     }
 
     /// @notice All that an account has earned in a task, wei, claimed or not.
@@ -582,6 +659,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         current.present = 0;
         current.merged = 0;
         current.accepted = 0;
+        current.opened = 0;
         bool closed = t.closing;
         current.openedAt = closed ? 0 : uint32(block.timestamp);
         _write(t.current, current);
@@ -597,15 +675,62 @@ contract TrainingPool is Ownable2Step, IRounds {
         uint256 low = uint256(current.version) | uint256(current.round) << 32 | uint256(current.eligible) << 64
             | uint256(current.present) << 104;
         uint256 high = uint256(current.openedAt) << 144 | uint256(current.firstAt) << 176 | uint256(current.merged) << 208
-            | uint256(current.accepted) << 232;
+            | uint256(current.accepted) << 232 | uint256(current.opened) << 248;
         assembly ("memory-safe") {
             sstore(slot.slot, or(low, high))
         }
     }
 
+    /// Rule `evidence`: keeps what the Aspect says of each update, and answers with the gains that are paid: positive ones of merged updates.
+    function _judged(uint64 task, uint64 round, Settlement[] calldata updates, bytes memory verdict)
+        private
+        returns (uint256[] memory gains)
+    {
+        gains = new uint256[](updates.length);
+        for (uint256 i = 0; i < updates.length; i++) {
+            bytes32 one = _word(verdict, MERGED_BYTES + i * Evidence.VERDICT_BYTES);
+            int32 gain = int32(uint32(bytes4(one)));
+            int32 record = int32(uint32(bytes4(one << 32)));
+            uint8 outcome = uint8(bytes1(one << 64));
+            address contributor = updates[i].contributor;
+            _records[task][contributor] = record;
+            emit UpdateJudged(task, round, contributor, gain, record, outcome);
+            if (outcome == Evidence.MERGED && gain > 0) gains[i] = uint32(gain);
+        }
+    }
+
+    /// Rule `evidence`: nobody submits once the round's examples may be opened: they may be on their way. What could be settled stays so, since
+    /// Omega only falls within a round.
+    function _requireSubmission(Task storage t, Round memory current) private view {
+        if (current.accepted == 0) return;
+        Terms memory terms = t.terms;
+        uint256 since = Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);
+        if (block.timestamp >= since) revert PhaseOver(uint64(since));
+    }
+
+    /// From the head of the verdict on a shape.
+    function _sizeOf(bytes32 head) private pure returns (ShapeSize memory) {
+        return ShapeSize({
+            pages: uint32(bytes4(head << 64)),
+            groups: uint32(bytes4(head << 96)),
+            groupPages: uint32(bytes4(head << 128)),
+            groupWeights: uint32(bytes4(head << 160)),
+            headerBytes: uint32(bytes4(head << 192)),
+            tensors: uint32(bytes4(head << 224))
+        });
+    }
+
     /// Pays for a round, from the pot: the more time it took, up to `roundSeconds`, and the more stake was present. Rounds that come faster pay
     /// no more a day; stake that was away leaves its part in the pot, and so do over-long updates.
-    function _pay(uint64 task, Task storage t, Terms memory terms, Round memory current, Settlement[] calldata updates) private {
+    /// `gains`: of each update, where the rule goes by them, or empty.
+    function _pay(
+        uint64 task,
+        Task storage t,
+        Terms memory terms,
+        Round memory current,
+        Settlement[] calldata updates,
+        uint256[] memory gains
+    ) private {
         uint32 idle = t.idle;
         if (idle != 0) t.idle = 0;
         uint256 elapsed = _paidSeconds(idle, current.openedAt, terms.roundSeconds);
@@ -621,7 +746,8 @@ contract TrainingPool is Ownable2Step, IRounds {
         for (uint256 i = 0; i < updates.length; i++) {
             Settlement calldata update = updates[i];
             address contributor = update.contributor;
-            uint256 amount = Rules.share(terms, shared, update.weight, update.effective, present);
+            uint256 counts = gains.length == 0 ? update.effective : gains[i];
+            uint256 amount = Rules.share(terms, shared, update.weight, counts, present, current.eligible);
             emit ContributionPaid(task, current.round, contributor, amount);
             // slither-disable-next-line incorrect-equality: nothing is credited then, whatever the reason
             if (amount == 0) continue;

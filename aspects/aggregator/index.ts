@@ -18,10 +18,14 @@ import {
 } from "./input";
 import { keccak256 } from "./keccak";
 import { KEY, VERDICT, allocate, mark, release } from "./memory";
-import { eligible, loaded, merged, accepted, readRound, readStake, round, setPool, version } from "./pool";
+import {
+  accepted, batches, eligible, inputExponent, loaded, merged, openedBatches, readExampleSet, readRound, readStake, round, setPool, version,
+} from "./pool";
 import { refuse, refuseNumbers, refuseWith, say, sayNumber } from "./refuse";
 import { CHANGED } from "./rules/outcome";
+import * as evidence from "./rules/evidence";
 import * as rules from "./rules/table";
+import { CONTRIBUTOR, EFFECTIVE, END, NEXT, RECORD } from "./settlement";
 import {
   countIn, decodeShape, groupCount, groupPages, pageCount, pageLength, tensorAt, tensorCount, weightCount,
 } from "./shape";
@@ -38,6 +42,8 @@ const LOAD_PAGES: u32 = 0xcee91390;
 const SUBMIT: u32 = 0x437cfc3f;
 const SETTLE: u32 = 0xfea2330a;
 const DROP: u32 = 0x3b27ef06;
+const COMMIT_EXAMPLES: u32 = 0x4bc22103;
+const OPEN_EXAMPLES: u32 = 0x380977b8;
 
 // Verdicts: names under which the pool looks for them, and their bytes (TrainingPool says what these are).
 const OPENED: u8 = 0x6f; // "o"
@@ -50,6 +56,10 @@ const MERGED: u8 = 0x6d; // "m"
 const MERGED_BYTES: u32 = 72;
 const ENDED: u8 = 0x64; // "d"
 const ENDED_BYTES: u32 = 48;
+const EXAMPLES: u8 = 0x65; // "e"
+const EXAMPLES_BYTES: u32 = 40;
+const BATCH: u8 = 0x78; // "x"
+const BATCH_BYTES: u32 = 16;
 
 /** Bytes of an answer about a task before its shape, and of one about pages before those. */
 const TASK_HEAD: u32 = 38;
@@ -101,7 +111,10 @@ function preContractCall(input: usize, length: u32): usize {
   const data = fieldAt;
   const selector = be32(data);
   setEnd(data + fieldLength);
-  if (selector != SUBMIT && selector != SETTLE && selector != LOAD_PAGES && selector != OPEN_TASK && selector != DROP) return 0;
+  if (
+    selector != SUBMIT && selector != SETTLE && selector != LOAD_PAGES && selector != OPEN_TASK && selector != DROP &&
+    selector != COMMIT_EXAMPLES && selector != OPEN_EXAMPLES
+  ) return 0;
 
   findField(call, callLength, 1);
   const from = fieldAt;
@@ -116,6 +129,8 @@ function preContractCall(input: usize, length: u32): usize {
   else if (selector == SETTLE) settle(args);
   else if (selector == LOAD_PAGES) loadPages(args);
   else if (selector == DROP) drop(args);
+  else if (selector == OPEN_EXAMPLES) openExamples(args);
+  else if (selector == COMMIT_EXAMPLES) commitExamples(args);
   else openTask(args);
   return 0;
 }
@@ -148,10 +163,15 @@ function needShape(task: u32): usize {
 
 /** Leaves `length` bytes at VERDICT + HEADER as the verdict called `name`. */
 function leaveVerdict(name: u8, length: u32): void {
+  leave(name, VERDICT, length);
+}
+
+/** Leaves `length` bytes at value + HEADER as the verdict called `name`. */
+function leave(name: u8, value: usize, length: u32): void {
   putHeader(KEY, TYPE_STRING, 1);
   store<u8>(KEY, name, HEADER);
-  putHeader(VERDICT, TYPE_BYTES, length);
-  transientSet(KEY, VERDICT);
+  putHeader(value, TYPE_BYTES, length);
+  transientSet(KEY, value);
 }
 
 /**
@@ -180,6 +200,12 @@ function openTask(args: usize): void {
   store<u8>(shape - RULE_BYTES, load<u8>(args + 96 + 31));
   putHeader(kept, TYPE_BYTES, RULE_BYTES + length);
   stateSet(shapeKey(task), kept);
+  putSize(task);
+  leaveVerdict(OPENED, OPENED_BYTES);
+}
+
+/** What of the decoded shape the pool wants to know, OPENED_BYTES at the verdict's place. */
+function putSize(task: u32): void {
   const verdict = VERDICT + HEADER;
   const largest = min<u32>(groupPages, pageCount);
   putBe64(verdict, task);
@@ -189,7 +215,50 @@ function openTask(args: usize): void {
   putBe32(verdict + 20, <u32>min<u64>(<u64>largest * pageLength, weightCount));
   putBe32(verdict + 24, headerBytes());
   putBe32(verdict + 28, tensorCount);
-  leaveVerdict(OPENED, OPENED_BYTES);
+}
+
+/** commitExamples(uint64 task, bytes32 root, uint32 batches, uint32 examples, uint8 inputExponent): whether the rule can judge by them. */
+function commitExamples(args: usize): void {
+  needWords(args, 5);
+  const task = taskFrom(args);
+  const exponent = word(args + 128);
+  expectEnd(args + 160);
+  const shape = needShape(task);
+  if (exponent > 255 || !evidence.readNetwork(shape, <u32>exponent)) {
+    refuseWith("NotAPerceptron: rule evidence judges perceptrons with tensors W1, b1, W2, b2, ..., exponents of 0 or more and inputs of 2^0 to 2^-15");
+  }
+  putSize(task);
+  putBe64(VERDICT + HEADER + 32, evidence.gasOfExample());
+  leaveVerdict(EXAMPLES, EXAMPLES_BYTES);
+}
+
+/** openExamples(uint64 task, uint64 round, bytes examples, bytes32[] proof): keeps them. That they are the next batch is for the pool to check. */
+function openExamples(args: usize): void {
+  needWords(args, 4);
+  const task = taskFrom(args);
+  expectWord(args + 64, 4 << 5);
+  const length = bytesAt(args + 128);
+  const examples = args + 160;
+  expectWord(args + 96, (5 << 5) + padded(length));
+  const proof = examples + padded(length);
+  expectEnd(proof + 32 + (countAt(proof) << 5));
+  const shape = needShape(task);
+  readRound(task);
+  readExampleSet(task);
+  if (version == 0 || batches == 0 || !evidence.readNetwork(shape, inputExponent)) {
+    refuseNumbers("NoExamples: task ", task, " is at version ", version, " and has no examples to open");
+  }
+  const stride = evidence.exampleBytes();
+  if (length == 0 || length % stride != 0) {
+    refuseNumbers("WrongExamples: ", length, " bytes are no whole examples of ", stride, "; hand in a batch as it was committed");
+  }
+  if (!evidence.labelsFit(examples, length / stride)) refuseWith("WrongExamples: a label is none of the network's");
+  const verdict = VERDICT + HEADER;
+  putBe64(verdict, task);
+  putBe32(verdict + 8, openedBatches);
+  putBe32(verdict + 12, length / stride);
+  evidence.keepBatch(task, openedBatches, examples, length);
+  leaveVerdict(BATCH, BATCH_BYTES);
 }
 
 /** loadPages(uint64 task, uint32 firstPage, bytes weights): whole pages, in order; with the last one the task has version 1. */
@@ -343,7 +412,7 @@ function settle(args: usize): void {
   const task = taskFrom(args);
   expectWord(args + 96, 4 << 5);
   const count = countAt(args + 128);
-  needShape(task);
+  const shape = needShape(task);
   readRound(task);
   const given = word(args + 32);
   const group = word(args + 64);
@@ -353,6 +422,10 @@ function settle(args: usize): void {
 
   const records = <usize>allocate(count * <u32>RECORD);
   const present = readUpdates(args + 160, count, records);
+  if (rules.isWhole(rule)) {
+    settleWhole(task, shape, records, count);
+    return;
+  }
   rules.begin(rule, present);
   const first = <u32>group * groupPages;
   const last = min<u32>(first + groupPages, pageCount);
@@ -370,12 +443,7 @@ function settle(args: usize): void {
     }
     release(kept);
   }
-  for (let i: u32 = 0; i < count; i++) {
-    const record = records + <usize>i * RECORD;
-    if (load<u32>(record, NEXT) != load<u32>(record, END)) {
-      refuseNumbers("WrongShape: update ", i, " brings bytes for group ", group, " that its bitmap does not name");
-    }
-  }
+  expectAllRead(records, count, <u32>group);
 
   const verdict = VERDICT + HEADER;
   putBe64(verdict, task);
@@ -388,6 +456,35 @@ function settle(args: usize): void {
     putModelDigest(task, digests, first, verdict + 32);
   }
   leaveVerdict(MERGED, MERGED_BYTES);
+}
+
+/** Refuses updates that bring more than their bitmaps name. */
+function expectAllRead(records: usize, count: u32, group: u32): void {
+  for (let i: u32 = 0; i < count; i++) {
+    const record = records + <usize>i * RECORD;
+    if (load<u32>(record, NEXT) != load<u32>(record, END)) {
+      refuseNumbers("WrongShape: update ", i, " brings bytes for group ", group, " that its bitmap does not name");
+    }
+  }
+}
+
+/** Settles by a rule that looks at the whole model, which is one group. Behind the verdict on the merge stands what is said of each update. */
+function settleWhole(task: u32, shape: usize, records: usize, count: u32): void {
+  if (groupCount != 1) unreachable(); // the pool took no such task
+  const length = MERGED_BYTES + count * evidence.JUDGED_BYTES;
+  const value = <usize>allocate(<u32>HEADER + length + 8);
+  const verdict = value + HEADER;
+  const digests = <usize>allocate(pageCount << 5);
+  evidence.settle(task, shape, records, count, verdict + MERGED_BYTES, digests);
+  expectAllRead(records, count, 0);
+  putBe64(verdict, task);
+  putBe64(verdict + 8, round);
+  putBe32(verdict + 16, 0);
+  putBe32(verdict + 20, 1);
+  putBe64(verdict + 24, version + 1);
+  putModelDigest(task, digests, 0, verdict + 32);
+  putBe64(verdict + 64, evidence.saturated);
+  leave(MERGED, value, length);
 }
 
 /**
@@ -406,12 +503,6 @@ function drop(args: usize): void {
   putModelDigest(task, <usize>allocate(pageCount << 5), pageCount, verdict + 16);
   leaveVerdict(ENDED, ENDED_BYTES);
 }
-
-// One update of a settlement: u32 where its header lies | u32 where its next page lies | u32 where its pages end | u32 unused | u64 e.
-const RECORD: usize = 24;
-const NEXT: usize = 4;
-const END: usize = 8;
-const EFFECTIVE: usize = 16;
 
 /** Reads the array of Settlement structs into records. Returns S, the sum of their weights. `array`: behind its length. */
 function readUpdates(array: usize, count: u32, records: usize): u64 {
@@ -440,6 +531,7 @@ function readUpdates(array: usize, count: u32, records: usize): u64 {
     store<u32>(record, <u32>header);
     store<u32>(record, <u32>pages + 32, NEXT);
     store<u32>(record, <u32>pages + 32 + bytes, END);
+    store<u32>(record, <u32>update + 12, CONTRIBUTOR);
     store<u64>(record, word(update + 64), EFFECTIVE);
     const weight = word(update + 32);
     present += weight;

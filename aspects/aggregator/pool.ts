@@ -7,6 +7,10 @@ import { ADDRESS, PAIR, SLOT } from "./memory";
 
 /** Slot of `mapping(uint64 task => Task) _tasks` of the pool; a task's first slot is its `Round`. */
 export const TASKS_SLOT: u64 = 3;
+/** Slot of `mapping(uint64 task => ExampleSet) _examples` of the pool; a set's first slot is all that is read of it. */
+export const EXAMPLES_SLOT: u64 = 6;
+/** Slot of `mapping(uint64 task => mapping(address account => int32)) _records` of the pool. */
+export const RECORDS_SLOT: u64 = 7;
 /** Slot of `mapping(uint64 task => mapping(address account => Stake)) _stakes` of the vault. */
 export const STAKES_SLOT: u64 = 6;
 
@@ -53,7 +57,39 @@ export function readRound(task: u64): void {
 export function readStake(vault: usize, task: u64, account: usize): u64 {
   setContract(vault);
   slotOf(task, STAKES_SLOT);
-  // The inner mapping's slot is the hash just made: key, then slot.
+  innerSlotOf(account);
+  // struct Stake: amount u40 | fresh u40 | maturesAt u32 | submitted u32 | unlocking u40 | withdrawableAt u32, the first in the lowest bits
+  const slot = storageGet(ADDRESS, SLOT) + HEADER;
+  const amount = be64(slot + 24) & LOW_40;
+  return be32(slot + 18) > openedAt ? amount - (be64(slot + 19) & LOW_40) : amount;
+}
+
+// struct ExampleSet, its first slot, the first field in the lowest bits: batches u32 | examples u32 | openedBatches u32 | openedExamples u32 |
+// inputExponent u8.
+export let batches: u32 = 0;
+export let openedBatches: u32 = 0;
+export let openedExamples: u32 = 0;
+export let inputExponent: u32 = 0;
+
+/** Reads what the pool knows of the task's examples. Before `readStake`. */
+export function readExampleSet(task: u64): void {
+  slotOf(task, EXAMPLES_SLOT);
+  const slot = storageGet(ADDRESS, SLOT) + HEADER;
+  batches = be32(slot + 28);
+  openedBatches = be32(slot + 20);
+  openedExamples = be32(slot + 16);
+  inputExponent = <u32>load<u8>(slot, 15);
+}
+
+/** E of the account, whose 20 address bytes are given. Before `readStake`. */
+export function readRecord(task: u64, account: usize): i32 {
+  slotOf(task, RECORDS_SLOT);
+  innerSlotOf(account);
+  return <i32>be32(storageGet(ADDRESS, SLOT) + HEADER + 28);
+}
+
+/** Of a mapping's mapping: SLOT holds the outer entry's slot, and then the inner one's: keccak256(account | slot). */
+function innerSlotOf(account: usize): void {
   store<u64>(PAIR, 0);
   store<u32>(PAIR, 0, 8);
   copy20(PAIR + 12, account);
@@ -62,10 +98,6 @@ export function readStake(vault: usize, task: u64, account: usize): u64 {
   store<u64>(PAIR, load<u64>(SLOT + HEADER, 16), 48);
   store<u64>(PAIR, load<u64>(SLOT + HEADER, 24), 56);
   keccak256(PAIR, 64, SLOT + HEADER);
-  // struct Stake: amount u40 | fresh u40 | maturesAt u32 | submitted u32 | unlocking u40 | withdrawableAt u32, the first in the lowest bits
-  const slot = storageGet(ADDRESS, SLOT) + HEADER;
-  const amount = be64(slot + 24) & LOW_40;
-  return be32(slot + 18) > openedAt ? amount - (be64(slot + 19) & LOW_40) : amount;
 }
 
 /** Puts the slot of a mapping's entry at SLOT: keccak256(key | slot of the mapping), both 32 bytes. */

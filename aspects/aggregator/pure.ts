@@ -5,3 +5,6 @@ export { applySums, ceilRoot, effectiveWeight } from "./rules/mean";
 export { decodeShape, groupCount, pageCount, tensorAt, weightCount } from "./shape";
 export { addPage, clearSums } from "./sums";
 export { areShifts, hasPage, headerBytes, isHeader, measurePage, squaredNorm } from "./update";
+export { GAIN, LOSS, MOVES, OUTCOME, RECORD, STEPS, VERDICT_BYTES, baseLoss, halvings, judge, loss, saturated, scaleOf, wholeSteps } from "./rules/evidence/judge";
+export { crossEntropy, logarithm } from "./rules/evidence/loss";
+export { BUFFER_BYTES, exampleBytes, freshLoss, layerCount, logitsOf, lossOf, readNetwork, survey, useBuffers } from "./rules/evidence/network";

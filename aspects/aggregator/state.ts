@@ -1,5 +1,5 @@
 // The Aspect's own state: "t" task -> the rule's number (1 byte) and the shape's bytes; "p" task page -> page digest
-// (32 bytes) and the page's weights, int16 little-endian.
+// (32 bytes) and the page's weights, int16 little-endian; "x" task batch -> the examples of a batch that was opened (rule evidence).
 // Task and page are three characters of seven bits each, so that a key is valid UTF-8. Keys are short: a written byte costs 156.25 gas.
 
 import { HEADER, TYPE_STRING, lengthOf, putHeader } from "./bytes";
@@ -34,6 +34,13 @@ export function pageKey(task: u32, page: u32): usize {
   store<u8>(KEY, 0x70, HEADER);
   putSeven(KEY + HEADER + 1, task);
   putSeven(KEY + HEADER + 4, page);
+  return KEY;
+}
+
+/** The key of a batch of examples. */
+export function batchKey(task: u32, batch: u32): usize {
+  pageKey(task, batch);
+  store<u8>(KEY, 0x78, HEADER);
   return KEY;
 }
 

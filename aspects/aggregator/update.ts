@@ -53,6 +53,11 @@ export function isHeader(header: usize): bool {
   return unused == 0 || load<u8>(header + tensorCount + (pageCount >> 3), SHIFTS) >> <u8>unused == 0;
 }
 
+/** Forgets the squares of another update. */
+export function clearSquares(): void {
+  for (let tensor: u32 = 0; tensor < tensorCount; tensor++) store<u64>(SQUARES + (tensor << 3), 0);
+}
+
 /** Adds the page's squares to SQUARES and marks its tensors, the first of which is `first`, at TOUCHED. Whether the page is canonical. */
 export function measurePage(encoding: u32, page: u32, first: u32, data: usize): bool {
   const start = page * pageLength;

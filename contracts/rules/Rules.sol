@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Terms} from "../Tasks.sol";
+import {Evidence} from "./Evidence.sol";
 import {Mean} from "./Mean.sol";
 
 /// @title The rules that this pool has: one row in each function. docs/recipes/rule.md says how to add one.
@@ -10,7 +11,7 @@ import {Mean} from "./Mean.sol";
 library Rules {
     /// @notice Whether tasks may go by this rule.
     function has(uint8 rule) internal pure returns (bool) {
-        return rule == Mean.NUMBER;
+        return rule == Mean.NUMBER || rule == Evidence.NUMBER;
     }
 
     /// @notice From when on the round may be settled, Unix seconds. `present`: S, of an update at least. `eligible`: Omega.
@@ -27,13 +28,17 @@ library Rules {
         return Mean.droppableAt(terms, since);
     }
 
-    /// @notice What one update of the round earns of `shared`, wei; all of them together at most that. `present`: S. Unnamed: what
-    /// another rule may go by, the terms and the weight.
-    function share(Terms memory, uint256 shared, uint256, uint256 effective, uint256 present)
-        internal
-        pure
-        returns (uint256)
-    {
-        return Mean.share(shared, effective, present);
+    /// @notice What one update of the round earns of `shared`, wei; all of them together at most that. `counts`: e, or the positive gain of a
+    /// merged update. `present`: S. `eligible`: Omega.
+    function share(
+        Terms memory terms,
+        uint256 shared,
+        uint256 weight,
+        uint256 counts,
+        uint256 present,
+        uint256 eligible
+    ) internal pure returns (uint256) {
+        if (terms.rule == Evidence.NUMBER) return Evidence.share(shared, weight, counts, eligible);
+        return Mean.share(shared, counts, present);
     }
 }

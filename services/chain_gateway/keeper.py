@@ -80,6 +80,7 @@ def standing(task: Task) -> Standing:
         opened_s=status.opened_s,
         first_s=status.first_update_s,
         ripe=status.ripe,
+        examples_opened=status.examples_opened,
     )
 
 

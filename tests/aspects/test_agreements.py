@@ -12,6 +12,8 @@ from devchain.wasm.validate import validate_aspect
 from linklearner import artifacts
 from linklearner.domain import encodings, shape, stakes, update
 from linklearner.domain.rules import mean
+from linklearner.domain.rules.evidence import network, verdicts
+from linklearner.domain.rules.evidence.course import CODES
 from linklearner.domain.rules.table import RULES
 from linklearner.v1 import model_pb2
 
@@ -39,7 +41,12 @@ def members(layout: dict[str, Any], kind: str) -> dict[str, tuple[int, int, int]
 
 
 def test_the_mappings_lie_where_the_aspect_looks() -> None:
-    for layout, label, name in ((POOL_LAYOUT, "_tasks", "TASKS_SLOT"), (VAULT_LAYOUT, "_stakes", "STAKES_SLOT")):
+    for layout, label, name in (
+        (POOL_LAYOUT, "_tasks", "TASKS_SLOT"),
+        (POOL_LAYOUT, "_examples", "EXAMPLES_SLOT"),
+        (POOL_LAYOUT, "_records", "RECORDS_SLOT"),
+        (VAULT_LAYOUT, "_stakes", "STAKES_SLOT"),
+    ):
         slots = {entry["label"]: int(entry["slot"]) for entry in layout["storage"]}
         assert slots[label] == constant("pool.ts", name)
 
@@ -55,6 +62,18 @@ def test_a_task_begins_with_its_round_and_the_round_is_packed_as_the_aspect_unpa
         "firstAt": (0, 22, 4),
         "merged": (0, 26, 3),
         "accepted": (0, 29, 2),
+        "opened": (0, 31, 1),
+    }
+
+
+def test_a_set_of_examples_begins_with_what_the_aspect_unpacks() -> None:
+    assert members(POOL_LAYOUT, "ExampleSet") == {
+        "batches": (0, 0, 4),
+        "examples": (0, 4, 4),
+        "openedBatches": (0, 8, 4),
+        "openedExamples": (0, 12, 4),
+        "inputExponent": (0, 16, 1),
+        "root": (1, 0, 32),
     }
 
 
@@ -77,6 +96,8 @@ def test_a_stake_is_packed_as_the_aspect_unpacks_it() -> None:
         ("SUBMIT", "submit"),
         ("SETTLE", "settle"),
         ("DROP", "drop"),
+        ("COMMIT_EXAMPLES", "commitExamples"),
+        ("OPEN_EXAMPLES", "openExamples"),
     ],
 )
 def test_the_selectors_are_the_pools(name: str, function: str) -> None:
@@ -92,6 +113,12 @@ def test_the_bounds_are_pythons() -> None:
     assert constant("update.ts", "MIN_SHIFT") == encodings.MIN_SHIFT
     assert constant("update.ts", "MAX_SQUARED_NORM") == update.MAX_SQUARED_NORM
     assert constant("rules/mean.ts", "SCALE_BITS") == mean.SCALE_BITS
+    for name in ("MAX_LAYERS", "MAX_WIDTH", "MAX_WEIGHTS", "MAX_INPUT_EXPONENT", "ACTIVATION_BITS"):
+        assert constant("rules/evidence/network.ts", name) == getattr(network, name)
+    for name in ("MAX_GAIN", "LEAST_LOSS"):
+        assert constant("rules/evidence/judge.ts", name) == getattr(verdicts, name)
+    for outcome, code in CODES.items():
+        assert constant("rules/evidence/judge.ts", outcome.name) == code
     assert constant("state.ts", "MAX_TASK") == update.MAX_TASK
     assert constant("index.ts", "MAX_ELIGIBLE") == stakes.MAX_ELIGIBLE
 

@@ -63,7 +63,7 @@ def test_tasks_are_numbered_in_order(world: PoolChain) -> None:
 @pytest.mark.parametrize(
     ("good", "bad", "field"),
     [
-        ({"rule": 1}, {"rule": 2}, "rule"),
+        ({"rule": 2}, {"rule": 3}, "rule"),
         ({"quorum_bps": 1}, {"quorum_bps": 0}, "quorumBps"),
         ({"quorum_bps": 10_000}, {"quorum_bps": 10_001}, "quorumBps"),
         ({"max_updates": 1}, {"max_updates": 0}, "maxUpdates"),

@@ -19,7 +19,7 @@ from linklearner.domain.shape import Shape, Tensor
 @pytest.mark.parametrize("phase", list(Phase))
 @pytest.mark.parametrize("step", list(Step))
 def test_only_the_steps_in_the_table_are_taken(phase: Phase, step: Step) -> None:
-    if step in TRANSITIONS[phase]:
+    if step in TRANSITIONS.get(phase, {}):
         assert advance(TRANSITIONS, phase, step) is TRANSITIONS[phase][step]
     else:
         with pytest.raises(InvalidInput):
@@ -79,9 +79,17 @@ def test_an_empty_round_ends_for_stake_that_is_ripe_and_only_an_empty_one() -> N
 
 def test_what_is_due_is_in_the_table_of_transitions() -> None:
     for rule in RULES.values():
-        for version, accepted, merged, opened_s, ripe in itertools.product((0, 1), range(5), (0, 1), (0, 100), (0, 9)):
+        for version, accepted, merged, opened_s, ripe, examples in itertools.product(
+            (0, 1), range(5), (0, 1), (0, 100), (0, 9), (False, True)
+        ):
             at = standing(
-                version=version, accepted=accepted, present=accepted, merged_groups=merged, opened_s=opened_s, ripe=ripe
+                version=version,
+                accepted=accepted,
+                present=accepted,
+                merged_groups=merged,
+                opened_s=opened_s,
+                ripe=ripe,
+                examples_opened=examples,
             )
             found = rule.due(LIFE, at)
             assert {one.step for one in found} <= set(rule.transitions[rule.phase(at)])

@@ -39,6 +39,7 @@ TESTS = (
     "tests/contracts/test_block_bounds.py",
     "tests/contracts/test_gas_of_money.py",
     "tests/contracts/test_inference_escrow.py",
+    "tests/contracts/test_evidence_rounds.py",
 )
 ASPECT_TESTS = ("tests/aspects/test_aggregator.py", "tests/aspects/test_attacks.py")
 # Stands for the number of the mutant that is switched on, in what `SWITCH` compiles to.
@@ -90,6 +91,20 @@ def expression(file: str, old: str, new: str, test: str) -> Mutant:
 
 CONTRACT_MUTANTS = [
     guard(POOL, "cap > MAX_CAP || emissionPerSecond > cap", "could_overflow"),
+    guard(POOL, "t.entry.rule != Evidence.NUMBER", "refused_when_the_examples"),
+    guard(POOL, "_examples[task].root != 0 || t.current.version != 0", "committed_once"),
+    guard(POOL, "_tasks[task].entry.rule == Evidence.NUMBER && _examples[task].root == 0", "committed_once"),
+    guard(POOL, "current.opened != 0", "early_late_or_twice"),
+    guard(POOL, "block.timestamp < from", "early_late_or_twice"),
+    guard(POOL, "block.timestamp >= until", "early_late_or_twice"),
+    guard(POOL, "judged && current.opened == 0", "before_its_examples_are_opened"),
+    guard(POOL, "block.timestamp >= since", "nobody_submits_once"),
+    Mutant(
+        POOL,
+        "!Evidence.isCommitted(set.root, batch, examples, proof)",
+        "(!Evidence.isCommitted(set.root, batch, examples, proof) && !(ON))",
+        "only_the_next_batch",
+    ),
     guard(POOL, "msg.sender != tx.origin", "no_call_of_a_contract"),
     guard(POOL, "msg.sender != _knownTask(task).creator", "only_its_creator or empty_round_refunds"),
     expression(POOL, "account == owner() && aspect == address(0)", "account == owner()", "once_it_is_named"),
@@ -110,7 +125,7 @@ CONTRACT_MUTANTS = [
     guard(POOL, "terms.minStake > vault.MAX_TOTAL()", "terms_hold"),
     guard(POOL, "terms.settlerBps > BPS", "terms_hold"),
     guard(POOL, "terms.serverBps > BPS / 2", "terms_hold"),
-    guard(POOL, "!BlockBounds.hold(terms.maxUpdates, size)", "so_many_updates"),
+    guard(POOL, "!BlockBounds.hold(terms.maxUpdates, _sizeOf(head))", "so_many_updates"),
     guard(POOL, "current.version != 0", "speaks_first"),
     guard(POOL, "_tasks[task].closing", "closes_before_its_weights"),
     guard(POOL, "t.closing", "empty_round_refunds"),  # closeTask
@@ -207,8 +222,8 @@ CONTRACT_MUTANTS = [
     expression(POOL, "paid - fee", "paid", "settlers_fee"),
     expression(
         POOL,
-        "Rules.share(terms, shared, update.weight, update.effective, present)",
-        "Rules.share(terms, shared, update.weight, update.weight, present)",
+        "Rules.share(terms, shared, update.weight, counts, present, current.eligible)",
+        "Rules.share(terms, shared, update.weight, update.weight, present, current.eligible)",
         "over_long",
     ),
     expression(POOL, "t.pot - uint128(fee + earned)", "t.pot", "absent_stake"),
@@ -570,6 +585,16 @@ ASPECT_MUTANTS = [
         "takes_part_in_nothing or too_early",
     ),
     Mutant(ASPECT + "rules/mean.ts", "if (beyond >> 16 == 0)", "if (true)", "saturated"),
+    guard(ASPECT + "index.ts", "length == 0 || length % stride != 0", "only_the_next_batch"),
+    guard(ASPECT + "index.ts", "!evidence.labelsFit(examples, length / stride)", "only_the_next_batch"),
+    guard(ASPECT + "index.ts", "exponent > 255 || !evidence.readNetwork(shape, <u32>exponent)", "committed_once"),
+    Mutant(ASPECT + "rules/evidence/judge.ts", "if (beyond >> 16 == 0)", "if (true)", "ends_of_int16"),
+    Mutant(
+        ASPECT + "rules/evidence/judge.ts",
+        "record <= 0 ? NO_RECORD",
+        "false ? NO_RECORD",
+        "all_updates_are_refused or python_says",
+    ),
 ]
 
 

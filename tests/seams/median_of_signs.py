@@ -22,7 +22,8 @@ from linklearner.domain.update import Update
 
 
 class MedianOfSigns:
-    number: Final = 2
+    number: Final = 200
+    looks_back: Final = False
     name: Final = "median_of_signs"
     transitions: Final = TRANSITIONS  # its rounds have the phases of `mean`, at other times
 

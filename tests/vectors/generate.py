@@ -29,6 +29,7 @@ from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import MAX_SQUARED_NORM, Update
 from linklearner.domain.voucher import Voucher, domain_separator
 from tests.any_model import reference_logits
+from tests.vectors.evidence import evidence_vectors, pay_vectors
 
 HERE = Path(__file__).parent
 
@@ -350,6 +351,8 @@ FILES = {
     "calldata.json": calldata_vectors,
     "vouchers.json": voucher_vectors,
     "quantise.json": quantise_vectors,
+    "evidence.json": evidence_vectors,
+    "evidence_pay.json": pay_vectors,
 }
 
 

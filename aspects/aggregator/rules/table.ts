@@ -1,14 +1,23 @@
 // The rules that this Aspect has: one row in each function. docs/recipes/rule.md says how to add one.
 //
 // A rule says what the verdict on an update is, and how a page's weights move: `begin` once a settlement, then for each page that an update
-// has `beginPage`, `addPage` for each such update, `movePage`. When rounds begin and end, and what is paid, is for the pool's half of a rule.
+// has `beginPage`, `addPage` for each such update, `movePage`. A rule that looks at the whole model (`isWhole`) settles by itself instead.
+// When rounds begin and end, and what is paid, is for the pool's half of a rule.
 
 import { refuse, say, sayNumber } from "../refuse";
+import * as evidence from "./evidence";
 import * as mean from "./mean";
+
+/** Whether the rule settles the whole model at once, and answers for each update (`evidence.settle`). */
+@inline
+export function isWhole(rule: u32): bool {
+  return rule == evidence.NUMBER;
+}
 
 @inline
 export function verdict(rule: u32, weight: u64, norm: u64): u64 {
   if (rule == mean.NUMBER) return mean.verdict(weight, norm);
+  if (rule == evidence.NUMBER) return evidence.verdict(weight);
   return unknown(rule);
 }
 

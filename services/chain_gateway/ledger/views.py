@@ -77,6 +77,7 @@ class Views:
                 opened_s=status["openedAt"],
                 first_update_s=status["firstAt"],
                 ripe=changes["joining"],
+                examples_opened=status["opened"],
             ),
             pot=status["pot"],
             shares=status["shares"],

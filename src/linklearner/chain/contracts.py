@@ -47,6 +47,16 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenExamples:
+    """Calldata of `openExamples`."""
+
+    task: int
+    round: int
+    examples: bytes = field(repr=False)
+    proof: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
     """Calldata of `settle`."""
 
@@ -66,6 +76,9 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         events.PotFunded,
         events.PotGranted,
         events.UpdateAccepted,
+        events.ExamplesCommitted,
+        events.ExamplesOpened,
+        events.UpdateJudged,
         events.GroupMerged,
         events.ModelUpdated,
         events.ContributionPaid,
@@ -84,10 +97,16 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
 }
 """What pool and vault tell of their tasks, by the contracts' names. Beside these there are AspectSet, those of ownership and those of
 votes, which concern no task."""
-CALLS: Final[Mapping[type, str]] = {LoadPages: "loadPages", Submit: "submit", Settle: "settle"}
+CALLS: Final[Mapping[type, str]] = {
+    LoadPages: "loadPages",
+    Submit: "submit",
+    OpenExamples: "openExamples",
+    Settle: "settle",
+}
 COMPLETED: Final[Mapping[type[Event], tuple[type, type[Event]]]] = {
     events.PagesLoaded: (LoadPages, events.WeightsLoaded),
     events.UpdateAccepted: (Submit, events.UpdateSubmitted),
+    events.ExamplesOpened: (OpenExamples, events.BatchOpened),
     events.GroupMerged: (Settle, events.GroupSettled),
 }
 """The events whose calldata says more, the call that makes them, and both in one."""
@@ -118,7 +137,7 @@ def is_known(log: Log, by: Interface = POOL) -> bool:
 
 
 def decode_call(kind: type[T], data: bytes) -> T:
-    """Calldata of one function of the pool: LoadPages, Submit or Settle. Raises InvalidInput for other bytes."""
+    """Calldata of one function of the pool, a key of CALLS. Raises InvalidInput for other bytes."""
     decoded = POOL.decode_call(data)
     if decoded.name != CALLS[kind]:
         raise InvalidInput(f"it calls {decoded.name}, not {CALLS[kind]}")

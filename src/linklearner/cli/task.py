@@ -41,7 +41,13 @@ FundOption = Annotated[
 RequestOption = Annotated[
     str | None, typer.Option("--request-id", help="go on with an opening that was interrupted under this name")
 ]
-VERBS = {Step.LOADED: "load", Step.ACCEPTED: "submit", Step.SETTLED: "settle", Step.DROPPED: "drop"}
+VERBS = {
+    Step.LOADED: "load",
+    Step.ACCEPTED: "submit",
+    Step.EXAMPLES_OPENED: "open the examples",
+    Step.SETTLED: "settle",
+    Step.DROPPED: "drop",
+}
 
 app = typer.Typer(
     help="Look at tasks, make one of a torch module, open it, fill its pot, close it.", no_args_is_help=True
@@ -319,6 +325,8 @@ def who_can_come_in(task: Task) -> str:
             return "nobody: the task is closed; stake can be unlocked, earnings claimed, and the weights stay readable"
         case Phase.SETTLING:
             return f"nobody: the round is being merged; {later}"
+        case Phase.OPENED:
+            return f"nobody: the round's examples are opened, it waits to be settled; {later}"
         case Phase.OPEN:
             waiting = f"; {ripe}: the keeper drops this one, which has no update, for it" if status.ripe else ""
             last = "; it is the last round" if task.closing else f"; {later}"

@@ -1,7 +1,7 @@
 """What happens to the tasks of a pool, one dataclass for each event of the contract, in the contract's words.
 
-Pool and vault are one stream, in the order of the chain. Three of the events say little by themselves: the calldata that made them
-holds the rest. `WeightsLoaded`, `UpdateSubmitted` and `GroupSettled` are those events together with what that calldata holds.
+Pool and vault are one stream, in the order of the chain. Four of the events say little by themselves: the calldata that made them
+holds the rest. `WeightsLoaded`, `UpdateSubmitted`, `BatchOpened` and `GroupSettled` are those events together with what it holds.
 `linklearner.chain.contracts` reads both from a chain.
 """
 
@@ -127,6 +127,43 @@ class UpdateSubmitted(UpdateAccepted):
 
     header: bytes = field(repr=False)
     groups: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamplesCommitted(Event):
+    """Rule `evidence`: the examples by which the task's updates will be judged are fixed. `root`: of the batches' Merkle tree."""
+
+    root: bytes
+    batches: int
+    examples: int
+    input_exponent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamplesOpened(Event):
+    """Rule `evidence`: the round takes no more updates; it is judged by this batch and those before."""
+
+    round: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOpened(ExamplesOpened):
+    """ExamplesOpened with the batch's bytes and the proof of its place."""
+
+    examples: bytes = field(repr=False)
+    proof: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateJudged(Event):
+    """Rule `evidence`, before ModelUpdated, in the order of the updates. `gain`, `record`: Q16; `outcome`: 0 if it was merged."""
+
+    round: int
+    contributor: bytes
+    gain: int
+    record: int
+    outcome: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

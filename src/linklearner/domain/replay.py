@@ -21,9 +21,11 @@ from linklearner.domain import terms as task_terms
 from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import Divergence, InvalidModel, LinkLearnerError
 from linklearner.domain.events import (
+    BatchOpened,
     ContributionPaid,
     EarningsClaimed,
     Event,
+    ExamplesCommitted,
     FeesShared,
     GroupSettled,
     ModelUpdated,
@@ -39,6 +41,7 @@ from linklearner.domain.events import (
     TaskClosed,
     TaskClosing,
     TaskOpened,
+    UpdateJudged,
     UpdateSubmitted,
     WeightsLoaded,
 )
@@ -46,6 +49,10 @@ from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import UNIT_WEI
 from linklearner.domain.pay import ContributionShares, round_pay, share_fee
 from linklearner.domain.rounds import Phase, Standing, Step, Terms, advance, running_next, running_seed
+from linklearner.domain.rules.evidence.course import CODES, Course
+from linklearner.domain.rules.evidence.credit import gain_share
+from linklearner.domain.rules.evidence.rule import EVIDENCE
+from linklearner.domain.rules.evidence.verdicts import Judgement
 from linklearner.domain.rules.rule import Contribution, Merged
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
@@ -135,6 +142,10 @@ class TaskReplay:
     """Seconds of the rounds without updates just before the open one: they are paid with it."""
     merged_groups: int = 0
     accepted: list[_Accepted] = field(default_factory=list)
+    course: Course | None = None
+    """What a rule that looks back keeps."""
+    judgement: Judgement | None = None
+    """Of the round that is being settled by such a rule."""
 
     @property
     def present(self) -> int:
@@ -161,6 +172,7 @@ class TaskReplay:
             opened_s=self.ledger.opened_s,
             first_s=self.first_s,
             ripe=self.ledger.ripe(now_s),
+            examples_opened=self.phase is Phase.OPENED,
         )
 
 
@@ -204,6 +216,10 @@ class Replay:
                 self._stake(task, event)
             case UpdateSubmitted():
                 self._submit(task, event)
+            case ExamplesCommitted():
+                self._commit_examples(task, event)
+            case BatchOpened():
+                self._open_batch(task, event)
             case GroupSettled():
                 self._settle(task, event)
             case ModelUpdated():
@@ -258,10 +274,20 @@ class Replay:
             _diverge(event, "weights", "whole pages of the task", f"{len(event.weights)} bytes")
         _compare(event, "next_page", -(-task.loaded // task.shape.page_length), event.next_page)
         if task.loaded == task.shape.weight_count:
+            if rule_of(task.terms.rule).looks_back and task.course is None:
+                _diverge(event, "examples", "committed before the last page is loaded", "none")
             task.weights, task.loading = np.concatenate(task.loading), []
             self._advance(task, event, Step.LOADED)
             self._due = [self._new_version(task, event, 0, 0, 0)]
             self._next_round(task, event)
+
+    def _commit_examples(self, task: TaskReplay, event: ExamplesCommitted) -> None:
+        if not rule_of(task.terms.rule).looks_back or task.phase is not Phase.LOADING or task.course is not None:
+            _diverge(event, "event", "no such event here", ExamplesCommitted.__name__)
+        try:
+            task.course = Course(task.shape, event.root, event.batches, event.examples, event.input_exponent)
+        except LinkLearnerError as error:
+            _diverge(event, "examples", error.message, event.root)
 
     def _fund(self, task: TaskReplay, event: PotFunded | PotGranted) -> None:
         if task.closing:
@@ -319,6 +345,10 @@ class Replay:
     def _submit(self, task: TaskReplay, event: UpdateSubmitted) -> None:
         shape, ledger, terms = task.shape, task.ledger, task.terms
         _compare(event, "round", ledger.round, event.round)
+        if task.course is not None:
+            closed_s = EVIDENCE.closed_s(terms, task.standing(event.time_s))
+            if closed_s is not None and event.time_s >= closed_s:
+                _diverge(event, "time_s", f"before {closed_s}, when the examples may be opened", event.time_s)
         self._advance(task, event, Step.ACCEPTED)
         counting = ledger.eligible_of(event.contributor)
         try:
@@ -349,6 +379,20 @@ class Replay:
             task.first_s = event.time_s
         task.accepted.append(_Accepted(event, update, tuple(bytes(keccak(group)) for group in event.groups)))
 
+    def _open_batch(self, task: TaskReplay, event: BatchOpened) -> None:
+        _compare(event, "round", task.ledger.round, event.round)
+        if task.course is None:
+            _diverge(event, "event", "no such event here", BatchOpened.__name__)
+        self._in_time(task, event, Step.EXAMPLES_OPENED)
+        until_s = task.first_s + task.terms.drop_seconds
+        if event.time_s >= until_s:
+            _diverge(event, "time_s", f"before {until_s}, when the round may be dropped", event.time_s)
+        try:
+            task.course.open(event.batch, event.examples, event.proof)
+        except LinkLearnerError as error:
+            _diverge(event, "examples", error.message, event.batch)
+        self._advance(task, event, Step.EXAMPLES_OPENED)
+
     def _settle(self, task: TaskReplay, event: GroupSettled) -> None:
         _compare(event, "round", task.ledger.round, event.round)
         _compare(event, "group", task.merged_groups, event.group)
@@ -375,7 +419,19 @@ class Replay:
             return
         self._advance(task, event, Step.SETTLED)
         merged = self._merge(task)
-        self._due = [self._new_version(task, event, event.round, len(task.accepted), merged.saturated)]
+        verdicts = () if task.judgement is None else task.judgement.verdicts
+        self._due = [
+            UpdateJudged(
+                **_where(event),
+                round=event.round,
+                contributor=one.event.contributor,
+                gain=verdict.gain,
+                record=verdict.record,
+                outcome=CODES[verdict.outcome],
+            )
+            for one, verdict in zip(task.accepted, verdicts, strict=bool(verdicts))
+        ]
+        self._due.append(self._new_version(task, event, event.round, len(task.accepted), merged.saturated))
         self._pay(task, event)
         self._next_round(task, event)
 
@@ -404,17 +460,15 @@ class Replay:
         """Of the groups that are merged: all of them, unless the round is dropped half-way."""
         shape = task.shape
         pages = range(min(task.merged_groups * shape.group_pages, shape.page_count))
-        merged = rule_of(task.terms.rule).merge(
-            task.weights,
-            [
-                Contribution(
-                    one.event.contributor, one.event.weight, one.event.effective, one.update.within(pages, shape)
-                )
-                for one in task.accepted
-            ],
-            task.ledger.eligible,
-            shape,
-        )
+        contributions = [
+            Contribution(one.event.contributor, one.event.weight, one.event.effective, one.update.within(pages, shape))
+            for one in task.accepted
+        ]
+        eligible = task.ledger.eligible
+        if task.course is not None:
+            merged, task.judgement = task.course.settle(task.weights, contributions, eligible)
+        else:
+            merged = rule_of(task.terms.rule).merge(task.weights, contributions, eligible, shape)
         task.weights = merged.weights
         return merged
 
@@ -435,12 +489,15 @@ class Replay:
     def _pay(self, task: TaskReplay, event: GroupSettled) -> None:
         elapsed_s = event.time_s - task.ledger.opened_s + task.idle_s
         pay = round_pay(task.terms, task.pot, elapsed_s, task.present, task.ledger.eligible)
-        earned = rule_of(task.terms.rule).divide(
-            task.terms,
-            pay.shared,
-            [one.event.weight for one in task.accepted],
-            [one.event.effective for one in task.accepted],
-        )
+        weights = [one.event.weight for one in task.accepted]
+        if task.judgement is not None:
+            earned = tuple(
+                gain_share(pay.shared, weight, task.ledger.eligible, verdict.gain, verdict.merged)
+                for weight, verdict in zip(weights, task.judgement.verdicts, strict=True)
+            )
+        else:
+            effective = [one.event.effective for one in task.accepted]
+            earned = rule_of(task.terms.rule).divide(task.terms, pay.shared, weights, effective)
         where = _where(event)
         for one, amount in zip(task.accepted, earned, strict=True):
             contributor = one.event.contributor
@@ -462,6 +519,7 @@ class Replay:
             task.pot = 0
         task.ledger.next_round(event.time_s, closing=task.closing)
         task.accepted = []
+        task.judgement = None
         task.merged_groups = 0
         task.first_s = 0
         task.idle_s = 0

@@ -15,6 +15,7 @@ from eth_hash.auto import keccak
 from linklearner.domain.errors import InvalidInput
 
 RULE_MEAN = 1
+RULE_EVIDENCE = 2
 BPS = 10_000
 """What a whole is in `Terms.settler_bps`."""
 MAX_UPDATES = 1024
@@ -68,6 +69,8 @@ class Phase(Enum):
     SETTLING = "settling"
     """Some groups of the model are merged: no more updates. Should the rest never be, the round may be dropped, which makes a version of
     what is merged."""
+    OPENED = "examples opened"
+    """No more updates: the examples by which they are judged are opened (rule `evidence`)."""
     CLOSED = "closed"
     """The task is closed: this round never opens."""
 
@@ -77,6 +80,7 @@ class Step(Enum):
 
     LOADED = "the last page was loaded"
     ACCEPTED = "an update was accepted"
+    EXAMPLES_OPENED = "the examples by which the round is judged were opened"
     GROUP_MERGED = "a group was merged, not the last"
     SETTLED = "the last group was merged: next version, next round"
     DROPPED = "the round was dropped: nothing is paid, next round"
@@ -101,6 +105,8 @@ class Standing:
     """Unix seconds of the first accepted update; 0 while there is none."""
     ripe: int = 0
     """Units that would count if a round opened now, and do not in this one."""
+    examples_opened: bool = False
+    """Whether the round's examples are opened, where the rule has any."""
 
 
 @dataclass(frozen=True, slots=True)

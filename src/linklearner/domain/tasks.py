@@ -87,7 +87,8 @@ class RoundStatus:
     """Where the open round stands; stakes in units, times in Unix seconds.
 
     round: 0 while the first weights are being loaded. opened_s: 0 then, and once the task is closed. first_update_s: 0 while there is none.
-    ripe: stake that would count if a round opened now, beyond `eligible`. phase, due: what the task's rule says of the round, on the wire;
+    ripe: stake that would count if a round opened now, beyond `eligible`. examples_opened: by rule `evidence`; the gateway's own, `phase`
+    says it to others. phase, due: what the task's rule says of the round, on the wire;
     None and empty where nobody has asked it.
     """
 
@@ -101,6 +102,7 @@ class RoundStatus:
     ripe: int = 0
     phase: Phase | None = None
     due: tuple[Due, ...] = ()
+    examples_opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)

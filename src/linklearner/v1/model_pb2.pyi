@@ -21,6 +21,7 @@ class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PHASE_COLLECTING: _ClassVar[Phase]
     PHASE_SETTLING: _ClassVar[Phase]
     PHASE_CLOSED: _ClassVar[Phase]
+    PHASE_OPENED: _ClassVar[Phase]
 
 class Step(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -31,6 +32,7 @@ class Step(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STEP_SETTLED: _ClassVar[Step]
     STEP_DROPPED: _ClassVar[Step]
     STEP_CLOSED: _ClassVar[Step]
+    STEP_EXAMPLES_OPENED: _ClassVar[Step]
 ENCODING_UNSPECIFIED: Encoding
 ENCODING_TWO_BITS: Encoding
 ENCODING_INT8: Encoding
@@ -40,6 +42,7 @@ PHASE_OPEN: Phase
 PHASE_COLLECTING: Phase
 PHASE_SETTLING: Phase
 PHASE_CLOSED: Phase
+PHASE_OPENED: Phase
 STEP_UNSPECIFIED: Step
 STEP_LOADED: Step
 STEP_ACCEPTED: Step
@@ -47,6 +50,7 @@ STEP_GROUP_MERGED: Step
 STEP_SETTLED: Step
 STEP_DROPPED: Step
 STEP_CLOSED: Step
+STEP_EXAMPLES_OPENED: Step
 
 class ModelVersion(_message.Message):
     __slots__ = ("task", "version", "digest", "round", "accepted_count", "saturated_count", "block_number")

@@ -55,6 +55,7 @@ class Mean:
 
     number: Final = RULE_MEAN
     name: Final = "mean"
+    looks_back: Final = False
     transitions: Final = TRANSITIONS
 
     def phase(self, standing: Standing) -> Phase:
@@ -78,7 +79,7 @@ class Mean:
                 return (*accept, Due(Step.SETTLED, self._settleable_s(terms, standing)), drop)
             case Phase.SETTLING:
                 return (Due(Step.SETTLED), drop)
-            case Phase.CLOSED:
+            case Phase.OPENED | Phase.CLOSED:  # by this rule no round is ever OPENED
                 return ()
 
     def _settleable_s(self, terms: Terms, standing: Standing) -> int:

@@ -34,7 +34,14 @@ class Merged:
 
 
 class Rule(Protocol):
-    """One rule, without state of its own."""
+    """One rule, without state of its own.
+
+    A rule that judges by more than the round's own updates (`looks_back`) is merged and paid by what it keeps of a task
+    (`linklearner.domain.rules.evidence.course`); its `merge` and `divide` refuse.
+    """
+
+    @property
+    def looks_back(self) -> bool: ...
 
     @property
     def number(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from linklearner.domain.errors import InvalidInput
+from linklearner.domain.rules.evidence.rule import EVIDENCE
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Rule
 
-RULES: dict[int, Rule] = {MEAN.number: MEAN}
+RULES: dict[int, Rule] = {MEAN.number: MEAN, EVIDENCE.number: EVIDENCE}
 
 
 def rule_of(number: int) -> Rule:

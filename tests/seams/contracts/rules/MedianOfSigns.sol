@@ -5,7 +5,7 @@ import {Terms} from "../Tasks.sol";
 
 /// @title Rule `median_of_signs`, for tests: time alone ends a round, and influence is paid whatever the update's length.
 library MedianOfSigns {
-    uint8 internal constant NUMBER = 2;
+    uint8 internal constant NUMBER = 200;
 
     function settleableAt(Terms memory terms, uint256 firstAt) internal pure returns (uint256) {
         return firstAt + terms.roundSeconds;

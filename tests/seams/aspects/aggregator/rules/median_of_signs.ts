@@ -6,7 +6,7 @@ import { countIn } from "../shape";
 import * as sums from "../sums";
 import { CHANGED } from "./outcome";
 
-export const NUMBER: u32 = 2;
+export const NUMBER: u32 = 200;
 
 /** One i64 a weight of the page: influence for up, less influence for down. */
 let votes: usize = 0;
