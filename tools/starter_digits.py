@@ -20,7 +20,7 @@ def records() -> bytes:
     generator = np.random.Generator(np.random.PCG64(3))
     parts = []
     for samples in data.load("digits", data.Shard()):
-        pixels = samples.x.reshape(len(samples), -1).astype(np.uint8)
+        pixels = samples.inputs["x"].reshape(len(samples), -1).astype(np.uint8)
         for label in range(10):
             for row in generator.permutation(np.flatnonzero(samples.y == label))[:EACH]:
                 parts.append(bytes([label]) + pixels[row].tobytes())

@@ -116,9 +116,12 @@ var domain = (() => {
     "0x62791302": ["ERC2612ExpiredSignature", [["deadline", "uint"]]],
     "0x4b800e46": ["ERC2612InvalidSigner", [["signer", "address"], ["owner", "address"]]],
     "0xecd3f81e": ["ERC5805FutureLookup", [["timepoint", "uint"], ["clock", "uint"]]],
+    "0x912fb229": ["ExamplesNotOpened", [["round", "uint"]]],
+    "0x753e9a96": ["ExamplesOpen", [["round", "uint"]]],
     "0x0d66b357": ["InsufficientStake", [["locked", "uint"], ["asked", "uint"]]],
     "0x752d88c0": ["InvalidAccountNonce", [["account", "address"], ["currentNonce", "uint"]]],
     "0xb3512b0c": ["InvalidShortString", []],
+    "0x35cc2832": ["NoExamples", [["task", "uint"]]],
     "0x705137d3": ["NoUpdates", [["round", "uint"]]],
     "0xdf726563": ["NoVerdict", []],
     "0xc66f47bf": ["NotCreator", [["caller", "address"]]],
@@ -128,6 +131,7 @@ var domain = (() => {
     "0x69c04895": ["NotYetDroppable", [["droppableAt", "uint"]]],
     "0x1e4fbdf7": ["OwnableInvalidOwner", [["owner", "address"]]],
     "0x118cdaa7": ["OwnableUnauthorizedAccount", [["account", "address"]]],
+    "0x2fc0b2b0": ["PhaseOver", [["since", "uint"]]],
     "0x5f62f84a": ["RoundFull", [["round", "uint"], ["maxUpdates", "uint"]]],
     "0x3692e23b": ["RoundNotOver", [["present", "uint"], ["eligible", "uint"], ["settleableAt", "uint"]]],
     "0x3b85cfbd": ["RoundSettling", [["round", "uint"], ["mergedGroups", "uint"]]],
@@ -143,6 +147,7 @@ var domain = (() => {
     "0x379094a3": ["UnknownTask", [["task", "uint"]]],
     "0x4683af0e": ["VotesExpiredSignature", [["expiry", "uint"]]],
     "0x2ed4bc2c": ["WrongDigest", [["claimed", "bytes32"], ["actual", "bytes32"]]],
+    "0xe34a839b": ["WrongExamples", [["batch", "uint"]]],
     "0xfbd62827": ["WrongGroup", [["given", "uint"], ["next", "uint"]]],
     "0x863d3096": ["WrongRound", [["given", "uint"], ["current", "uint"]]],
     "0xe5e8ad2b": ["WrongTaskId", [["given", "uint"], ["next", "uint"]]],
@@ -892,36 +897,12 @@ var domain = (() => {
       throw new Refusal("InvalidModel", "the task's model is not JSON");
     }
     try {
-      if (fields["format"] === 1) return ofKind(fields);
       if (fields["format"] === 2) return ofGraph(fields, await graphOf(fields));
     } catch (error) {
       if (error instanceof Refusal) throw error;
       throw new Refusal("InvalidModel", "the task's model cannot be read");
     }
     throw new Refusal("InvalidModel", "the task's model is of a format that this page does not know");
-  }
-  function ofKind(fields) {
-    const input = fields["input"];
-    const labels = texts(fields["labels"]);
-    const start = { name: String(fields["name"]), labels, loss: "cross-entropy", inputName: String(input.name), outputName: "logits" };
-    const common = { datatype: "FP32", range: input.range ? [+input.range[0], +input.range[1]] : null, scale: +input.scale };
-    if (fields["kind"] === "mlp" && fields["activation"] === "relu") {
-      const widths = numbers(fields["layers"]);
-      return { ...start, ...common, dimensions: [widths[0]], inputCount: widths[0], layers: mlp(widths), summary: `MLP ${widths.join("-")}` };
-    }
-    if (fields["kind"] === "cnn" && fields["activation"] === "relu") {
-      const image = numbers(fields["image"]);
-      const channels = numbers(fields["channels"]);
-      return {
-        ...start,
-        ...common,
-        dimensions: image,
-        inputCount: image[0] * image[1] * image[2],
-        layers: cnn(image, channels, +fields["kernel"], +fields["outputs"]),
-        summary: `CNN ${image.join("×")}, ${channels.join("-")} channels`
-      };
-    }
-    throw new Refusal("InvalidModel", "the task's model is of a kind that this page does not know");
   }
   async function graphOf(fields) {
     const packed = ofBase64(String(fields["graph"]));
@@ -979,6 +960,8 @@ var domain = (() => {
       const weight = sizes.get(inputs[1]);
       if (operator === "Mul" && !layers.length && scale === 1 && constants.get(inputs[1])?.length === 1) {
         scale = constants.get(inputs[1])[0];
+      } else if (operator === "Div" && !layers.length && scale === 1 && constants.get(inputs[1])?.length === 1) {
+        scale = Math.fround(1 / constants.get(inputs[1])[0]);
       } else if (operator === "Gemm" && dims.length === 1 && weight?.length === 2 && weight[1] === dims[0] && transposed(attributes)) {
         if (sizes.get(inputs[2])?.[0] !== weight[0]) return null;
         layers.push({ kind: "linear", into: weight[1], out: weight[0], weight: offsets.get(inputs[1]), bias: offsets.get(inputs[2]) });
@@ -1010,33 +993,8 @@ var domain = (() => {
   var all = (value, wanted, count) => Array.isArray(value) && value.length === count && value.every((one) => one === wanted);
   var only = (attributes, names) => Object.keys(attributes).every((name) => names.includes(name));
   var transposed = (a) => a["transB"] === 1 && only(a, ["transB"]);
-  var padded = (a, w) => w[2] === w[3] && w[2] % 2 === 1 && all(a["pads"], w[2] >> 1, 4) && (a["strides"] === void 0 || all(a["strides"], 1, 2)) && (a["kernel_shape"] === void 0 || all(a["kernel_shape"], w[2], 2)) && only(a, ["pads", "strides", "kernel_shape"]);
+  var padded = (a, w) => w[2] === w[3] && w[2] % 2 === 1 && all(a["pads"] ?? [0, 0, 0, 0], w[2] >> 1, 4) && (a["strides"] === void 0 || all(a["strides"], 1, 2)) && (a["kernel_shape"] === void 0 || all(a["kernel_shape"], w[2], 2)) && only(a, ["pads", "strides", "kernel_shape"]);
   var halving = (a) => all(a["kernel_shape"], 2, 2) && all(a["strides"], 2, 2) && only(a, ["kernel_shape", "strides"]);
-  function mlp(widths) {
-    const layers = [];
-    let at = 0;
-    for (let l = 1; l < widths.length; l++) {
-      const [into, out] = [widths[l - 1], widths[l]];
-      if (l > 1) layers.push({ kind: "relu", size: into });
-      layers.push({ kind: "linear", into, out, weight: at, bias: at + into * out });
-      at += into * out + out;
-    }
-    return layers;
-  }
-  function cnn([depth, high, wide], channels, kernel, outputs) {
-    const layers = [];
-    let [at, from, rows, columns] = [0, depth, high, wide];
-    for (const to of channels) {
-      const bias = at + to * from * kernel * kernel;
-      layers.push({ kind: "conv", from, to, rows, columns, kernel, weight: at, bias });
-      layers.push({ kind: "relu", size: to * rows * columns }, { kind: "pool", channels: to, rows, columns });
-      at = bias + to;
-      [from, rows, columns] = [to, rows >> 1, columns >> 1];
-    }
-    const into = from * rows * columns;
-    layers.push({ kind: "linear", into, out: outputs, weight: at, bias: at + into * outputs });
-    return layers;
-  }
   function numbers(value) {
     if (!Array.isArray(value) || !value.length || !value.every((n) => Number.isInteger(n) && n > 0 && n <= 2 ** 20)) throw new Error("numbers");
     return value;

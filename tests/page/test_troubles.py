@@ -110,7 +110,7 @@ def test_names_that_are_code_are_text_and_another_kind_of_model_is_trained(desk:
         json.dumps(
             {
                 "model": {
-                    "format": 1, "name": HOSTILE, "kind": "cnn", "image": [1, 8, 8], "channels": [4, 6], "kernel": 3, "activation": "relu",
+                    "name": HOSTILE, "kind": "cnn", "image": [1, 8, 8], "channels": [4, 6], "kernel": 3, "activation": "relu",
                     "outputs": 3, "input": {"name": "<b>x</b>", "scale": 0.0625, "range": [0.0, 16.0]},
                     "labels": [HOSTILE, "<svg/onload=alert(1)>", "2"],
                 },

@@ -1,5 +1,5 @@
-// What a task's weights mean: the text that the chain keeps, read in both of its formats. Format 1 names a kind (mlp, cnn); format 2 is a
-// graph of ONNX operators, in which the same two kinds are recognised. Whatever else there is can be looked at and asked, not trained here.
+// What a task's weights mean: the text that the chain keeps, a graph of ONNX operators, in which MLPs and the small CNN are recognised,
+// whoever wrote them down. Whatever else there is can be looked at and asked, not trained here.
 
 import { Refusal, hexOf, ofBase64 } from "./bytes";
 import { keccak } from "./keccak";
@@ -27,7 +27,7 @@ const MAX_GRAPH = 4 << 20;
 
 type Fields = Record<string, any>;
 
-/** Raises a Refusal for a text that is neither format. */
+/** Raises a Refusal for a text that this page cannot read. */
 export async function readModel(text: string): Promise<Model> {
   let fields: Fields;
   try {
@@ -36,37 +36,12 @@ export async function readModel(text: string): Promise<Model> {
     throw new Refusal("InvalidModel", "the task's model is not JSON");
   }
   try {
-    if (fields["format"] === 1) return ofKind(fields);
     if (fields["format"] === 2) return ofGraph(fields, await graphOf(fields));
   } catch (error) {
     if (error instanceof Refusal) throw error;
     throw new Refusal("InvalidModel", "the task's model cannot be read");
   }
   throw new Refusal("InvalidModel", "the task's model is of a format that this page does not know");
-}
-
-function ofKind(fields: Fields): Model {
-  const input = fields["input"];
-  const labels = texts(fields["labels"]);
-  const start = { name: String(fields["name"]), labels, loss: "cross-entropy", inputName: String(input.name), outputName: "logits" };
-  const common = { datatype: "FP32", range: input.range ? ([+input.range[0], +input.range[1]] as [number, number]) : null, scale: +input.scale };
-  if (fields["kind"] === "mlp" && fields["activation"] === "relu") {
-    const widths = numbers(fields["layers"]);
-    return { ...start, ...common, dimensions: [widths[0]], inputCount: widths[0], layers: mlp(widths), summary: `MLP ${widths.join("-")}` };
-  }
-  if (fields["kind"] === "cnn" && fields["activation"] === "relu") {
-    const image = numbers(fields["image"]) as [number, number, number];
-    const channels = numbers(fields["channels"]);
-    return {
-      ...start,
-      ...common,
-      dimensions: image,
-      inputCount: image[0] * image[1] * image[2],
-      layers: cnn(image, channels, +fields["kernel"], +fields["outputs"]),
-      summary: `CNN ${image.join("×")}, ${channels.join("-")} channels`,
-    };
-  }
-  throw new Refusal("InvalidModel", "the task's model is of a kind that this page does not know");
 }
 
 async function graphOf(fields: Fields): Promise<Fields> {
@@ -128,6 +103,8 @@ function chainOf(graph: Fields, dimensions: number[]): { scale: number; layers: 
     const weight = sizes.get(inputs[1]);
     if (operator === "Mul" && !layers.length && scale === 1 && constants.get(inputs[1])?.length === 1) {
       scale = constants.get(inputs[1])![0];
+    } else if (operator === "Div" && !layers.length && scale === 1 && constants.get(inputs[1])?.length === 1) {
+      scale = Math.fround(1 / constants.get(inputs[1])![0]);
     } else if (operator === "Gemm" && dims.length === 1 && weight?.length === 2 && weight[1] === dims[0] && transposed(attributes)) {
       if (sizes.get(inputs[2])?.[0] !== weight[0]) return null;
       layers.push({ kind: "linear", into: weight[1], out: weight[0], weight: offsets.get(inputs[1])!, bias: offsets.get(inputs[2])! });
@@ -164,36 +141,9 @@ const all = (value: unknown, wanted: number, count: number): boolean =>
 const only = (attributes: Fields, names: string[]): boolean => Object.keys(attributes).every((name) => names.includes(name));
 const transposed = (a: Fields): boolean => a["transB"] === 1 && only(a, ["transB"]);
 const padded = (a: Fields, w: number[]): boolean =>
-  w[2] === w[3] && w[2] % 2 === 1 && all(a["pads"], w[2] >> 1, 4) && (a["strides"] === undefined || all(a["strides"], 1, 2)) &&
+  w[2] === w[3] && w[2] % 2 === 1 && all(a["pads"] ?? [0, 0, 0, 0], w[2] >> 1, 4) && (a["strides"] === undefined || all(a["strides"], 1, 2)) &&
   (a["kernel_shape"] === undefined || all(a["kernel_shape"], w[2], 2)) && only(a, ["pads", "strides", "kernel_shape"]);
 const halving = (a: Fields): boolean => all(a["kernel_shape"], 2, 2) && all(a["strides"], 2, 2) && only(a, ["kernel_shape", "strides"]);
-
-function mlp(widths: number[]): Layer[] {
-  const layers: Layer[] = [];
-  let at = 0;
-  for (let l = 1; l < widths.length; l++) {
-    const [into, out] = [widths[l - 1], widths[l]];
-    if (l > 1) layers.push({ kind: "relu", size: into });
-    layers.push({ kind: "linear", into, out, weight: at, bias: at + into * out });
-    at += into * out + out;
-  }
-  return layers;
-}
-
-function cnn([depth, high, wide]: [number, number, number], channels: number[], kernel: number, outputs: number): Layer[] {
-  const layers: Layer[] = [];
-  let [at, from, rows, columns] = [0, depth, high, wide];
-  for (const to of channels) {
-    const bias = at + to * from * kernel * kernel;
-    layers.push({ kind: "conv", from, to, rows, columns, kernel, weight: at, bias });
-    layers.push({ kind: "relu", size: to * rows * columns }, { kind: "pool", channels: to, rows, columns });
-    at = bias + to;
-    [from, rows, columns] = [to, rows >> 1, columns >> 1];
-  }
-  const into = from * rows * columns;
-  layers.push({ kind: "linear", into, out: outputs, weight: at, bias: at + into * outputs });
-  return layers;
-}
 
 function numbers(value: unknown): number[] {
   if (!Array.isArray(value) || !value.length || !value.every((n) => Number.isInteger(n) && n > 0 && n <= 2 ** 20)) throw new Error("numbers");
