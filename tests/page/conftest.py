@@ -1,4 +1,4 @@
-"""One suite and one Chromium for all tests here; each test has a browser context, an account and drawings of its own."""
+"""One suite and one Chromium for the tests of a module; each test has a browser context, an account and drawings of its own."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ MINING = os.environ.get("PAGE_MINING", "instant")
 """interval:0.5 is a node's pace."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of one module: playwright's loop runs in the main thread as long as it is there, and would stop other modules' async tests."""
     if executable() is None:
         pytest.skip(
             "there is no Chromium: install your system's (Debian: apt install chromium), or name one in CHROMIUM"
@@ -33,7 +34,7 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def suite(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     home = tmp_path_factory.mktemp("suite")
     with (home / "suite.log").open("wb") as log:

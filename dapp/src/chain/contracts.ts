@@ -68,7 +68,7 @@ export function refusalOf(error: unknown): Refusal {
   if (known) {
     const facts: Record<string, string> = {};
     known[1].forEach(([name, type], i) => (facts[name] = String(decode(type as Type, data.slice(10), i))));
-    const shown = Object.entries(facts).map(([name, value]) => `${name} ${value}`).join(", ");
+    const shown = Object.entries(facts).map(([name, value]) => `${name} ${value.length > 20 ? `${value.slice(0, 6)}…${value.slice(-4)}` : value}`).join(", ");
     return new Refusal(known[0], REMEDY[known[0]] ?? `The contract refused: ${known[0]}${shown ? ` (${shown})` : ""}.`, facts);
   }
   const text = data.startsWith("0x08c379a0") ? String(decode("string", data.slice(10), 0)) : message.split("execution reverted: ")[1];

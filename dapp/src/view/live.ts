@@ -23,7 +23,7 @@ export function live(): Part {
       <section class="card gas"><header><h2>Gas by version</h2><span class="hint">submitting and settling</span></header>${gasChart(points)}</section>
       <section class="card refused"><header><h2>Refused</h2><span class="hint">in the newest blocks</span></header>
         ${state.live.refused.length
-          ? html`<ul class="feed">${state.live.refused.map(
+          ? html`<ul class="feed">${state.live.refused.slice(0, 8).map(
               (one) => html`<li class="bad"><span>${person(one.from)} <b>${one.reason}</b></span>${inBlock(one.block, `block ${count(one.block)}`)}<span class="fine whole">${one.text.slice(0, 160)}</span></li>`,
             )}</ul>`
           : html`<p class="fine">Nothing that reached the chain was refused lately.</p>`}
