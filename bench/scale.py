@@ -312,7 +312,7 @@ async def measure(
         costs[phase] = costs[phase].over(rounds)
     return Measured(
         weights=plan.shape.weight_count, pages=plan.shape.page_count, groups=plan.shape.group_count, update_bytes=size,
-        contributors=contributors, rounds=rounds, accuracy=evaluation.accuracy,
+        contributors=contributors, rounds=rounds, accuracy=evaluation.value,
         trainer_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10, costs=costs,
     )  # fmt: skip
 

@@ -126,7 +126,7 @@ class Bed:
         return Course(tuple(used), tuple(accuracies))
 
     def _accuracy(self, weights: NDArray[np.int16], shape: Shape) -> float:
-        return training.evaluate(self.model, dequantise_weights(weights, shape), self.held_out).accuracy
+        return training.evaluate(self.model, dequantise_weights(weights, shape), self.held_out).value
 
 
 def chosen(way: Way, wanted: NDArray[np.float64], shape: Shape, number: int) -> Quantised:

@@ -23,7 +23,7 @@ from devchain.chain.chain import EmbeddedChain
 from devchain.chain.mempool import Mempool
 from devchain.chain.state import World
 from devchain.chain.store import ChainStore
-from devchain.config import ChainConfig
+from devchain.config import DEVELOPMENT_CHAIN_ID, ChainConfig
 
 EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "aspect"
 FINNEY = 10**15
@@ -154,4 +154,4 @@ def test_ports_accounts_and_chain_ids_are_each_its_own() -> None:
     with two() as (left, right):
         assert left.url != right.url
         assert not {a.address for a in left.accounts} & {a.address for a in right.accounts}
-        assert (left.chain.config.chain_id, right.chain.config.chain_id) == (11820, 5)
+        assert (left.chain.config.chain_id, right.chain.config.chain_id) == (DEVELOPMENT_CHAIN_ID, 5)
