@@ -12,7 +12,7 @@ demo: $(VENV)/.suite
 
 ## test: every test that needs no container engine
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(TEST_ARGS)
 
 ## conformance: replay recordings of a real Artela node on the embedded chain (REC=file for another one)
 conformance: $(VENV)/.dev

@@ -20,7 +20,7 @@ const input = {
   settings: {
     evmVersion: "cancun", // an Artela node runs PUSH0 and MCOPY
     viaIR: true,
-    optimizer: { enabled: true, runs: 5000 },
+    optimizer: { enabled: true, runs: 10000 },
     metadata: { appendCBOR: false, bytecodeHash: "none" },
     outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"] } },
   },

@@ -25,8 +25,8 @@ from linklearner.domain.digits import DIGITS
 from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.update import Update
+from tests.differential.chains import CHAIN_ID, init_bytes
 from tests.differential.chains import Chain as Rpc
-from tests.differential.chains import init_bytes
 
 CONTEXT = "0x" + "00" * 19 + "64"
 PEOPLE = 4
@@ -110,7 +110,9 @@ def shadowed(anvil_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
         anvil.ask("anvil_setBalance", "0x" + address.hex(), hex(10**24))
     height = iter(range(10**9))
     chain = EmbeddedChain(
-        ChainConfig(alloc=alloc, min_gas_multiplier=Fraction(0)), None, lambda: 2_500_000_000 + 12 * next(height)
+        ChainConfig(chain_id=CHAIN_ID, alloc=alloc, min_gas_multiplier=Fraction(0)),
+        None,
+        lambda: 2_500_000_000 + 12 * next(height),
     )
     original_mine = chain.mine
 
