@@ -399,14 +399,9 @@ contract TrainingPool is Ownable2Step, IRounds {
         if (round != current.round || current.version == 0) revert WrongRound(round, current.round);
         if (current.accepted == 0) revert NoUpdates(round);
         Terms memory terms = t.terms;
-        if (current.merged == 0) {
-            uint256 settleableAt =
-                Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);
-            if (block.timestamp < settleableAt) revert RoundNotOver(current.present, current.eligible, uint64(settleableAt));
-        }
+        if (current.merged == 0) _requireOver(terms, current);
         if (group != current.merged) revert WrongGroup(group, current.merged);
         bool judged = terms.rule == Evidence.NUMBER;
-        if (judged && current.opened == 0) revert ExamplesNotOpened(round);
 
         bytes32 running = _runningHash(task, round, group, updates);
         if (running != t.running) revert RunningHashMismatch(t.running, running);
@@ -427,8 +422,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         saturated += t.saturated;
         if (t.saturated != 0) t.saturated = 0;
         current.version += 1;
-        uint256[] memory gains;
-        if (judged) gains = _judged(task, round, updates, verdict);
+        uint256[] memory gains = judged ? _judged(task, round, updates, verdict) : new uint256[](0);
         emit ModelUpdated(task, current.version, _word(verdict, 32), round, current.accepted, saturated);
         _pay(task, t, terms, current, updates, gains);
         _openNextRound(task, current);
@@ -706,6 +700,13 @@ contract TrainingPool is Ownable2Step, IRounds {
         Terms memory terms = t.terms;
         uint256 since = Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);
         if (block.timestamp >= since) revert PhaseOver(uint64(since));
+    }
+
+    /// Before a round's first group is merged: enough stake or time, and, where the rule has any, examples.
+    function _requireOver(Terms memory terms, Round memory current) private view {
+        uint256 settleableAt = Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);
+        if (block.timestamp < settleableAt) revert RoundNotOver(current.present, current.eligible, uint64(settleableAt));
+        if (terms.rule == Evidence.NUMBER && current.opened == 0) revert ExamplesNotOpened(current.round);
     }
 
     /// From the head of the verdict on a shape.

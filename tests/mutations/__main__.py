@@ -97,7 +97,7 @@ CONTRACT_MUTANTS = [
     guard(POOL, "current.opened != 0", "early_late_or_twice"),
     guard(POOL, "block.timestamp < from", "early_late_or_twice"),
     guard(POOL, "block.timestamp >= until", "early_late_or_twice"),
-    guard(POOL, "judged && current.opened == 0", "before_its_examples_are_opened"),
+    guard(POOL, "terms.rule == Evidence.NUMBER && current.opened == 0", "before_its_examples_are_opened"),
     guard(POOL, "block.timestamp >= since", "nobody_submits_once"),
     Mutant(
         POOL,
