@@ -44,6 +44,14 @@ class Between:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        # Between(0, 1) and Between(0.0, 1.0) are one key of typing's cache of annotations: which of them a field was written with depends
+        # on what was imported before, and no message should.
+        for name in ("low", "high"):
+            number = getattr(self, name)
+            if isinstance(number, float) and number.is_integer():
+                object.__setattr__(self, name, int(number))
+
     def check(self, value: Any, name: str) -> None:
         if not self.low <= value <= self.high:  # NaN is not
             raise InvalidInput(f"{name} must be between {self.low} and {self.high}, got {value}")
@@ -282,10 +290,7 @@ def _either(words: tuple[str, ...]) -> str:
 
 
 def _short(number: float) -> str:
-    """As people write it: 2^64 - 1 rather than twenty digits, and 1 for 1.0: the two are one key of typing's cache of annotations, so which
-    of them a field was written with depends on what was imported before."""
-    if isinstance(number, float) and number.is_integer():
-        number = int(number)
+    """As people write it: 2^64 - 1 rather than twenty digits."""
     if isinstance(number, int) and number >= 2**16:
         power = number.bit_length()
         if number == 2**power - 1:
