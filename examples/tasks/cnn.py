@@ -8,7 +8,7 @@ name = "digits-cnn"
 loss = "cross-entropy"
 labels = list("0123456789")
 ranges = (0, 16)
-learning_rate, steps, batch_size = 0.01, 150, 64
+learning_rate, steps, batch_size = 0.01, 250, 64
 
 
 class Model(nn.Module):
