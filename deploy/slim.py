@@ -13,7 +13,7 @@ from pathlib import Path
 
 FOLDERS = ("tests", "test", "SelfTest", "include", "distutils", "f2py", "__pycache__")
 """Wherever they are."""
-SUFFIXES = (".a", ".c", ".cpp", ".h", ".hpp", ".pxd", ".pyi", ".pyx", ".rst")
+SUFFIXES = (".a", ".c", ".cc", ".cpp", ".h", ".hpp", ".pxd", ".pyi", ".pyx", ".rst")
 PIECES = (
     "onnxruntime/capi/libonnxruntime.so.*",  # for C programs; Python's module has it linked in
     "onnxruntime/quantization",

@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ValueInfoProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from linklearner.domain.errors import InvalidInput, InvalidModel
 from linklearner.domain.graph import Signature
@@ -85,6 +84,10 @@ def onnx_model(
 
 def reference(model: bytes, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """What ONNX's own reference implementation, in NumPy, makes of the inputs: the outputs by name. Slow; to compare others with."""
+    from onnx.reference import (
+        ReferenceEvaluator,
+    )  # a model server, which only writes graphs, needs none of its hundred modules
+
     evaluator = ReferenceEvaluator(onnx.load_from_string(model))
     return dict(zip(evaluator.output_names, evaluator.run(None, dict(inputs)), strict=True))
 
