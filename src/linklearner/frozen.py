@@ -6,6 +6,7 @@ checks lengths against the file, and it opens only a file whose digest the task'
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,13 @@ MAX_FILES: Final = 1000
 
 
 def digest_of(path: Path) -> bytes:
-    """SHA-256, 32 bytes. Raises OSError."""
+    """SHA-256, 32 bytes, read anew only where the file has changed: a base has gigabytes, and each round asks. Raises OSError."""
+    state = path.stat()
+    return _digest_of(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=MAX_FILES)
+def _digest_of(path: Path, size: int, changed_ns: int, inode: int) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 

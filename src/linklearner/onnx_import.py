@@ -23,7 +23,6 @@ from linklearner.domain.errors import InvalidModel
 from linklearner.domain.graph import Constant, Frozen, Graph, Node, Signature, TensorSpec
 from linklearner.domain.operators import BATCH, ONNX_CODES, OPERATORS, Datatype, Dimensions, Value, infer
 
-MAX_MODEL_BYTES: Final = 1 << 31
 BY_VALUE: Final = 4096
 """Numbers of a frozen tensor that is still written into the graph; larger ones go into a file."""
 _CODES: Final = {datatype: code for code, datatype in ONNX_CODES.items()}
@@ -78,10 +77,8 @@ class _Reader:
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     inputs: list[Signature] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
-    opset: int = 0
 
     def read(self) -> None:
-        self.opset = max((one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx")), default=0)
         for initialiser in self.model.graph.initializer:
             if initialiser.data_location == onnx.TensorProto.EXTERNAL:
                 raise InvalidModel(f"tensor {initialiser.name!r:.80} lies in another file: save the model as one file")
@@ -148,7 +145,7 @@ class _Reader:
         span = ranges.get(one.name)
         if span is None and one.datatype in (Datatype.INT64, Datatype.INT32):
             tables = [
-                self.values[node.inputs[0]].dimensions[int(str(node.attributes.get("axis", 0)))]
+                self.values[node.inputs[0]].dimensions[_axis(node)]
                 for node in nodes
                 if node.operator == "Gather" and node.inputs[1] == one.name
             ]
@@ -192,7 +189,7 @@ class _Reader:
         while inputs and not inputs[-1]:
             inputs.pop()
         read = _RULES.get(node.op_type)
-        if all(not name or self.alias.get(name, name) in self.known for name in inputs) and node.op_type != "Dropout":
+        if all(not name or self.alias.get(name, name) in self.known for name in inputs):
             self._fold(node, attributes, [self._known(name) if name else None for name in inputs])
         elif read is not None:
             read(self, inputs, list(node.output), attributes)
@@ -266,6 +263,12 @@ class _Reader:
         for name, array in zip(node.output, outputs, strict=False):
             if name:
                 self.known[name] = np.asarray(array)
+
+
+def _axis(node: Node) -> int:
+    axis = node.attributes.get("axis", 0)
+    assert isinstance(axis, int)
+    return axis
 
 
 def _reference(node: onnx.NodeProto, model: onnx.ModelProto, inputs: list[NDArray[Any] | None]) -> list[NDArray[Any]]:
@@ -703,13 +706,16 @@ def _expand(reader: _Reader, inputs: Inputs, outputs: Outputs, given: Given) -> 
 
 
 def _nothing_a_sample(reader: _Reader, rank: int, place: int) -> str:
-    """Zeros (1, …, B, …, 1), made of the first input; of integers too, so that not even infinity times zero comes out."""
+    """Zeros (1, …, B, …, 1), made of the first input: of its comparison with itself, so that not even infinity times zero comes out."""
     first = reader.inputs[0]
     name = first.name
-    if first.datatype is not Datatype.BOOL:
-        name = reader._emit("Equal" if first.datatype is not Datatype.UINT8 else "Cast", *_alike(reader, first, name))
-    if reader.values[name].datatype is not Datatype.FP32:
-        name = reader._emit("Cast", [name], reader._fresh("ones"), {"to": 1})
+    if first.datatype in (
+        Datatype.FP32,
+        Datatype.INT64,
+        Datatype.INT32,
+    ):  # what Equal takes; the others have no infinity
+        name = reader._emit("Equal", [name, name], reader._fresh("same"))
+    name = reader._emit("Cast", [name], reader._fresh("ones"), {"to": 1})
     axes = list(range(1, len(first.dimensions) + 1))
     if axes:
         name = reader._emit("ReduceMax", [name, reader._row(axes)], reader._fresh("most"), {"keepdims": 0})
@@ -717,13 +723,6 @@ def _nothing_a_sample(reader: _Reader, rank: int, place: int) -> str:
     target = [1] * rank
     target[place] = -1
     return reader._emit("Reshape", [name, reader._row(target)], reader._fresh("nothing"))
-
-
-def _alike(reader: _Reader, first: Signature, name: str) -> tuple[list[str], str, dict[str, Any]]:
-    """Comparing it with itself gives a finite number whatever it holds."""
-    if first.datatype is Datatype.UINT8:
-        return [name], reader._fresh("numbers"), {"to": 1}
-    return [name, name], reader._fresh("same"), {}
 
 
 _RULES: Final[Mapping[str, Rule]] = {

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidInput, InvalidModel
 from linklearner.domain.fields import demand, exactly, number, several
-from linklearner.domain.operators import BATCH, Attribute, Attributes, Datatype, Dimensions, Value, infer
+from linklearner.domain.operators import BATCH, MAX_RANK, Attribute, Attributes, Datatype, Dimensions, Value, infer
 from linklearner.domain.shape import MAX_WEIGHTS
 from linklearner.domain.strictjson import NotJson
 
@@ -39,11 +39,11 @@ MAX_CONSTANT_LENGTH: Final = 2**16
 """Numbers of all constants together; more belong into a file (`Frozen`)."""
 MAX_FROZEN_LENGTH: Final = 2**31
 """Numbers of all frozen tensors together: 8 GiB of float32."""
-MAX_RANK: Final = 8
 MAX_NAME: Final = 256
 MAX_JSON_BYTES: Final = 1 << 20
 MAX_JSON_VALUES: Final = 1 << 18
 MAX_JSON_DEPTH: Final = 5
+_LAYERS: Final = frozenset({"Gemm", "MatMul", "Conv", "Gather"})
 _KEYS: Final = frozenset({"constants", "frozen", "inputs", "nodes", "outputs", "parameters"})
 
 
@@ -298,13 +298,16 @@ class Graph:
         return graph
 
     def __str__(self) -> str:
-        """What people read: the trained tensors and the operators, in order, repeats counted."""
+        """What people read: the operators in order, layers with the size of what they give for a sample, repeats counted."""
         runs: list[list[Any]] = []
         for node in self.nodes:
-            if runs and runs[-1][0] == node.operator:
+            name = node.operator
+            if name in _LAYERS:
+                name += " " + "x".join(str(length) for length in self.values[node.output].dimensions if length > 0)
+            if runs and runs[-1][0] == name:
                 runs[-1][1] += 1
             else:
-                runs.append([node.operator, 1])
+                runs.append([name, 1])
         shown = [name if count == 1 else f"{count} {name}" for name, count in runs]
         if len(shown) > 12:
             shown = [*shown[:6], f"… {len(shown) - 11} more …", *shown[-5:]]

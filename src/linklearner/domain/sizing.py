@@ -25,7 +25,8 @@ LEAST_REACH: Final = 4.0
 ZERO_REACH: Final = 8.0
 UPDATES: Final = 16
 LONGEST: Final = 4
-"""An update counts in full up to so many times the length of the first weights, each taken as a sixteenth of its reach at least."""
+"""An update counts in full up to so many times the length of the first weights, each taken as LEAST_STEPS steps at least."""
+LEAST_STEPS: Final = 256
 
 
 def exponents(spec: ModelSpec, weights: NDArray[np.float32]) -> tuple[int, ...]:
@@ -39,7 +40,7 @@ def exponents(spec: ModelSpec, weights: NDArray[np.float32]) -> tuple[int, ...]:
 
 
 def shape_for(spec: ModelSpec, weights: NDArray[np.float32]) -> Shape:
-    """Raises InvalidConfig for a model of which no block settles even one update."""
+    """Raises InvalidConfig for a model of which no block settles UPDATES updates of a group, however it is cut."""
     each = exponents(spec, weights)
     try:
         length, group = layout([one.length for one in spec.tensors()], UPDATES)
@@ -52,5 +53,5 @@ def shape_for(spec: ModelSpec, weights: NDArray[np.float32]) -> Shape:
 def _norm_bound(spec: ModelSpec, weights: NDArray[np.float32], shape: Shape) -> int:
     """B in 2**-8 steps of the weights' own scales."""
     steps = np.abs(quantise_weights(weights, shape).astype(np.int64))
-    total = int(np.sum(np.maximum(steps, 2**15 // 16 // HEADROOM) ** 2))
+    total = int(np.sum(np.maximum(steps, LEAST_STEPS) ** 2))
     return min(MAX_NORM_BOUND, max(1, LONGEST * 256 * isqrt(total)))

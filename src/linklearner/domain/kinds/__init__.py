@@ -14,7 +14,7 @@ from linklearner.domain.operators import Dimensions
 
 
 class Architecture(Protocol):
-    """A value of a frozen dataclass whose constructor raises InvalidModel. `str` of it is what people read."""
+    """A value of a frozen dataclass whose constructor raises InvalidModel."""
 
     KIND: ClassVar[str]
     """The description's `kind`."""

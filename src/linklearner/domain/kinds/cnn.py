@@ -49,10 +49,6 @@ class Cnn:
                 f"{len(self.channels)} blocks leave nothing of an image of {self.image[1]} x {self.image[2]}"
             )
 
-    def __str__(self) -> str:
-        image, kernel = "x".join(map(str, self.image)), f"{self.kernel}x{self.kernel}"
-        return f"CNN {image}, {kernel} convolutions to {'-'.join(map(str, self.channels))} channels, {self.outputs} outputs"
-
     @property
     def input_dimensions(self) -> Dimensions:
         return self.image

@@ -29,9 +29,6 @@ class Mlp:
         if not 2 <= len(self.layers) <= MAX_LAYERS or not all(1 <= width <= 2**20 for width in self.layers):
             raise InvalidModel(f"an MLP has 2 to {MAX_LAYERS} layer widths of 1 to 2**20, not {self.layers!s:.200}")
 
-    def __str__(self) -> str:
-        return f"MLP {'-'.join(map(str, self.layers))}"
-
     @property
     def input_dimensions(self) -> Dimensions:
         return self.layers[:1]
