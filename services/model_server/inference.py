@@ -115,7 +115,9 @@ class Model:
         response.id = request.id
         try:
             answers = self.run(inputs)
-        except _RUNTIME_ERRORS as error:  # an index that an embedding does not have, say
+        except (
+            ort.capi.onnxruntime_pybind11_state.InvalidArgument
+        ) as error:  # an index that an embedding does not have, say
             raise InvalidInput(f"model '{self.spec.name}' cannot take these inputs: {error!s:.200}") from error
         for answer in answers.values():
             if not np.isfinite(answer).all():

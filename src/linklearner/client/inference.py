@@ -67,8 +67,8 @@ class Answer:
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        """(B,), the index of the greatest logit; None if the model is no classifier."""
-        return self.outputs.get(LABEL)
+        """(B,), the index of the greatest logit, whatever the server says of it; None if the model is no classifier."""
+        return self.values.argmax(axis=1) if LABEL in self.outputs else None
 
 
 class InferenceClient:
@@ -311,6 +311,9 @@ def _answer(response: Any, rows: int) -> Answer:
         raise DataLoss(f"the server's answer names weights by {len(digest)} bytes; a digest has 32")
     if not outputs:
         raise DataLoss("the server answered nothing")
+    first = next(iter(outputs.values()))
+    if LABEL in outputs and first.ndim != 2:
+        raise DataLoss(f"the server answered {rows} rows with logits of the shape {first.shape}")
     for name, values in outputs.items():
         if not values.ndim or len(values) != rows or not values.size:
             raise DataLoss(f"the server answered {rows} rows with {name:.60} of the shape {values.shape}")

@@ -15,7 +15,7 @@ from linklearner.domain.errors import DataLoss, InvalidInput, OutOfRange
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.graph import Graph, Node, Signature, TensorSpec
 from linklearner.domain.kinds.cnn import Cnn
-from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.domain.model import Loss, ModelSpec, ModelVersion
 from linklearner.domain.operators import Datatype
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
@@ -195,3 +195,16 @@ async def test_a_request_of_other_dimensions_is_refused_over_the_wire(server: Mo
     async with InferenceClient(server.address, Account.create()) as client:
         with pytest.raises(InvalidInput, match=r"Expected \[-1,1,8,8\], got \[5,64\]"):
             await client.infer("digits-cnn", IMAGES.reshape(5, 64), input_name="pixels")
+
+
+def test_an_index_that_no_range_excludes_is_the_caller_s_fault() -> None:
+    graph = Graph(
+        (Signature("word", Datatype.INT64, (1,)),),
+        (Signature("y", Datatype.FP32, (1, 2)),),
+        (TensorSpec("table", (3, 2)),),
+        nodes=(Node("Gather", ("table", "word"), "y"),),
+    )
+    spec = ModelSpec("words", graph, Loss.MEAN_SQUARED_ERROR)
+    words = Model(spec, ModelVersion(1, 1, bytes(32), 0, 1), onnx_model(spec, np.zeros(6, np.float32)))
+    with pytest.raises(InvalidInput, match="cannot take these inputs"):
+        words.infer(asked(("word", "INT64", [1, 1], np.array([[7]], "<i8").tobytes())), 8)

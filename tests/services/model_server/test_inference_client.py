@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from eth_account.signers.local import LocalAccount
 
-from linklearner.client.inference import InferenceClient
+from linklearner.client.inference import Answer, InferenceClient, _answer
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.errors import (
     DataLoss,
@@ -241,3 +241,19 @@ async def test_a_caller_waits_for_the_version_that_it_needs(server: ModelServer,
         gateway.publish(weights_of(1))
         await waiting
         assert await client.ready("digits", 2)
+
+
+def test_labels_are_those_of_the_logits_whatever_the_server_says() -> None:
+    def answered(logits: list[int]) -> Answer:
+        response = oip.ModelInferResponse(model_version="1")
+        response.parameters["digest"].string_param = "0x" + "ab" * 32
+        response.outputs.add(name="logits", datatype="FP32", shape=logits)
+        response.outputs.add(name="label", datatype="INT64", shape=[2])
+        response.raw_output_contents.append(np.array([[0, 3, 1], [5, 0, 1]], "<f4").tobytes())
+        response.raw_output_contents.append(np.array([2, 700], "<i8").tobytes())
+        return _answer(response, 2)
+
+    labels = answered([2, 3]).labels
+    assert labels is not None and labels.tolist() == [1, 0]
+    with pytest.raises(DataLoss, match="logits of the shape"):
+        answered([2, 3, 1])
