@@ -370,7 +370,7 @@ async def test_the_trainer_keeps_its_last_update_over_a_restart(
 
 async def test_a_copy_that_cannot_be_kept_holds_nothing_up(connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "trainer").mkdir()
-    (tmp_path / "trainer" / "last-update-1.new").mkdir()
+    (tmp_path / "trainer" / "last-update-1.bin").mkdir()
     with structlog.testing.capture_logs() as logged:
         async with connect() as stub:
             assert (await train(stub, "one"))[-1].HasField("submitted")
