@@ -27,7 +27,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -46,10 +46,8 @@ from bench.accuracy import CONTRIBUTORS, STAKE_UNITS, Split
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.encodings import INT8, TWO_BITS, Encoding
 from linklearner.domain.fixedpoint import dequantise_weights, quantise_weights
-from linklearner.domain.quantise import quantise_delta
-from linklearner.domain.rules.mean import MEAN
-from linklearner.domain.rules.rule import Contribution
-from linklearner.domain.stakes import influence
+from linklearner.domain.plan import digits as digits_plan
+from linklearner.domain.update import Update
 from services.trainer import data, training
 from services.trainer.dpsgd import private_gradient
 from services.trainer.ledger import PrivacyLedger
@@ -57,6 +55,8 @@ from services.trainer.network import Network
 from services.trainer.noise import SecureRandom
 from services.trainer.privacy import DpSgd, DpUpdate, Privacy
 from services.trainer.recipe import Recipe
+from services.trainer.simulation.courses import Federation, Job, Merging, OnChain, trained
+from services.trainer.simulation.executors import Here
 
 ROUNDS = 8
 EPSILON, DELTA = 8.0, 1e-4
@@ -95,6 +95,18 @@ class Protected:
         return round.protected(delta)
 
 
+def merged(
+    federation: Federation, encoding: Encoding, recipe: Recipe, rounds: int, delta_of: Callable[[Job], Floats]
+) -> Iterator[tuple[NDArray[np.float32], tuple[Update, ...], Merging]]:
+    """The rounds of `linklearner simulate` with trainings of one's own: the weights after each, (N,) float32, and its updates."""
+    course, here = OnChain(federation, recipe, encoding), Here()
+    handle, everybody = here.put(federation), range(len(federation.shards))
+    for _ in range(rounds):
+        results = [trained(job, delta_of(job)) for job in course.jobs(handle, here.put(course.weights), everybody)]
+        merging = course.merge(everybody, results)
+        yield course.weights, tuple(Update.decode(one.update, federation.plan.shape) for one in results), merging
+
+
 # --- accuracy
 
 
@@ -111,28 +123,18 @@ def course(seed: int, alpha: float | None, plan: Plan, encoding: Encoding, recip
     """One seed's federated training over the integers of the chain."""
     training.bound_threads(1)
     split = Split.of(seed, alpha)
-    weights = quantise_weights(DIGITS.initial(seed), SHAPE)
-    eligible = CONTRIBUTORS * STAKE_UNITS
-    weight = influence(STAKE_UNITS, eligible)
     accuracies, longest = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         people = [
             Protected(plan, shard, Path(folder) / str(i), 1000 * seed + i) for i, shard in enumerate(split.shards)
         ]
-        residuals = [np.zeros(DIGITS.weight_count) for _ in people]
-        for round in range(rounds):
-            base = dequantise_weights(weights, SHAPE)
-            contributions = []
-            for i, one in enumerate(people):
-                wanted = one.delta(base, recipe, (seed, i, round)) + residuals[i]
-                quantised = quantise_delta(wanted, SHAPE, task=1, base_version=round + 1, encoding=encoding)
-                residuals[i] = quantised.residual
-                squared = quantised.update.squared_norm(SHAPE)
-                longest = max(longest, squared**0.5 / SHAPE.norm_bound)
-                effective = MEAN.verdict(weight, squared, SHAPE.norm_bound)
-                contributions.append(Contribution(bytes([i] * 20), weight, effective, quantised.update))
-            weights = MEAN.merge(weights, contributions, eligible, SHAPE).weights
-            accuracies.append(split.accuracy(dequantise_weights(weights, SHAPE)))
+
+        def delta(job: Job) -> Floats:
+            return people[job.contributor].delta(job.base.get(), recipe, (seed, job.contributor, job.round))
+
+        for weights, _, merging in merged(split.federation, encoding, recipe, rounds, delta):
+            longest = max(longest, merging.longest)
+            accuracies.append(split.accuracy(weights))
     return Course(tuple(accuracies), max(one.epsilon for one in people), longest)
 
 
@@ -182,25 +184,21 @@ def run(number: int, plan: Plan, rounds: int, recipe: Recipe) -> Run:
     training.bound_threads(1)
     samples, _, held_out = pool()
     inside = np.random.default_rng(number).random(POOL) < 0.5
-    weights = quantise_weights(DIGITS.initial(0), SHAPE)  # public: the same in all runs
-    residual = np.zeros(DIGITS.weight_count)
-    agreement = np.zeros(POOL)
+    members = np.flatnonzero(inside)
+    first = DIGITS.initial(0)  # public: the same in all runs
+    alone = Federation(digits_plan(), first, samples, (members,), (STAKE_UNITS,), number, {})
+    agreement, base = np.zeros(POOL), dequantise_weights(quantise_weights(first, SHAPE), SHAPE)
     with tempfile.TemporaryDirectory() as folder:
-        one = Protected(plan, samples[np.flatnonzero(inside)], Path(folder) / "state", number)
-        for round in range(rounds):
-            base = dequantise_weights(weights, SHAPE)
-            wanted = one.delta(base, recipe, (number, round)) + residual
-            quantised = quantise_delta(wanted, SHAPE, task=1, base_version=round + 1)
-            residual = quantised.residual
-            shown = np.ldexp(quantised.update.delta(SHAPE), -SHAPE.exponents().astype(np.int32))
+        one = Protected(plan, samples[members], Path(folder) / "state", number)
+
+        def delta(job: Job) -> Floats:
+            return one.delta(job.base.get(), recipe, (number, job.round))
+
+        for weights, (update,), _ in merged(alone, TWO_BITS, recipe, rounds, delta):
+            shown = np.ldexp(update.delta(SHAPE), -SHAPE.exponents().astype(np.int32))
             agreement += _agreement(base, shown, samples)
-            weight = influence(STAKE_UNITS, STAKE_UNITS)
-            squared = quantised.update.squared_norm(SHAPE)
-            verdict = MEAN.verdict(weight, squared, SHAPE.norm_bound)
-            contribution = Contribution(bytes(20), weight, verdict, quantised.update)
-            weights = MEAN.merge(weights, [contribution], STAKE_UNITS, SHAPE).weights
-    last = dequantise_weights(weights, SHAPE)
-    return Run(inside, _losses(last, samples), agreement, one.epsilon, training.evaluate(DIGITS, last, held_out).value)
+            base = weights
+    return Run(inside, _losses(base, samples), agreement, one.epsilon, training.evaluate(DIGITS, base, held_out).value)
 
 
 def _losses(weights: NDArray[np.float32], samples: data.Samples) -> Floats:

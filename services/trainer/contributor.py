@@ -455,8 +455,8 @@ class Contributor:
                 state = await self._gateway.task(self._task)
                 self._round = state.round.round
                 stake = await self._stake(state)
-                waits = None
-                if not await self._under_way(state):
+                under_way, waits = await self._under_way(state), None
+                if not under_way:
                     waits = await self._budget_spent() or obstacle(state, stake, time.time(), only_paid=self._only_paid)
                 if waits is not None:
                     waits_for(waits, waits.from_s or time.time() + LOOK_AGAIN_S)
@@ -465,7 +465,7 @@ class Contributor:
                     await self._patiently(state, waits)
                     pause = RETRY_S
                     continue
-                if not await self._under_way(state) and await self._until_free(waits_for):
+                if not under_way and await self._until_free(waits_for):
                     continue  # the round may be another by now
                 if not state.pot and said != POT_EMPTY:
                     log.info(

@@ -13,10 +13,9 @@ runs the file: what they get is the graph.
 
 import argparse
 import hashlib
-import importlib.util
+import io
 import json
 import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from linklearner.domain.errors import InvalidConfig, InvalidModel, LinkLearnerError
+from linklearner.domain.errors import InvalidConfig, LinkLearnerError
 from linklearner.domain.fixedpoint import dequantise_weights, quantise_weights
 from linklearner.domain.model import ADVICE, Loss, ModelSpec
 from linklearner.domain.plan import TaskPlan
+from linklearner.domain.shape import Shape
 from linklearner.domain.sizing import shape_for
 from linklearner.storage import write_atomically
+from services.trainer.own_file import running
 
 SEED = 0
 PLAN, WEIGHTS = "plan.json", "weights.npy"
-KNOWN = frozenset({"model", "data", "name", "loss", "labels", "ranges", "terms", *ADVICE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +49,6 @@ class Created:
     sample_count: int
 
 
-def namespace_of(path: Path) -> dict[str, Any]:
-    """What the file defines, after running it. Raises InvalidConfig with the line of the file that failed."""
-    spec = importlib.util.spec_from_file_location("linklearner_task", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise InvalidConfig(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the creator's own code, which raises what it likes
-        raise InvalidConfig(_blamed(path, error)) from error
-    finally:
-        sys.path.pop(0)
-    return vars(module)
-
-
 def created(path: Path) -> Created:
     """Raises InvalidConfig and InvalidModel, which say what of the file to change."""
     import torch
@@ -74,15 +58,16 @@ def created(path: Path) -> Created:
 
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
-    said = namespace_of(path)
-    made = _called(path, said, "model")
-    if not isinstance(made, torch.nn.Module):
-        raise InvalidConfig(
-            f"{path}: model is a torch.nn.Module, or a function that makes one, not {type(made).__name__}"
-        )
+    with running(path) as said:
+        made = _called(path, said, "model")
+        if not isinstance(made, torch.nn.Module):
+            raise InvalidConfig(
+                f"{path}: model is a torch.nn.Module, or a function that makes one, not {type(made).__name__}"
+            )
+        given = _called(path, said, "data")
     loss = _loss(path, said)
     names = input_names(made)
-    inputs, targets = _data(path, _called(path, said, "data"), names)
+    inputs, targets = _data(path, given, names)
     labels = _labels(path, said, loss, targets)
     exported = export(
         made,
@@ -126,7 +111,7 @@ def frozen_bytes(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
     return save({name: np.ascontiguousarray(values) for name, values in sorted(tensors.items())})
 
 
-def _settings(model: ModelSpec, shape: Any, terms: Any) -> dict[str, Any]:
+def _settings(model: ModelSpec, shape: Shape, terms: Any) -> dict[str, Any]:
     return {
         "model": json.loads(model.to_json()),
         "exponents": [tensor.exponent for tensor in shape.tensors],
@@ -143,36 +128,22 @@ def _terms(plan: TaskPlan) -> dict[str, Any]:
 
 
 def _npy(array: NDArray[np.float32]) -> bytes:
-    import io
-
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
 
 
-def _called(path: Path, said: dict[str, Any], name: str) -> Any:
+def _called(path: Path, said: Mapping[str, Any], name: str) -> Any:
     """What the file calls so; a function of it (not a module) is called."""
     if name not in said:
         raise InvalidConfig(f"{path} defines no {name!r}: a task needs model and data")
     value = said[name]
     if isinstance(value, type) or (callable(value) and not hasattr(value, "parameters")):
-        try:
-            return value()
-        except Exception as error:  # the creator's own code, which raises what it likes
-            raise InvalidConfig(_blamed(path, error)) from error
+        return value()
     return value
 
 
-def _blamed(path: Path, error: Exception) -> str:
-    """The error with the innermost line of the creator's own file."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    where = f", line {own[-1].lineno} ({own[-1].line})" if own else ""
-    if isinstance(error, SyntaxError) and error.lineno is not None:
-        where = f", line {error.lineno}"
-    return f"{path}{where}: {type(error).__name__}: {error}"
-
-
-def _loss(path: Path, said: dict[str, Any]) -> Loss:
+def _loss(path: Path, said: Mapping[str, Any]) -> Loss:
     try:
         return Loss(said.get("loss", Loss.CROSS_ENTROPY))
     except ValueError:
@@ -206,7 +177,7 @@ def _array(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _labels(path: Path, said: dict[str, Any], loss: Loss, targets: NDArray[Any]) -> tuple[str, ...]:
+def _labels(path: Path, said: Mapping[str, Any], loss: Loss, targets: NDArray[Any]) -> tuple[str, ...]:
     if "labels" in said:
         return tuple(map(str, said["labels"]))
     if loss is not Loss.CROSS_ENTROPY:
@@ -218,7 +189,7 @@ def _labels(path: Path, said: dict[str, Any], loss: Loss, targets: NDArray[Any])
     return tuple(map(str, range(int(targets.max()) + 1)))
 
 
-def _ranges(path: Path, said: dict[str, Any], names: list[str]) -> dict[str, tuple[float, float]]:
+def _ranges(path: Path, said: Mapping[str, Any], names: list[str]) -> dict[str, tuple[float, float]]:
     given = said.get("ranges", {})
     if isinstance(given, tuple) and len(names) == 1:
         given = {names[0]: given}
@@ -237,9 +208,6 @@ def main() -> int:
     try:
         made = created(options.file)
         files = written(made, options.out)
-    except (InvalidConfig, InvalidModel) as error:
-        print(json.dumps({"error": error.message, "reason": error.reason}))
-        return 1
     except LinkLearnerError as error:
         print(json.dumps({"error": error.message, "reason": error.reason}))
         return 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from linklearner.domain.errors import NotFound
+from linklearner.storage import write_atomically
 
 log = structlog.get_logger()
 
@@ -21,10 +22,8 @@ class LastUpdate:
 
     def keep(self, payload: bytes) -> None:
         """Replaces the copy in one step."""
-        fresh = self._path.with_suffix(".new")
         try:
-            fresh.write_bytes(payload)
-            fresh.replace(self._path)
+            write_atomically(self._path, payload)
         except OSError as error:
             log.warning("update_not_kept", path=str(self._path), detail=error.strerror or str(error))
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.graph import Graph
 from linklearner.domain.operators import ONNX_CODES, OPERATORS, Datatype
+from linklearner.frozen import FROZEN_MISSING
 
 Tensors = Sequence[torch.Tensor]
 Statics = Sequence[tuple[float, ...] | None]
@@ -241,7 +242,7 @@ class Network:
                 raise InvalidInput(
                     f"the model needs frozen tensor {tensor.name!r:.60} of {'x'.join(map(str, tensor.dimensions))} numbers, "
                     f"from the file with SHA-256 {tensor.file.hex()}",
-                    reason="FrozenMissing",
+                    reason=FROZEN_MISSING,
                 )
             self._constants[tensor.name] = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
         statics = {constant.name: constant.values for constant in graph.constants}

@@ -154,6 +154,16 @@ class ProtectedRound:
         return noised_update(delta, self.spent.clip_norm, self.spent.noise_multiplier, self.random)
 
 
+def check_delta(settings: DpSgd | DpUpdate, sample_count: int) -> None:
+    """Raises InvalidConfig for a delta that promises nothing."""
+    if settings.dp_delta * sample_count >= 1:
+        raise InvalidConfig(
+            f"dp_delta must be less than 1/{sample_count} for {sample_count} samples, got {settings.dp_delta:g}: with it, one "
+            f"sample in {1 / settings.dp_delta:.0f} may be shown to everybody",
+            facts={"setting": "dp_delta"},
+        )
+
+
 class Privacy:
     """One data set's protection: settings, ledger, and randomness that nobody else has."""
 
@@ -161,12 +171,7 @@ class Privacy:
         self, settings: DpSgd | DpUpdate, ledger: PrivacyLedger, sample_count: int, random: SecureRandom | None = None
     ) -> None:
         """Raises InvalidConfig for a delta that promises nothing."""
-        if settings.dp_delta * sample_count >= 1:
-            raise InvalidConfig(
-                f"dp_delta must be less than 1/{sample_count} for {sample_count} samples, got {settings.dp_delta:g}: with it, one "
-                f"sample in {1 / settings.dp_delta:.0f} may be shown to everybody",
-                facts={"setting": "dp_delta"},
-            )
+        check_delta(settings, sample_count)
         self._settings = settings
         self._ledger = ledger
         self._sample_count = sample_count

@@ -25,7 +25,7 @@ from services.trainer.journal import Journal
 from services.trainer.last_update import LastUpdate
 from services.trainer.ledger import PrivacyLedger
 from services.trainer.machine import Machine
-from services.trainer.privacy import NoPrivacy, Privacy
+from services.trainer.privacy import NoPrivacy, Privacy, check_delta
 from services.trainer.turns import Turns
 
 if TYPE_CHECKING:
@@ -179,10 +179,12 @@ class Trainer:
 
 def check(config: TrainerConfig) -> None:
     """Raises InvalidConfig for what `Trainer.start` would refuse before it listens: data that cannot be read, is too little or tells
-    nothing, a condition that cannot be observed here."""
+    nothing, a condition that cannot be observed here, a privacy that promises nothing."""
     Machine(config.conditions())
     samples, _ = data.load(config.data, config.shard_of_data())
     _check_enough(samples, config)
+    if not isinstance(config.dp, NoPrivacy):
+        check_delta(config.dp, len(samples))
 
 
 def _check_enough(samples: data.Samples, config: TrainerConfig) -> None:

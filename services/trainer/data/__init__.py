@@ -5,19 +5,16 @@ of this package; none of them imports torch, and libraries that read one format 
 """
 
 from services.trainer.data.packaged import diabetes, digits
-from services.trainer.data.samples import DTYPES, MAX_LABEL, MAX_VALUES, NOTHING_TO_LEARN, ONE_ARRAY, Samples
+from services.trainer.data.samples import DTYPES, MAX_LABEL, MAX_VALUES, NOTHING_TO_LEARN, Samples
 from services.trainer.data.sources import SOURCES, forms, load
-from services.trainer.data.split import HELD_OUT_SHARE, SPLIT_SEED, Shard, hold_out, shards, strata
+from services.trainer.data.split import Shard, hold_out, shards, strata
 
 __all__ = [
     "DTYPES",
-    "HELD_OUT_SHARE",
     "MAX_LABEL",
     "MAX_VALUES",
     "NOTHING_TO_LEARN",
-    "ONE_ARRAY",
     "SOURCES",
-    "SPLIT_SEED",
     "Samples",
     "Shard",
     "diabetes",

@@ -99,7 +99,7 @@ def _channels_are_last(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     return (
         len(given) == len(wanted) >= 3
         and given != wanted
-        and (*given[:-1], given[-1]) == (*wanted[1:], wanted[0])
+        and given == (*wanted[1:], wanted[0])
         and given[-1] <= MOST_CHANNELS < min(given[:-1])
     )
 
@@ -171,12 +171,13 @@ def _as_type(values: NDArray[Any], signature: Signature) -> NDArray[Any]:
 
 def check_range(samples: Samples, spec: ModelSpec) -> None:
     """See Samples.check_range. Of whole numbers, `inputs` has refused all that are outside."""
-    for name, values in inputs(samples, spec).items():
-        (signature,) = (one for one in spec.inputs if one.name == name)
+    found = inputs(samples, spec)
+    for signature in spec.inputs:
+        values = found[signature.name]
         if values.dtype.kind == "f":
             check_training_data(
                 values,
-                model=spec.name if len(spec.inputs) == 1 else f"{spec.name} (input {name})",
+                model=spec.name if len(spec.inputs) == 1 else f"{spec.name} (input {signature.name})",
                 input_range=signature.range,
                 remedy="set LINKLEARNER_TRAINER_ALLOW_RANGE=true (`linklearner train --allow-range` for one round)",
                 scaling=_scaling(values, signature.range),

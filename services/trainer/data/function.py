@@ -1,28 +1,19 @@
-"""Samples out of a Python function of the contributor's own.
+"""Samples out of a Python function of the contributor's own: of the file that this machine's own settings name."""
 
-This runs a program: the file that this machine's own settings name, as the user who started the trainer, and nothing that comes by the
-chain or by the wire. What goes wrong in it is shown as his: file, line and error.
-"""
-
-import importlib.util
-import sys
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.domain.errors import InvalidConfig
 from services.trainer.data import named
 from services.trainer.data.samples import ONE_ARRAY, Samples
 from services.trainer.data.source import Found, Options, Source
+from services.trainer.own_file import running
 
 FUNCTION: Final = "data"
-MODULE: Final = "linklearner_data"
-"""What the file is called while it runs: `if __name__ == "__main__":` does not hold in it."""
 SHAPES: Final = (
     "(x, y), (x, y, x_test, y_test), ((x, y), (x_test, y_test)) or a dict of arrays by name; x may be a dict of inputs"
 )
@@ -31,52 +22,12 @@ SHAPES: Final = (
 def read(path: Path, options: Options) -> Found:
     """What FUNCTION of the file gives. Raises InvalidConfig for what it raises and for another answer than SHAPES."""
     name = options.get("function", FUNCTION)
-    if not path.is_file():
-        raise InvalidConfig(f"{path} is no file: name a Python file that defines {name}()")
-    with _his(path), _beside(path):
-        spec = importlib.util.spec_from_file_location(MODULE, path)
-        if spec is None or spec.loader is None:
-            raise InvalidConfig(f"{path} is no Python file: its name ends in .py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[MODULE] = module  # dataclasses look their module up
-        try:
-            spec.loader.exec_module(module)
-            if not hasattr(module, name):
-                raise InvalidConfig(f"{path} defines no function {name}(): add one that returns {SHAPES}")
-            given = getattr(module, name)
-            answer = given() if callable(given) else given  # as `linklearner task create` takes it
-        finally:
-            del sys.modules[MODULE]
+    with running(path) as said:
+        if name not in said:
+            raise InvalidConfig(f"{path} defines no function {name}(): add one that returns {SHAPES}")
+        given = said[name]
+        answer = given() if callable(given) else given  # as `linklearner task create` takes it
     return _found(answer, f"{name}() of {path}")
-
-
-@contextmanager
-def _his(path: Path) -> Iterator[None]:
-    """An error, or exit, in the contributor's file becomes InvalidConfig with the line of that file. The cause stays."""
-    try:
-        yield
-    except LinkLearnerError:
-        raise
-    except (Exception, SystemExit) as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
-        where = f"line {line} of {path}" if line else str(path)
-        said = " ".join(str(error).split())[:300]
-        raise InvalidConfig(
-            f"your data function failed: {where}: {type(error).__name__}{': ' if said else ''}{said}"
-        ) from error
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[None]:
-    """Its imports find what lies beside it, as if it had been started itself."""
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
 
 
 def _found(answer: Any, what: str) -> Found:
@@ -106,11 +57,7 @@ def _pair(pair: Any, what: str) -> Samples:
 def _array(values: Any, what: str) -> NDArray[Any]:
     try:
         return np.asarray(values)
-    except (
-        ValueError,
-        TypeError,
-        RuntimeError,
-    ) as error:  # ragged lists; a tensor that needs its gradient, or lives elsewhere
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; a tensor with a gradient, or elsewhere
         said = " ".join(str(error).split())[:200]
         raise InvalidConfig(
             f"{what} returns what is no array ({said}): pad rows to one length, detach tensors"

@@ -82,6 +82,16 @@ class Job:
     residual: NDArray[np.float64] | None = None
 
 
+def trained(job: Job, delta: NDArray[np.float64]) -> Trained:
+    """What a job's delta, (N,) float64 in real units, leaves the contributor as. Raises InvalidInput."""
+    if job.encoding is None:
+        return Trained(delta=delta)
+    shape = job.federation.get().plan.shape
+    wanted = delta if job.residual is None else delta + job.residual
+    quantised = quantise_delta(wanted, shape, TASK, job.round + 1, job.encoding)
+    return Trained(update=quantised.update.encode(shape), residual=quantised.residual)
+
+
 def work(job: Job) -> Trained:
     """Runs on a worker: trains as a trainer does, from the same seeds whoever averages."""
     federation = job.federation.get()
@@ -92,11 +102,7 @@ def work(job: Job) -> Trained:
         delta = training.train(
             plan.model, job.base.get(), samples, job.recipe, seed, lambda step, loss: None, federation.frozen
         )
-        if job.encoding is None:
-            return Trained(delta=delta)
-        wanted = delta if job.residual is None else delta + job.residual
-        quantised = quantise_delta(wanted, plan.shape, TASK, job.round + 1, job.encoding)
-        return Trained(update=quantised.update.encode(plan.shape), residual=quantised.residual)
+        return trained(job, delta)
     except InvalidInput as error:  # diverged: a trainer says so and submits nothing
         return Trained(failure=error.reason)
 
@@ -164,12 +170,12 @@ class FloatAveraging(Course):
     def merge(self, present: Sequence[int], results: Iterable[Trained]) -> Merging:
         total = np.zeros_like(self._weights)
         accepted, refused, stake = [], Counter[str](), 0
-        for contributor, trained in zip(present, results, strict=True):
-            if trained.delta is None:
-                refused[trained.failure] += 1
+        for contributor, result in zip(present, results, strict=True):
+            if result.delta is None:
+                refused[result.failure] += 1
                 continue
             weight = self._influence(contributor)
-            total += weight * trained.delta
+            total += weight * result.delta
             stake += weight
             accepted.append(contributor)
         self._weights = self._weights + total / max(stake, self._eligible // 4, 1)
@@ -220,12 +226,12 @@ class OnChain(Course):
     def merge(self, present: Sequence[int], results: Iterable[Trained]) -> Merging:
         taken: list[_Taken] = []
         refused, longest, submit_need, calldata_bytes = Counter[str](), 0.0, 0.0, 0
-        for contributor, trained in zip(present, results, strict=True):
-            if trained.residual is None:
-                refused[trained.failure] += 1
+        for contributor, result in zip(present, results, strict=True):
+            if result.residual is None:
+                refused[result.failure] += 1
                 continue
             try:
-                contribution, norm = self._judged(contributor, trained.update)
+                contribution, norm = self._judged(contributor, result.update)
             except LinkLearnerError as error:
                 refused[error.reason] += 1
                 continue
@@ -233,7 +239,7 @@ class OnChain(Course):
             data = self._submission(contribution.update)
             submit_need += gas.submit_need(data, contribution.update, self._shape)
             calldata_bytes += len(data)
-            taken.append(_Taken(contribution, trained.update, contributor, trained.residual))
+            taken.append(_Taken(contribution, result.update, contributor, result.residual))
         merged, settle_need, settled_bytes = self._settled(taken)
         for one in taken:
             self._residuals[one.contributor] = one.residual

@@ -8,9 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from linklearner.simulation import SimulationResult
-
-TRAINERS_LEAST_SAMPLES = 32
-"""With fewer a trainer does not start, unless its settings say otherwise (LINKLEARNER_TRAINER_MIN_SAMPLES)."""
+from services.trainer.config import TrainerConfig
 
 
 def show_result(result: SimulationResult, console: Console) -> None:
@@ -45,10 +43,11 @@ def show_result(result: SimulationResult, console: Console) -> None:
     if result.takers < settings.contributors:
         why = "as was asked" if result.takers == settings.present else "the task's terms take no more"
         console.print(f"{result.takers} of {settings.contributors} contributors take part in each round: {why}.")
-    few = sum(one.samples < TRAINERS_LEAST_SAMPLES for one in result.contributors)
+    least = TrainerConfig.min_samples
+    few = sum(one.samples < least for one in result.contributors)
     if few:
         console.print(
-            f"[yellow]{few} of {settings.contributors} contributors have fewer than {TRAINERS_LEAST_SAMPLES} samples[/yellow]: too few to "
+            f"[yellow]{few} of {settings.contributors} contributors have fewer than {least} samples[/yellow]: too few to "
             "hide in one update, so that a real trainer would not start with them."
         )
     all_refused = sum((Counter(one.refused) for one in result.rounds), Counter[str]())

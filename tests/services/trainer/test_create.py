@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from linklearner.domain.plan import TaskPlan
 from linklearner.plan_file import read_plan
 from services.trainer import data, training
 from services.trainer.create import created, frozen_bytes, written
+from services.trainer.own_file import MODULE
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = sorted((ROOT / "examples" / "tasks").glob("*.py"))
@@ -84,11 +86,33 @@ def data():
         (GOOD + "learning_rate = 5", "learning_rate must be between"),
         (GOOD + "terms = {'quorum': 3}", "there is no quorum"),
         (GOOD.replace("model = nn.Linear(3, 2)", "def model():\n    return nn.Linear(3)"), "line 5 .*TypeError"),
+        ("import sys\nsys.exit(3)", r"line 2 \(sys\.exit\(3\)\): SystemExit: 3"),
+        (GOOD.replace("return np", "raise SystemExit #"), r"line 6 .*: SystemExit$"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path: Path, text: str, why: str) -> None:
     with pytest.raises((InvalidConfig, InvalidModel), match=why):
         created(source(tmp_path, text))
+
+
+def test_a_file_is_run_as_if_it_had_been_started_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whatever path: dataclasses with annotations in text look their module up, and a function may import what lies beside it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside_my_task.py").write_text("COUNT = 20\n")
+    text = GOOD.replace("(20, 3)", "(Sizes(COUNT).count, 3)").replace(
+        "    return", "    from beside_my_task import COUNT\n    return"
+    )
+    classes = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Sizes:\n    count: int\n"
+    source(tmp_path, classes + text)
+    path = list(sys.path)
+    try:
+        assert created(Path("my_task.py")).sample_count == 20
+    finally:
+        sys.modules.pop("beside_my_task", None)
+    assert sys.path == path and MODULE not in sys.modules
+    source(tmp_path, "\n\nboom()")
+    with pytest.raises(InvalidConfig, match=r"line 3 \(boom\(\)\): NameError"):
+        created(Path("my_task.py"))
 
 
 def test_a_plan_says_what_the_file_said(tmp_path: Path) -> None:

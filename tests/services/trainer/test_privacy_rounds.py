@@ -28,7 +28,7 @@ from services.trainer.dpsgd import PrivateGradients
 from services.trainer.journal import Journal
 from services.trainer.ledger import PrivacyLedger
 from services.trainer.privacy import COUNT_NOISE, DpSgd, DpUpdate, ProtectedRound
-from services.trainer.trainer import Trainer
+from services.trainer.trainer import Trainer, check
 from tests.services.trainer.conftest import Connect, refused, train
 
 PLACE = f"11820/{'aa' * 20}/1"
@@ -370,7 +370,7 @@ async def test_the_trainer_keeps_its_last_update_over_a_restart(
 
 async def test_a_copy_that_cannot_be_kept_holds_nothing_up(connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "trainer").mkdir()
-    (tmp_path / "trainer" / "last-update-1.new").mkdir()
+    (tmp_path / "trainer" / "last-update-1.bin").mkdir()
     with structlog.testing.capture_logs() as logged:
         async with connect() as stub:
             assert (await train(stub, "one"))[-1].HasField("submitted")
@@ -420,6 +420,8 @@ async def test_a_delta_that_would_allow_to_show_a_sample_is_refused_at_the_start
     with pytest.raises(InvalidConfig, match=r"dp_delta must be less than 1/323 for 323 samples, got 0\.01"):
         async with connect(dp=DpSgd(dp_delta=0.01)):
             pass
+    with pytest.raises(InvalidConfig, match=r"dp_delta must be less than 1/1438"):
+        check(TrainerConfig(dp=DpSgd(dp_delta=0.01)))
 
 
 @pytest.mark.parametrize("plan", [DpSgd(dp_rounds=3), DpUpdate(dp_rounds=3)], ids=["sgd", "update"])

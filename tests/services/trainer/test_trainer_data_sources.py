@@ -27,6 +27,7 @@ from services.trainer import data
 from services.trainer.data import SOURCES, Samples, Shard, named, sources
 from services.trainer.data.pages import PageHeader
 from services.trainer.data.source import Found, Options, Source
+from services.trainer.own_file import MODULE
 from tests.services.trainer.test_trainer_data import x_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -778,18 +779,21 @@ def test_a_function_finds_what_lies_beside_it_and_leaves_nothing_behind(tmp_path
         learn, _ = data.load(f"{source}?function=samples", ALL)
     finally:
         sys.modules.pop("beside_mine", None)
-    assert len(learn) == 32 and sys.path == path and "linklearner_data" not in sys.modules
+    assert len(learn) == 32 and sys.path == path and MODULE not in sys.modules
 
 
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("def data():\n    return 1 / 0\n", r"failed: line 2 of .*mine\.py: ZeroDivisionError: division by zero"),
-        ("import nowhere_to_be_found\n", "line 1 of .*ModuleNotFoundError: No module named"),
-        ("def data(:\n", "line 1 of .*SyntaxError"),
-        ("import sys\n\nsys.exit(3)\n", "line 3 of .*SystemExit: 3"),
+        (
+            "def data():\n    return 1 / 0\n",
+            r"mine\.py failed at line 2 \(return 1 / 0\): ZeroDivisionError: division by zero$",
+        ),
+        ("import nowhere_to_be_found\n", r"mine\.py failed at line 1 \(.*\): ModuleNotFoundError: No module named"),
+        ("def data(:\n", r"mine\.py failed at line 1: SyntaxError"),
+        ("import sys\n\nsys.exit(3)\n", r"mine\.py failed at line 3 \(sys\.exit\(3\)\): SystemExit: 3"),
         ("def data(path):\n    return path\n", "TypeError: data.. missing 1 required"),
-        ("raise RuntimeError\n", "line 1 of .*RuntimeError$"),
+        ("raise RuntimeError\n", r"mine\.py failed at line 1 \(raise RuntimeError\): RuntimeError$"),
         ("x = 1\n", r"defines no function data\(\): add one that returns"),
         ("data = 3\n", r"must return .*not int"),
         ("def data():\n    return None\n", r"data\(\) of .* must return \(x, y\).*not NoneType"),
@@ -806,6 +810,19 @@ def test_what_is_wrong_in_a_function_is_shown_as_its_author_s(tmp_path: Path, bo
     with pytest.raises(InvalidConfig, match=why) as refused:
         data.load(python(tmp_path, body), ALL)
     assert "data source" not in refused.value.message
+
+
+def test_the_line_is_told_wherever_the_file_is_named_from_and_of_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    python(tmp_path, "\ndef data():\n    return 1 / 0\n")
+    with pytest.raises(InvalidConfig, match=r"line 3 \(return 1 / 0\): ZeroDivisionError"):
+        data.load("python:mine.py", ALL)
+    (tmp_path / "half_beside_mine.py").write_text("\n\n\n\nx = (\n")
+    python(tmp_path, "\nimport half_beside_mine\n")
+    with pytest.raises(InvalidConfig, match=r"mine\.py failed at line 2 \(import half_beside_mine\): SyntaxError"):
+        data.load("python:mine.py", ALL)
 
 
 @pytest.mark.parametrize("task", sorted((ROOT / "examples" / "tasks").glob("*.py")), ids=lambda path: path.stem)

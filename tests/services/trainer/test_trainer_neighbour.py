@@ -12,6 +12,7 @@ import structlog
 
 from linklearner.client.trainer import TrainerClient
 from linklearner.domain.errors import BaseMoved
+from linklearner.domain.tasks import StakeStatus, Task
 from linklearner.domain.training import Activity, TaskActivity, TrainingProgress, TrainingWaits
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.testing.gateway import FakeGateway, weights_of
@@ -237,7 +238,13 @@ async def test_the_task_that_pays_most_is_trained_for_next(
     turns: str,
     by_pay: bool,
 ) -> None:
-    monkeypatch.setattr(contributor, "bid", lambda task, stake, cpu_seconds: float(task.task))
+    bids: set[int] = set()
+
+    def bid(task: Task, stake: StakeStatus, cpu_seconds: float) -> float:
+        bids.add(task.task)
+        return float(task.task)
+
+    monkeypatch.setattr(contributor, "bid", bid)
     chain = FakeGateway(seed=1)
     chain.auto_settle = False
     for number in (2, 3, 4):
@@ -258,6 +265,6 @@ async def test_the_task_that_pays_most_is_trained_for_next(
             await until(lambda: all(one.rounds[-1].contributions for one in chain.tasks.values()))
     landed = {number: one.rounds[-1].contributions[0].mined.block for number, one in chain.tasks.items()}
     rest = sorted(landed, key=landed.__getitem__)[1:]
-    assert sorted(rest) == sorted(waiting)
+    assert sorted(rest) == sorted(waiting) and bids == ({1, 2, 3, 4} if by_pay else set())
     if by_pay:
         assert rest == sorted(rest, reverse=True)
