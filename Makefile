@@ -85,8 +85,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.suite
 
-## constraints: write down the versions that are installed now
+## constraints: write down the versions that are installed now, those of every extra
 constraints: $(VENV)/.dev
+	@$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt -e '.[dev,ray]'
 	@$(BIN)/python -m pip freeze --exclude-editable | sed "s,+cpu$$,," > constraints.txt
 
 clean:

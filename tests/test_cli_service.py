@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from linklearner import autostart
 from linklearner.autostart import Keeper, Program
-from linklearner.cli import app
+from linklearner.cli import app, service
 from linklearner.domain.errors import InvalidConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -230,3 +230,12 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(home: Path) -> None:
     (home / ".config").write_text("a file")
     code, output = said("install", "--keeper", "systemd")
     assert code == 2 and "the system refuses" in output
+
+
+def test_a_trainer_that_does_not_say_whether_its_settings_hold_is_a_sentence(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "CHECK_S", 0.01)
+    code, output = said("install", "--keeper", "systemd")
+    assert code == 1 and "TimedOut: the trainer did not say within 0.01 s" in output and "Traceback" not in output
+    assert not home.exists()

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
-from linklearner import process
+from linklearner import output, process
 from linklearner.domain import errors
 
 
@@ -83,3 +84,10 @@ def test_what_a_process_says_at_its_end_cannot_command_the_terminal(capsys: pyte
     said = capsys.readouterr().err
     assert said.startswith("part: no column 'a', but \\x1b[2J\\x1b]0;gone\\x07") and said[:-1].isprintable()
     assert len(said) < 5000
+
+
+def test_what_another_service_says_of_a_failure_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), output.reporting(output.Format.TEXT):
+        raise errors.Unavailable("away \x1b[2J\x1b]0;gone\x07 [red]", reason="\x1b[31mAway[/red]")
+    said = capsys.readouterr().err
+    assert said.rstrip("\n").isprintable() and "\\x1b[2J" in said and "[red]" in said and "Away[/red]" in said

@@ -5,12 +5,11 @@ python -m tools.data_page --check    fails if it is not what the table gives
 """
 
 import sys
-from pathlib import Path
 
 from linklearner import arrays
 from services.trainer.data import MAX_VALUES, SOURCES, columns, images, named, sources, split
+from tools.written import ROOT, write
 
-ROOT = Path(__file__).resolve().parent.parent
 PATH = ROOT / "docs" / "data.md"
 HEAD = """\
 # Data
@@ -102,15 +101,7 @@ def page() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["--check"]:
-        if not PATH.exists() or PATH.read_text() != page():
-            print(
-                f"{PATH.relative_to(ROOT)} is not what the table gives: run python -m tools.data_page", file=sys.stderr
-            )
-            return 1
-        return 0
-    PATH.write_text(page())
-    return 0
+    return write(PATH, page(), "tools.data_page", arguments)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from services.chain_gateway.config import GatewayConfig
 from services.model_server.config import ModelServerConfig
 from services.page.config import PageConfig
 from services.trainer.config import TrainerConfig
+from tools.written import ROOT, write
 
-ROOT = Path(__file__).resolve().parent.parent
 PATH = ROOT / "docs" / "settings.md"
 SERVICES: tuple[tuple[str, type[Settings]], ...] = (
     ("Chain gateway", GatewayConfig),
@@ -82,16 +82,7 @@ def table() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["--check"]:
-        if not PATH.exists() or PATH.read_text() != table():
-            print(
-                f"{PATH.relative_to(ROOT)} is not what the dataclasses give: run python -m tools.settings_table",
-                file=sys.stderr,
-            )
-            return 1
-        return 0
-    PATH.write_text(table())
-    return 0
+    return write(PATH, table(), "tools.settings_table", arguments)
 
 
 if __name__ == "__main__":

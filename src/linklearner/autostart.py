@@ -45,8 +45,7 @@ class Program:
     nice: int
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            raise InvalidConfig(f"--name is small letters, digits and hyphens, 32 at most, not {shown(self.name)}")
+        check_name(self.name)
         for text in (*self.arguments, str(self.folder), *self.environment, *self.environment.values()):
             if not text.isprintable():
                 raise InvalidConfig(
@@ -54,8 +53,15 @@ class Program:
                 )
 
 
+def check_name(name: str) -> None:
+    """Raises InvalidConfig for what is no name of a unit."""
+    if not NAME.fullmatch(name):
+        raise InvalidConfig(f"--name is small letters, digits and hyphens, 32 at most, not {shown(name)}")
+
+
 def path(keeper: Keeper, name: str, home: Path, config: str = "") -> Path:
-    """home: the user's folder. config: XDG_CONFIG_HOME, if it is set."""
+    """home: the user's folder. config: XDG_CONFIG_HOME, if it is set. Raises InvalidConfig."""
+    check_name(name)
     if keeper is Keeper.LAUNCHD:
         return home / "Library" / "LaunchAgents" / f"{label(name)}.plist"
     base = Path(config) if config.startswith("/") else home / ".config"

@@ -20,7 +20,8 @@ from rich.table import Table
 
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError, Unavailable
 from linklearner.domain.notation import address_text, amount_text
-from linklearner.process import exit_status
+from linklearner.log import clip
+from linklearner.process import MAX_MESSAGE, exit_status
 from linklearner.rpc.status import from_rpc_error
 from linklearner.storage import may_pass
 
@@ -47,8 +48,13 @@ def moment(unix_s: int) -> Shown:
 
 def ago(unix_s: int) -> Shown:
     """Unix seconds that have passed, 0 for never."""
-    passed = until(time.time() - unix_s)
-    return Shown(unix_s, "never" if not unix_s else "now" if passed == "now" else passed.removeprefix("in ") + " ago")
+    return Shown(unix_s, passed(time.time() - unix_s) if unix_s else "never")
+
+
+def passed(seconds: float) -> str:
+    """`now`, or `until` of what lies behind: `12 s ago`."""
+    ahead = until(seconds)
+    return ahead if ahead == "now" else ahead.removeprefix("in ") + " ago"
 
 
 def until(seconds: float) -> str:
@@ -62,6 +68,11 @@ def until(seconds: float) -> str:
     if seconds <= 48 * 3600:
         return f"in {ceil(seconds / 360) / 10:.1f} h"
     return f"in {ceil(seconds / 8640) / 10:.1f} days"
+
+
+def printable(text: str) -> str:
+    """What somebody else wrote, for a terminal, which obeys control characters: they are spelt out."""
+    return clip(text, MAX_MESSAGE)
 
 
 def console(format: Format) -> Console:
@@ -163,5 +174,7 @@ def _fail(error: LinkLearnerError, format: Format) -> None:
             sys.stdout.flush()
             written = True
     if not written:
-        Console(stderr=True, highlight=False).print(f"[red]{error.reason}[/red]: {escape(message)}", soft_wrap=True)
+        Console(stderr=True, highlight=False).print(
+            f"[red]{escape(printable(error.reason))}[/red]: {escape(printable(message))}", soft_wrap=True
+        )
     raise typer.Exit(exit_status(error))

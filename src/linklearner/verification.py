@@ -106,9 +106,10 @@ def _closed(replayed: Replay, emission: Emission, books: Books) -> dict[str, Any
         "emission_per_second_wei": str(emission.per_second),
         "emission_start_s": emission.start_s,
     }
+    stake = sum(task.vault_owes for task in tasks)  # nothing is divided there: what it holds it owes
     for name, holds, owes, balance in (
         ("pool", sum(task.flows.pool for task in tasks), sum(task.pool_owes for task in tasks), books.pool),
-        ("vault", sum(task.vault_owes for task in tasks), sum(task.vault_owes for task in tasks), books.vault),
+        ("vault", stake, stake, books.vault),
     ):
         # Fees are divided with remainders: each division leaves less than a wei that nobody can claim, and never takes one.
         if not 0 <= holds - owes <= roundings:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from linklearner.domain.plan import digits
 from linklearner.domain.replay import Flows
+from linklearner.domain.training import PrivacySpent
 from linklearner.report import numbers
 from linklearner.report.charts import Series, bar_chart, line_chart, nice_ticks
 from linklearner.report.facts import (
     ContributorFacts,
     Measured,
-    Privacy,
     RefusedFacts,
     RoundFacts,
     TaskFacts,
@@ -89,7 +89,7 @@ def task(**changes: Any) -> TaskFacts:
         ],
         contributors=[
             ContributorFacts(someone, accepted=2, scaled=1, update_bytes=1300, gas=150_000, stake=1000, earned=95 * 10**18,
-                             claimable=10**17, privacy=Privacy(2.5, 1e-4, 8.0)),
+                             claimable=10**17, privacy=PrivacySpent("sgd", 2.5, 1e-4, 8.0, 3.0, 1.0, rounds_left=7)),
             ContributorFacts(other, stake=10, claimable=0),
         ],
         refused=[RefusedFacts(7, 1_800_000_050, b"\x07" * 32, other, "submit", "StaleBase", 200_000)],

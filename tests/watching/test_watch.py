@@ -233,6 +233,13 @@ def drawn(state: Watched, width: int) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
+def test_a_round_of_this_second_was_opened_now() -> None:
+    status = FakeGateway(seed=1, accounts=4).tasks[1].told().round
+    assert "opened now" in drawn(seen(round=replace(status, opened_s=100)), 200)  # it is drawn at 100
+    assert "now ago" not in drawn(seen(round=replace(status, opened_s=100)), 200)
+    assert "opened 7 s ago" in drawn(seen(round=replace(status, opened_s=93)), 200)
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_frame_says_all_of_it_at_any_width(width: int) -> None:
     said = drawn(seen(), width)

@@ -17,6 +17,7 @@ from linklearner.report.collect import facts_of, measure
 from linklearner.report.facts import TaskFacts
 from linklearner.report.of_task import task_page
 from linklearner.report.page import publish
+from linklearner.report.png import check_installed, task_picture
 from linklearner.suite import Suite, home
 from linklearner.verification import HistoryOf
 
@@ -48,8 +49,6 @@ def report(
             if path is not None and not path.absolute().parent.is_dir():
                 raise InvalidConfig(f"the folder {path.absolute().parent} does not exist")
         if png is not None:
-            from linklearner.report.png import check_installed
-
             check_installed()
         named = tuple(trainer_addresses) if trainer_addresses else _suites_trainers(what)
         trainers = [(one, credential_for(one, credential)) for one in named]
@@ -57,8 +56,6 @@ def report(
     with reporting(format):
         publish(out, task_page(facts, terms_in_words(facts.terms)).encode())
         if png is not None:
-            from linklearner.report.png import task_picture
-
             publish(png, task_picture(facts))
         show(format, _summary(facts, out, png))
         if facts.divergence:

@@ -13,7 +13,7 @@ from linklearner.autostart import Keeper, Program
 from linklearner.cli.arguments import Commands
 from linklearner.cli.calls import FormatOption
 from linklearner.cli.checkout import checkout
-from linklearner.domain.errors import InvalidConfig
+from linklearner.domain.errors import InvalidConfig, TimedOut
 from linklearner.domain.notation import shown
 from linklearner.output import Format, reporting, write_json
 
@@ -29,6 +29,7 @@ POLITE = {"ROUNDS": "-1", "ON_BATTERY": "false", "OTHERS_CPU": "25", "NICE": "15
 PROGRAM_NICE = 5
 """Of the whole process; its training thread gives way further, as NICE says."""
 CHECK_S = 60.0
+"""In which a trainer says whether its settings hold: it imports torch and reads its samples."""
 
 NameOption = Annotated[str, typer.Option("--name", help="of the unit; one for each trainer on this machine")]
 KeeperOption = Annotated[
@@ -91,8 +92,6 @@ def _keeper(named: Keeper | None) -> Keeper:
 
 
 def _file(keeper: Keeper, name: str) -> Path:
-    if not autostart.NAME.fullmatch(name):
-        raise InvalidConfig(f"--name is small letters, digits and hyphens, 32 at most, not {shown(name)}")
     return autostart.path(keeper, name, Path.home(), os.environ.get("XDG_CONFIG_HOME", ""))
 
 
@@ -123,16 +122,21 @@ def _program(name: str, settings: list[str]) -> Program:
 
 
 def _check(program: Program) -> None:
-    """Raises InvalidConfig for settings that a trainer refuses: the unit would fail where nobody looks."""
+    """Raises InvalidConfig for settings that a trainer refuses: the unit would fail where nobody looks; TimedOut if it does not say."""
     rest = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    done = subprocess.run(
-        [*program.arguments, "--check"],
-        cwd=program.folder,
-        env={**rest, **program.environment},
-        capture_output=True,
-        text=True,
-        timeout=CHECK_S,
-    )
+    try:
+        done = subprocess.run(
+            [*program.arguments, "--check"],
+            cwd=program.folder,
+            env={**rest, **program.environment},
+            capture_output=True,
+            text=True,
+            timeout=CHECK_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimedOut(
+            f"the trainer did not say within {CHECK_S:g} s whether its settings hold: nothing was written"
+        ) from None
     if done.returncode:
         raise InvalidConfig(
             done.stderr.strip().rpartition("\n")[2].removeprefix("trainer: ") or "the trainer does not start"

@@ -9,7 +9,7 @@ import typer
 
 from linklearner.cli.arguments import number
 from linklearner.cli.calls import FormatOption
-from linklearner.cli.checkout import checkout
+from linklearner.cli.checkout import checkout, environment
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS
 from linklearner.domain.errors import InvalidConfig
 from linklearner.domain.notation import UINT32
@@ -91,7 +91,5 @@ def simulate(
             if not report.absolute().parent.is_dir():  # said now, not after the last round
                 raise InvalidConfig(f"the report's folder {report.absolute().parent} does not exist")
             arguments += ["--report", str(report)]
-    # Not with cwd=root: files named on the command line are relative to the caller's folder.
-    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     # One thread of linear algebra in each worker, from its start on.
-    os.execve(sys.executable, arguments, {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+    os.execve(sys.executable, arguments, environment(root) | {"OMP_NUM_THREADS": "1"})

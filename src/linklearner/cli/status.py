@@ -19,9 +19,8 @@ from linklearner.client.trainer import TrainerClient
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
 from linklearner.domain.tasks import ChainStatus
 from linklearner.domain.training import Activity, TaskActivity, TrainerStatus
-from linklearner.output import Format, address, console, ll, reporting, until, write_json
+from linklearner.output import Format, address, console, ll, passed, printable, reporting, until, write_json
 from linklearner.process import FAILED
-from linklearner.rpc.status import from_rpc_error
 from linklearner.suite import Suite, home
 
 ASK_S = 5.0
@@ -139,8 +138,6 @@ async def _answered(where: str, ask: Callable[[], Awaitable[Found]]) -> Found:
         raise
     except LinkLearnerError as error:
         return Found(where, error=error)
-    except grpc.RpcError as error:
-        return Found(where, error=from_rpc_error(error))
 
 
 def _document(gateway: Found | None, trainers: list[Found]) -> dict[str, Any]:
@@ -200,7 +197,7 @@ def _write(gateway: Found | None, trainers: list[Found], now_s: float) -> None:
     if gateway is not None:
         screen.print(Text.assemble("gateway ", (gateway.address, "bold")))
         if gateway.chain is not None:
-            age = _ago(gateway.chain.head_time_s, now_s)
+            age = passed(now_s - gateway.chain.head_time_s)
             screen.print(
                 Padding(
                     Text(f"chain {gateway.chain.chain_id}, block {gateway.chain.head_block:,}, {age}"), (0, 0, 0, 2)
@@ -218,7 +215,7 @@ def _write(gateway: Found | None, trainers: list[Found], now_s: float) -> None:
             screen.print(Padding(Text(f"task {task.task}: {_sentence(task, now_s)}"), (0, 0, 0, 2), expand=False))
             if task.activity is Activity.WAITING:
                 again = f"; looks again {until(task.again_s - now_s)}" if task.again_s > now_s else ""
-                screen.print(Padding(Text(_printable(task.detail) + again), (0, 0, 0, 4), expand=False))
+                screen.print(Padding(Text(printable(task.detail) + again), (0, 0, 0, 4), expand=False))
             facts = []
             if one.earned is not None:
                 facts.append(f"earned {ll(one.earned[task.task])} $LL")
@@ -230,7 +227,7 @@ def _write(gateway: Found | None, trainers: list[Found], now_s: float) -> None:
 
 def _sentence(task: TaskActivity, now_s: float) -> str:
     """`trains, step 40 of 100, round 7, for 3 s`."""
-    parts = [WRITTEN[task.activity] + (f" ({_printable(task.reason)})" if task.reason else "")]
+    parts = [WRITTEN[task.activity] + (f" ({printable(task.reason)})" if task.reason else "")]
     if task.step_count:
         parts.append(f"step {task.step:,} of {task.step_count:,}")
     if task.round:
@@ -240,19 +237,9 @@ def _sentence(task: TaskActivity, now_s: float) -> str:
     return ", ".join(parts)
 
 
-def _ago(then_s: float, now_s: float) -> str:
-    passed = until(now_s - then_s)
-    return "now" if passed == "now" else passed.removeprefix("in ") + " ago"
-
-
 def _complaint(one: Found) -> Text:
     assert one.error is not None
     message = one.error.message
     if one.error.reason == grpc.StatusCode.UNAVAILABLE.name:  # gRPC's own words: nobody listens there
         message = "nobody answers"
-    return Text(f"{_printable(one.error.reason)}: {_printable(message)}", "red")
-
-
-def _printable(said: str) -> str:
-    """Without what a terminal would take for a command."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in said)
+    return Text(f"{printable(one.error.reason)}: {printable(message)}", "red")

@@ -10,7 +10,7 @@ import typer
 
 from linklearner.cli.arguments import number, url
 from linklearner.cli.calls import FormatOption, account_of, run
-from linklearner.cli.checkout import checkout
+from linklearner.cli.checkout import checkout, environment
 from linklearner.demo.play import play
 from linklearner.demo.start import DemoPlan
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
@@ -92,11 +92,9 @@ def devchain(context: typer.Context) -> None:
     """The embedded chain on its own: a JSON-RPC node that runs Aspects (its own --help)."""
     with reporting(Format.TEXT):
         root = checkout()
-    # Not with cwd=root: files named on the command line are relative to the caller's folder.
-    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     # In place of this process, not as its child: whatever signal ends us ends the chain.
     arguments = [sys.executable, "-m", "devchain", *context.args]
-    os.execve(sys.executable, arguments, {**os.environ, "PYTHONPATH": path})
+    os.execve(sys.executable, arguments, environment(root))
 
 
 def _funded(rpc: str | None, key_file: Path | None, password_file: Path | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from linklearner.cli.calls import (
     asks_gateway_of_all,
     request_id,
 )
-from linklearner.cli.checkout import checkout
+from linklearner.cli.checkout import checkout, environment
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, TimedOut, Unavailable
 from linklearner.domain.notation import UINT64, UNIT_WEI, shown
@@ -257,10 +256,9 @@ def plan_of_file(file: Path, folder: Path) -> dict[str, Any]:
 
     A file of frozen tensors goes into the suite's folder of these, too. Raises InvalidConfig with what to change in the file.
     """
-    root = checkout()
     done = subprocess.run(
         [sys.executable, "-m", "services.trainer.create", str(file.absolute()), "--out", str(folder.absolute())],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))},
+        env=environment(checkout()),
         stdout=subprocess.PIPE,
         check=False,
     )

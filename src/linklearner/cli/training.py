@@ -18,7 +18,7 @@ from linklearner.domain.errors import DataLoss
 from linklearner.domain.notation import UINT32, UNIT_WEI
 from linklearner.domain.tasks import Submitted
 from linklearner.domain.training import ModelPulled, PrivacySpent, TrainingProgress, TrainingWaits, UpdateQuantised
-from linklearner.output import Format, Shown, console, ll, show
+from linklearner.output import Format, Shown, console, ll, printable, show
 
 TrainerOption = Annotated[
     str | None,
@@ -62,7 +62,7 @@ def train(
                         case ModelPulled():
                             bar.update(line, description=f"training on version {event.version.version}")
                         case TrainingWaits():
-                            bar.update(line, description=f"waits: {escape(event.detail)}")
+                            bar.update(line, description=f"waits: {escape(printable(event.detail))}")
                         case TrainingProgress():
                             told = "training" if isnan(event.loss) else f"loss {event.loss:.3f}"  # privacy tells none
                             bar.update(line, description=told, completed=event.step, total=event.step_count)

@@ -53,19 +53,19 @@ def watch(
         ):
             number = GatewayCall(gateway, task).task
             if format is Format.JSON or not shown.is_terminal:
-                lines = Lines(format, shown)
-                watcher = Watcher(gateway, number, trainers, lambda happened: lines.show(watcher.watched, happened))
+                lines = Lines(format)
+                watcher = Watcher(gateway, number, trainers, lines.show)
                 await until(stop, watcher.run())
                 return
             # Redrawn by us alone, in one piece: nothing flickers, and an idle task costs a frame a second.
             with Live(console=shown, auto_refresh=False, vertical_overflow="crop") as live:
                 drawn = Frame(live)
-                watcher = Watcher(gateway, number, trainers, lambda happened: drawn.show(watcher.watched, happened))
+                watcher = Watcher(gateway, number, trainers, lambda _: drawn.show(watcher.watched))
 
                 async def clock() -> None:
                     while True:
                         await asyncio.sleep(CLOCK_S)
-                        drawn.tick(watcher.watched)
+                        drawn.show(watcher.watched)
 
                 await until(stop, watcher.run(), clock())
 

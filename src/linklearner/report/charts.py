@@ -76,7 +76,7 @@ def bar_chart(title: str, layers: Sequence[Series], *, x: str, y: Formatted) -> 
     if not places:
         return None
     sums = [sum(layer.points[i][1] for layer in layers) for i in range(len(places))]
-    ticks = nice_ticks(0, max(*sums, 0.0) if len(sums) > 1 else max(sums[0], 0.0), (0, float("inf")))
+    ticks = nice_ticks(0, max(0.0, *sums), (0, float("inf")))
     plot = _Plot(min(places) - 0.5, max(places) + 0.5, ticks[0], ticks[-1])
     room = (WIDTH - LEFT - RIGHT) / (plot.x_high - plot.x_low)
     width = max(0.5, min(34.0, room * 0.72))

@@ -6,8 +6,6 @@ import copy
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-import grpc
-
 from linklearner.chain.history import History
 from linklearner.client.trainer import TrainerClient
 from linklearner.domain import events
@@ -17,11 +15,9 @@ from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import shown_urls
 from linklearner.domain.replay import Replay
 from linklearner.domain.shape import Shape
-from linklearner.domain.training import TrainerStatus
 from linklearner.report.facts import (
     ContributorFacts,
     Measured,
-    Privacy,
     RefusedFacts,
     RoundFacts,
     TaskFacts,
@@ -48,13 +44,13 @@ async def facts_of(what: HistoryOf, step: Step, *, failures: bool | None = None)
     A history that breaks the rules is reported, too, with what diverges first. Raises NotFound for an unknown task, Unavailable, DataLoss.
     """
     async with History(what.rpc_url, what.pool, what.from_block) as history:
-        head = await history.head()
-        replay = Replay(await history.chain_id(), what.pool, await emission_of(history, what.pool, head))
+        head, chain_id = await history.head(), await history.chain_id()
+        replay = Replay(chain_id, what.pool, await emission_of(history, what.pool, head))
         found = _Gathering(what.task, replay)
         async for event in history.events(lambda block, last: step("replaying", block, last), head):
             found.feed(event)
         found.finish()
-        facts = found.facts(await history.chain_id(), what, head)
+        facts = found.facts(chain_id, what, head)
         if history.deployment is None:
             raise NotFound(f"pool 0x{what.pool.hex()} has no history from block {what.from_block} on")
         step("gas", 0, 1)
@@ -91,14 +87,14 @@ async def measure(facts: TaskFacts, trainers: Sequence[tuple[str, Credential | N
             trainer = await stack.enter_async_context(TrainerClient.connect(where, credential))
             try:
                 status = await trainer.status(timeout_s=ANSWER_S)
-            except (LinkLearnerError, grpc.RpcError) as error:
-                facts.measured_why = f"the trainer at {where} does not answer ({_said(error)})"
+            except LinkLearnerError as error:
+                facts.measured_why = f"the trainer at {where} does not answer ({error.message})"
                 continue
             if status.task != facts.task:
                 facts.measured_why = f"the trainer at {where} is one of task {status.task}"
                 continue
             if status.account in by_account:
-                by_account[status.account].privacy = privacy_of(status)
+                by_account[status.account].privacy = status.privacy
             if measurer is None:
                 measurer = trainer
                 facts.measured_by = f"the trainer at {where}, on {status.held_out:,} held-out samples"
@@ -110,8 +106,8 @@ async def measure(facts: TaskFacts, trainers: Sequence[tuple[str, Credential | N
             step("measuring", done, len(chosen))
             try:
                 score = await measurer.evaluate(version.version)
-            except (LinkLearnerError, grpc.RpcError) as error:
-                facts.measured_why = f"version {version.version} could not be measured ({_said(error)})"
+            except LinkLearnerError as error:
+                facts.measured_why = f"version {version.version} could not be measured ({error.message})"
                 return
             if score.version.digest == version.digest:  # of another chain or pool otherwise
                 version.measured = Measured(score.metric, score.value, score.loss)
@@ -121,24 +117,12 @@ async def measure(facts: TaskFacts, trainers: Sequence[tuple[str, Credential | N
                 return
 
 
-def privacy_of(status: TrainerStatus) -> Privacy | None:
-    """None of a trainer without differential privacy."""
-    spent = getattr(status, "privacy", None)
-    return None if spent is None else Privacy(spent.epsilon, spent.delta, spent.epsilon_budget)
-
-
 def spread(versions: Sequence[VersionFacts], count: int) -> list[VersionFacts]:
     """At most `count` of them, evenly, the first and the last among them."""
     if len(versions) <= count:
         return list(versions)
     last = len(versions) - 1
     return [versions[round(i * last / (count - 1))] for i in range(count)]
-
-
-def _said(error: Exception) -> str:
-    return (
-        error.message if isinstance(error, LinkLearnerError) else str(getattr(error, "details", lambda: "")() or error)
-    )
 
 
 class _Gathering:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from linklearner.domain.replay import Flows
 from linklearner.domain.rounds import Terms
+from linklearner.domain.training import PrivacySpent
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,6 @@ class RoundFacts:
         return self.version is not None or self.dropped
 
 
-@dataclass(frozen=True, slots=True)
-class Privacy:
-    """What a trainer says that its updates have spent: (epsilon, delta) of a budget."""
-
-    epsilon: float
-    delta: float
-    budget: float
-
-
 @dataclass(slots=True)
 class ContributorFacts:
     """One account that has contributed, tried to, or has stake. refused: how often, by reason; those that reached the chain."""
@@ -87,7 +79,8 @@ class ContributorFacts:
     """As a settler."""
     claimable: int | None = None
     """Pay, and fees of its contributions and of its stake."""
-    privacy: Privacy | None = None
+    privacy: PrivacySpent | None = None
+    """As its trainer says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,13 +53,11 @@ def together(children: Iterable[Child]) -> Markup:
     return Markup("".join(one if isinstance(one, Markup) else text(str(one)) for one in children if one is not None))
 
 
-_VOID: Final = frozenset({"meta", "br"})
+_VOID: Final = frozenset({"meta"})
 
 
 def _attribute(key: str) -> str:
-    return {"class_": "class", "view_box": "viewBox", "for_": "for", "http_equiv": "http-equiv"}.get(
-        key, key.replace("_", "-")
-    )
+    return {"class_": "class", "view_box": "viewBox"}.get(key, key.replace("_", "-"))
 
 
 def _value(value: str | float) -> str:

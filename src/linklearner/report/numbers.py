@@ -55,11 +55,6 @@ def money(wei: int) -> Markup | str:
     return shown if shown == exact else element("abbr", shown, title=f"{exact} $LL")
 
 
-def money_axis(value: float) -> str:
-    """Of $LL as a float."""
-    return compact(value)
-
-
 def in_ll(wei: int) -> float:
     return wei / LL_WEI
 

@@ -109,7 +109,11 @@ def _tiles(facts: TaskFacts) -> list[Tile]:
     if spent:
         worst = max(spent, key=lambda one: one.epsilon)
         tiles.append(
-            Tile("ε", f"{worst.epsilon:.2f}", f"of {worst.budget:g}, δ = {worst.delta:g}; the most of {len(spent)}")
+            Tile(
+                "ε",
+                f"{worst.epsilon:.2f}",
+                f"of {worst.epsilon_budget:g}, δ = {worst.delta:g}; the most of {len(spent)}",
+            )
         )
     return tiles
 
@@ -207,7 +211,7 @@ def _contributors(facts: TaskFacts) -> Section:
             numbers.count(one.gas + one.refused_gas),
         ]
         if private:
-            cells.append("" if one.privacy is None else f"{one.privacy.epsilon:.2f} of {one.privacy.budget:g}")
+            cells.append("" if one.privacy is None else f"{one.privacy.epsilon:.2f} of {one.privacy.epsilon_budget:g}")
         return cells
 
     columns = [Column("account", mono=True), Column("accepted", number=True), Column("refused", number=True), Column("why"),
@@ -238,7 +242,7 @@ def _money(facts: TaskFacts) -> Section:
     body: list[Chart | Table | Markup] = [
         lines(
             "Pot", "$LL that the task can still pay, after each round", [Series("pot", pots, kind=3)], table, x="round",
-            y=numbers.money_axis, bounds=(0.0, float("inf")), why="no round is over yet" if not over else "not known",
+            y=numbers.compact, bounds=(0.0, float("inf")), why="no round is over yet" if not over else "not known",
         ),
         bars(
             "Pay by round", "$LL",
@@ -246,7 +250,7 @@ def _money(facts: TaskFacts) -> Section:
                 Series("contributors", [(one.round, numbers.in_ll(one.paid)) for one in over], kind=1),
                 Series("settler", [(one.round, numbers.in_ll(one.settler_paid)) for one in over], kind=2),
             ],
-            None, x="round", y=numbers.money_axis,
+            None, x="round", y=numbers.compact,
         ),
     ]  # fmt: skip
     flows = facts.flows

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from linklearner.report.charts import Series, bar_chart, legend, line_chart
+from linklearner.report.charts import Formatted, Series, bar_chart, legend, line_chart
 from linklearner.report.markup import Child, Markup, element
 from linklearner.storage import write_atomically
 
@@ -165,18 +165,16 @@ def publish(path: Path, content: bytes) -> None:
 
 
 def lines(
-    title: str, note: str, series: Sequence[Series], table: Table | None, *, x: str, y: object, why: str = "",
+    title: str, note: str, series: Sequence[Series], table: Table | None, *, x: str, y: Formatted, why: str = "",
     bounds: tuple[float, float] | None = None,
 ) -> Chart:  # fmt: skip
     """A chart of lines with its legend."""
-    assert callable(y)
     drawn = line_chart(title, series, x=x, y=y, bounds=bounds)
     return Chart(title, note, drawn, table, legend([one for one in series if one.finite]), why or "nothing to draw yet")
 
 
-def bars(title: str, note: str, layers: Sequence[Series], table: Table | None, *, x: str, y: object) -> Chart:
+def bars(title: str, note: str, layers: Sequence[Series], table: Table | None, *, x: str, y: Formatted) -> Chart:
     """A chart of bars with its legend; layers without any height are left out."""
-    assert callable(y)
     shown = [one for one in layers if any(value for _, value in one.points)] or list(layers[:1])
     return Chart(title, note, bar_chart(title, shown, x=x, y=y), table, legend(shown))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.padding import Padding
@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from linklearner.domain.errors import InvalidInput
-from linklearner.domain.notation import UNIT_WEI, address_text, amount_text, shown
+from linklearner.domain.notation import UNIT_WEI, address_text, amount_text
 from linklearner.domain.rounds import Phase, Step
-from linklearner.domain.tasks import Task
-from linklearner.output import Format, until, write_json
+from linklearner.domain.tasks import Round, Task
+from linklearner.output import Format, passed, printable, until, write_json
 from linklearner.report.numbers import money_text
 from linklearner.watching.watched import Happened, Scored, Watched
 
@@ -37,20 +37,16 @@ SCORES: Final = 40
 class Lines:
     """One line an event: time and sentence, or JSON."""
 
-    def __init__(self, format: Format, console: Console) -> None:
+    def __init__(self, format: Format) -> None:
         self._format = format
-        self._console = console
 
-    def show(self, watched: Watched, happened: Sequence[Happened]) -> None:
+    def show(self, happened: Sequence[Happened]) -> None:
         for one in happened:
             if self._format is Format.JSON:
                 write_json({"event": one.event, "at_s": round(one.at_s, 3), "text": one.text, **one.facts})
                 sys.stdout.flush()
             else:
                 print(f"{time.strftime('%H:%M:%S', time.localtime(one.at_s))}  {printable(one.text)}", flush=True)
-
-    def tick(self, watched: Watched) -> None:
-        """Time passing is no event."""
 
 
 class Frame:
@@ -59,11 +55,8 @@ class Frame:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def show(self, watched: Watched, happened: Sequence[Happened]) -> None:
+    def show(self, watched: Watched) -> None:
         self._live.update(frame(watched, time.time(), self._live.console.width), refresh=True)
-
-    def tick(self, watched: Watched) -> None:
-        self.show(watched, ())
 
 
 def frame(watched: Watched, now_s: float, width: int) -> RenderableType:
@@ -75,7 +68,7 @@ def frame(watched: Watched, now_s: float, width: int) -> RenderableType:
     if task.closed:
         parts.append(Text("  The task is closed: stake can be unlocked, earnings claimed.", style="yellow"))
     else:
-        parts += [_round(task, watched, now_s), _contributions(watched, width)]
+        parts += [_round(task, watched, now_s), _contributions(task, watched.open, width)]
     if watched.trainers:
         parts.append(_trainers(watched, width))
     parts += [Text(), _latest(watched, width)]
@@ -119,7 +112,7 @@ def sparkline(scores: Sequence[Scored]) -> str:
 def _round(task: Task, watched: Watched, now_s: float) -> Text:
     status = task.round
     phase = "" if status.phase is None else status.phase.value
-    opened = f", opened {until(now_s - status.opened_s).removeprefix('in ')} ago" if status.opened_s else ""
+    opened = f", opened {passed(now_s - status.opened_s)}" if status.opened_s else ""
     last = ", the last one" if task.closing else ""
     text = Text.from_markup(f"[bold]Round {status.round}[/bold] [dim]{phase}{opened}{last}[/dim]\n")
     text.append_text(stake_bar(watched.quorum_share, watched.quorum))
@@ -158,11 +151,10 @@ def when(task: Task, now_s: float) -> str:
     return ""
 
 
-def _contributions(watched: Watched, width: int) -> RenderableType:
-    found = watched.open.contributions if watched.open is not None and watched.task is not None else ()
-    if not found or (
-        watched.open is not None and watched.task is not None and watched.open.round != watched.task.round.round
-    ):
+def _contributions(task: Task, seen: Round | None, width: int) -> RenderableType:
+    """seen: the round that was open at the last look, which may be over."""
+    found = seen.contributions if seen is not None and seen.round == task.round.round else ()
+    if not found:
         return Text()
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("contributor", "bytes", "$LL of influence", "counts", "gas"):
@@ -203,8 +195,3 @@ def _who(account: bytes, width: int) -> str:
     """An address, shortened where the terminal is narrow."""
     whole = address_text(account)
     return whole if width >= WIDE else f"{whole[:6]}…{whole[-4:]}"
-
-
-def printable(text: str) -> str:
-    """Without anything that moves a terminal's cursor: what others wrote is shown as its codes."""
-    return text if text.isprintable() else shown(text)[1:-1]

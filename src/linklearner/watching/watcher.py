@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-import grpc
-
 from linklearner.client.gateway import GatewayClient
 from linklearner.client.trainer import TrainerClient
 from linklearner.domain.errors import Exhausted, LinkLearnerError, TimedOut, Unavailable
@@ -145,7 +143,7 @@ class Watcher:
     async def _look_at(self, trainer: TrainerClient) -> None:
         try:
             status = await trainer.status(timeout_s=ANSWER_S)
-        except (LinkLearnerError, grpc.RpcError):
+        except LinkLearnerError:
             status = None
         self._saw(self.watched.saw_trainer(trainer.address, status, time.time()))
 
@@ -156,7 +154,7 @@ class Watcher:
                 continue
             try:
                 self._saw(self.watched.saw_score(await one.evaluate(), time.time()))
-            except (LinkLearnerError, grpc.RpcError):
+            except LinkLearnerError:
                 continue  # it may not measure for us, or is gone: the next one may
             return True
         return False
