@@ -151,8 +151,8 @@ class SimulatedRound:
     accepted: int
     refused: Mapping[str, int]
     """How many updates by reason, in the contract's and the error tree's words."""
-    submit_need: int
-    settle_need: int
+    submission_gas: int
+    settlement_gas: int
     update_bytes: int
     """Of all updates' byte strings."""
     calldata_bytes: int
@@ -164,7 +164,7 @@ class SimulatedRound:
 
     @property
     def gas(self) -> int:
-        return self.submit_need + self.settle_need
+        return self.submission_gas + self.settlement_gas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,8 +101,8 @@ async def test_the_facts_are_the_chain_s(world: TaskChain) -> None:
             if receipt.transaction.to == world.pool and receipt.status == 1:
                 call = POOL.decode_call(receipt.transaction.data)
                 by_call[call.name] += receipt.gas_used * (call.values.get("task") == 1)
-    assert sum(one.submit_need for one in facts.rounds) == by_call["submit"]
-    assert sum(one.settle_need for one in facts.rounds) == by_call["settle"]
+    assert sum(one.submission_gas for one in facts.rounds) == by_call["submit"]
+    assert sum(one.settlement_gas for one in facts.rounds) == by_call["settle"]
     assert facts.opening_gas == by_call["openTask"] + by_call["loadPages"]
     assert facts.rounds[-1].pot == 0  # the rest went to the creator
     task_page(facts, []).encode()

@@ -81,10 +81,10 @@ def task(**changes: Any) -> TaskFacts:
             VersionFacts(3, 3, b"\x03" * 32, 19, 1_800_000_190, 1, 4, Measured("accuracy", 0.95, 0.2)),
         ],
         rounds=[
-            RoundFacts(1, version=2, accepted=2, update_bytes=1300, submit_need=150_000, settle_need=900_000, paid=95 * 10**18,
+            RoundFacts(1, version=2, accepted=2, update_bytes=1300, submission_gas=150_000, settlement_gas=900_000, paid=95 * 10**18,
                        settler=someone, settler_paid=5 * 10**18, pot=900 * 10**18, ended_s=1_800_000_090),
             RoundFacts(2, dropped=True, pot=900 * 10**18, ended_s=1_800_000_100),
-            RoundFacts(3, version=3, accepted=1, update_bytes=650, submit_need=75_000, settle_need=800_000, paid=1,
+            RoundFacts(3, version=3, accepted=1, update_bytes=650, submission_gas=75_000, settlement_gas=800_000, paid=1,
                        pot=899 * 10**18, ended_s=1_800_000_190),
         ],
         contributors=[
@@ -107,7 +107,7 @@ def simulation(**changes: Any) -> SimulationResult:
         SimulatedRound(
             round=n, score=Scored("accuracy", 0.8 + n / 100, 0.5), float_score=Scored("accuracy", 0.81 + n / 100, 0.4),
             accepted=3, refused={"EmptyUpdate": 1},
-            submit_need=200_000, settle_need=800_000, update_bytes=1900, calldata_bytes=4000, saturated=0, longest=0.4,
+            submission_gas=200_000, settlement_gas=800_000, update_bytes=1900, calldata_bytes=4000, saturated=0, longest=0.4,
         )
         for n in (1, 2)
     )  # fmt: skip
@@ -189,7 +189,7 @@ def test_a_history_that_breaks_the_rules_is_said_first() -> None:
         {"versions": [VersionFacts(1, 0, b"\1" * 32, 5, 0, 0, 0, Measured("R²", -3.5, 12.5))]},
         {"versions": [VersionFacts(1, 0, b"\1" * 32, 5, 2**32 - 1, 0, 0, Measured(HOSTILE, float("nan"), float("inf")))]},
         {"rounds": [RoundFacts(1)]},
-        {"rounds": [RoundFacts(n, version=n, accepted=1, submit_need=n, pot=10**30) for n in range(1, 700)]},
+        {"rounds": [RoundFacts(n, version=n, accepted=1, submission_gas=n, pot=10**30) for n in range(1, 700)]},
         {"contributors": [ContributorFacts(n.to_bytes(20), accepted=1, earned=n) for n in range(700)]},
     ],
 )  # fmt: skip

@@ -114,8 +114,8 @@ class Merging:
     present: tuple[int, ...]
     accepted: tuple[int, ...]
     refused: Mapping[str, int]
-    submit_need: int = 0
-    settle_need: int = 0
+    submission_gas: int = 0
+    settlement_gas: int = 0
     update_bytes: int = 0
     calldata_bytes: int = 0
     saturated: int = 0
@@ -225,7 +225,7 @@ class OnChain(Course):
 
     def merge(self, present: Sequence[int], results: Iterable[Trained]) -> Merging:
         taken: list[_Taken] = []
-        refused, longest, submit_need, calldata_bytes = Counter[str](), 0.0, 0.0, 0
+        refused, longest, submission_gas, calldata_bytes = Counter[str](), 0.0, 0.0, 0
         for contributor, result in zip(present, results, strict=True):
             if result.residual is None:
                 refused[result.failure] += 1
@@ -237,10 +237,10 @@ class OnChain(Course):
                 continue
             longest = max(longest, norm**0.5 / self._shape.norm_bound)
             data = self._submission(contribution.update)
-            submit_need += gas.submit_need(data, contribution.update, self._shape)
+            submission_gas += gas.submit_need(data, contribution.update, self._shape)
             calldata_bytes += len(data)
             taken.append(_Taken(contribution, result.update, contributor, result.residual))
-        merged, settle_need, settled_bytes = self._settled(taken)
+        merged, settlement_gas, settled_bytes = self._settled(taken)
         for one in taken:
             self._residuals[one.contributor] = one.residual
         self.round += 1
@@ -248,8 +248,8 @@ class OnChain(Course):
             present=tuple(present),
             accepted=tuple(one.contributor for one in taken),
             refused=refused,
-            submit_need=round(submit_need),
-            settle_need=round(settle_need),
+            submission_gas=round(submission_gas),
+            settlement_gas=round(settlement_gas),
             update_bytes=sum(len(one.encoded) for one in taken),
             calldata_bytes=calldata_bytes + settled_bytes,
             saturated=merged.saturated if merged else 0,

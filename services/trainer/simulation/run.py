@@ -103,8 +103,8 @@ def simulate(settings: Simulation, console: Console) -> SimulationResult:
             found.append(
                 SimulatedRound(
                     round=len(found) + 1, score=scored(merged.weights), float_score=scored(floating.weights),
-                    accepted=len(outcome.accepted), refused=dict(outcome.refused), submit_need=outcome.submit_need,
-                    settle_need=outcome.settle_need, update_bytes=outcome.update_bytes,
+                    accepted=len(outcome.accepted), refused=dict(outcome.refused), submission_gas=outcome.submission_gas,
+                    settlement_gas=outcome.settlement_gas, update_bytes=outcome.update_bytes,
                     calldata_bytes=outcome.calldata_bytes, saturated=outcome.saturated, longest=outcome.longest,
                 )
             )  # fmt: skip

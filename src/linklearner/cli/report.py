@@ -97,7 +97,7 @@ def _summary(facts: TaskFacts, out: Path, png: Path | None) -> dict[str, Any]:
         "rounds": sum(one.over for one in facts.rounds),
         "updates": sum(one.accepted for one in facts.rounds),
         "refused": "not looked for" if facts.refused is None else len(facts.refused),
-        "gas": sum(one.submit_need + one.settle_need for one in facts.rounds),
+        "gas": sum(one.submission_gas + one.settlement_gas for one in facts.rounds),
         **({measured[-1].metric or "metric": measured[-1].value} if measured else {"not_measured": facts.measured_why}),
         "equal": not facts.divergence,
     }

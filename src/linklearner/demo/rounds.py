@@ -93,15 +93,15 @@ async def play_round(
     )
     result = await stage.trainers[0].evaluate(settled.version.version)
     history = await stage.gateway.round(stage.suite.task, opened)
-    settle_need = sum(mined.gas_used for mined in settled.mined)
+    settlement_gas = sum(mined.gas_used for mined in settled.mined)
     for line, person in zip(lines, people, strict=True):
         for one in history.contributions:
             if one.contributor == person.account:
                 line.gas, line.earned_wei = one.mined.gas_used, one.paid or 0
-    share = settle_need / max(1, len(history.contributions))
+    share = settlement_gas / max(1, len(history.contributions))
     screen.event(
         "round", round=opened, version=settled.version.version, digest="0x" + settled.version.digest.hex(), accuracy=result.value,
-        loss=result.loss, saturated=settled.version.saturated_count, settle_need=settle_need,
+        loss=result.loss, saturated=settled.version.saturated_count, settlement_gas=settlement_gas,
         seconds=round(time.monotonic() - began, 3), elapsed_s=pay.elapsed_s, round_s=pay.round_s, took_wei=str(pay.took_wei),
         pot_wei=str(pay.pot_wei), settler=lines[settler].name, settler_wei=str(history.settler_paid),
         contributors=[
@@ -113,7 +113,7 @@ async def play_round(
     title = (
         f"[bold]Round {number}[/bold]  accuracy [bold]{result.value:.3f}[/bold]  loss {result.loss:.3f}  [dim]version[/dim] "
         f"{settled.version.version}  [dim]digest[/dim] 0x{settled.version.digest.hex()[:10]}…  "
-        f"[dim]settled for[/dim] {settle_need:,} [dim]gas, {time.monotonic() - began:.1f} s[/dim]"
+        f"[dim]settled for[/dim] {settlement_gas:,} [dim]gas, {time.monotonic() - began:.1f} s[/dim]"
     )
     screen.say()
     screen.console.print(round_table(title, lines, shape, share))

@@ -240,10 +240,10 @@ class _Gathering:
             if not number:
                 facts.opening_gas += used
             elif account:
-                self._rounds[number].submit_need += used
+                self._rounds[number].submission_gas += used
                 self._who(account).gas += used
             else:
-                self._rounds[number].settle_need += used
+                self._rounds[number].settlement_gas += used
 
     def refuse(self, refused: RefusedFacts, facts: TaskFacts) -> None:
         assert facts.refused is not None

@@ -45,8 +45,8 @@ class RoundFacts:
     dropped: bool = False
     accepted: int = 0
     update_bytes: int = 0
-    submit_need: int = 0
-    settle_need: int = 0
+    submission_gas: int = 0
+    settlement_gas: int = 0
     paid: int = 0
     """To contributors."""
     settler: bytes = b""

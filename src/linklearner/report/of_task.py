@@ -77,7 +77,7 @@ def _tiles(facts: TaskFacts) -> list[Tile]:
     over = [one for one in facts.rounds if one.over]
     dropped = sum(one.dropped for one in over)
     accepted = sum(one.accepted for one in facts.rounds)
-    gas = sum(one.submit_need + one.settle_need for one in facts.rounds)
+    gas = sum(one.submission_gas + one.settlement_gas for one in facts.rounds)
     measured = [one for one in facts.versions if one.measured is not None]
     tiles = [
         Tile(
@@ -168,7 +168,7 @@ def _costs(facts: TaskFacts) -> Section:
          Column("ended")],
         [
             (str(one.round), "dropped" if one.dropped else f"version {one.version}" if one.version else "open", str(one.accepted),
-             numbers.count(one.update_bytes), numbers.count(one.submit_need), numbers.count(one.settle_need),
+             numbers.count(one.update_bytes), numbers.count(one.submission_gas), numbers.count(one.settlement_gas),
              numbers.count(refused_gas[one.round]), numbers.moment(one.ended_s))
             for one in facts.rounds
         ],
@@ -177,8 +177,8 @@ def _costs(facts: TaskFacts) -> Section:
         bars(
             "Gas by round", "as the receipts say; what was refused is in the numbers",
             [
-                Series("submissions", [(one.round, one.submit_need) for one in facts.rounds], kind=1),
-                Series("settlement", [(one.round, one.settle_need) for one in facts.rounds], kind=2),
+                Series("submissions", [(one.round, one.submission_gas) for one in facts.rounds], kind=1),
+                Series("settlement", [(one.round, one.settlement_gas) for one in facts.rounds], kind=2),
             ],
             table, x="round", y=numbers.compact,
         ),

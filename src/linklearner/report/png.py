@@ -45,8 +45,8 @@ def task_picture(facts: TaskFacts) -> bytes:
         ("Loss by version", "version", [("loss", [(version, one.loss) for version, one in measured])], False, numbers.loss),
         ("Pot after each round, $LL", "round", [("pot", pots)], False, numbers.compact),
         ("Gas by round", "round", [
-            ("submissions", [(one.round, one.submit_need) for one in facts.rounds]),
-            ("settlement", [(one.round, one.settle_need) for one in facts.rounds]),
+            ("submissions", [(one.round, one.submission_gas) for one in facts.rounds]),
+            ("settlement", [(one.round, one.settlement_gas) for one in facts.rounds]),
         ], True, numbers.compact),
         ("Bytes by round", "round", [("updates", [(one.round, one.update_bytes) for one in facts.rounds])], True, numbers.size),
         ("Pay by round, $LL", "round", [

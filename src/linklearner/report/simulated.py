@@ -107,7 +107,7 @@ def _costs(result: SimulationResult) -> Section:
          Column("bytes of updates", number=True), Column("bytes of calldata", number=True), Column("accepted", number=True),
          Column("refused"), Column("longest update", number=True)],
         [
-            (str(r.round), numbers.count(r.submit_need), numbers.count(r.settle_need), numbers.count(r.update_bytes),
+            (str(r.round), numbers.count(r.submission_gas), numbers.count(r.settlement_gas), numbers.count(r.update_bytes),
              numbers.count(r.calldata_bytes), str(r.accepted), numbers.reasons(sorted(r.refused.items())), f"{r.longest:.2f}")
             for r in result.rounds
         ],
@@ -118,8 +118,8 @@ def _costs(result: SimulationResult) -> Section:
             bars(
                 "Gas", "estimated, all transactions of a round",
                 [
-                    Series("submissions", [(r.round, r.submit_need) for r in result.rounds], kind=1),
-                    Series("settlement", [(r.round, r.settle_need) for r in result.rounds], kind=2),
+                    Series("submissions", [(r.round, r.submission_gas) for r in result.rounds], kind=1),
+                    Series("settlement", [(r.round, r.settlement_gas) for r in result.rounds], kind=2),
                 ],
                 table, x="round", y=numbers.compact,
             ),

@@ -146,8 +146,8 @@ def test_a_chain_makes_the_same_of_the_updates_for_the_gas_that_was_estimated() 
         settled = world.send(account(1), world.pool, data).gas_used
         merging = course.merge([0, 1, 2, 3], results)
         assert np.array_equal(course.weights, dequantise_weights(world.weights(task, shape), shape))
-        assert merging.submit_need == pytest.approx(submitted, rel=0.25)  # a vault counts fresh stake once
-        assert merging.settle_need == pytest.approx(settled, rel=0.1)
+        assert merging.submission_gas == pytest.approx(submitted, rel=0.25)  # a vault counts fresh stake once
+        assert merging.settlement_gas == pytest.approx(settled, rel=0.1)
         assert merging.calldata_bytes == sum(len(world.submission(one, shape)) for one in updates) + len(data)
     world.chain.close()
 
