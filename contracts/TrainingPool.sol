@@ -53,12 +53,13 @@ contract TrainingPool is Ownable2Step, IRounds {
         Round current;
         bytes32 running; // over the accepted updates; stale while `accepted` is 0
         Entry entry;
-        uint128 pot; // wei that the task can still pay
-        uint128 shares; // contribution shares: all that its contributors have earned, wei
-        address creator;
-        uint32 saturated; // weights that hit a bound of int16 in the groups merged so far
+        // One slot, all that the end of a round needs of it:
+        uint96 pot; // wei that the task can still pay, at most the supply
+        uint120 shares; // contribution shares: all that its contributors have earned, wei
         uint32 idle; // seconds of the rounds without updates just before the open one, at most `roundSeconds`
         bool closing; // no round opens after the open one
+        address creator;
+        uint32 saturated; // weights that hit a bound of int16 in the groups merged so far
         uint256 feesPerShare; // fees per contribution share so far, 2^-128 wei
         Terms terms;
     }
@@ -293,7 +294,7 @@ contract TrainingPool is Ownable2Step, IRounds {
     /// @notice Adds `amount` of the caller's $LL to a task's pot. Anyone may; no approval is needed (LinkLearnerToken.allowance).
     function fund(uint64 task, uint256 amount) external {
         Task storage t = _fundable(task, amount);
-        t.pot += uint128(amount); // at most the supply
+        t.pot += uint96(amount); // at most the supply
         emit PotFunded(task, msg.sender, amount);
         _collect(amount);
     }
@@ -301,7 +302,7 @@ contract TrainingPool is Ownable2Step, IRounds {
     /// @notice Emits `amount` of new $LL to a task's pot, on the token's schedule.
     function grant(uint64 task, uint256 amount) external onlyOwner {
         Task storage t = _fundable(task, amount);
-        t.pot += uint128(amount);
+        t.pot += uint96(amount);
         emit PotGranted(task, amount);
         token.emitToPool(amount);
     }
@@ -394,9 +395,12 @@ contract TrainingPool is Ownable2Step, IRounds {
 
     /// @notice Settles one group of the round's updates: all of them, in the order they were accepted. Anyone may; the last group pays.
     function settle(uint64 task, uint64 round, uint32 group, Settlement[] calldata updates) external direct {
-        Task storage t = _knownTask(task);
+        Task storage t = _tasks[task];
         Round memory current = t.current;
-        if (round != current.round || current.version == 0) revert WrongRound(round, current.round);
+        if (round != current.round || current.version == 0) {
+            _knownTask(task);
+            revert WrongRound(round, current.round);
+        }
         if (current.accepted == 0) revert NoUpdates(round);
         Terms memory terms = t.terms;
         if (current.merged == 0) _requireOver(terms, current);
@@ -419,8 +423,10 @@ contract TrainingPool is Ownable2Step, IRounds {
             if (saturated != 0) t.saturated += uint32(saturated); // weights of a task: 2^28 at most
             return;
         }
-        saturated += t.saturated;
-        if (t.saturated != 0) t.saturated = 0;
+        if (group != 0) {
+            saturated += t.saturated;
+            t.saturated = 0;
+        }
         current.version += 1;
         uint256[] memory gains = judged ? _judged(task, round, updates, verdict) : new uint256[](0);
         emit ModelUpdated(task, current.version, _word(verdict, 32), round, current.accepted, saturated);
@@ -477,7 +483,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         }
         if (toPot != 0) {
             if (_isClosed(t.current)) _send(t.creator, toPot);
-            else t.pot += uint128(toPot);
+            else t.pot += uint96(toPot);
         }
         emit FeesShared(task, toContributors, toStake, toPot);
     }
@@ -757,7 +763,7 @@ contract TrainingPool is Ownable2Step, IRounds {
         }
         // slither-disable-next-line incorrect-equality
         if (fee + earned == 0) return;
-        (t.pot, t.shares) = (t.pot - uint128(fee + earned), t.shares + uint128(earned));
+        (t.pot, t.shares) = (t.pot - uint96(fee + earned), t.shares + uint120(earned));
         if (fee != 0) {
             emit SettlerPaid(task, current.round, msg.sender, fee);
             _send(msg.sender, fee);

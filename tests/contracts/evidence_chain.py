@@ -88,11 +88,13 @@ class EvidenceTask:
         shape: Shape | None = None,
         weights: np.ndarray | None = None,
         examples: Examples | None = None,
+        batches: Sequence[bytes] | None = None,
     ) -> EvidenceTask:
+        """batches: what is committed, if not the batches of `examples`."""
         shape = shape_of(network) if shape is None else shape
         examples = learnable(network, sum(sizes), 5) if examples is None else examples
         cuts = np.cumsum([0, *sizes])
-        batches = [encode_batch(examples[a:b]) for a, b in pairwise(cuts)]
+        batches = [encode_batch(examples[a:b]) for a, b in pairwise(cuts)] if batches is None else list(batches)
         tree = BatchTree(batches)
         weights = first_weights(network) if weights is None else weights
         task = world.number(POOL, "nextTask")

@@ -186,6 +186,34 @@ def test_only_the_next_batch_of_the_set_opens_the_round(world: TaskChain) -> Non
     task.settled()
 
 
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda batch: batch[:-2] + b"\3\0", "a label is none of the network's"),
+        (lambda batch: batch[:10] + b"\xff\xff" + batch[12:], "a label is none of the network's"),
+        (lambda batch: batch[:-1], "no whole examples"),
+        (lambda batch: batch + bytes(2), "no whole examples"),
+        (lambda batch: b"", "no whole examples"),
+    ],
+    ids=["the last label", "the first label", "a byte less", "a number more", "nothing"],
+)
+def test_a_committed_batch_that_is_no_examples_opens_no_round_and_the_next_round_neither(
+    world: TaskChain, spoil: Callable[[bytes], bytes], reason: str
+) -> None:
+    """Its creator has committed to it, so the pool has nothing against it: it is for the Aspect to refuse."""
+    good = [encode_batch(learnable(NETWORK, 3, seed)) for seed in (5, 6)]
+    task = EvidenceTask.begun(world, sizes=(3, 3), batches=[spoil(good[0]), good[1]])
+    for _ in range(2):
+        task.submit(1, task.work(1))
+        task.close()
+        with pytest.raises(Reverted, match=reason):
+            task.open(batch=0)
+        with pytest.raises(Reverted, match="WrongExamples"):  # none is passed over
+            task.open(batch=1)
+        world.wait(EVIDENCE.drop_seconds)
+        world.drop(2, task.task)
+
+
 def test_a_set_that_is_used_up_opens_no_round_and_the_round_can_be_dropped(world: TaskChain) -> None:
     task = EvidenceTask.begun(world, sizes=(2,))
     task.submit(1, task.work(1))

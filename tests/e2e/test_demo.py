@@ -103,7 +103,7 @@ def test_an_answer_names_the_newest_weights_and_the_gate_turns_others_away(
 
 def test_gas_stays_below_what_was_promised(played: tuple[int, list[dict[str, Any]], str]) -> None:
     [gas] = of(played, "gas")
-    assert gas["fixed"] <= 91_000  # 90,234 since the pool asks which rule a task has
+    assert gas["fixed"] <= 90_000
     assert gas["two-bits"] <= 76.4  # 74.2 of the pool before this one, and three per cent
     assert gas["int8"] <= 100
 

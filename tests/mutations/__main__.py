@@ -165,7 +165,12 @@ CONTRACT_MUTANTS = [
     guard(POOL, "group != current.merged", "speaks_first"),
     guard(POOL, "update.digests[group] != actual", "omit_reorder"),
     guard(POOL, "running != t.running", "omit_reorder"),
-    statement(POOL, "if (t.saturated != 0) t.saturated = 0;", "saturated"),
+    Mutant(
+        POOL,
+        "saturated += t.saturated;\n            t.saturated = 0;",
+        "saturated += t.saturated;\n            if (!(ON)) t.saturated = 0;",
+        "saturated",
+    ),
     statement(POOL, "if (saturated != 0) t.saturated += uint32(saturated);", "saturated"),
     Mutant(
         POOL,
@@ -226,8 +231,8 @@ CONTRACT_MUTANTS = [
         "Rules.share(terms, shared, update.weight, update.weight, present, current.eligible)",
         "over_long",
     ),
-    expression(POOL, "t.pot - uint128(fee + earned)", "t.pot", "absent_stake"),
-    expression(POOL, "t.shares + uint128(earned)", "t.shares", "unequal_stakes"),
+    expression(POOL, "t.pot - uint96(fee + earned)", "t.pot", "absent_stake"),
+    expression(POOL, "t.shares + uint120(earned)", "t.shares", "unequal_stakes"),
     statement(POOL, "_send(msg.sender, fee);", "settlers_fee"),
     statement(POOL, "_credit(_earnings[task][contributor], amount, feesPerShare);", "claimed_once"),
     expression(
@@ -585,8 +590,8 @@ ASPECT_MUTANTS = [
         "takes_part_in_nothing or too_early",
     ),
     Mutant(ASPECT + "rules/mean.ts", "if (beyond >> 16 == 0)", "if (true)", "saturated"),
-    guard(ASPECT + "index.ts", "length == 0 || length % stride != 0", "only_the_next_batch"),
-    guard(ASPECT + "index.ts", "!evidence.labelsFit(examples, length / stride)", "only_the_next_batch"),
+    guard(ASPECT + "index.ts", "length == 0 || length % stride != 0", "that_is_no_examples"),
+    guard(ASPECT + "index.ts", "!evidence.labelsFit(examples, length / stride)", "that_is_no_examples"),
     guard(ASPECT + "index.ts", "exponent > 255 || !evidence.readNetwork(shape, <u32>exponent)", "committed_once"),
     Mutant(ASPECT + "rules/evidence/judge.ts", "if (beyond >> 16 == 0)", "if (true)", "ends_of_int16"),
     Mutant(
@@ -661,7 +666,10 @@ def contract_survivors(chosen: list[Mutant]) -> Iterator[bool]:
             (tree / file).write_text(f'{head}{pragma}import {{isSwitchedOn}} from "{up}Switch.sol";\n{rest}')
         # With all its mutants the pool is larger than a chain takes: optimised for size it is not.
         script = tree / "tools" / "build_contracts.mjs"
-        script.write_text(script.read_text().replace("runs: 20000", "runs: 1"))
+        smaller, found = re.subn(r"runs: \d+", "runs: 1", script.read_text())
+        if found != 1:
+            raise SystemExit(f"{script.name} does not say for how many runs it optimises")
+        script.write_text(smaller)
         build(tree, script.name, tree / "artifacts")
         # vault's and token's code is in the pool's
         built = {
