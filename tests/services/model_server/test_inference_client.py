@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from eth_account.signers.local import LocalAccount
 
-from linklearner.client.inference import InferenceClient
+from linklearner.client.inference import InferenceClient, _typed
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.errors import (
     DataLoss,
@@ -21,6 +21,7 @@ from linklearner.domain.errors import (
     TimedOut,
     UntrustedChallenge,
 )
+from linklearner.domain.operators import Datatype
 from linklearner.domain.sign_in import SignIn
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
@@ -241,3 +242,24 @@ async def test_a_caller_waits_for_the_version_that_it_needs(server: ModelServer,
         gateway.publish(weights_of(1))
         await waiting
         assert await client.ready("digits", 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "datatype"),
+    [
+        ([0.5], Datatype.INT64), ([np.nan], Datatype.INT32), ([2.0**31], Datatype.INT32), ([2**31], Datatype.INT32),
+        ([300], Datatype.UINT8), ([-1], Datatype.UINT8), ([2], Datatype.BOOL), (np.array([2**63], np.uint64), Datatype.INT64),
+    ],
+)  # fmt: skip
+def test_numbers_that_the_servers_type_does_not_hold_are_refused_and_not_wrapped(
+    values: Any, datatype: Datatype
+) -> None:
+    with pytest.raises(InvalidInput, match=f"takes whole numbers that {datatype} holds"):
+        _typed(np.asarray(values), datatype, "x")
+
+
+@pytest.mark.parametrize("values", [[0, 1], [0.0, 1.0], [False, True]])
+@pytest.mark.parametrize("datatype", Datatype)
+def test_numbers_that_it_holds_are_the_same_in_it(values: Any, datatype: Datatype) -> None:
+    typed = _typed(np.asarray(values), datatype, "x")
+    assert typed.dtype == datatype.dtype and typed.tolist() == [0, 1]
