@@ -280,7 +280,9 @@ async def test_a_client_that_leaves_is_no_error(read: int | None, caplog: pytest
     await site.start()
     _, writer = await asyncio.open_connection(*runner.addresses[0])
     body = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}'
-    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     writer.write(head.encode() + body[:read])
     async with asyncio.timeout(20):
         while not (server := runner.server) or not server.connections:
