@@ -20,7 +20,7 @@ process.chdir(here);
 // --- the ABI, of what the page calls and reads
 const contract = (name) => JSON.parse(readFileSync(join(artifacts, `${name}.json`))).abi;
 const [pool, vault, token] = ["TrainingPool", "StakeVault", "LinkLearnerToken"].map(contract);
-const functions = { submit: pool, claim: pool, drop: pool, lock: vault };
+const functions = { submit: pool, claim: pool, lock: vault };
 const eventNames = ["ModelUpdated", "UpdateAccepted", "ContributionPaid", "SettlerPaid", "RoundDropped", "PotFunded", "StakeLocked"];
 const found = (abi, type, name) => abi.find((one) => one.type === type && one.name === name);
 const simple = (type) => (/^u?int/.test(type) ? "uint" : type);
@@ -68,10 +68,11 @@ const built = await build({
   loader: { ".bin": "file" },
   define: { "process.env.NODE_ENV": '"production"' },
 });
-// what tests/page asks in a browser: the domain alone, as one script
+// what tests/page asks in a browser, which takes no Node: the domain alone, as one script
 const tested = await build({
-  entryPoints: ["src/domain/tested.ts"], bundle: true, format: "iife", globalName: "domain", target: "es2022", charset: "utf8",
+  entryPoints: ["src/domain/tested.ts"], bundle: true, format: "iife", globalName: "domain", target: "es2022", minify: true, charset: "utf8",
   legalComments: "none", write: false,
+  banner: { js: "// Made by dapp/build.mjs from dapp/src/domain/tested.ts; do not edit. `tools/build_page --check` holds it to its sources." },
 });
 keep("../tests/page/domain.js", tested.outputFiles[0].text);
 const named = new Map();

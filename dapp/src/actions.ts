@@ -412,7 +412,6 @@ async function train_(): Promise<void> {
       gas: gas.submitLimit(data, quantised.update, shape!),
       data,
       lengths: updates.norm(quantised.update, shape!) / Number(shape!.normBound),
-      samples: all.y.length,
     };
   } catch (error) {
     const refusal = refusalOf(error);
@@ -490,7 +489,7 @@ async function submit_(): Promise<void> {
   state.carried = {
     residual: state.carried.residual,
     held: {
-      round, version: trained.base, digest: trained.digest, transaction: receipt.transactionHash, block: Number(receipt.blockNumber),
+      round, digest: trained.digest, block: Number(receipt.blockNumber),
       bytes: trained.bytes, gas: Number(receipt.gasUsed), residual: trained.quantised.residual,
     },
   };

@@ -1,12 +1,12 @@
 // What the live view is drawn from: the task's events, and with each version its accuracy, its gas, and what was refused on the way.
 
 import * as aspect from "./chain/aspect";
-import { type Event, readEvent, refusalOf, topic } from "./chain/contracts";
+import { type Event, TOPICS, readEvent, refusalOf } from "./chain/contracts";
 import { type Block, type Log, type Receipt, quantity, rpc } from "./chain/rpc";
 import { bytesOf } from "./domain/bytes";
 import { dequantise } from "./domain/fixedpoint";
 import { accuracy } from "./domain/training";
-import { hex, wei } from "./format";
+import { hex } from "./format";
 import { gateway } from "./services/call";
 import { type VersionPoint, changed, state } from "./state";
 
@@ -25,13 +25,12 @@ export async function follow(): Promise<void> {
     const from = state.live.until ? state.live.until + 1 : Number(state.chain.deployedBlockNumber);
     if (head < from) return;
     const word = `0x${BigInt(number).toString(16).padStart(64, "0")}`;
-    const names = ["ModelUpdated", "UpdateAccepted", "ContributionPaid", "SettlerPaid", "RoundDropped", "PotFunded", "StakeLocked"] as const;
     const logs = await rpc<Log[]>("eth_getLogs", [
       {
         address: [hex(state.chain.pool), hex(state.chain.vault)],
         fromBlock: quantity(from),
         toBlock: quantity(head),
-        topics: [names.map(topic), word],
+        topics: [TOPICS, word],
       },
     ]);
     if (state.taskNumber !== number) return;
@@ -57,8 +56,8 @@ export async function follow(): Promise<void> {
 async function pointOf(event: Event): Promise<VersionPoint> {
   const { version, digest, round, accepted } = event.values;
   const point: VersionPoint = {
-    version: Number(version), block: event.block, round: String(round), accepted: Number(accepted), accuracy: null,
-    submitGas: 0, settleGas: 0, bytes: 0, paidWei: 0n, dropped: false,
+    version: Number(version), block: event.block, accepted: Number(accepted), accuracy: null,
+    submitGas: 0, settleGas: 0, bytes: 0,
   };
   if (state.test && state.model?.layers && state.shape) {
     const raw = await aspect
@@ -71,10 +70,8 @@ async function pointOf(event: Event): Promise<VersionPoint> {
     for (const one of over?.contributions ?? []) {
       point.submitGas += Number(one.receipt?.gasUsed ?? 0);
       point.bytes += Number(one.updateBytes);
-      point.paidWei += wei(one.paidWei);
     }
     for (const one of over?.settlements ?? []) point.settleGas += Number(one.gasUsed);
-    point.dropped = over?.dropped ?? false;
   }
   return point;
 }
@@ -90,7 +87,7 @@ async function refusals(from: number, to: number): Promise<void> {
       const { from: sender, to: target, input, gas } = transaction;
       const refusal = await rpc("eth_call", [{ from: sender, to: target, data: input, gas }, quantity(number - 1)]).then(() => null, refusalOf);
       state.live.refused = [
-        { block: number, transaction: transaction.hash, from: sender, reason: refusal?.reason ?? "Refused", text: refusal?.message ?? "" },
+        { block: number, from: sender, reason: refusal?.reason ?? "Refused", text: refusal?.message ?? "" },
         ...state.live.refused,
       ].slice(0, 20);
       changed();

@@ -29,26 +29,21 @@ export interface Trained {
   data: string;
   /** The update's length over the task's bound: beyond 1 it is scaled down. */
   lengths: number;
-  samples: number;
 }
 
 export interface VersionPoint {
   version: number;
   block: number;
-  round: string;
   accepted: number;
   /** Of the held-out digits, 0 to 1; null where they do not fit the task, or the node has forgotten these weights. */
   accuracy: number | null;
   submitGas: number;
   settleGas: number;
   bytes: number;
-  paidWei: bigint;
-  dropped: boolean;
 }
 
 export interface RefusedOnChain {
   block: number;
-  transaction: string;
   from: string;
   reason: string;
   text: string;
@@ -69,7 +64,6 @@ export interface Answer {
 }
 
 export interface State {
-  page: "learn" | "live";
   taskNumber: string;
   start: Start | null;
   chain: Chain | null;
@@ -118,7 +112,6 @@ export interface State {
 }
 
 export const state: State = {
-  page: "learn",
   taskNumber: "",
   start: null,
   chain: null,

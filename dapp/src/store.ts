@@ -12,7 +12,7 @@ export interface Sample {
 /** What quantising left over of the last merged update; an update on its way becomes that only when it is merged. */
 export interface Carried {
   residual: Float64Array | null;
-  held: { round: string; version: string; digest: string; transaction: string; block: number; bytes: number; gas: number; residual: Float64Array } | null;
+  held: { round: string; digest: string; block: number; bytes: number; gas: number; residual: Float64Array } | null;
 }
 
 const NAME = "linklearner";

@@ -106,6 +106,8 @@ class JsonRpcServer:
             await response.write_eof()  # here, not by the server: what waits for a slow reader is still held
         except NotServed as refused:
             return _not_served(refused)
+        except ConnectionError:
+            return web.Response()  # to nobody: who was asking has left
         finally:
             self._held.give_back(held)
         return response

@@ -16,7 +16,8 @@ from typing import Any, Final
 import grpc
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
-from google.rpc import status_pb2
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2, status_pb2
 
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.rpc.status import DETAILS_KEY
@@ -31,12 +32,12 @@ MAX_BODY: Final = 1 << 20
 _GATEWAY = gateway_pb.DESCRIPTOR.services_by_name["ChainGatewayService"]
 _SESSIONS = session.DESCRIPTOR.services_by_name["SessionService"]
 _INFERENCE = oip.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-ALLOWED: Final[Mapping[str, tuple[Any, tuple[str, ...]]]] = {
-    GATEWAY: (_GATEWAY, ("GetChain", "ListTasks", "GetTask", "GetRound", "GetBalance", "GetEarnings")),
-    MODEL_SERVER: (_SESSIONS, ("GetTerms", "CreateChallenge", "OpenSession", "CloseSession")),
-    f"{MODEL_SERVER} inference": (_INFERENCE, ("ServerReady", "ModelReady", "ModelMetadata", "ModelInfer")),
-}
-"""By what answers: its service, and the methods that pages may call."""
+ALLOWED: Final[tuple[tuple[str, Any, tuple[str, ...]], ...]] = (
+    (GATEWAY, _GATEWAY, ("GetChain", "ListTasks", "GetTask", "GetRound", "GetBalance", "GetEarnings")),
+    (MODEL_SERVER, _SESSIONS, ("GetTerms", "CreateChallenge", "OpenSession", "CloseSession")),
+    (MODEL_SERVER, _INFERENCE, ("ServerReady", "ModelReady", "ModelMetadata", "ModelInfer")),
+)
+"""What answers, its service, and the methods that pages may call."""
 
 HTTP_STATUS: Final[Mapping[str, int]] = {
     "canceled": 499, "invalid_argument": 400, "deadline_exceeded": 504, "not_found": 404, "already_exists": 409,
@@ -74,18 +75,13 @@ class Method:
 
 def methods() -> dict[str, Method]:
     """All that may be called, by path."""
-    from google.protobuf.message_factory import GetMessageClass
-
     found = {}
-    for backend, (service, names) in ALLOWED.items():
+    for backend, service, names in ALLOWED:
         for name in names:
             described = service.methods_by_name[name]
             path = f"/{service.full_name}/{name}"
             found[path] = Method(
-                path,
-                backend.partition(" ")[0],
-                GetMessageClass(described.input_type),
-                GetMessageClass(described.output_type),
+                path, backend, GetMessageClass(described.input_type), GetMessageClass(described.output_type)
             )
     return found
 
@@ -141,8 +137,6 @@ def _details(trailers: Iterable[Any]) -> list[dict[str, Any]]:
             name = detail.type_url.rpartition("/")[2]
             shown: dict[str, Any] = {"type": name, "value": base64.b64encode(detail.value).decode().rstrip("=")}
             if name == "google.rpc.ErrorInfo":
-                from google.rpc import error_details_pb2
-
                 shown["debug"] = json_format.MessageToDict(error_details_pb2.ErrorInfo.FromString(detail.value))
             found.append(shown)
         return found

@@ -29,13 +29,22 @@ class Allowance:
         self._left: dict[str, tuple[float, float]] = {}
         """By client, in the order of the last call: what was left then, and when that was."""
 
-    def take(self, client: str, count: float = 1.0) -> bool:
-        """Whether the client may ask for so much now; if so, it has."""
+    def take(self, client: str) -> bool:
+        """Whether the client may ask once more now; if so, it has."""
+        granted = self._refilled(client) >= 1
+        if granted:
+            self.charge(client, 1)
+        return granted
+
+    def charge(self, client: str, count: int) -> None:
+        """For so much that the client has asked already, more than it may included: it waits the longer."""
+        self._left[client] = (self._refilled(client) - count, self._clock())
+
+    def _refilled(self, client: str) -> float:
         now = self._clock()
         left, then = self._left.pop(client, (self._burst, now))
         left = min(self._burst, left + (now - then) * self._rate)
-        granted = left >= count
-        self._left[client] = (left - count if granted else left, now)
+        self._left[client] = (left, now)
         if len(self._left) > MAX_CLIENTS:
             del self._left[next(iter(self._left))]
-        return granted
+        return left

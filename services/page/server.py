@@ -143,8 +143,12 @@ class Site:
         except NotServed as refused:
             answer = web.Response(status=403, text=f"{refused}\n")
             answer.force_close()
+        except ConnectError as error:
+            answer = _json(error.as_json(), status=error.status)
         except web.HTTPException as error:
             answer = web.Response(status=error.status, text=error.text, headers=_kept(error))
+        except ConnectionError:
+            answer = web.Response()  # to nobody: who was asking has left
         answer.headers.update(HEADERS)
         return answer
 
@@ -162,23 +166,20 @@ class Site:
         return _json(self._start)
 
     async def _connect(self, request: web.Request) -> web.Response:
-        try:
-            body = await request.read()
-            if len(body) > connect.MAX_BODY:
-                raise ConnectError("resource_exhausted", f"a call has at most {connect.MAX_BODY} bytes")
-            answer = await self._bridge.call(
-                request.path,
-                body,
-                bearer=request.headers.get("Authorization", ""),
-                timeout_ms=request.headers.get("Connect-Timeout-Ms", ""),
-            )
-        except ConnectError as error:
-            return _json(error.as_json(), status=error.status)
+        body = await request.read()
+        if len(body) > connect.MAX_BODY:
+            raise ConnectError("resource_exhausted", f"a call has at most {connect.MAX_BODY} bytes")
+        answer = await self._bridge.call(
+            request.path,
+            body,
+            bearer=request.headers.get("Authorization", ""),
+            timeout_ms=request.headers.get("Connect-Timeout-Ms", ""),
+        )
         return web.Response(text=answer, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def _rpc(self, request: web.Request) -> web.Response:
         answer, questions = await self._node.answer(await request.read())
-        self._calls.take(network_of(request.remote), questions - 1)
+        self._calls.charge(network_of(request.remote), questions - 1)  # the first is paid for at the rim
         return web.Response(body=answer, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def _give(self, request: web.Request) -> web.Response:
@@ -197,8 +198,7 @@ class Site:
         try:
             gift = await self._faucet.fill(account)
         except LinkLearnerError as error:
-            code = code_of(error).name.lower()
-            return _json(ConnectError(code, error.message).as_json(), status=connect.HTTP_STATUS.get(code, 500))
+            raise ConnectError(code_of(error).name.lower(), error.message) from error
         return _json({"coinWei": str(gift.coin), "tokenWei": str(gift.token)})
 
 

@@ -84,9 +84,8 @@ def onnx_model(
 
 def reference(model: bytes, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """What ONNX's own reference implementation, in NumPy, makes of the inputs: the outputs by name. Slow; to compare others with."""
-    from onnx.reference import (
-        ReferenceEvaluator,
-    )  # a model server, which only writes graphs, needs none of its hundred modules
+    # a model server, which only writes graphs, needs none of its hundred modules
+    from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(onnx.load_from_string(model))
     return dict(zip(evaluator.output_names, evaluator.run(None, dict(inputs)), strict=True))

@@ -60,7 +60,7 @@ Open = Callable[..., Desk]
 
 @pytest.fixture
 def desk(browser: Browser, suite: Suite) -> Iterator[Open]:
-    """desk(device, wallet=…, fragment=…): the page, open in a fresh context. At the end nothing must have gone wrong unsaid."""
+    """desk(device, wallet=…, fragment=…): the page, open in a fresh context. What went wrong in it is its `trouble`."""
     opened: list[Desk] = []
 
     def begin(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 
 from linklearner.client.gateway import GatewayClient
 from linklearner.client.trainer import TrainerClient
@@ -105,6 +105,31 @@ def test_a_base_that_has_moved_on_is_trained_anew_by_itself(desk: Open, suite: S
     at.button("Submit your update").click()
     at.says("Accepted in round")
     at.says("Your update is in version")
+
+
+def test_a_round_that_is_dropped_frees_the_update_that_was_in_it(
+    desk: Open, suite: Suite, wallet: PythonWallet
+) -> None:
+    """The round goes on without a version."""
+    at = ready(desk, suite, wallet)
+    held: dict[str, Any] = {}
+    dropped = False
+
+    def task(route: Route) -> None:
+        answer = held.setdefault("task", route.fetch().json())["task"]
+        after = {**answer["round"], "round": str(int(answer["round"]["round"]) + 1), "acceptedCount": 0}
+        route.fulfill(json={"task": {**answer, "round": after} if dropped else answer})
+
+    def over(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "version": None, "dropped": dropped})
+
+    at.page.route("**/*GetTask", task)
+    at.page.route("**/*GetRound", over)
+    at.button("Submit your update").click()
+    at.says("Accepted in round")
+    dropped = True
+    at.says("ended without a merge. Train again and submit")
+    at.page.unroute_all(behavior="wait")
 
 
 def test_names_that_are_code_are_text_and_another_kind_of_model_is_trained(desk: Open, suite: Suite) -> None:

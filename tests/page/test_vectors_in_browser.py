@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from eth_hash.auto import keccak
 from playwright.sync_api import Browser, Page
 
+from linklearner.domain import gas
+from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.graph import Node
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.shape import Shape
+from linklearner.domain.update import Update
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+CALLDATA = bytes(range(256)) + bytes(256)
 
 
 def load(name: str) -> list[dict[str, Any]]:
@@ -47,14 +54,32 @@ def test_quantised_deltas_are_the_same_updates_and_residuals(page: Page) -> None
               update: domain.hexOf(domain.encode(made.update, shape)).slice(2),
               digest: domain.hexOf(domain.digest(made.update, shape)).slice(2),
               residual: domain.hexOf(domain.keccak(new Uint8Array(left.buffer))).slice(2),
+              norm: domain.norm(made.update, shape),
+              limit: domain.submitLimit(CALLDATA, made.update, shape),
             };
           });
-        }""",
+        }""".replace("CALLDATA", json.dumps("0x" + CALLDATA.hex())),
         cases,
     )
     assert len(found) > 50
     for case, made in zip(cases, found, strict=True):
+        shape = Shape.decode(bytes.fromhex(case["shape"]))
+        update = Update.decode(bytes.fromhex(case["update"]), shape)
+        assert made.pop("norm") == math.sqrt(update.squared_norm(shape))
+        assert made.pop("limit") == gas.submit_limit(CALLDATA, update, shape)
         assert made == {name: case[name] for name in made}
+
+
+def test_a_model_s_digest_is_the_same(page: Page) -> None:
+    for case in load("quantise.json")[:3]:
+        shape = Shape.decode(bytes.fromhex(case["shape"]))
+        weights = np.arange(shape.weight_count, dtype="<i2") * 257
+        made = page.evaluate(
+            """([bytes, shape]) => domain.hexOf(
+              domain.modelDigest(domain.bytesOf(bytes), domain.Shape.decode(domain.bytesOf(shape))))""",
+            [weight_bytes(weights).hex(), case["shape"]],
+        )
+        assert made == "0x" + model_digest(weights, shape).hex()
 
 
 def test_models_compute_the_same_logits(page: Page) -> None:
@@ -114,6 +139,7 @@ def test_digests_and_calldata_are_the_same(page: Page) -> None:
             page.evaluate("bytes => domain.hexOf(domain.keccak(Uint8Array.from(bytes)))", data)
             == "0x" + keccak(bytes(data)).hex()
         )
+    compared = 0
     for one in load("calldata.json"):
         values = one["values"]
         canonical = next(case for case in one["cases"] if case["what"] == "canonical")
@@ -124,6 +150,8 @@ def test_digests_and_calldata_are_the_same(page: Page) -> None:
             values,
         )
         assert made == "0x" + canonical["calldata"]
+        compared += 1
+    assert compared
 
 
 def test_a_refusal_is_understood_however_it_comes(page: Page) -> None:

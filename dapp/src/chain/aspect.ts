@@ -1,4 +1,4 @@
-// What the Aspect answers to readers, through Artela's system contract: a task's weights and where its round stands.
+// What the Aspect answers to readers, through Artela's system contract: a task's weights.
 
 import { Refusal, bytesOf, hexOf, same } from "../domain/bytes";
 import { modelDigest, weightsOf } from "../domain/digest";
@@ -14,31 +14,6 @@ async function operate(aspect: string, question: Uint8Array, block: string): Pro
   const data = calldata("entrypoint", aspect, hexOf(question));
   const answer = await rpc<`0x${string}`>("eth_call", [{ to: SYSTEM, data }, block]);
   return bytesOf(decode("bytes", answer.slice(2), 0) as string);
-}
-
-export interface Standing {
-  version: bigint;
-  round: bigint;
-  eligible: bigint;
-  merged: number;
-  accepted: number;
-}
-
-/** Question 0x01: version, round, stake that counts, and how many have contributed. */
-export async function standing(aspect: string, task: bigint): Promise<Standing> {
-  const question = new Uint8Array(9);
-  const asked = new DataView(question.buffer);
-  asked.setUint8(0, 1);
-  asked.setBigUint64(1, task);
-  const answer = await operate(aspect, question, "latest");
-  const view = new DataView(answer.buffer);
-  return {
-    version: view.getBigUint64(0),
-    round: view.getBigUint64(8),
-    eligible: view.getBigUint64(16),
-    merged: view.getUint32(24),
-    accepted: view.getUint16(28),
-  };
 }
 
 /** Question 0x02, at one block: (N,) int16. Raises a Refusal unless they are of this version and give this digest. */

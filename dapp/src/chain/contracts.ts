@@ -19,12 +19,10 @@ export interface Event {
   name: EventName;
   values: Record<string, any>;
   block: number;
-  transaction: string;
 }
 
-export function topic(name: EventName): Hex {
-  return Object.entries(EVENTS).find(([, [known]]) => known === name)![0] as Hex;
-}
+/** Of all events that this page knows; each names its task first. */
+export const TOPICS = Object.keys(EVENTS);
 
 /** null for an event that this page does not know. */
 export function readEvent(log: Log): Event | null {
@@ -35,7 +33,7 @@ export function readEvent(log: Log): Event | null {
   for (const [name, type, indexed] of known[1]) {
     values[name] = indexed ? decode(type as Type, (log.topics[topics++] ?? "0x").slice(2), 0) : decode(type as Type, log.data.slice(2), words++);
   }
-  return { name: known[0], values, block: Number(log.blockNumber), transaction: log.transactionHash };
+  return { name: known[0], values, block: Number(log.blockNumber) };
 }
 
 /** What to do about a refusal, by its name. */

@@ -5,7 +5,6 @@ import { Refusal } from "../domain/bytes";
 export interface Block {
   number: string;
   hash: string;
-  parentHash: string;
   timestamp: string;
   transactions: Transaction[];
 }
@@ -15,22 +14,17 @@ export interface Transaction {
   to: string | null;
   input: string;
   gas: string;
-  blockNumber: string;
 }
 export interface Receipt {
   status: string;
   gasUsed: string;
   blockNumber: string;
-  transactionHash: string;
-  logs: Log[];
 }
 export interface Log {
   address: string;
   topics: string[];
   data: string;
   blockNumber: string;
-  transactionHash: string;
-  logIndex: string;
 }
 
 export class RpcError extends Error {

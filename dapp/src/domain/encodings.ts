@@ -6,7 +6,6 @@ export const MIN_SHIFT = -8;
 
 export interface Encoding {
   code: number;
-  name: string;
   maxShift: number;
   submitGas: number;
   pageBytes(length: number): number;
@@ -20,7 +19,6 @@ export interface Encoding {
 
 export const TWO_BITS: Encoding = {
   code: 2,
-  name: "two-bits",
   maxShift: 13,
   submitGas: 0.1,
   pageBytes: (length) => Math.ceil(length / 4),
@@ -45,7 +43,6 @@ export const TWO_BITS: Encoding = {
 
 export const INT8: Encoding = {
   code: 8,
-  name: "int8",
   maxShift: 8,
   submitGas: 0.55,
   pageBytes: (length) => length,

@@ -10,7 +10,6 @@ export interface Model {
   labels: string[];
   loss: string;
   inputName: string;
-  outputName: string;
   /** Of one sample. */
   dimensions: number[];
   inputCount: number;
@@ -64,13 +63,11 @@ async function graphOf(fields: Fields): Promise<Fields> {
 
 function ofGraph(fields: Fields, graph: Fields): Model {
   const [inputName, datatype, dimensions, range] = graph["inputs"][0];
-  const outputs = graph["outputs"][0];
   const common = {
     name: String(fields["name"]),
     labels: texts(fields["labels"]),
     loss: String(fields["loss"]),
     inputName: String(inputName),
-    outputName: String(outputs[0]),
     dimensions: numbers(dimensions),
     inputCount: numbers(dimensions).reduce((a, b) => a * b, 1),
     datatype: String(datatype),

@@ -13,7 +13,7 @@ export interface Samples {
 }
 
 export const STEPS = 100;
-export const BATCH = 64;
+const BATCH = 64;
 const RATE = 0.01;
 const [BETA1, BETA2, EPSILON] = [0.9, 0.999, 1e-8];
 

@@ -33,13 +33,12 @@ export const gateway = {
 };
 
 export const modelServer = {
-  terms: () => call<{ task: string; requiredUnits: string; model: string; inputName: string }>(`${SESSIONS}/GetTerms`, {}),
   challenge: (address: string, nonce: string, origin: string) =>
     call<{ message: string }>(`${SESSIONS}/CreateChallenge`, { address, nonce, origin }),
   open: (message: string, signature: string) =>
     call<{ token: string; expiresS: string }>(`${SESSIONS}/OpenSession`, { message, signature }),
   infer: (request: unknown, token: string) =>
-    call<{ modelVersion: string; parameters?: Record<string, InferParameter>; outputs: { name: string; shape: string[] }[]; rawOutputContents: string[] }>(
+    call<{ modelVersion: string; parameters?: Record<string, InferParameter>; rawOutputContents: string[] }>(
       `${INFERENCE}/ModelInfer`,
       request,
       token,

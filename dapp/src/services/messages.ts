@@ -3,32 +3,19 @@
 export interface Terms {
   quorumBps: number;
   maxUpdates: number;
-  minRoundSeconds: number;
   roundSeconds: number;
-  dropSeconds: number;
-  stakeSeconds: number;
   minStakeUnits: string;
-  settlerBps: number;
   rewardWei: string;
 }
 export interface Version {
-  task: string;
   version: string;
   digest: string;
-  round: string;
-  acceptedCount: number;
-  saturatedCount: string;
-  blockNumber: string;
 }
 export interface RoundStatus {
   round: string;
   acceptedCount: number;
   presentUnits: string;
   eligibleUnits: string;
-  mergedGroupCount: number;
-  firstUpdateS: string;
-  openedS: string;
-  ripeUnits: string;
   phase: string;
   due?: { step: string; fromS: string }[];
 }
@@ -45,14 +32,12 @@ export interface Task {
   closing: boolean;
 }
 export interface Receipt {
-  transactionHash: string;
   blockNumber: string;
   gasUsed: string;
 }
 export interface Contribution {
   contributor: string;
   digest: string;
-  weightUnits: string;
   effectiveUnits: string;
   receipt?: Receipt;
   updateBytes: string;
@@ -60,7 +45,6 @@ export interface Contribution {
 }
 export interface Round {
   round: string;
-  baseVersion: string;
   contributions?: Contribution[];
   version?: Version;
   settlements?: Receipt[];
@@ -68,8 +52,6 @@ export interface Round {
 }
 export interface Chain {
   chainId: string;
-  headBlockNumber: string;
-  headTimeS: string;
   pool: string;
   token: string;
   aspect: string;
@@ -79,7 +61,6 @@ export interface Chain {
 export interface Stake {
   eligibleUnits: string;
   lockedUnits: string;
-  unlockingUnits: string;
   maturesS: string;
 }
 export interface Balance {
@@ -91,7 +72,6 @@ export interface Earnings {
   earnedWei: string;
   payWei: string;
   feesWei: string;
-  stakeFeesWei: string;
 }
 export interface InferParameter {
   stringParam?: string;

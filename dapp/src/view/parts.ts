@@ -20,8 +20,8 @@ export const person = (account: string): Part =>
 export const waits = (step: string): Part =>
   state.waits[step] ? html`<p class="waits"><span class="spinner" aria-hidden="true"></span>${state.waits[step]}</p>` : nothing;
 
-export const button = (text: unknown, run: () => unknown, options: { kind?: string; off?: boolean; title?: string } = {}): Part =>
-  html`<button type="button" class=${options.kind ?? ""} ?disabled=${options.off ?? false} title=${options.title ?? nothing} @click=${run}>${text}</button>`;
+export const button = (text: unknown, run: () => unknown, options: { kind?: string; off?: boolean } = {}): Part =>
+  html`<button type="button" class=${options.kind ?? ""} ?disabled=${options.off ?? false} @click=${run}>${text}</button>`;
 
 /** The model's answer as bars: one a label, or only the likeliest `most` of them. */
 export function bars(shares: Float32Array | null, labels: readonly string[], name: string, most = labels.length): Part {

@@ -4,6 +4,7 @@ import { html, nothing } from "lit-html";
 
 import * as actions from "../actions";
 import { drawable } from "../domain/model";
+import { STEPS } from "../domain/training";
 import { amount, count, hex, percent, seconds, short, units, wei } from "../format";
 import { state } from "../state";
 import { type Part, bars, button, inBlock, person, spark, step, tile, waits } from "./parts";
@@ -101,8 +102,8 @@ export function train(): Part {
   const hint = trained ? (stale ? "the model moved on" : "done, not sent yet") : state.weightsVersion ? `on version ${state.weightsVersion}` : "";
   return step(3, "Train", { done: !!trained && !stale, locked, hint }, html`
     ${training
-      ? html`<div class="training"><progress max="100" .value=${training.step} aria-label="Training"></progress>
-          <span class="numbers">step ${training.step} of 100</span>${button("Stop", actions.stopTraining, { kind: "quiet" })}</div>
+      ? html`<div class="training"><progress max=${STEPS} .value=${training.step} aria-label="Training"></progress>
+          <span class="numbers">step ${training.step} of ${STEPS}</span>${button("Stop", actions.stopTraining, { kind: "quiet" })}</div>
           ${spark(training.losses, `Loss ${training.losses.at(-1)?.toFixed(2) ?? ""}`)}`
       : nothing}
     ${trained && !training

@@ -290,9 +290,10 @@ def _typed(values: NDArray[Any], datatype: Datatype, name: str) -> NDArray[Any]:
     if datatype is Datatype.FP32:
         with np.errstate(over="ignore"):  # becomes infinite, which is refused
             return values.astype("<f4")
-    typed = values.astype(datatype.dtype)
-    if values.dtype.kind == "f" and not np.array_equal(typed.astype(values.dtype), values):
-        raise InvalidInput(f"input '{name:.60}' takes whole numbers ({datatype})")
+    with np.errstate(invalid="ignore"):
+        typed = values.astype(datatype.dtype)
+    if not np.array_equal(typed, values):  # cut, or wrapped around
+        raise InvalidInput(f"input '{name:.60}' takes whole numbers that {datatype} holds")
     return typed
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
+from aiohttp import web
 from eth_account import Account
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -262,6 +263,39 @@ async def test_a_bug_is_logged_in_a_few_lines(capsys: pytest.CaptureFixture[str]
         assert answer is not None and b"internal error" in answer
     said = capsys.readouterr()
     assert 0 < len(said.out + said.err) < 20_000
+
+
+@pytest.mark.parametrize("read", [5, None], ids=["in the question", "before the answer"])
+async def test_a_client_that_leaves_is_no_error(read: int | None, caplog: pytest.LogCaptureFixture) -> None:
+    going, left = asyncio.Event(), asyncio.Event()
+
+    async def slow(method: str, params: list[Any]) -> Any:
+        going.set()
+        await left.wait()
+        return "0x"
+
+    runner = web.AppRunner(JsonRpcServer(slow, strict=False).application())
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    _, writer = await asyncio.open_connection(*runner.addresses[0])
+    body = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}'
+    head = (
+        f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body[:read])
+    async with asyncio.timeout(20):
+        while not (server := runner.server) or not server.connections:
+            await asyncio.sleep(0.01)
+        [connection] = server.connections
+        if read is None:
+            await going.wait()
+        writer.transport.abort()
+        while connection.transport is not None:
+            await asyncio.sleep(0.01)
+    left.set()
+    await runner.cleanup()  # waits for the handler
+    assert caplog.records == []
 
 
 scalars = (

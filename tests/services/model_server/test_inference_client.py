@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from eth_account.signers.local import LocalAccount
 
-from linklearner.client.inference import Answer, InferenceClient, _answer
+from linklearner.client.inference import Answer, InferenceClient, _answer, _typed
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.errors import (
     DataLoss,
@@ -21,6 +21,7 @@ from linklearner.domain.errors import (
     TimedOut,
     UntrustedChallenge,
 )
+from linklearner.domain.operators import Datatype
 from linklearner.domain.sign_in import SignIn
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
@@ -257,3 +258,24 @@ def test_labels_are_those_of_the_logits_whatever_the_server_says() -> None:
     assert labels is not None and labels.tolist() == [1, 0]
     with pytest.raises(DataLoss, match="logits of the shape"):
         answered([2, 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("values", "datatype"),
+    [
+        ([0.5], Datatype.INT64), ([np.nan], Datatype.INT32), ([2.0**31], Datatype.INT32), ([2**31], Datatype.INT32),
+        ([300], Datatype.UINT8), ([-1], Datatype.UINT8), ([2], Datatype.BOOL), (np.array([2**63], np.uint64), Datatype.INT64),
+    ],
+)  # fmt: skip
+def test_numbers_that_the_servers_type_does_not_hold_are_refused_and_not_wrapped(
+    values: Any, datatype: Datatype
+) -> None:
+    with pytest.raises(InvalidInput, match=f"takes whole numbers that {datatype} holds"):
+        _typed(np.asarray(values), datatype, "x")
+
+
+@pytest.mark.parametrize("values", [[0, 1], [0.0, 1.0], [False, True]])
+@pytest.mark.parametrize("datatype", Datatype)
+def test_numbers_that_it_holds_are_the_same_in_it(values: Any, datatype: Datatype) -> None:
+    typed = _typed(np.asarray(values), datatype, "x")
+    assert typed.dtype == datatype.dtype and typed.tolist() == [0, 1]

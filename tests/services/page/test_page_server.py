@@ -220,6 +220,12 @@ async def test_one_client_cannot_ask_without_end() -> None:
         assert statuses == [200] * 5 + [429] * 2
 
 
+async def test_each_question_of_a_batch_counts_as_one() -> None:
+    async with served(calls_a_second=0.5) as (client, _):  # five at once
+        batch = [{"jsonrpc": "2.0", "id": i, "method": "eth_accounts"} for i in range(50)]
+        assert [(await client.post("/rpc", json=batch)).status_code for _ in range(3)] == [200, 429, 429]
+
+
 def test_what_was_not_asked_for_is_saved_up_to_a_bound() -> None:
     now = 0.0
     allowance = Allowance(1.0, 3.0, lambda: now)
@@ -229,6 +235,11 @@ def test_what_was_not_asked_for_is_saved_up_to_a_bound() -> None:
     assert [allowance.take("a") for _ in range(2)] == [True, False]
     now = 1000.0
     assert [allowance.take("a") for _ in range(4)] == [True, True, True, False]
+    allowance.charge("a", 9)  # what is owed is paid off first
+    now = 1009.5
+    assert not allowance.take("a")
+    now = 1010.0
+    assert allowance.take("a")
 
 
 @pytest.mark.parametrize(
