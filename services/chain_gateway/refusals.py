@@ -96,6 +96,8 @@ def refusal(message: str, data: bytes, interfaces: Sequence[Interface]) -> LinkL
             return Refused(f"{advice} ({_plain(message)})", reason=reason)
     if "mempool is full" in message or "txpool is full" in message:
         return Unavailable("the node's mempool is full; retry later")
+    if "execution aborted (timeout" in message:  # what was asked may be sound: the node was busy, or its clock is short
+        return Unavailable(f"the node did not finish the answer in its time; retry later ({_plain(message)})")
     return Refused(f"the node refused: {_plain(message)}", reason="NodeRefused")
 
 

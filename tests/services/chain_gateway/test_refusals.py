@@ -50,6 +50,7 @@ def error_data(text: str) -> bytes:
         ),
         ("failed to load state at height 5; version does not exist (latest height: 99)", b"", NotFound, "StateGone"),
         ("mempool is full: number of txs 5000", b"", Unavailable, "Unavailable"),
+        (RPC + "execution aborted (timeout = 5s)", b"", Unavailable, "Unavailable"),
     ],
 )  # fmt: skip
 def test_a_node_s_no_has_a_name(message: str, data: bytes, kind: type[LinkLearnerError], reason: str) -> None:
