@@ -258,10 +258,10 @@ async def test_a_time_that_a_node_tells_once_neither_drops_a_round_nor_keeps_it_
             job.cancel()  # nobody else looks at the newest block
         settle, head = ledger.settlements.settle, ledger.events.head
         assert head is not None
-        lying = False
+        told = {"lies": False}
 
         def lie(method: str, result: Any) -> Any:
-            if lying and method == "eth_getBlockByNumber":
+            if told["lies"] and method == "eth_getBlockByNumber":
                 return result | {"timestamp": hex(head.time_s + 10**9)}
             return result
 
@@ -271,13 +271,13 @@ async def test_a_time_that_a_node_tells_once_neither_drops_a_round_nor_keeps_it_
         world.node.alter = lie
         monkeypatch.setattr(ledger.settlements, "settle", no_gas)
         keeper = Keeper(ledger, turn_s=0.0, clock=lambda: float(head.time_s))
-        for lying in (False, True, False, True):
+        for told["lies"] in (False, True, False, True):
             await keeper._look()  # the doubt begins, and six hours of it do not pass
         assert (await ledger.queries.round(1, 0)).round == 1
         monkeypatch.setattr(ledger.settlements, "settle", settle)
         late = Keeper(ledger, turn_s=3.0, clock=lambda: float(head.time_s))
         await late._look()
-        lying = False
+        told["lies"] = False
         assert late._turn(await ledger.tasks.task(1), head.time_s + 3.0 * TURNS)[0] <= 0
 
 
