@@ -479,6 +479,7 @@ ASPECT_MUTANTS = [
     Mutant(ASPECT + "index.ts", "&& same20(owner + HEADER, account) ? 1 : 0", "? 1 : 0", "nobody_upgrades"),
     guard(ASPECT + "index.ts", "lengthOf(stateGet(shapeKey(task))) != 0", "number_is_used_once"),
     guard(ASPECT + "index.ts", "!decodeShape(shape, length)", "python_refuses"),
+    Mutant(ASPECT + "shape.ts", " && groupCount <= MAX_GROUPS", "", "python_refuses"),
     guard(
         ASPECT + "index.ts",
         "lengthOf(kept - HEADER) < RULE_BYTES || !decodeShape(shape, shapeLength)",
