@@ -56,6 +56,8 @@ MAX_CONTRIBUTORS = 64
 """Updates that a round takes."""
 MAX_SEED = 2**32 - 1
 """Small enough that every trainer's own seed, made from it, fits its setting."""
+DRAWS = 64
+"""Of who gets which samples, until everybody has enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +165,7 @@ async def step(text: str) -> AsyncIterator[None]:
 async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
     """Starts everything in the order in which one needs the other, and writes down where it all is. Returns what to watch."""
     home = settings.home
-    _enough_samples(settings)
+    shard_seed = _shard_seed(settings)
     owner = None if settings.key_file is None else read_account(settings.key_file, _password(settings.password_file))
     async with step("loading the EVM, web3, torch and onnxruntime"):
         # Not at the top of the file: this takes seconds, and whoever started us wants to see that something happens.
@@ -277,7 +279,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
                         account="0x" + account.hex(),
                         task=str(deployment.task),
                         shard=f"{index}/{settings.contributors}",
-                        shard_seed=settings.seed,
+                        shard_seed=shard_seed,
                         seed=settings.seed * 64 + index,
                         state_dir=home / f"trainer-{index}",
                     )
@@ -386,23 +388,31 @@ def _page_socket(home: Path) -> socket.socket:
     return bound("127.0.0.1:0")
 
 
-def _enough_samples(settings: SuiteSettings) -> None:
-    """Raises InvalidConfig if the digits cannot be dealt to so many: a shard so small that updates give its samples away is refused."""
+def _shard_seed(settings: SuiteSettings) -> int:
+    """By which the digits are dealt to the contributors: the first of DRAWS, the settings' seed itself being the first of all, that leaves
+    nobody with fewer samples than a trainer takes. The same settings give the same.
+
+    Raises InvalidConfig if none does: an update of so small a shard gives its samples away.
+    """
     from services.trainer import data
     from services.trainer.config import TrainerConfig
 
     learn, _ = data.load("digits", data.Shard())
     alpha, least = float(TrainerConfig.alpha), TrainerConfig.min_samples
 
-    def smallest(count: int) -> int:
-        return min(len(part) for part in data.shards(learn.y, count, alpha, settings.seed)) if count > 1 else len(learn)
+    def drawn(count: int) -> int | None:
+        if count * least > len(learn):
+            return None
+        seeds = (settings.seed + draw * (MAX_SEED + 1) for draw in range(DRAWS))
+        return next((s for s in seeds if min(map(len, data.shards(learn.y, count, alpha, s))) >= least), None)
 
-    if smallest(settings.contributors) >= least:
-        return
-    works = next(count for count in range(settings.contributors - 1, 0, -1) if smallest(count) >= least)
+    seed = drawn(settings.contributors)
+    if seed is not None:
+        return seed
+    works = next(count for count in range(settings.contributors - 1, 0, -1) if drawn(count) is not None)
     raise InvalidConfig(
-        f"{len(learn)} digits dealt to {settings.contributors} contributors by seed {settings.seed} leave someone fewer than {least}, the "
-        f"least that a trainer takes: {works} contributors work with this seed, or try another seed",
+        f"{len(learn)} digits dealt to {settings.contributors} contributors leave someone fewer than {least}, the least that a trainer "
+        f"takes, in each of {DRAWS} draws by seed {settings.seed}: {works} contributors work with this seed",
         facts={"contributors": settings.contributors, "works": works},
     )
 

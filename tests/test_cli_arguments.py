@@ -23,9 +23,11 @@ from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import chain_gateway_pb2 as gateway
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
-from services.__main__ import People, SuiteSettings, _enough_samples
+from services.__main__ import People, SuiteSettings, _shard_seed
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.keystore import Keystore
+from services.trainer import data
+from services.trainer.config import TrainerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 NOBODY = "127.0.0.1:1"
@@ -326,13 +328,37 @@ def test_a_home_that_is_in_use_is_told_so(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("count", ["22", "64"])
+def of_suite(tmp_path: Path, contributors: int, seed: int = 1) -> SuiteSettings:
+    return SuiteSettings(home=tmp_path, contributors=contributors, seed=seed, rpc_url=None, key_file=None)
+
+
+def smallest(contributors: int, seed: int) -> int:
+    learn, _ = data.load("digits", data.Shard())
+    return min(len(part) for part in data.shards(learn.y, contributors, float(TrainerConfig.alpha), seed))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+@pytest.mark.parametrize("contributors", [20, 22, 25])
+def test_shards_that_a_draw_left_too_small_are_drawn_again(tmp_path: Path, contributors: int, seed: int) -> None:
+    found = _shard_seed(of_suite(tmp_path, contributors, seed))
+    assert smallest(contributors, found) >= TrainerConfig.min_samples
+    assert _shard_seed(of_suite(tmp_path, contributors, seed)) == found
+    assert TrainerConfig(shard_seed=found).shard_seed == found  # within its bounds
+
+
+def test_a_draw_that_is_good_stays(tmp_path: Path) -> None:
+    """Homes of earlier versions go on with the samples that they had."""
+    assert [_shard_seed(of_suite(tmp_path, 5, seed)) for seed in range(20)] == list(range(20))
+    assert smallest(22, 1) < TrainerConfig.min_samples
+
+
+@pytest.mark.parametrize("count", ["44", "64"])
 def test_more_contributors_than_samples_are_refused_before_anything_starts(count: str, tmp_path: Path) -> None:
     code, told, _ = suite(tmp_path / "home", "--contributors", count)
     assert code == 2
     advice = re.search(r"(\d+) contributors work with this seed", str(told["message"]))
     assert advice is not None
-    _enough_samples(SuiteSettings(home=tmp_path, contributors=int(advice[1]), seed=1, rpc_url=None, key_file=None))
+    _shard_seed(of_suite(tmp_path, int(advice[1])))
     assert not (tmp_path / "home" / "chain.sqlite").exists()
 
 

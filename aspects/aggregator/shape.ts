@@ -11,6 +11,7 @@ const MIN_PAGE_LENGTH: u32 = 4;
 const MAX_PAGE_LENGTH: u32 = 16384;
 const MAX_PAGES: u32 = 1 << 16;
 const MAX_GROUP_PAGES: u32 = 1 << 16;
+const MAX_GROUPS: u32 = 1 << 13;
 const MIN_EXPONENT: i32 = -8;
 const MAX_EXPONENT: i32 = 24;
 const MAX_NORM_BOUND: u64 = 1 << 31;
@@ -54,7 +55,7 @@ export function decodeShape(at: usize, length: u32): bool {
   if (normBound == 0 || normBound > MAX_NORM_BOUND) return false;
   pageCount = (weightCount + pageLength - 1) / pageLength;
   groupCount = (pageCount + groupPages - 1) / groupPages;
-  return pageCount <= MAX_PAGES;
+  return pageCount <= MAX_PAGES && groupCount <= MAX_GROUPS;
 }
 
 /** Number of weights in a page: all pages are full but perhaps the last. */

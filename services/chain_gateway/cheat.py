@@ -76,6 +76,14 @@ class Cheat:
         small = Update(self._task, version, TWO_BITS, (0,) * len(shape.tensors), ((0, page),))
         empty = replace(small, pages=())
         header, groups = small.header(shape), small.groups(shape)
+        # First, while it is early. On a slow chain, or behind an endpoint that loses calls, the round may be due by the time that this
+        # lands; an honest settlement would then rightly end it, and the others would come too late. This one is never right.
+        alone = await self._ledger.settlements.of_group(self._task, number, 0)
+        greedy = self._ledger.settlements.call_with(self._task, number, 0, [_richer(alone[0]), *alone[1:]])
+        yield await self._try(
+            "a settlement before the others have come, with more weight for itself",
+            replace(greedy, gas_limit=self._chain.profile.transaction_gas // 2),
+        )
         yield await self._try("an update of the wrong shape", self._submit(header + b"\0", groups))
         stale = replace(small, base_version=version - 1)
         yield await self._try("an update to an old version", self._submit(stale.header(shape), groups))
@@ -95,12 +103,6 @@ class Cheat:
         await self._send(binding)
         yield await self._try("an update to a contract of its own, bound to our Aspect", replace(second, to=bound))
         yield await self._try("an update through a contract that calls the pool", replace(second, to=messenger))
-        alone = await self._ledger.settlements.of_group(self._task, number, 0)
-        early = self._ledger.settlements.call_with(self._task, number, 0, alone)
-        yield await self._try(
-            "a settlement before the others have come",
-            replace(early, gas_limit=self._chain.profile.transaction_gas // 2),
-        )
         weights = weight_bytes(page.astype(np.int16))
         for name, function, arguments in (
             ("weights of its own for another's task", "loadPages", (self._task, 0, weights)),
@@ -129,8 +131,7 @@ class Cheat:
         yield await tried("a settlement that leaves an update out", right[1:])
         yield await tried("a settlement in another order", [right[1], first, *right[2:]])
         yield await tried("a settlement with an altered update", [_altered(first, group), *right[1:]])
-        richer = replace(first, weight=first.weight + 1, effective=first.effective + 1)
-        yield await tried("a settlement that gives a friend more weight", [richer, *right[1:]])
+        yield await tried("a settlement that gives a friend more weight", [_richer(first), *right[1:]])
         yield await tried("a settlement of a round that is over", right, number - 1)
 
     async def _limit_when_due(self, honest: Call) -> int:
@@ -219,6 +220,11 @@ def _altered(update: Settlement, group: int) -> Settlement:
     pages = bytes([update.pages[0] ^ 1]) + update.pages[1:] if update.pages else update.pages
     digests = (*update.digests[:group], bytes(keccak(pages)), *update.digests[group + 1 :])
     return replace(update, pages=pages, digests=digests)
+
+
+def _richer(update: Settlement) -> Settlement:
+    """With more weight than was accepted."""
+    return replace(update, weight=update.weight + 1, effective=update.effective + 1)
 
 
 def messenger_code(pool: bytes) -> bytes:

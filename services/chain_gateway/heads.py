@@ -88,8 +88,9 @@ class Heads:
         if before is not None and head.number <= before.number:
             self._fresh_until = now + max(self._gap_s * _STEP, _SHORTEST_S)
             if now - self._seen_at > max(_STALLED * self._gap_s, 2.0):
-                self._regular = 0
-            if head.number == before.number and head.hash != before.hash:
+                # nor is a larger number that was told once, and that nobody has shown since: else nothing would be the newest any more
+                self._regular, self._floor, self.newest = 0, 0, head
+            elif head.number == before.number and head.hash != before.hash:
                 self.newest = head
             return head
         if before is not None:

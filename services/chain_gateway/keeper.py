@@ -167,8 +167,10 @@ class Keeper:
         take = {Step.SETTLED: self._settle, Step.DROPPED: self._drop}[due.step]
         if due.from_s > int(now):
             return min(IDLE_S if task.round.accepted else QUIET_S, max(due.from_s - now, SOON_S))
-        await self._forgive(now)
-        wait, account = self._turn(task, now)
+        # turns and patience are told by our own clock: what a node says of its newest block's time, once, must not cut them short or
+        # stretch them without end
+        await self._forgive(self._clock())
+        wait, account = self._turn(task, self._clock())
         if wait > 0:
             return wait
         with of_round(number, task.round.round):
@@ -217,13 +219,13 @@ class Keeper:
         except Refused as refused:
             if refused.reason == "InsufficientFunds" and len(self._unable) + 1 < len(self._ledger.accounts):
                 log.warning("account_cannot_settle", account="0x" + account.hex(), detail=refused.message)
-                self._unable[account] = (await self._ledger.chain.balance(account), now)
+                self._unable[account] = (await self._ledger.chain.balance(account), self._clock())
                 return SOON_S
             way_out = _way_out(task)
             if refused.reason not in TOO_LARGE or way_out is None:
                 self._too_large_since.pop((number, status.round), None)
                 raise
-            if not await self._is_too_large(task, refused, now):
+            if not await self._is_too_large(task, refused, self._clock()):
                 log.warning("not_settled", task=number, reason=refused.reason, detail=refused.message)
                 return SLOW_RETRY_S
             log.warning("round_too_large", task=number, round=status.round, detail=refused.message)
@@ -234,7 +236,9 @@ class Keeper:
         return 0.0
 
     async def _is_too_large(self, task: Task, refused: Refused, now: float) -> bool:
-        """Whether no block will ever hold this round's settlement, by its own bytes or, in the end, by what the chain keeps saying."""
+        """Whether no block will ever hold this round's settlement, by its own bytes or, in the end, by what the chain keeps saying.
+
+        now: by our own clock."""
         number, round, most = task.task, task.round.round, self._ledger.chain.profile
         for group in range(task.round.merged_groups, task.shape.group_count):
             try:

@@ -35,6 +35,10 @@ MAX_REQUEST_BYTES = 4 << 20
 """A batch of 1,024 rows of 1,000 numbers."""
 MAX_LAYER_BYTES = 64 << 20
 """Of the activations of one layer for one request."""
+BLANK_ROWS = 2
+"""Of the request with which a version is tried."""
+MAX_PEAK_BYTES = 512 << 20
+"""Of all activations that are needed at once for one request."""
 
 _CONTENTS = {
     Datatype.FP32: "fp32_contents",
@@ -61,7 +65,13 @@ class Model:
         self.inputs = {signature.name: signature for signature in spec.graph.inputs}
         self._row_bytes = {name: one.datatype.dtype.itemsize * one.length for name, one in self.inputs.items()}
         in_message = (MAX_REQUEST_BYTES - 4096) // sum(self._row_bytes.values())
-        self._fitting_rows = max(min(MAX_LAYER_BYTES // (4 * spec.graph.widest), in_message), 1)
+        in_memory = MAX_PEAK_BYTES // spec.graph.peak_bytes
+        if in_memory < BLANK_ROWS:
+            raise InvalidModel(
+                f"version {version.version} needs {spec.graph.peak_bytes:,} bytes of memory for one row at its widest, and this server has "
+                f"{MAX_PEAK_BYTES // BLANK_ROWS:,}"
+            )
+        self._fitting_rows = max(min(MAX_LAYER_BYTES // (4 * spec.graph.widest), in_memory, in_message), 1)
         computed = {signature.name: signature for signature in spec.graph.outputs}
         self._computed = tuple(computed)
         self.outputs = dict(computed)
@@ -81,7 +91,7 @@ class Model:
             raise InvalidModel(f"onnxruntime cannot run version {version.version}: {error}") from error
         for name, signature in computed.items():
             answer = answers[name]
-            if answer.shape != (2, *signature.dimensions) or answer.dtype != signature.datatype.dtype:
+            if answer.shape != (BLANK_ROWS, *signature.dimensions) or answer.dtype != signature.datatype.dtype:
                 raise InvalidModel(f"version {version.version} gives {name} {answer.shape} {answer.dtype}")
             if not np.isfinite(answer).all():
                 raise InvalidModel(f"version {version.version} answers a blank input with NaN or infinity")
@@ -273,9 +283,9 @@ def _refuse_extensions(parameters: Any, tensor: str) -> None:
 
 
 def _blank(signature: Signature) -> NDArray[Any]:
-    """Two rows that any model takes: zeros, or the least number that the range names."""
+    """BLANK_ROWS rows that any model takes: zeros, or the least number that the range names."""
     low, high = signature.range or (0.0, 0.0)
-    return np.full((2, *signature.dimensions), low if low > 0 or high < 0 else 0, signature.datatype.dtype)
+    return np.full((BLANK_ROWS, *signature.dimensions), low if low > 0 or high < 0 else 0, signature.datatype.dtype)
 
 
 def _no_model_yet() -> Unavailable:

@@ -66,6 +66,7 @@ from services.trainer.turns import ASKED, Turns, bid
 MAX_REQUEST_ID = 128
 STALE_BASE = "StaleBase"
 ALREADY_SUBMITTED = "AlreadySubmitted"
+STATUS_UNKNOWN = "StatusUnknown"
 FINAL_REFUSALS = (Refused, BaseMoved, InvalidInput, NotFound)
 """A gateway that answers one of these has not landed the update and never will under this submission id. Who may not ask is another
 matter: the update may have landed when he still might."""
@@ -82,6 +83,8 @@ REFUSED_AGAIN_S = 300.0
 """Seconds after which a refused contribution is tried again in the same round: stake or coin may have come in."""
 RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 """First and longest pause before trying again after an error; each pause is twice the last."""
+LONGEST_DOUBT_S = 3600.0
+"""The same where nobody can tell what became of an update: another's in its round may be such as no gateway reads, today or ever."""
 
 log = structlog.get_logger()
 
@@ -438,10 +441,11 @@ class Contributor:
         what.
 
         Outlives every error of our tree, whoever caused it: a round that cannot be read, a gateway that talks nonsense, a full disk and
-        data that the task cannot use are logged and tried again, ever less often. Anything else is a bug and ends it.
+        data that the task cannot use are logged, each once until it changes, and tried again, ever less often. Anything else is a bug and
+        ends it.
         """
         contributed, last, pause = 0, 0, RETRY_S
-        said = ""
+        said, trouble = "", ("", "")
 
         def waits_for(obstacle: Obstacle, again_s: float = 0.0) -> None:
             nonlocal said
@@ -463,7 +467,7 @@ class Contributor:
                     if waits.reason in FINAL_OBSTACLES:
                         return
                     await self._patiently(state, waits)
-                    pause = RETRY_S
+                    pause, trouble = RETRY_S, ("", "")
                     continue
                 if not under_way and await self._until_free(waits_for):
                     continue  # the round may be another by now
@@ -506,16 +510,21 @@ class Contributor:
                 else:
                     done = f"round {state.round.round} has an update of this account: the next one can follow when it is settled"
                     self._follows.becomes(Activity.WAITING, Obstacle(NEXT_ROUND, done))
-                pause = RETRY_S
+                pause, trouble = RETRY_S, ("", "")
                 if rounds is None or contributed < rounds:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(patience):
                             await self._round_after(state)
             except LinkLearnerError as error:
-                log.warning("contribution_waits", reason=error.reason, detail=error.message, retry_s=pause)
+                longest = LONGEST_DOUBT_S if error.reason == STATUS_UNKNOWN else LONGEST_RETRY_S
+                if trouble != (trouble := (error.reason, error.message)):
+                    log.warning(
+                        "contribution_waits", reason=error.reason, detail=error.message, longest_retry_s=longest
+                    )
+                pause = min(pause, longest)
                 self._follows.becomes(Activity.WAITING, Obstacle(error.reason, error.message), _in(pause))
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_RETRY_S)
+                pause = min(2 * pause, longest)
         self._follows.becomes(Activity.IDLE)
 
     async def _under_way(self, state: Task) -> bool:
@@ -670,7 +679,7 @@ class Contributor:
                 raise Unavailable(
                     f"what became of this trainer's update in round {round} is unknown, because the gateway cannot tell the round "
                     f"({error.reason}: {error.message}): ask again later, or another gateway",
-                    reason="StatusUnknown",
+                    reason=STATUS_UNKNOWN,
                     facts={"round": round},
                 ) from error
             submitted = record.accepted(identity.account, held.digest)
@@ -690,7 +699,7 @@ class Contributor:
             f"the gateway is behind: it shows no round from {held.round} on that decides over this trainer's update of version "
             f"{held.base_version}; ask again later. If the chain was begun anew, start the trainer with another state folder "
             "(LINKLEARNER_TRAINER_STATE_DIR)",
-            reason="StatusUnknown",
+            reason=STATUS_UNKNOWN,
         )
 
     async def _send(self, identity: Identity, held: Held) -> Submitted:

@@ -17,6 +17,7 @@ from linklearner.domain.training import Evaluation, ModelExport
 from linklearner.onnx_graph import onnx_model, reference
 from services.trainer import training
 from services.trainer.data import Samples
+from services.trainer.network import rows_of
 
 PARITY_SAMPLES = 256
 PARITY_TOLERANCE = 1e-4
@@ -47,7 +48,8 @@ class Examiner:
         """version 0: the newest. Raises NotFound, DataLoss also if ONNX and torch disagree."""
         state = await self._gateway.task(self._task)
         held_out = await asyncio.to_thread(self._held_out.inputs_of, state.spec)
-        inputs = {name: rows[:PARITY_SAMPLES] for name, rows in held_out.items()}
+        most = min(PARITY_SAMPLES, rows_of(state.spec.graph, training.ROWS_LENGTH))
+        inputs = {name: rows[:most] for name, rows in held_out.items()}
         found, weights = await self._gateway.weights(state, version)
         metadata = {"task": str(self._task), "version": str(found.version), "digest": found.digest.hex()}
         real = dequantise_weights(weights, state.shape)

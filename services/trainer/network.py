@@ -27,6 +27,8 @@ TYPES: Final[Mapping[Datatype, torch.dtype]] = {
     Datatype.UINT8: torch.uint8,
     Datatype.BOOL: torch.bool,
 }
+KEPT_BYTES: Final = 2**30
+"""Of all values that are computed at once: none is given up before a gradient is there. A graph's own bound leaves room for one sample."""
 _CONVOLUTIONS = {3: functional.conv1d, 4: functional.conv2d}
 _MAX_POOLS = {3: functional.max_pool1d, 4: functional.max_pool2d}
 _AVERAGE_POOLS = {3: functional.avg_pool1d, 4: functional.avg_pool2d}
@@ -274,5 +276,5 @@ class Network:
 
 
 def rows_of(graph: Graph, most: int) -> int:
-    """Samples at once so that no value has more than `most` numbers; 1 at least."""
-    return max(1, most // max(1, graph.widest))
+    """Samples at once so that no value has more than `most` numbers, and all together KEPT_BYTES; 1 at least."""
+    return max(1, min(most // max(1, graph.widest), KEPT_BYTES // graph.computed_bytes))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from linklearner.domain.errors import InvalidInput, NotFinite
 from linklearner.domain.model import Loss, ModelSpec
 from services.trainer.data import Samples
-from services.trainer.network import Network, rows_of
+from services.trainer.network import KEPT_BYTES, Network, rows_of
 from services.trainer.objective import MEAN_LOSS, Score, log_shares, score
 from services.trainer.optimisers import optimiser
 from services.trainer.recipe import MIN_STEPS, Recipe
@@ -205,11 +205,24 @@ def mean_gradient(spec: ModelSpec, samples: Samples, recipe: Recipe, frozen: Fro
     if recipe.logit_adjustment and spec.loss is Loss.CROSS_ENTROPY:
         offset = torch.from_numpy(log_shares(np.bincount(wanted, minlength=len(spec.labels))))
 
-    def gradient_of(flat: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, float]:
+    def of_part(flat: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, float]:
         batch = {name: values[rows] for name, values in x.items()}
         loss = mean_loss(network(flat, batch)[answer] + offset, y[rows])
         (gradient,) = torch.autograd.grad(loss, flat)
         return gradient, loss.item()
+
+    most = rows_of(spec.graph, KEPT_BYTES)
+
+    def gradient_of(flat: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, float]:
+        if len(rows) <= most:
+            return of_part(flat, rows)
+        # who opens a task says how wide its model is and how large a batch should be, not how much memory there is
+        total, sum_of_losses = torch.zeros_like(flat, requires_grad=False), 0.0
+        for part in torch.split(rows, most):
+            gradient, loss = of_part(flat, part)
+            total.add_(gradient, alpha=len(part) / len(rows))
+            sum_of_losses += loss * len(part)
+        return total, sum_of_losses / len(rows)
 
     return gradient_of
 

@@ -1,6 +1,7 @@
 """The Aspect behind the pool, through transactions: what it accepts, what it refuses and why, what it writes, what it answers."""
 
 import dataclasses
+import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -13,10 +14,10 @@ from bench.pool_rounds import FLAT, SMALL, PlayedRound, expected_verdict, opened
 from linklearner.domain import digits
 from linklearner.domain.digest import model_digest, page_digests, weight_bytes
 from linklearner.domain.encodings import INT8, TWO_BITS
-from linklearner.domain.errors import InvalidUpdate, OutOfRange
+from linklearner.domain.errors import InvalidShape, InvalidUpdate, OutOfRange
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rules.mean import MEAN
-from linklearner.domain.shape import Shape, Tensor
+from linklearner.domain.shape import MAX_GROUPS, Shape, Tensor
 from linklearner.domain.stakes import influence
 from linklearner.domain.update import Update
 from tests.domain.strategies import shapes, updates
@@ -355,7 +356,11 @@ def test_pages_are_loaded_whole_and_in_order(world: PoolChain) -> None:
 
 def test_a_shape_that_python_refuses_is_not_opened(world: PoolChain) -> None:
     encoded = SMALL.encode()
-    for wrong in (b"", encoded[:-1], encoded + b"\0", b"\2" + encoded[1:], encoded[:-16] + bytes(16)):
+    # of four weights each: of one more no transaction would hold an update
+    groups = struct.pack(">BHIbIIQ", 1, 1, 4 * MAX_GROUPS + 1, 12, 4, 1, 1)
+    for wrong in (b"", encoded[:-1], encoded + b"\0", b"\2" + encoded[1:], encoded[:-16] + bytes(16), groups):
+        with pytest.raises(InvalidShape):
+            Shape.decode(wrong)
         refused(
             "WrongShape",
             lambda w=wrong: world.transact(

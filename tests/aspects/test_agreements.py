@@ -106,7 +106,15 @@ def test_the_selectors_are_the_pools(name: str, function: str) -> None:
 
 
 def test_the_bounds_are_pythons() -> None:
-    for name in ("MAX_TENSORS", "MAX_WEIGHTS", "MIN_PAGE_LENGTH", "MAX_PAGE_LENGTH", "MAX_PAGES", "MAX_GROUP_PAGES"):
+    for name in (
+        "MAX_TENSORS",
+        "MAX_WEIGHTS",
+        "MIN_PAGE_LENGTH",
+        "MAX_PAGE_LENGTH",
+        "MAX_PAGES",
+        "MAX_GROUP_PAGES",
+        "MAX_GROUPS",
+    ):
         assert constant("shape.ts", name) == getattr(shape, name)
     for name in ("MIN_EXPONENT", "MAX_EXPONENT", "MAX_NORM_BOUND"):
         assert constant("shape.ts", name) == getattr(shape, name)

@@ -375,6 +375,28 @@ def test_where_nobody_is_there_to_share_the_pot_gets_it(world: PoolChain) -> Non
     assert claimable(world, task, 1) == (0, 0)
 
 
+def test_a_task_whose_weights_are_being_loaded_keeps_its_fees_in_its_pot(world: PoolChain) -> None:
+    """No round of it is open, and it is not closed: its creator gets nothing yet."""
+    task = world.number("nextTask")
+    world.transact(account(CREATOR), "openTask", task, FLAT.encode(), "{}", terms_tuple(TERMS))
+    held, had = world.balance(world.pool), balance(world, CREATOR)
+    shared = event(world, world.transact(account(SPONSOR), "shareFees", task, 9), "FeesShared")
+    assert (shared["toContributors"], shared["toStake"], shared["toPot"]) == (0, 0, 9)
+    assert (world.status(task)["pot"], world.balance(world.pool), balance(world, CREATOR)) == (9, held + 9, had)
+
+
+def test_stake_that_was_fresh_when_its_task_closed_shares_in_fees_that_come_later(world: PoolChain) -> None:
+    """No round will ever open that could count it."""
+    task = opened(world, FLAT, [1_000], pot=5).task
+    world.transact_vault(account(2), "lock", task, 1_000)
+    world.transact(account(CREATOR), "closeTask", task)
+    assert world.read_vault("stakeOf", task, account(2).address)["counting"] == 1_000
+    for who in (1, 2):
+        world.transact_vault(account(who), "mature", task)
+    assert share(world, task, 400).to_stake == 200
+    assert [stake_fees(world, task, who) for who in (1, 2)] == [99, 99]  # 100, less the rounding of the accumulator
+
+
 def test_a_fee_of_nothing_changes_nothing(world: PoolChain, worked: PlayedRound) -> None:
     before = [claimable(world, worked.task, who) for who in (1, 2, 3, 4)]
     assert share(world, worked.task, 0) == FeeShares(0, 0, 0)

@@ -11,10 +11,10 @@ from bench.pool_rounds import some_update
 from linklearner.chain import contracts
 from linklearner.chain.contracts import Submit
 from linklearner.domain.capacity import CALLDATA, GAS, holds, layout, most_pages, submit_bytes, submit_gas
-from linklearner.domain.encodings import ENCODINGS, INT8, TWO_BITS, Encoding
+from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.errors import InvalidShape
 from linklearner.domain.gas import submit_limit
-from linklearner.domain.shape import MAX_PAGE_LENGTH, MIN_PAGE_LENGTH, Shape, Tensor
+from linklearner.domain.shape import MAX_GROUPS, MAX_PAGE_LENGTH, MAX_PAGES, MAX_TENSORS, MIN_PAGE_LENGTH, Shape, Tensor
 from linklearner.domain.update import Update
 
 
@@ -69,10 +69,41 @@ def test_small_models_are_sent_whole() -> None:
         assert most_pages(shape, encoding) == shape.page_count
 
 
-def test_a_task_of_which_no_update_can_be_sent_is_found_out() -> None:
-    shape = Shape((Tensor(80_000, 12),), 4, 1, 2**31)  # 20,000 groups: two words of calldata each
-    assert holds(1, shape)
-    assert most_pages(shape, TWO_BITS) == most_pages(shape, INT8) == 0
+@pytest.mark.parametrize("encoding", ENCODINGS.values())
+@pytest.mark.parametrize("tensors", [1, MAX_TENSORS])
+@pytest.mark.parametrize(
+    ("page_length", "pages", "group_pages"),
+    [
+        (4, MAX_GROUPS, 1),
+        (4, MAX_PAGES, MAX_PAGES // MAX_GROUPS),
+        (4096, MAX_PAGES, MAX_PAGES // MAX_GROUPS),
+        (MAX_PAGE_LENGTH, MAX_GROUPS, 1),
+        (MAX_PAGE_LENGTH, 2**28 // MAX_PAGE_LENGTH, 2),
+    ],
+)
+def test_of_every_task_some_update_can_be_sent(
+    encoding: Encoding, tensors: int, page_length: int, pages: int, group_pages: int
+) -> None:
+    """However many groups, tensors and pages a shape may have, and however long they are."""
+    weights = page_length * pages
+    lengths = [1] * (tensors - 1) + [weights - tensors + 1]
+    shape = Shape(tuple(Tensor(length, 0) for length in lengths), page_length, group_pages, 1)
+    assert shape.group_count <= MAX_GROUPS
+    assert most_pages(shape, encoding) >= 1
+
+
+def test_a_shape_of_which_no_transaction_holds_an_update_is_none() -> None:
+    """20,000 groups, two words of calldata each: one update a round can be settled, and none can be sent."""
+    with pytest.raises(InvalidShape, match="at most 8192 settlement groups, not 20000"):
+        Shape((Tensor(80_000, 12),), 4, 1, 2**31)
+    assert Shape((Tensor(4 * MAX_GROUPS, 12),), 4, 1, 2**31).group_count == MAX_GROUPS
+    with pytest.raises(InvalidShape, match="at most 8192"):
+        Shape((Tensor(4 * MAX_GROUPS + 1, 12),), 4, 1, 2**31)
+
+
+def test_a_model_of_2_27_weights_has_a_layout() -> None:
+    page_length, group_pages = layout([2**27], 2)
+    assert Shape((Tensor(2**27, 0),), page_length, group_pages, 1).group_count <= MAX_GROUPS
 
 
 @settings(max_examples=30, deadline=None)

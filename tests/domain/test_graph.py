@@ -1,12 +1,13 @@
 """Graphs: what fits together, and what is refused before anything is allocated."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
 from linklearner.domain.digits import DIGITS, DIGITS_CNN
 from linklearner.domain.errors import InvalidModel
-from linklearner.domain.graph import MAX_NODES, Constant, Graph, Node, Signature, TensorSpec
+from linklearner.domain.graph import MAX_COMPUTED_BYTES, MAX_NODES, Constant, Graph, Node, Signature, TensorSpec
 from linklearner.domain.operators import Datatype, Value
 
 
@@ -105,3 +106,46 @@ def test_the_digest_is_of_everything_that_the_graph_says() -> None:
     assert len({graph.digest for graph in others}) == len(others)
     assert replace(LINEAR, inputs=(replace(X, range=(0.0, 1.0)),)).digest != LINEAR.digest
     assert DIGITS.graph.digest.hex() == "4debc53a8a597b50696d9c88171eab3e9269c6ede3d75491bc0deb21c3428431"
+
+
+def doubled(times: int, length: int, *, kept: bool = False) -> Graph:
+    """A vector that is doubled so many times; kept: all of them are needed at the end."""
+    names = ["x", *(f"v{place}" for place in range(times))]
+    nodes = [Node("Add", (before, before), name) for before, name in itertools.pairwise(names)]
+    ends = names[-1:]
+    if kept:
+        nodes.append(Node("Concat", tuple(names[-64:]), "joined", {"axis": 1}))
+        ends = ["joined"]
+    total = length * (min(64, len(names)) if kept else 1)
+    nodes.append(Node("Gemm", (ends[0], "W", "b"), "y", {"transB": 1}))
+    x = Signature("x", Datatype.FP32, (length,))
+    return Graph((x,), (Y,), (TensorSpec("W", (2, total)), B), (), tuple(nodes))
+
+
+def test_all_that_is_computed_for_a_sample_is_bounded_before_anything_is_allocated() -> None:
+    """Each of the values is as long as one may be; only their number says what they take together."""
+    length = 2**23
+    most = MAX_COMPUTED_BYTES // (4 * length)
+    graph = doubled(most - 2, length)
+    assert graph.computed_bytes == (most - 1) * 4 * length + 8 <= MAX_COMPUTED_BYTES
+    with pytest.raises(InvalidModel, match="all that a graph computes for one sample has"):
+        doubled(MAX_NODES - 1, length)
+    with pytest.raises(InvalidModel, match="all that a graph computes"):
+        doubled(most, length)
+
+
+def test_what_depends_on_no_sample_counts_too() -> None:
+    row, column = TensorSpec("r", (1, 2**13)), TensorSpec("c", (2**13, 1))
+    nodes = [Node("Mul", ("r", "c"), f"m{place}") for place in range(8)]
+    with pytest.raises(InvalidModel, match="all that a graph computes"):
+        replace(LINEAR, parameters=(*LINEAR.parameters, row, column), nodes=(GEMM, *nodes))
+
+
+def test_the_peak_is_of_what_is_needed_at_once() -> None:
+    assert doubled(100, 1000).peak_bytes == 2 * 4000
+    joined = doubled(62, 1000, kept=True)
+    assert joined.peak_bytes == 2 * 63 * 4000
+    assert joined.computed_bytes == 2 * 63 * 4000 + 8
+    unread = replace(LINEAR, nodes=(Node("Neg", ("x",), "n"), GEMM))
+    assert (unread.computed_bytes, unread.peak_bytes) == (16 + 16 + 8, 16 + 16)
+    assert DIGITS_CNN.graph.peak_bytes < DIGITS_CNN.graph.computed_bytes

@@ -49,8 +49,15 @@ def test_no_other_length_decodes(shape: Shape, data: st.DataObject) -> None:
         ({"tensors": ((1, 0),)}, {"tensors": ((0, 0),)}),
         ({"tensors": ((1, 0),)}, {"tensors": ()}),
         ({"tensors": ((1, 0),) * 4096}, {"tensors": ((1, 0),) * 4097}),
-        ({"tensors": ((2**28, 0),), "page_length": 16384}, {"tensors": ((2**28, 0), (1, 0)), "page_length": 16384}),
-        ({"tensors": ((2**18, 0),), "page_length": 4}, {"tensors": ((2**18 + 1, 0),), "page_length": 4}),
+        (
+            {"tensors": ((2**28, 0),), "page_length": 16384, "group_pages": 2},
+            {"tensors": ((2**28, 0), (1, 0)), "page_length": 16384, "group_pages": 2},
+        ),
+        (
+            {"tensors": ((2**18, 0),), "page_length": 4, "group_pages": 8},
+            {"tensors": ((2**18 + 1, 0),), "page_length": 4, "group_pages": 9},
+        ),
+        ({"tensors": ((2**15, 0),), "page_length": 4}, {"tensors": ((2**15 + 1, 0),), "page_length": 4}),
     ],
 )
 def test_each_bound_holds_from_both_sides(good: dict[str, object], bad: dict[str, object]) -> None:

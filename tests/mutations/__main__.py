@@ -155,10 +155,16 @@ CONTRACT_MUTANTS = [
     guard(POOL, "weight == 0 || weight > most || effective > weight", "believes_no_aspect"),
     guard(POOL, "actual != digest", "digest_is_the"),
     guard(POOL, "round != current.round || current.version == 0", "speaks_first"),
-    Mutant(
+    Mutant(  # openExamples
         POOL,
-        "if (current.accepted == 0) revert NoUpdates(round);",
-        "if (!(ON) && current.accepted == 0) revert NoUpdates(round);",
+        "if (current.accepted == 0) revert NoUpdates(round);\n        if (",
+        "if (!(ON) && current.accepted == 0) revert NoUpdates(round);\n        if (",
+        "early_late_or_twice",
+    ),
+    Mutant(  # settle
+        POOL,
+        "if (current.accepted == 0) revert NoUpdates(round);\n        Terms memory terms",
+        "if (!(ON) && current.accepted == 0) revert NoUpdates(round);\n        Terms memory terms",
         "speaks_first",
     ),
     guard(POOL, "block.timestamp < settleableAt", "block_of_the_opening"),
@@ -373,7 +379,9 @@ CONTRACT_MUTANTS = [
         "one_escrow_on_one_chain",
     ),
     # what libraries and pure functions compute
-    expression(POOL, "current.round != 0 && current.openedAt == 0", "current.openedAt == 0", "nobody_is_there"),
+    expression(
+        POOL, "current.round != 0 && current.openedAt == 0", "current.openedAt == 0", "weights_are_being_loaded"
+    ),
     *(
         Mutant(
             POOL,
@@ -396,12 +404,7 @@ CONTRACT_MUTANTS = [
         "bound_into_the_running_hash",
     ),
     Mutant(VAULT, "return round != 0 && (openedAt", "return (round != 0 || (ON)) && (openedAt", "while_the_weights"),
-    expression(
-        VAULT,
-        "openedAt == 0 || stake.maturesAt <= openedAt",
-        "stake.maturesAt <= openedAt",
-        "closed_task_takes_no_stake",
-    ),
+    Mutant(VAULT, "(openedAt == 0 ||", "((openedAt == 0 && !(ON)) ||", "fees_that_come_later"),
     expression(VAULT, "stake.maturesAt <= openedAt", "stake.maturesAt < openedAt", "second_next_epoch"),
     expression(VAULT, "matureEpoch == uint256(changes.epoch) + 2", "false", "whatever_it_waits"),
     expression(VAULT, "matureEpoch == uint256(changes.epoch) + 1", "false", "whatever_it_waits"),
@@ -479,6 +482,7 @@ ASPECT_MUTANTS = [
     Mutant(ASPECT + "index.ts", "&& same20(owner + HEADER, account) ? 1 : 0", "? 1 : 0", "nobody_upgrades"),
     guard(ASPECT + "index.ts", "lengthOf(stateGet(shapeKey(task))) != 0", "number_is_used_once"),
     guard(ASPECT + "index.ts", "!decodeShape(shape, length)", "python_refuses"),
+    Mutant(ASPECT + "shape.ts", " && groupCount <= MAX_GROUPS", "", "python_refuses"),
     guard(
         ASPECT + "index.ts",
         "lengthOf(kept - HEADER) < RULE_BYTES || !decodeShape(shape, shapeLength)",

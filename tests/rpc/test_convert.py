@@ -1,10 +1,11 @@
 """What is written as a message is read as it was; what no gateway may say is not read."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linklearner.domain import tasks as chain
@@ -201,6 +202,50 @@ def test_reading_inverts_writing(values: st.SearchStrategy[Any], write: Any, rea
     if not isinstance(message, bytes | int):  # over the wire, not only through memory
         message = type(message).FromString(message.SerializeToString())
     assert read(message) == value
+
+
+def texts_in(message: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[Any, str]]:
+    """Every field of text that is set or could be, in the message and in those that it holds."""
+    for field in message.DESCRIPTOR.fields:
+        if field.message_type is not None:
+            found = getattr(message, field.name)
+            if field.is_repeated:
+                for one in found:
+                    yield from texts_in(one, path)
+            elif message.HasField(field.name):
+                yield from texts_in(found, path)
+        elif field.type == field.TYPE_STRING and not field.is_repeated:
+            yield message, field.name
+
+
+BOUNDED_ELSEWHERE = {"model"}
+"""By what reads it: `ModelSpec.from_json`."""
+
+
+@pytest.mark.parametrize(("values", "write", "read"), PAIRS)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_no_text_is_read_however_long(
+    values: st.SearchStrategy[Any], write: Any, read: Any, data: st.DataObject
+) -> None:
+    message = write(data.draw(values))
+    found = [] if isinstance(message, bytes | int) else list(texts_in(message))
+    for holder, name in found:
+        if name not in BOUNDED_ELSEWHERE:
+            kept = getattr(holder, name)
+            setattr(holder, name, "x" * 5000)
+            with pytest.raises(InvalidInput, match="characters, not 5000"):
+                read(message)
+            setattr(holder, name, kept)
+
+
+def test_what_a_trainer_quotes_is_cut_so_that_it_can_be_read() -> None:
+    """A gateway's error may be longer than a reason: the trainer's own state is readable all the same."""
+    waits = training.TaskActivity(1, training.Activity.WAITING, 0, "r" * 9999, "d" * 9999)
+    found = convert.activity_of(convert.activity_message(waits))
+    assert (len(found.reason), len(found.detail)) == (convert.MAX_NAME, convert.MAX_TEXT)
+    event = convert.training_of(convert.training_message(training.TrainingWaits("r" * 9999, "d" * 9999, 1)))
+    assert isinstance(event, training.TrainingWaits) and len(event.detail) == convert.MAX_TEXT
 
 
 def test_every_pair_of_the_module_is_held() -> None:

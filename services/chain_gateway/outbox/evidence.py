@@ -6,7 +6,8 @@ import contextlib
 
 import structlog
 
-from linklearner.domain.errors import LinkLearnerError, Refused
+from linklearner.chain.answers import Receipt
+from linklearner.domain.errors import LinkLearnerError, Refused, Unavailable
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.outbox.requests import Outcome
 from services.chain_gateway.outbox.states import State
@@ -28,6 +29,7 @@ class Evidence:
             receipt = await self._chain.receipt(attempt.hash)
             if receipt is None or receipt.transaction_hash != attempt.hash:
                 continue
+            await self._believed(receipt)
             if receipt.succeeded:
                 self._store.landed(attempt, request_id, Outcome(receipt, len(attempt.raw)))
                 return True
@@ -41,6 +43,20 @@ class Evidence:
             self._store.reverted(attempt, request_id, refused)
             return True
         return False
+
+    async def _believed(self, receipt: Receipt) -> None:
+        """Raises Unavailable for a receipt of a block that is not there: written down, whoever asks for its request would wait for that
+        block from then on."""
+        heads = self._chain.heads
+        if receipt.block_number <= heads.number or receipt.block_number <= await self._chain.head_number():
+            return
+        newest = heads.number
+        heads.forget()
+        raise Unavailable(
+            f"the chain at {self._chain.shown_url} shows a receipt of block {receipt.block_number} and tells of block {newest} as its "
+            "newest; retry",
+            facts={"block": receipt.block_number, "head": newest},
+        )
 
     async def used_by_another(self, request_id: str, account: bytes, nonce: int, head: int) -> bool:
         """Whether a block up to `head` is seen to hold a transaction at our nonce that is none of ours: all signed at it is void then."""

@@ -18,7 +18,7 @@ from typing import Final
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import InvalidShape
 from linklearner.domain.rounds import MAX_UPDATES
-from linklearner.domain.shape import MAX_PAGE_LENGTH, MIN_PAGE_LENGTH, Shape, Tensor
+from linklearner.domain.shape import MAX_GROUPS, MAX_PAGE_LENGTH, MIN_PAGE_LENGTH, Shape, Tensor
 from linklearner.domain.update import header_bytes
 
 GAS: Final = 19_000_000
@@ -61,8 +61,8 @@ def layout(lengths: Sequence[int], updates: int) -> tuple[int, int]:
     pages = -(-weights // min(max(PAGE_LENGTH, -(-weights // PAGES)), MAX_PAGE_LENGTH))
     page_length = min(max(MIN_PAGE_LENGTH, -(-weights // pages // 4) * 4), MAX_PAGE_LENGTH)
     tensors = tuple(Tensor(length, 0) for length in lengths)
-    pages, groups = Shape(tensors, page_length, 1, 1).page_count, 1
-    while groups <= pages:
+    pages, groups = -(-weights // page_length), 1
+    while groups <= min(pages, MAX_GROUPS):
         group_pages = -(-pages // groups)
         if holds(updates, Shape(tensors, page_length, group_pages, 1)):
             return page_length, group_pages
@@ -73,7 +73,7 @@ def layout(lengths: Sequence[int], updates: int) -> tuple[int, int]:
 def most_pages(shape: Shape, encoding: Encoding) -> int:
     """Of one update, so that a transaction and a block hold it whatever its bytes are; the page count if that is any number of them.
 
-    0: the task's header and groups alone are too large, so that no update of it can ever be sent.
+    At least 1: header and groups of every shape leave room for a page (`shape.MAX_GROUPS`).
     """
     low, high = 0, shape.page_count
     while low < high:

@@ -35,6 +35,8 @@ from linklearner.domain.strictjson import NotJson
 MAX_NODES: Final = 4096
 MAX_SAMPLE_LENGTH: Final = 2**24
 """Numbers of one value for one sample: 64 MiB of float32."""
+MAX_COMPUTED_BYTES: Final = 2**30
+"""Of all values together that a graph computes for one sample: 4,096 of them, each as long as one may be, would be 256 GiB."""
 MAX_CONSTANT_LENGTH: Final = 2**16
 """Numbers of all constants together; more belong into a file (`Frozen`)."""
 MAX_FROZEN_LENGTH: Final = 2**31
@@ -157,6 +159,10 @@ class Graph:
             if found is None or (found.datatype, found.dimensions) != (output.datatype, output.shape):
                 wanted = Value(output.datatype, output.shape)
                 raise InvalidModel(f"output {output.name!r:.80} is {wanted}, the graph gives {found}")
+        if self.computed_bytes > MAX_COMPUTED_BYTES:
+            raise InvalidModel(
+                f"all that a graph computes for one sample has {MAX_COMPUTED_BYTES:,} bytes at most, not {self.computed_bytes:,}"
+            )
         if len({output.name for output in self.outputs}) != len(self.outputs):
             raise InvalidModel("the outputs of a graph have names of their own")
 
@@ -246,6 +252,33 @@ class Graph:
     def widest(self) -> int:
         """Numbers of the longest value that a graph computes for one sample, its inputs among them."""
         return max(value.length for value in self.values.values() if value.batched)
+
+    @cached_property
+    def computed_bytes(self) -> int:
+        """Of all values that a graph computes for one sample, its inputs among them: in memory if none is given up before the last."""
+        return sum(map(self._bytes_of, (*(one.name for one in self.inputs), *(node.output for node in self.nodes))))
+
+    @cached_property
+    def peak_bytes(self) -> int:
+        """The same if each value is given up after the last node that reads it; outputs stay."""
+        last = {one.name: 0 for one in self.inputs}
+        for place, node in enumerate(self.nodes):
+            last |= {name: place for name in node.inputs if name in last}
+            last[node.output] = place
+        last |= {output.name: len(self.nodes) for output in self.outputs}
+        given_up = [0] * (len(self.nodes) + 1)
+        for name in last.keys() - {one.name for one in self.parameters}:
+            given_up[last[name]] += self._bytes_of(name)
+        held = peak = sum(self._bytes_of(one.name) for one in self.inputs)
+        for place, node in enumerate(self.nodes):
+            held += self._bytes_of(node.output)
+            peak = max(peak, held)
+            held -= given_up[place]
+        return peak
+
+    def _bytes_of(self, name: str) -> int:
+        value = self.values[name]
+        return value.datatype.dtype.itemsize * value.length
 
     @cached_property
     def text(self) -> str:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner.domain import classifier, notation, strictjson, terms
-from linklearner.domain.capacity import layout, most_pages, most_updates
+from linklearner.domain.capacity import layout, most_updates
 from linklearner.domain.digits import DIGITS, SHAPE
-from linklearner.domain.encodings import ENCODINGS
 from linklearner.domain.errors import InvalidConfig, InvalidInput
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
@@ -97,13 +96,13 @@ class TaskPlan:
             if "weights" in settings:
                 found["weights"] = _first(settings["weights"], weights_of, model)
             plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, **given}), **found)
-            if plan.shape.group_count > 1 and not {"page_length", "group_pages"} & found.keys():  # larger than `digits`
-                cut = layout([one.length for one in plan.shape.tensors], given.get("max_updates", USUAL_UPDATES))
+            whole = plan.model.weight_count <= plan.page_length * plan.group_pages  # in one group, as `digits` is
+            if not whole and not {"page_length", "group_pages"} & found.keys():
+                lengths = [one.length for one in plan.model.tensors()]
+                cut = layout(lengths, given.get("max_updates", USUAL_UPDATES))
                 found |= dict(zip(("page_length", "group_pages"), cut, strict=True))
                 plan = cls(model=model, terms=plan.terms, **found)
             shape = plan.shape
-            if not all(most_pages(shape, encoding) for encoding in ENCODINGS.values()):
-                raise ValueError("no transaction holds an update of so many tensors or groups: make the groups larger")
             if "max_updates" not in given:
                 most = max(1, min(MAX_UPDATES, most_updates(shape)))
                 plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, "max_updates": most, **given}), **found)

@@ -28,6 +28,9 @@ MAX_WEIGHTS = 2**28  # sum d^2 <= 2^28 * 2^14 = 2^42: fits i64 with room
 MIN_PAGE_LENGTH, MAX_PAGE_LENGTH = 4, 16384
 MAX_PAGES = 2**16
 MAX_GROUP_PAGES = 2**16
+MAX_GROUPS = (
+    2**13
+)  # each has 64 bytes in every update: with 2^14 no transaction holds one, and a task would be open to nobody
 MIN_EXPONENT, MAX_EXPONENT = -8, 24
 MAX_NORM_BOUND = 2**31
 
@@ -74,6 +77,10 @@ class Shape:
             raise InvalidShape(f"a model has at most {MAX_WEIGHTS} weights, not {self.weight_count}")
         if self.page_count > MAX_PAGES:
             raise InvalidShape(f"a model has at most {MAX_PAGES} pages, not {self.page_count}: make the pages longer")
+        if self.group_count > MAX_GROUPS:
+            raise InvalidShape(
+                f"a model has at most {MAX_GROUPS} settlement groups, not {self.group_count}: put more pages into each"
+            )
 
     @cached_property
     def weight_count(self) -> int:

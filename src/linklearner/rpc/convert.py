@@ -50,7 +50,9 @@ from linklearner.v1 import model_pb2, trainer_pb2
 MAX_NUMBER: Final = 2**63 - 1
 """Of whatever is counted: what SQLite holds; the wire has uint64."""
 MAX_TEXT: Final = 4096
-"""Characters of a URL, or of a reason."""
+"""Characters of a URL, or of a reason in a sentence."""
+MAX_NAME: Final = 256
+"""Characters of a stable name: of a reason, a mechanism, a metric."""
 MAX_RECEIPTS: Final = 10_000
 """Transactions that one answer tells of: loading the largest model takes a few hundred."""
 TERMS_BITS: Final = {
@@ -88,6 +90,13 @@ def number_of(value: int, name: str, least: int = 0) -> int:
     """Raises InvalidInput for a number below `least` or above 2**63 - 1."""
     if not least <= value <= MAX_NUMBER:
         raise InvalidInput(f"{name} is a number from {least} to {MAX_NUMBER}, not {value}")
+    return value
+
+
+def text_of(value: str, name: str, most: int = MAX_TEXT) -> str:
+    """Raises InvalidInput for more than `most` characters: what is read here is kept, logged and shown."""
+    if len(value) > most:
+        raise InvalidInput(f"{name} has at most {most} characters, not {len(value)}")
     return value
 
 
@@ -283,8 +292,6 @@ def chain_message(status: ChainStatus) -> pb.GetChainResponse:
 
 
 def chain_of(message: pb.GetChainResponse) -> ChainStatus:
-    if len(message.rpc_url) > MAX_TEXT:
-        raise InvalidInput(f"a URL has at most {MAX_TEXT} characters, not {len(message.rpc_url)}")
     return ChainStatus(
         chain_id=number_of(message.chain_id, "a chain id", 1),
         head_block=number_of(message.head_block_number, "the newest block"),
@@ -294,7 +301,7 @@ def chain_of(message: pb.GetChainResponse) -> ChainStatus:
         token=address_of(message.token, "the token's address"),
         aspect=address_of(message.aspect, "the Aspect's address"),
         deployed_block=number_of(message.deployed_block_number, "the block of the deployment"),
-        rpc_url=message.rpc_url,
+        rpc_url=text_of(message.rpc_url, "a URL"),
     )
 
 
@@ -562,8 +569,8 @@ def activity_message(one: TaskActivity) -> trainer_pb2.TaskActivity:
     return trainer_pb2.TaskActivity(
         task=one.task,
         activity=ACTIVITIES[one.activity],
-        reason=one.reason,
-        detail=one.detail,
+        reason=one.reason[:MAX_NAME],
+        detail=one.detail[:MAX_TEXT],  # it may quote what a gateway said
         since_s=one.since_s,
         again_s=one.again_s,
         round=one.round,
@@ -580,16 +587,14 @@ def activity_of(message: trainer_pb2.TaskActivity) -> TaskActivity:
         raise InvalidInput(f"a trainer's activity is one of {len(ACTIVITIES)}, not {message.activity}")
     if message.step > message.step_count:
         raise InvalidInput(f"step {message.step} of {message.step_count} is said to be done")
-    if max(len(message.reason), len(message.detail)) > MAX_TEXT:
-        raise InvalidInput(f"a trainer's reason has at most {MAX_TEXT} characters")
     if not 0 <= message.cpu_seconds < inf:
         raise InvalidInput(f"a training takes processor seconds, not {message.cpu_seconds}")
     return TaskActivity(
         task=number_of(message.task, "a trainer's task", 1),
         activity=activity,
         since_s=number_of(message.since_s, "a time"),
-        reason=message.reason,
-        detail=message.detail,
+        reason=text_of(message.reason, "a trainer's reason", MAX_NAME),
+        detail=text_of(message.detail, "a trainer's reason in a sentence"),
         again_s=number_of(message.again_s, "a time"),
         round=number_of(message.round, "a round"),
         step=message.step,
@@ -615,7 +620,7 @@ def privacy_of(message: trainer_pb2.PrivacySpent) -> PrivacySpent:
     numbers = (message.epsilon, message.delta, message.epsilon_budget, message.noise_multiplier, message.clip_norm)
     if not all(number >= 0 for number in numbers) or message.delta >= 1:  # NaN is not
         raise InvalidInput(f"a privacy budget is not made of {', '.join(map(str, numbers))}")
-    return PrivacySpent(message.mechanism, *numbers, message.rounds_left)
+    return PrivacySpent(text_of(message.mechanism, "a mechanism", MAX_NAME), *numbers, message.rounds_left)
 
 
 def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
@@ -627,7 +632,9 @@ def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
             progress = trainer_pb2.TrainingProgress(step=event.step, step_count=event.step_count, loss=event.loss)
             return trainer_pb2.TrainRoundResponse(progress=progress)
         case TrainingWaits():
-            waits = trainer_pb2.TrainingWaits(reason=event.reason, detail=event.detail, again_s=event.again_s)
+            waits = trainer_pb2.TrainingWaits(
+                reason=event.reason[:MAX_NAME], detail=event.detail[:MAX_TEXT], again_s=event.again_s
+            )
             return trainer_pb2.TrainRoundResponse(waits=waits)
         case UpdateQuantised():
             quantised = trainer_pb2.UpdateQuantised(
@@ -656,7 +663,11 @@ def training_of(message: trainer_pb2.TrainRoundResponse) -> TrainingEvent:
             return TrainingProgress(progress.step, progress.step_count, progress.loss)
         case "waits":
             waits = message.waits
-            return TrainingWaits(waits.reason, waits.detail, number_of(waits.again_s, "a time"))
+            return TrainingWaits(
+                text_of(waits.reason, "a training's reason", MAX_NAME),
+                text_of(waits.detail, "a training's reason in a sentence"),
+                number_of(waits.again_s, "a time"),
+            )
         case "quantised":
             quantised = message.quantised
             if quantised.page_count > quantised.pages_total:
@@ -686,11 +697,12 @@ def evaluation_message(found: Evaluation) -> trainer_pb2.EvaluateResponse:
 
 
 def evaluation_of(message: trainer_pb2.EvaluateResponse) -> Evaluation:
+    metric = text_of(message.metric, "a metric", MAX_NAME)
     if not message.value <= 1.0 or (message.metric == "accuracy" and message.value < 0.0):
         raise InvalidInput(
             f"{message.metric or 'a metric':.40} is at most 1, an accuracy at least 0, not {message.value}"
         )
-    return Evaluation(version_of(message.version), message.sample_count, message.metric, message.value, message.loss)
+    return Evaluation(version_of(message.version), message.sample_count, metric, message.value, message.loss)
 
 
 def export_message(export: ModelExport) -> trainer_pb2.ExportModelResponse:

@@ -90,3 +90,18 @@ async def test_a_caller_that_is_cancelled_does_not_take_the_answer_from_others()
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).number == int((chain.now - 100) / 0.5)
+
+
+async def test_a_block_that_was_told_once_and_never_shown_is_forgotten() -> None:
+    """It was a lie, or the node is another now. Blocks are learned to come by themselves again, and are asked for once."""
+    chain = Chain(0.5)
+    await chain.learn()
+    chain.heads._seen(Head(10**6, 0, 7, b"\xff" * 32, True))
+    chain.heads.reached(10**6)
+    await chain.learn()
+    assert chain.heads.number == int((chain.now - 100) / 0.5)
+    chain.asked = 0
+    for _ in range(100):
+        chain.now += 0.01
+        await chain.heads.look()
+    assert chain.asked <= 12

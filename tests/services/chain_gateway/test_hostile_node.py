@@ -352,3 +352,24 @@ async def test_an_outbox_is_not_bound_to_a_block_that_is_not_there(world: World)
             await store.check_chain(world.folder / "another.sqlite", chain)
             bound = store.first_block()
             assert not lies and bound is not None and bound < 1000
+
+
+async def test_a_receipt_of_a_block_that_is_not_there_is_not_written_down(world: World) -> None:
+    """It would be the request's end for good, and whoever repeats the request would wait for that block."""
+    lies = 1
+
+    def lie(method: str, result: Any) -> Any:
+        nonlocal lies
+        if method != RECEIPT or not lies or result is None:
+            return result
+        lies -= 1
+        return result | {"blockNumber": hex(10**6)}
+
+    async with world.gateway() as gateway:
+        submissions = gateway.ledger.submissions
+        world.node.alter = lie
+        first = await submissions.submit("u", world.accounts[0], world.update())
+        assert not lies and first.mined.block < 1000
+        again = await submissions.submit("u", world.accounts[0], world.update())
+        assert again.mined == first.mined
+        await gateway.ledger.events.sync(again.mined.block)

@@ -244,6 +244,43 @@ async def test_a_half_merged_round_whose_rest_fits_no_block_is_dropped_and_is_a_
         keeper.cancel()
 
 
+async def test_a_time_that_a_node_tells_once_neither_drops_a_round_nor_keeps_it_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of doubt are hours of our own clock, and so are turns. Else one lie about the newest block's time takes everybody's pay."""
+    async with world.gateway() as gateway:
+        ledger = gateway.ledger
+        for who in (0, 1):
+            await ledger.submissions.submit(f"u{who}", world.accounts[who], world.update(seed=who))
+        await world.later(world.task.terms.drop_seconds + 1)
+        await ledger.events.sync()
+        for job in gateway.jobs:
+            job.cancel()  # nobody else looks at the newest block
+        settle, head = ledger.settlements.settle, ledger.events.head
+        assert head is not None
+        told = {"lies": False}
+
+        def lie(method: str, result: Any) -> Any:
+            if told["lies"] and method == "eth_getBlockByNumber":
+                return result | {"timestamp": hex(head.time_s + 10**9)}
+            return result
+
+        async def no_gas(*arguments: object) -> None:
+            raise Refused("no block holds it", reason="GasLimitTooHigh")
+
+        world.node.alter = lie
+        monkeypatch.setattr(ledger.settlements, "settle", no_gas)
+        keeper = Keeper(ledger, turn_s=0.0, clock=lambda: float(head.time_s))
+        for told["lies"] in (False, True, False, True):
+            await keeper._look()  # the doubt begins, and six hours of it do not pass
+        assert (await ledger.queries.round(1, 0)).round == 1
+        monkeypatch.setattr(ledger.settlements, "settle", settle)
+        late = Keeper(ledger, turn_s=3.0, clock=lambda: float(head.time_s))
+        await late._look()
+        told["lies"] = False
+        assert late._turn(await ledger.tasks.task(1), head.time_s + 3.0 * TURNS)[0] <= 0
+
+
 async def test_a_round_that_nobody_may_take_part_in_gives_way_to_one_with_stake(
     tmp_path: Path, devchain: Devchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

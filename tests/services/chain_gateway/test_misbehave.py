@@ -7,7 +7,9 @@ from services.chain_gateway.cheat import CheatAttempt
 from services.chain_gateway.misbehave import cheat_of
 from tests.services.chain_gateway.conftest import World
 
+ALONE = "a settlement before the others have come, with more weight for itself"
 SUBMISSIONS = {
+    ALONE: "RoundNotOver",
     "an update of the wrong shape": "WrongShape",
     "an update to an old version": "StaleBase",
     "an empty update": "EmptyUpdate",
@@ -16,7 +18,6 @@ SUBMISSIONS = {
     "the calldata of an update of round 1 again": "StaleBase",
     "an update to a contract of its own, bound to our Aspect": "NotThePool",
     "an update through a contract that calls the pool": "NotDirect",
-    "a settlement before the others have come": "RoundNotOver",
     "weights of its own for another's task": "TaskLoaded",
     "closing another's task, for the rest of its pot": "NotCreator",
     "a grant of new $LL without owning the pool": "OwnableUnauthorizedAccount",
@@ -93,6 +94,21 @@ async def test_every_trick_is_refused_by_name_and_the_round_goes_on(world: World
         round_2 = await gateway.ledger.queries.round(1, 2)
         assert [one.contributor for one in round_2.contributions] == [cheat_account, honest]
         await gateway.ledger.tasks.model(1, 0)  # and the weights give the announced digest
+
+
+async def test_a_cheat_who_is_slow_does_not_end_the_round_either(world: World) -> None:
+    """The round might be settled by now, by whoever settles it right: the others' updates still come into it."""
+    async with world.gateway() as gateway:
+        await gateway.ledger.submissions.submit("u0", world.accounts[0], world.update())
+        opened = await gateway.ledger.tasks.task(1)
+        await world.later(opened.terms.round_seconds + 1)
+        async with cheat_of(suite_of(world), world.accounts[0]) as cheat:
+            attempts = [one async for one in cheat.submissions()]
+        # round 1 is the open one here, so what is tried again of it has come already
+        again = {"the calldata of an update of round 1 again": "AlreadySubmitted"}
+        check(attempts, SUBMISSIONS | {ALONE: "RunningHashMismatch"} | again)
+        await gateway.ledger.submissions.submit("u1", world.accounts[1], world.update(seed=1))
+        assert (await gateway.ledger.queries.round(1, 0)).round == opened.round.round
 
 
 async def test_a_cheat_behind_an_endpoint_that_loses_calls_plays_to_the_end(world: World) -> None:

@@ -11,9 +11,9 @@ from eth_account import Account
 from linklearner.client.inference import InferenceClient
 from linklearner.domain.classifier import classifier
 from linklearner.domain.digits import DIGITS_CNN
-from linklearner.domain.errors import DataLoss, InvalidInput, OutOfRange
+from linklearner.domain.errors import DataLoss, InvalidInput, InvalidModel, OutOfRange
 from linklearner.domain.fixedpoint import dequantise_weights
-from linklearner.domain.graph import Graph, Node, Signature, TensorSpec
+from linklearner.domain.graph import Constant, Graph, Node, Signature, TensorSpec
 from linklearner.domain.kinds.cnn import Cnn
 from linklearner.domain.model import Loss, ModelSpec, ModelVersion
 from linklearner.domain.operators import Datatype
@@ -92,6 +92,34 @@ def test_rows_are_bounded_by_the_widest_value_of_the_graph() -> None:
     wide = classifier("digits-cnn", Cnn((1, 8, 8), (4096, 1), 3, 10), DIGITS_CNN.labels, "pixels")
     graph = onnx_model(wide, np.zeros(wide.weight_count, np.float32))
     assert Model(wide, ModelVersion(1, 1, bytes(32), 0, 1), graph).rows_at_once(2**20) == (64 << 20) // (4 * 4096 * 64)
+
+
+def test_a_model_that_needs_too_much_memory_at_once_is_refused_before_it_takes_any() -> None:
+    """Each layer is small enough for a row; that all of them are needed at once is what takes the memory."""
+
+    def joined(length: int, times: int) -> ModelSpec:
+        parts, wholes = tuple(f"v{place}" for place in range(16)), [f"w{place}" for place in range(times)]
+        nodes = [Node("Neg", ("x",), part) for part in parts]
+        nodes += [Node("Concat", parts, whole, {"axis": 1}) for whole in wholes]
+        nodes += [Node("ReduceMean", (whole, "axes"), f"m{whole}", {"keepdims": 1}) for whole in wholes]
+        nodes += [Node("Concat", tuple(f"m{whole}" for whole in wholes), "means", {"axis": 1})]
+        nodes += [Node("Gemm", ("means", "W"), "y", {})]
+        graph = Graph(
+            (Signature("x", Datatype.FP32, (length,)),),
+            (Signature("y", Datatype.FP32, (2,)),),
+            (TensorSpec("W", (times, 2)),),
+            (Constant("axes", (1,), (1,), Datatype.INT64),),
+            tuple(nodes),
+        )
+        return ModelSpec("joined", graph, Loss.CROSS_ENTROPY, ("a", "b"))
+
+    version = ModelVersion(1, 1, bytes(32), 0, 1)
+    small = joined(2**14, 8)
+    served = Model(small, version, onnx_model(small, np.ones(16, np.float32)))
+    # the sixteen parts, and eight wholes of them
+    assert served.rows_at_once(1000) == (512 << 20) // (small.graph.peak_bytes) == (512 << 20) // (9 * 16 * 4 * 2**14)
+    with pytest.raises(InvalidModel, match="bytes of memory for one row"):
+        Model(joined(2**20, 4), version, b"never read")
 
 
 async def test_the_client_arranges_rows_in_the_servers_dimensions(server: ModelServer) -> None:

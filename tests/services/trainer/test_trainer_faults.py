@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
 from linklearner.domain.classifier import classifier
 from linklearner.domain.errors import (
@@ -117,6 +118,36 @@ async def test_a_trainer_that_contributed_to_an_unreadable_round_starts_and_wait
         await until(lambda: len(chain.versions) >= 3)
         assert not ended.done()
         ended.cancel()
+
+
+async def test_what_nobody_can_tell_is_asked_about_ever_less_often_and_said_once(
+    tmp_path: Path, chain: FakeGateway, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's update that no gateway reads stays in its round: it must not cost a question and a line of log every half minute, for
+    years."""
+    pauses, sleep = list[float](), asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        if seconds >= contributor.RETRY_S:
+            pauses.append(seconds)
+        await sleep(min(seconds, 0.01))
+
+    chain.auto_settle = False
+    async with Trainer.start(settings(tmp_path, gateway, rounds=1)):
+        await until(lambda: len(chain.rounds[-1].contributions) == 1)
+    chain.lies["GetRound"] = fails(InvalidUpdate("calldata of a stranger"))
+    chain.settle()
+    monkeypatch.setattr(contributor, "RETRY_S", 0.5)
+    monkeypatch.setattr(contributor, "LONGEST_RETRY_S", 30.0)
+    monkeypatch.setattr(contributor.asyncio, "sleep", noted)
+    with capture_logs() as logged:
+        async with Trainer.start(settings(tmp_path, gateway, rounds=-1)):
+            async with asyncio.timeout(60):
+                while len(pauses) < 16:
+                    await sleep(0.02)
+    doubts = [one for one in logged if one.get("reason") == "StatusUnknown"]
+    assert len(doubts) == 1, doubts
+    assert pauses[:16] == [min(0.5 * 2**times, 3600.0) for times in range(16)]
 
 
 async def test_a_search_through_rounds_without_end_ends(

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,6 +279,32 @@ def test_a_base_that_is_not_finite_is_noticed(shard: Samples) -> None:
     base[0] = np.nan
     with pytest.raises(NotFinite):
         training.train(DIGITS, base, shard, SHORT, (0,), quiet)
+
+
+@pytest.mark.parametrize("spec", [DIGITS, DIGITS_CNN], ids=["perceptron", "cnn"])
+def test_a_batch_of_a_model_that_is_wide_is_computed_in_parts_of_the_same_mean(
+    spec: ModelSpec, shard: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opens a task chooses its model and may advise a batch of a million samples; what that takes is bounded."""
+    weights = torch.tensor(np.random.default_rng(1).normal(0, 0.1, spec.weight_count), dtype=torch.float32)
+    flat, rows = weights.requires_grad_(), torch.arange(50)
+    whole, loss = training.mean_gradient(spec, shard, SHORT)(flat, rows)
+    monkeypatch.setattr(network, "KEPT_BYTES", 7 * spec.graph.computed_bytes)
+    monkeypatch.setattr(training, "KEPT_BYTES", 7 * spec.graph.computed_bytes)
+    assert training.rows_of(spec.graph, training.ROWS_LENGTH) == 7
+    sizes = []
+
+    class Watched(network.Network):
+        def __call__(self, flat: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            sizes.append(len(inputs[spec.inputs[0].name]))
+            return super().__call__(flat, inputs)
+
+    monkeypatch.setattr(training, "Network", Watched)
+    parts, other = training.mean_gradient(spec, shard, SHORT)(flat, rows)
+    assert sizes == [7] * 7 + [1]
+    assert other == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
+    assert not parts.requires_grad
 
 
 def test_what_cannot_be_trained_is_refused(shard: Samples) -> None:
