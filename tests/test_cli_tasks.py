@@ -47,8 +47,7 @@ class Typed:
 
 
 @pytest.fixture
-async def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Typed]:
-    monkeypatch.setenv("LINKLEARNER_HOME", str(tmp_path / "home"))
+async def typed(home: Path, tmp_path: Path) -> AsyncIterator[Typed]:
     fake = FakeGateway(seed=1, accounts=2)
     fake.tokens.update({ME: 500 * LL_WEI, OTHER: 500 * LL_WEI})
     async with fake.served() as address:

@@ -29,10 +29,7 @@ UPDATE = quantise_delta(np.random.default_rng(1).normal(0, 0.02, DIGITS.weight_c
 ENCODED = UPDATE.encode(SHAPE)
 TRANSACTION = "0x" + "ab" * 32
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LINKLEARNER_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

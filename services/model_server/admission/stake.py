@@ -14,7 +14,6 @@ import grpc
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import Exhausted, InvalidConfig, LinkLearnerError, PermissionDenied, Unauthenticated
 from linklearner.domain.notation import UINT64, UNIT_WEI, amount_text, shown
 from linklearner.domain.sign_in import SignIn, page_domain, page_uri, statement_of, uri_of
@@ -23,7 +22,7 @@ from linklearner.rpc.status import code_of
 from linklearner.settings import Between, Origins
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
-from services.model_server.admission.admission import Admission, AdmissionSettings, Metadata, beyond
+from services.model_server.admission.admission import Admission, AdmissionSettings, Guarded, Metadata, beyond
 from services.model_server.admission.sessions import Challenges, Holding, Session, Sessions, recover
 from services.model_server.stakes import StakeWatch
 
@@ -74,16 +73,9 @@ class StakeSettings(AdmissionSettings):
     def beyond(self, place: int) -> Self:
         return replace(self, domain=beyond(self.domain, place)) if self.domain else self
 
-    def admission(
-        self,
-        *,
-        task: int,
-        gateway: GatewayClient,
-        terms: Callable[[], session.GetTermsResponse],
-        registry: CollectorRegistry,
-    ) -> "StakeAdmission":
-        stakes = StakeWatch(gateway, task, refresh_s=self.stake_refresh_s, head_stale_s=self.head_stale_s)
-        return StakeAdmission(self, task=task, stakes=stakes, terms=terms, registry=registry)
+    def admission(self, server: Guarded) -> "StakeAdmission":
+        stakes = StakeWatch(server.gateway, server.task, refresh_s=self.stake_refresh_s, head_stale_s=self.head_stale_s)
+        return StakeAdmission(self, task=server.task, stakes=stakes, terms=server.terms, registry=server.registry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,16 @@ from bench.suite import deployed as deployed_in
 from bench.suite import gateway_config
 from devchain import Devchain
 from devchain.config import ChainConfig
+from linklearner.chain.history import History
+from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.plan import USUAL_TERMS, TaskPlan
 from linklearner.domain.quantise import quantise_delta
+from linklearner.domain.replay import Replay
 from linklearner.domain.rounds import Terms
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import OPERATOR, Credential, Role
+from linklearner.verification import emission_of
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import GatewayConfig
 from services.chain_gateway.deployment import Deployment
@@ -168,6 +172,18 @@ async def world(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
     shutil.copytree(deployed, folder)
     async with world_in(folder) as world:
         yield world
+
+
+async def replayed(world: World, url: str | None = None, profile: Profile = ARTELA) -> Replay:
+    """The whole history, as a node tells it."""
+    async with History(url or world.node.url, world.deployment.pool, world.deployment.block, profile) as read:
+        head = await read.head()
+        emission = await emission_of(read, world.deployment.pool, head)
+        found = Replay(await read.chain_id(), world.deployment.pool, emission)
+        async for event in read.events(lambda *_: None, head):
+            found.feed(event)
+    found.finish()
+    return found
 
 
 @pytest.fixture(autouse=True)
