@@ -148,7 +148,7 @@ def test_errors_of_arguments_are_json_for_programs_too() -> None:
     code, output = said("balance", "--format", "json", "--task", "1,5")
     assert code == 2
     assert json.loads(output)["error"] == "InvalidInput"
-    code, output = said("simulate", "--json", "--rounds", "none")
+    code, output = said("simulate", "--format=json", "--rounds", "none")
     assert code == 2 and json.loads(output)["error"] == "InvalidInput"
 
 

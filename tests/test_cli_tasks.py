@@ -177,9 +177,9 @@ def test_terms_are_told_for_a_person() -> None:
 
 async def test_who_can_come_in_follows_the_round(typed: Typed) -> None:
     task = typed.fake.first
-    assert "more that count" in who_can_come_in(task.told())
+    assert "more that count" in who_can_come_in(task.described())
     task.closing = True
-    assert "last round" in who_can_come_in(task.told())
+    assert "last round" in who_can_come_in(task.described())
 
 
 def test_times_are_told_as_people_say_them() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from devchain.chain.blocks import StoredReceipt
 from devchain.chain.chain import EmbeddedChain
-from devchain.chain.questions import Question
+from devchain.chain.questions import CallRequest
 from devchain.config import ChainConfig
 from linklearner import artifacts
 from linklearner.chain.abi import Interface, error_string
@@ -269,7 +269,7 @@ class TaskChain:
     # -- reading
 
     def ask(self, to: bytes, data: bytes) -> bytes:
-        return self.chain.call(Question(sender=bytes(20), to=to, data=data), self.chain.head.number)
+        return self.chain.call(CallRequest(sender=bytes(20), to=to, data=data), self.chain.head.number)
 
     def read(self, interface: Interface, function: str, *arguments: Any) -> dict[str, Any]:
         answer = self.ask(self._address(interface), interface.encode_call(function, *arguments))

@@ -79,7 +79,7 @@ class StakeSettings(AdmissionSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedSession:
     """A session that has just begun."""
 
     token: str = field(repr=False)
@@ -172,7 +172,7 @@ class StakeAdmission(Admission):
             now=self._monotonic(),
         )
 
-    async def open(self, message: str, signature: bytes) -> Opened:
+    async def open(self, message: str, signature: bytes) -> OpenedSession:
         """A session for a signed challenge. Raises Unauthenticated, PermissionDenied or Unavailable.
 
         A challenge counts as used when it opens a session: a wrong signature under somebody's text takes nothing from them.
@@ -190,7 +190,7 @@ class StakeAdmission(Admission):
         now = self._monotonic()
         self._challenges.use(sign_in, now)
         token = self.sessions.open(holding, now)
-        return Opened(token, int(self._wall() + self._settings.session_s), holding.units, self._required_units)
+        return OpenedSession(token, int(self._wall() + self._settings.session_s), holding.units, self._required_units)
 
     def close(self, token: str) -> None:
         """Ends a session."""

@@ -35,7 +35,12 @@ async def gateway(chain: FakeGateway) -> AsyncIterator[str]:
 
 def settings(tmp_path: Path, gateway: str, **more: Any) -> TrainerConfig:
     """Of a trainer that is soon done; whatever else a test says."""
-    given: dict[str, Any] = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": tmp_path / "access"}
+    given: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "gateway": gateway,
+        "credential": "",
+        "access": tmp_path / "access",
+    }
     given |= {"steps": 10, "state_dir": tmp_path / "trainer", **more}
     return TrainerConfig(**given)
 

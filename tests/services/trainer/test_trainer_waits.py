@@ -43,7 +43,7 @@ def another_task(fake: FakeGateway, number: int = 2) -> FakeTask:
 
 def test_what_keeps_an_account_from_a_round_is_named() -> None:
     fake = FakeGateway(seed=1)
-    task = fake.first.told()
+    task = fake.first.described()
 
     def found(stake: StakeStatus = ENOUGH, only_paid: bool = False, **of_round: object) -> tuple[str, int] | None:
         seen = replace(task, round=replace(task.round, **of_round))  # type: ignore[arg-type]
