@@ -30,6 +30,7 @@ from hypothesis.stateful import (
 
 from bench.escrow import DELAY_S, EscrowChain, EscrowReverted, FeePool, Voucher, deploy_escrow
 from bench.pool import PoolChain, account
+from bench.pool_rounds import some_update, some_weights
 from devchain.chain.blocks import StoredReceipt
 from linklearner.chain.abi import Interface
 from linklearner.chain.contracts import POOL, TOKEN, VAULT
@@ -53,8 +54,6 @@ from tests.contracts.task_chain import (
     TaskChain,
     address_of,
     agrees,
-    some_update,
-    some_weights,
 )
 from tests.state_machine import run
 

@@ -166,11 +166,17 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@asynccontextmanager
+async def copied(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
+    """A copy of the deployment at work."""
+    shutil.copytree(deployed, tmp_path / "world")
+    async with world_in(tmp_path / "world") as world:
+        yield world
+
+
 @pytest.fixture
 async def world(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
-    folder = tmp_path / "world"
-    shutil.copytree(deployed, folder)
-    async with world_in(folder) as world:
+    async with copied(deployed, tmp_path) as world:
         yield world
 
 

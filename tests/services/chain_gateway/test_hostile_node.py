@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from google.protobuf.message import DecodeError
 
+from bench.proxy import posted_to
 from linklearner.chain import history
 from linklearner.chain.contracts import POOL
 from linklearner.chain.history import History
@@ -39,15 +40,8 @@ async def node(answer: Callable[[object], bytes], headers: dict[str, str] | None
         body = answer(await request.json())
         return web.Response(body=body, content_type="application/json", headers=headers)
 
-    application = web.Application()
-    application.router.add_post("/", post)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with posted_to(post) as url:
+        yield url
 
 
 def result(asked: object, value: bytes) -> bytes:

@@ -4,7 +4,6 @@ One such submission, for 0.1 $LL of stake, once ended its round for every gatewa
 """
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from linklearner.domain.replay import TaskReplay
 from services.chain_gateway.chain import Call
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.outbox import Request, always
-from tests.services.chain_gateway.conftest import World, make_deployment, replayed, world_in
+from tests.services.chain_gateway.conftest import World, copied, make_deployment, replayed
 
 LENIENT = Path(__file__).parents[2] / "data/aspects/lenient-aggregator.wasm"
 
@@ -34,9 +33,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def older_world(older: Path, tmp_path: Path) -> AsyncIterator[World]:
-    folder = tmp_path / "world"
-    shutil.copytree(older, folder)
-    async with world_in(folder) as world:
+    async with copied(older, tmp_path) as world:
         yield world
 
 
