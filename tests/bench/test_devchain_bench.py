@@ -1,0 +1,26 @@
+"""The bench of the embedded chain runs, in short: all transactions that it sends are taken."""
+
+import pytest
+
+from bench import devchain
+from bench.anvil import AnvilUnavailable
+from linklearner.domain.encodings import TWO_BITS
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TRANSFERS": 2, "BATCH": 1, "ROUNDS": 1, "WEIGHTS": 500, "DEPOSITS": 2}.items():
+        monkeypatch.setattr(devchain, name, value)
+
+
+def test_transfers_are_made_on_both_chains() -> None:
+    try:
+        figures = devchain.transfers()
+    except AnvilUnavailable as why:
+        pytest.skip(str(why))
+    assert [figure.what.rpartition(", ")[2] for figure in figures] == ["devchain", "anvil", "median of batches"]
+
+
+def test_rounds_are_settled_and_aspects_judge() -> None:
+    assert devchain.settlements(TWO_BITS)
+    assert devchain.join_point()
