@@ -381,11 +381,13 @@ def main(arguments: Sequence[str]) -> int:
             }
             for (name, spread), answers in asked.items():
                 accuracy.setdefault(name, {})[spread] = [answer.result() for answer in answers]
+                print(f"  accuracy: {name}, {spread}", file=sys.stderr, flush=True)
         attacked: dict[str, Attack] = {}
         if given.only != "accuracy":
             for name in ("no privacy", "sgd"):
                 one = partial(run, plan=rows[name][0], rounds=given.rounds, recipe=recipe)
                 attacked[name] = judged(list(workers.map(one, range(given.runs))), given.delta)
+                print(f"  attacks: {name}", file=sys.stderr, flush=True)
     holds = _holds(accuracy, attacked)
     seconds = time.perf_counter() - began
     if given.json:

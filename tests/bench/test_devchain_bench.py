@@ -1,8 +1,10 @@
-"""The bench of the embedded chain runs, in short: all transactions that it sends are taken."""
+"""The benches of the embedded chain run, in short: all transactions that they send are taken."""
+
+from pathlib import Path
 
 import pytest
 
-from bench import devchain
+from bench import devchain, growth
 from bench.anvil import AnvilUnavailable
 from linklearner.domain.encodings import TWO_BITS
 
@@ -24,3 +26,11 @@ def test_transfers_are_made_on_both_chains() -> None:
 def test_rounds_are_settled_and_aspects_judge() -> None:
     assert devchain.settlements(TWO_BITS)
     assert devchain.join_point()
+
+
+def test_a_chain_grows_by_a_block_a_transfer(tmp_path: Path) -> None:
+    client = growth.Client(tmp_path / "chain.sqlite")
+    client.create_coin()
+    client.batch(3)
+    assert client.chain.head.number == 4
+    client.chain.close()
