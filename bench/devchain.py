@@ -12,6 +12,7 @@ CPU time, which other processes disturb less. Ends with status 1 if a goal is mi
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -35,15 +36,16 @@ from web3 import Web3
 
 from bench.anvil import AnvilUnavailable, anvil
 from bench.contracts import contract
-from bench.pool import GAS, POOL, PRE_CONTRACT_CALL, SYSTEM, PoolChain, account, address_of, selector
+from bench.pool import CREATOR, GAS, POOL, PRE_CONTRACT_CALL, SYSTEM, TERMS, PoolChain, account, address_of, selector
 from bench.process import DevchainProcess
 from devchain import Devchain
 from devchain.aspect.runtime import AspectRuntime
-from devchain.config import ChainConfig
+from devchain.config import DEVELOPMENT_CHAIN_ID, ChainConfig
 from linklearner.domain.encodings import ENCODINGS, Encoding
 from linklearner.domain.shape import Shape, Tensor
 from linklearner.domain.update import Update
 
+CHAIN_ID = DEVELOPMENT_CHAIN_ID
 TRANSFERS, BATCH = 400, 50
 LEAST_RATIO = 0.3
 WEIGHTS, UPDATES, ROUNDS = 25_000, 5, 5
@@ -68,7 +70,7 @@ def transfers() -> list[Figure]:
     """Raises AnvilUnavailable."""
     with tempfile.TemporaryDirectory() as folder, DevchainProcess(Path(folder) / "chain.sqlite") as devchain:
         sender = devchain.account
-        with anvil("--hardfork", "cancun", "--chain-id", "11820", "--gas-limit", "20000000") as other:
+        with anvil("--hardfork", "cancun", "--chain-id", str(CHAIN_ID), "--gas-limit", "20000000") as other:
             httpx.post(
                 other,
                 json={"jsonrpc": "2.0", "id": 1, "method": "anvil_setBalance", "params": [sender.address, hex(10**22)]},
@@ -106,7 +108,7 @@ class Spender:
             "nonce": self._nonce,
             "gasPrice": 2 * 10**9,
             "value": 0,
-            "chainId": 11820,
+            "chainId": CHAIN_ID,
             "gas": 200_000,
         } | fields
         self._nonce += 1
@@ -185,7 +187,7 @@ def clocked() -> Iterator[list[float]]:
 
 def settlements(encoding: Encoding) -> list[Figure]:
     config = ChainConfig(min_gas_multiplier=Fraction(0))
-    wealth = {account(index).address: 10**24 for index in range(UPDATES + 1)}
+    wealth = {account(index).address: 10**24 for index in (*range(UPDATES + 1), CREATOR)}
     shape = shape_of(WEIGHTS)
     wall: list[float] = []
     inside: list[float] = []
@@ -237,6 +239,7 @@ def _prepare(world: PoolChain, shape: Shape, task: int, encoding: Encoding, seed
     updates = updates_of(shape, task, status["version"], encoding, seed)
     for index, update in enumerate(updates, 1):
         world.submit(index, update, shape)
+    world.wait(TERMS.min_round_seconds)
     by_digest = {update.digest(shape): update for update in updates}
     settler = account(1)
     nonce = world.chain.pending_nonce(address_of(settler))
@@ -246,7 +249,7 @@ def _prepare(world: PoolChain, shape: Shape, task: int, encoding: Encoding, seed
             "settle", task, status["round"], group, world.settlements(task, group, shape, by_digest)
         )
         fields = {
-            "nonce": nonce + group, "gas": GAS, "gasPrice": 10**9, "value": 0, "data": data, "chainId": 11820,
+            "nonce": nonce + group, "gas": GAS, "gasPrice": 10**9, "value": 0, "data": data, "chainId": CHAIN_ID,
             "to": to_checksum_address(world.pool),
         }  # fmt: skip
         raws.append(settler.sign_transaction(fields).raw_transaction.to_0x_hex())
@@ -289,7 +292,7 @@ def join_point() -> list[Figure]:
         vault = (bare, bound)[nonce % 2]
         fields = {
             "nonce": world.chain.pending_nonce(address_of(owner)), "gas": 200_000, "gasPrice": 10**9, "value": 1,
-            "data": selector("deposit()"), "chainId": 11820, "to": to_checksum_address(vault),
+            "data": selector("deposit()"), "chainId": CHAIN_ID, "to": to_checksum_address(vault),
         }  # fmt: skip
         raw = bytes(owner.sign_transaction(fields).raw_transaction)
         begun = time.thread_time()
@@ -308,6 +311,7 @@ def join_point() -> list[Figure]:
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="bench.devchain", description=__doc__.partition("\n")[0]).parse_args()
     console = Console()
     figures: list[Figure] = []
     try:

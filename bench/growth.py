@@ -25,7 +25,7 @@ from bench.process import DevchainProcess, ask
 from devchain.accounts import DEVELOPMENT_BALANCE, load_or_create
 from devchain.chain import rlp
 from devchain.chain.chain import EmbeddedChain
-from devchain.config import ARTELA_CHAIN_ID as CHAIN_ID
+from devchain.config import DEVELOPMENT_CHAIN_ID as CHAIN_ID
 from devchain.config import ChainConfig
 from devchain.rpc.methods import Methods
 

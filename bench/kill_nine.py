@@ -144,7 +144,7 @@ def _compare(chain: FakeGateway, settings: dict[str, Any], found: Found) -> None
     config = TrainerConfig(**settings)
     training.bound_threads(config.threads)  # sums in another order are other numbers
     samples, _ = data.load(config.data, config.shard_of_data())
-    spec = chain.first.told().spec
+    spec = chain.first.described().spec
     carried = np.zeros(spec.weight_count)
     for number, one in enumerate(chain.rounds, start=1):
         updates = chain.updates(number)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from devchain.chain.blocks import StoredReceipt
 from devchain.chain.chain import EmbeddedChain
-from devchain.chain.questions import CallFailed, Question
+from devchain.chain.questions import CallFailed, CallRequest
 from devchain.config import ChainConfig
 from linklearner import artifacts
 from linklearner.chain.abi import Decoded, error_string
@@ -265,7 +265,7 @@ class PoolChain:
     # -- reading
 
     def ask(self, to: bytes, data: bytes, sender: bytes = bytes(20)) -> bytes:
-        return self.chain.call(Question(sender=sender, to=to, data=data), self.chain.head.number)
+        return self.chain.call(CallRequest(sender=sender, to=to, data=data), self.chain.head.number)
 
     def read(self, function: str, *arguments: Any) -> dict[str, Any]:
         """A view of the pool."""

@@ -45,12 +45,13 @@ def some_update(
     present = range(shape.page_count) if pages is None else pages
     touched = {tensor for page in present for tensor, _, _ in shape.segments(page)}
     shifts = tuple(shift if tensor in touched else 0 for tensor in range(len(shape.tensors)))
-    parts = []
-    for page in present:
-        place = shape.page_slice(page)
-        count = place.stop - place.start
-        parts.append((page, generator.choice(np.array(encoding.values, dtype=np.int8), count)))
-    return Update(task, base_version, encoding, shifts, tuple(parts))
+    values = np.array(encoding.values, dtype=np.int8)
+    parts = tuple(
+        (page, chosen if chosen.any() else chosen + values[-1])  # a page of zeros is no page
+        for page in present
+        for chosen in (generator.choice(values, shape.page_weights(page)),)
+    )
+    return Update(task, base_version, encoding, shifts, parts)
 
 
 @dataclass

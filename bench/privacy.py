@@ -381,11 +381,13 @@ def main(arguments: Sequence[str]) -> int:
             }
             for (name, spread), answers in asked.items():
                 accuracy.setdefault(name, {})[spread] = [answer.result() for answer in answers]
+                print(f"  accuracy: {name}, {spread}", file=sys.stderr, flush=True)
         attacked: dict[str, Attack] = {}
         if given.only != "accuracy":
             for name in ("no privacy", "sgd"):
                 one = partial(run, plan=rows[name][0], rounds=given.rounds, recipe=recipe)
                 attacked[name] = judged(list(workers.map(one, range(given.runs))), given.delta)
+                print(f"  attacks: {name}", file=sys.stderr, flush=True)
     holds = _holds(accuracy, attacked)
     seconds = time.perf_counter() - began
     if given.json:
@@ -438,7 +440,7 @@ def _print(
 ) -> None:
     console = Console(width=max(170, Console().width))
 
-    def told(epsilon: float) -> str:
+    def shown(epsilon: float) -> str:
         return f"{epsilon:.2f}" if np.isfinite(epsilon) else "none"
 
     if accuracy:
@@ -454,7 +456,7 @@ def _print(
                 rounds = np.mean([one.accuracies for one in courses], axis=0)
                 table.add_row(
                     name,
-                    told(max(one.epsilon for one in courses)),
+                    shown(max(one.epsilon for one in courses)),
                     spread,
                     f"{_mean(courses):.4f}",
                     " ".join(f"{value:.2f}" for value in rounds),
@@ -482,7 +484,7 @@ def _print(
             for kind, one in attack.by.items():
                 table.add_row(
                     name,
-                    told(attack.epsilon),
+                    shown(attack.epsilon),
                     f"{attack.accuracy:.3f}",
                     kind,
                     *map(str, (one.auc, one.tpr, one.canary_auc, one.canary_tpr)),

@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -70,15 +70,23 @@ class Proxy:
     ) -> AsyncIterator[Proxy]:
         """On a free port of the loopback interface, for the length of the block."""
         proxy = cls(upstream, delay_s, loss, seed)
-        application = web.Application(client_max_size=5 << 20)
-        application.router.add_post("/", proxy._handle)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         # A connection of its own for each request: one kept alive may be closed by the chain just as it is used again.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as proxy._session:
-            await runner.setup()
-            try:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-                yield proxy
-            finally:
-                await runner.cleanup()
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as proxy._session,
+            posted_to(proxy._handle) as proxy.url,
+        ):
+            yield proxy
+
+
+@contextlib.asynccontextmanager
+async def posted_to(handle: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """The URL of a JSON-RPC node on a free port of the loopback interface that answers by `handle`."""
+    application = web.Application(client_max_size=5 << 20)
+    application.router.add_post("/", handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

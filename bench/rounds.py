@@ -27,17 +27,14 @@ from rich.table import Table
 
 from bench.process import DevchainProcess, ask
 from bench.proxy import Proxy
+from bench.suite import deployed, gateway_config
 from linklearner import log
-from linklearner.chain.contracts import CONTRACTS
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.plan import digits
 from linklearner.domain.quantise import quantise_delta
 from linklearner.rpc.access import OPERATOR, Credential, Role
-from services.chain_gateway.chain import Chain
-from services.chain_gateway.config import GatewayConfig
-from services.chain_gateway.deploy import DeploymentPlan, deploy
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
 
@@ -66,29 +63,17 @@ async def measure(rounds: int, delay_s: float, loss: float) -> list[RoundTiming]
         DevchainProcess(Path(name) / "chain.sqlite", "--strict-rpc", "--mining", f"interval:{BLOCK_S}") as devchain,
     ):
         folder = Path(name)
-        password = Keystore.new_password(folder / "keys" / "password")
-        for _ in range(CONTRIBUTORS):
-            Keystore.create(folder / "keys", password, random_password=True)
-        contributors = Keystore.unlock(folder / "keys", password)
         key_file = folder / "owner.key"
         key_file.write_text(devchain.account.key.hex())
-        plan = DeploymentPlan(
-            task=digits(contributors=CONTRIBUTORS, stake_seconds=1), contributors=contributors.addresses
-        )
-        async with Chain.connect(devchain.url, CONTRACTS) as chain:
-            await deploy(
-                chain, Keystore.of_key_file(key_file, None), folder / "deploy.sqlite", plan,
-                contributors=contributors, deployment_path=folder / "deployment.json",
-            )  # fmt: skip
+        owner = Keystore.of_key_file(key_file, None)
+        await deployed(folder, devchain.url, owner, digits(contributors=CONTRIBUTORS, stake_seconds=1), CONTRIBUTORS)
         operator = Credential.kept(folder / "access" / OPERATOR, Role.SPEND)
-        async with Proxy.start(devchain.url, delay_s=delay_s, loss=loss) as proxy:
-            config = GatewayConfig(
-                rpc_url=proxy.url, deployment=folder / "deployment.json", keystore=folder / "keys",
-                password_file=folder / "keys" / "password", outbox=folder / "outbox.sqlite", listen="127.0.0.1:0",
-                access=folder / "access",
-            )  # fmt: skip
-            async with Gateway.start(config) as gateway, GatewayClient.connect(gateway.address, operator) as client:
-                found = [await one_round(client, proxy, devchain.url, number) for number in range(rounds + 1)]
+        async with (
+            Proxy.start(devchain.url, delay_s=delay_s, loss=loss) as proxy,
+            Gateway.start(gateway_config(folder, proxy.url)) as gateway,
+            GatewayClient.connect(gateway.address, operator) as client,
+        ):
+            found = [await one_round(client, proxy, devchain.url, number) for number in range(rounds + 1)]
     return found[1:]
 
 

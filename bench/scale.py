@@ -37,6 +37,7 @@ from rich.table import Table
 
 from bench.models import digits_mlp_of
 from bench.process import ROOT, DevchainProcess, ask
+from bench.suite import gateway_config, new_keys
 from linklearner import log
 from linklearner.chain.contracts import CONTRACTS
 from linklearner.client.gateway import GatewayClient
@@ -248,10 +249,7 @@ async def measure(
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         devchain = stack.enter_context(DevchainProcess(folder / "chain.sqlite", "--strict-rpc", "--mining", mining))
-        password = Keystore.new_password(folder / "secrets" / "password")
-        creator, *others = [
-            Keystore.create(folder / "keys", password, random_password=True) for _ in range(contributors + 1)
-        ]
+        creator, *others = new_keys(folder, contributors + 1).addresses
         key_file = folder / "owner.key"
         key_file.write_text(devchain.account.key.hex())
         deployed = DeploymentPlan(task=None, contributors=(creator, *others), stake_units=2 * STAKE_UNITS)
@@ -261,11 +259,7 @@ async def measure(
                 deployment_path=folder / "deployment.json",
             )  # fmt: skip
         operator = Credential.kept(folder / "access" / OPERATOR, Role.SPEND)
-        config = GatewayConfig(
-            rpc_url=devchain.url, deployment=folder / "deployment.json", keystore=folder / "keys",
-            password_file=folder / "secrets" / "password", outbox=folder / "outbox.sqlite", listen="127.0.0.1:0",
-            access=folder / "access", log_level="error",
-        )  # fmt: skip
+        config = gateway_config(folder, devchain.url, log_level="error")
         address, pid = await stack.enter_async_context(gateway_process(config))
         client = await stack.enter_async_context(GatewayClient.connect(address, operator, connect_s=30))
         meter = Meter(devchain, pid)

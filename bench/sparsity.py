@@ -30,22 +30,17 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.models import digits_mlp_of
-from linklearner.chain import contracts
-from linklearner.chain.contracts import Submit
-from linklearner.domain import gas
 from linklearner.domain.capacity import layout
 from linklearner.domain.digits import DIGITS, SHAPE
-from linklearner.domain.events import Settlement
-from linklearner.domain.fixedpoint import dequantise_weights, quantise_weights
+from linklearner.domain.encodings import TWO_BITS
 from linklearner.domain.model import ModelSpec
+from linklearner.domain.plan import TaskPlan, digits
 from linklearner.domain.quantise import Quantised, quantise_delta
-from linklearner.domain.rules.mean import MEAN
-from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape
-from linklearner.domain.stakes import influence
-from linklearner.domain.update import Update, digests_of
 from services.trainer import data, training
 from services.trainer.recipe import Recipe
+from services.trainer.simulation.courses import Federation, Job, OnChain, Trained
+from services.trainer.simulation.executors import Here
 
 CONTRIBUTORS = 5
 STAKE_UNITS = 1000
@@ -92,41 +87,40 @@ class Bed:
 
     model: ModelSpec
     seed: int
-    shards: tuple[data.Samples, ...]
+    learn: data.Samples
     held_out: data.Samples
 
     @classmethod
     def of(cls, model: ModelSpec, seed: int) -> Bed:
-        learn, held_out = data.hold_out(data.digits())
-        rows = data.shards(learn.y, CONTRIBUTORS, ALPHA, seed)
-        return cls(model, seed, tuple(learn[part] for part in rows), held_out)
+        return cls(model, seed, *data.hold_out(data.digits()))
 
     def course(self, way: Way, shape: Shape, budget: float) -> Course:
-        """Rounds until the gas is used up."""
-        weights = quantise_weights(self.model.initial(self.seed), shape)
-        residuals = [np.zeros(shape.weight_count) for _ in range(CONTRIBUTORS)]
-        eligible = CONTRIBUTORS * STAKE_UNITS
-        weight = influence(STAKE_UNITS, eligible)
-        used, accuracies = [0.0], [self._accuracy(weights, shape)]
+        """Rounds of `linklearner simulate` until the gas is used up; everybody has been paid in the task before."""
+        rows = tuple(data.shards(self.learn.y, CONTRIBUTORS, ALPHA, self.seed))
+        stakes, everybody = (STAKE_UNITS,) * CONTRIBUTORS, range(CONTRIBUTORS)
+        federation = Federation(
+            plan_of(self.model, shape), self.model.initial(self.seed), self.learn, rows, stakes, self.seed, {}
+        )
+        chain, here = OnChain(federation, Recipe(), TWO_BITS, paid=everybody), Here()
+        used, accuracies = [0.0], [self._accuracy(chain.weights)]
         most = DENSE_ROUNDS if way.kind == "dense" else MOST_ROUNDS
         while used[-1] < budget and len(used) <= most:
-            number = len(used)
-            base = dequantise_weights(weights, shape)
-            contributions = []
-            for i, shard in enumerate(self.shards):
-                seed = (self.seed, i, number)
-                delta = training.train(self.model, base, shard, Recipe(), seed, lambda step, loss: None)
-                quantised = chosen(way, delta + residuals[i], shape, number)
-                residuals[i] = quantised.residual
-                effective = MEAN.verdict(weight, quantised.update.squared_norm(shape), shape.norm_bound)
-                contributions.append(Contribution(bytes([i + 1] * 20), weight, effective, quantised.update))
-            used.append(used[-1] + round_gas(weights, contributions, eligible, shape))
-            weights = MEAN.merge(weights, contributions, eligible, shape).weights
-            accuracies.append(self._accuracy(weights, shape))
+            jobs = chain.jobs(here.put(federation), here.put(chain.weights), everybody)
+            merging = chain.merge(everybody, [self._trained(job, way, shape) for job in jobs])
+            used.append(used[-1] + merging.submission_gas + merging.settlement_gas)
+            accuracies.append(self._accuracy(chain.weights))
         return Course(tuple(used), tuple(accuracies))
 
-    def _accuracy(self, weights: NDArray[np.int16], shape: Shape) -> float:
-        return training.evaluate(self.model, dequantise_weights(weights, shape), self.held_out).value
+    def _trained(self, job: Job, way: Way, shape: Shape) -> Trained:
+        number = job.round + 1
+        shard = self.learn[job.federation.get().shards[job.contributor]]
+        seed = (self.seed, job.contributor, number)
+        delta = training.train(self.model, job.base.get(), shard, job.recipe, seed, lambda step, loss: None)
+        quantised = chosen(way, delta + job.residual, shape, number)
+        return Trained(update=quantised.update.encode(shape), residual=quantised.residual)
+
+    def _accuracy(self, weights: NDArray[np.float32]) -> float:
+        return training.evaluate(self.model, weights, self.held_out).value
 
 
 def chosen(way: Way, wanted: NDArray[np.float64], shape: Shape, number: int) -> Quantised:
@@ -141,31 +135,12 @@ def chosen(way: Way, wanted: NDArray[np.float64], shape: Shape, number: int) -> 
     return replace(quantised, residual=quantised.residual + (wanted - sent))
 
 
-def round_gas(weights: NDArray[np.int16], contributions: Sequence[Contribution], eligible: int, shape: Shape) -> float:
-    """Of all submissions and of the settlement of every group."""
-    total, parts = 0.0, []
-    for one in contributions:
-        header, groups = one.update.header(shape), one.update.groups(shape)
-        submit = Submit(task=1, digest=one.update.digest(shape), header=header, groups=groups)
-        total += gas.submit_need(contracts.submit(submit), one.update, shape)
-        parts.append((one, header, groups, digests_of(groups)))
-    merged = MEAN.merge(weights, contributions, eligible, shape)
-    for group in range(shape.group_count):
-        settlements = [
-            Settlement(
-                contributor=one.contributor,
-                weight=one.weight,
-                effective=one.effective,
-                header=header,
-                digests=digests,
-                pages=groups[group],
-            )
-            for one, header, groups, digests in parts
-        ]
-        data_ = contracts.settle(1, 1, group, settlements)
-        updates: list[Update] = [one.update for one in contributions]
-        total += gas.settle_need(data_, MEAN, updates, shape, group, merged=merged, rewarded=True, newly_paid=0)
-    return total
+def plan_of(model: ModelSpec, shape: Shape) -> TaskPlan:
+    exponents = tuple(tensor.exponent for tensor in shape.tensors)
+    return TaskPlan(
+        model=model, exponents=exponents, page_length=shape.page_length, group_pages=shape.group_pages,
+        norm_bound=shape.norm_bound, terms=digits(contributors=CONTRIBUTORS).terms,
+    )  # fmt: skip
 
 
 def shapes(model: ModelSpec) -> tuple[Shape, Shape]:

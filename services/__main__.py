@@ -120,16 +120,16 @@ class People:
                 made.append(Keystore.create(keys, password, random_password=True))
             creator, sponsor, faucet, *others = (one.hex() for one in made)
             half = path.with_name(path.name + ".new")
-            told = {"contributors": others, "creator": creator, "sponsor": sponsor, "faucet": faucet}
-            half.write_text(json.dumps(told) + "\n")
+            people = {"contributors": others, "creator": creator, "sponsor": sponsor, "faucet": faucet}
+            half.write_text(json.dumps(people) + "\n")
             half.replace(path)
         try:
-            told = strictjson.loads(path.read_bytes(), max_bytes=1 << 20, max_values=1000)
+            people = strictjson.loads(path.read_bytes(), max_bytes=1 << 20, max_values=1000)
             found = cls(
-                contributors=tuple(bytes.fromhex(one) for one in told["contributors"]),
-                creator=bytes.fromhex(told["creator"]),
-                sponsor=bytes.fromhex(told["sponsor"]),
-                faucet=bytes.fromhex(told["faucet"]),
+                contributors=tuple(bytes.fromhex(one) for one in people["contributors"]),
+                creator=bytes.fromhex(people["creator"]),
+                sponsor=bytes.fromhex(people["sponsor"]),
+                faucet=bytes.fromhex(people["faucet"]),
             )
         except (NotJson, KeyError, TypeError, ValueError) as error:
             raise InvalidConfig(f"{path} is damaged ({error}): name another home folder") from None

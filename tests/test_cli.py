@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from typer.testing import CliRunner
 
-from linklearner.cli import app
 from linklearner.cli.calls import credential_for
 from linklearner.domain.errors import InvalidConfig
 from linklearner.rpc.access import OPERATOR, Credential, Role
@@ -24,21 +22,12 @@ from linklearner.testing.gateway import FakeGateway
 from linklearner.v1 import chain_gateway_pb2 as gateway_pb2
 from linklearner.v1.trainer_pb2 import TrainRoundResponse
 from linklearner.v1.trainer_pb2_grpc import TrainerServiceServicer, add_TrainerServiceServicer_to_server
+from tests.commands import said
+
+pytestmark = pytest.mark.usefixtures("home")
 
 NOBODY = "127.0.0.1:1"
 ADDRESS = "0x" + "11" * 20
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LINKLEARNER_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-def said(*arguments: str) -> tuple[int, str]:
-    """Exit status and everything printed."""
-    done = CliRunner().invoke(app, arguments)
-    return done.exit_code, done.output
 
 
 @pytest.mark.parametrize(

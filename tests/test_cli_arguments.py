@@ -12,11 +12,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from typer.testing import CliRunner
 
 from devchain.server import Devchain
 from linklearner.chain.history import History
-from linklearner.cli import app
 from linklearner.domain.errors import InvalidConfig
 from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
@@ -28,8 +26,11 @@ from services.chain_gateway.chain import Chain
 from services.chain_gateway.keystore import Keystore
 from services.trainer import data
 from services.trainer.config import TrainerConfig
+from tests.commands import said
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.usefixtures("home")
+
 NOBODY = "127.0.0.1:1"
 ADDRESS = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 DEAD_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "grpc_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
@@ -135,20 +136,6 @@ TYPED: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LINKLEARNER_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-def said(*arguments: str) -> tuple[int, str]:
-    """Exit status and everything printed. Whatever escapes a command is raised here."""
-    done = CliRunner().invoke(app, arguments)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.exit_code, done.output
-
-
 @pytest.mark.parametrize("command", TYPED, ids=" ".join)
 def test_what_is_mistyped_is_told_in_a_sentence(command: tuple[str, ...], home: Path) -> None:
     for text in TYPED[command]:
@@ -163,7 +150,7 @@ def test_errors_of_arguments_are_json_for_programs_too() -> None:
     code, output = said("balance", "--format", "json", "--task", "1,5")
     assert code == 2
     assert json.loads(output)["error"] == "InvalidInput"
-    code, output = said("simulate", "--json", "--rounds", "none")
+    code, output = said("simulate", "--format=json", "--rounds", "none")
     assert code == 2 and json.loads(output)["error"] == "InvalidInput"
 
 

@@ -34,12 +34,9 @@ WAITS = TaskActivity(
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LINKLEARNER_HOME", str(tmp_path / "home"))
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
-    )  # servers of this process
-    return tmp_path / "home"
+def quiet(home: Path) -> None:
+    """The servers of this process write into no command's output."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 @asynccontextmanager

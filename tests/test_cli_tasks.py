@@ -47,8 +47,7 @@ class Typed:
 
 
 @pytest.fixture
-async def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Typed]:
-    monkeypatch.setenv("LINKLEARNER_HOME", str(tmp_path / "home"))
+async def typed(home: Path, tmp_path: Path) -> AsyncIterator[Typed]:
     fake = FakeGateway(seed=1, accounts=2)
     fake.tokens.update({ME: 500 * LL_WEI, OTHER: 500 * LL_WEI})
     async with fake.served() as address:
@@ -178,9 +177,9 @@ def test_terms_are_told_for_a_person() -> None:
 
 async def test_who_can_come_in_follows_the_round(typed: Typed) -> None:
     task = typed.fake.first
-    assert "more that count" in who_can_come_in(task.told())
+    assert "more that count" in who_can_come_in(task.described())
     task.closing = True
-    assert "last round" in who_can_come_in(task.told())
+    assert "last round" in who_can_come_in(task.described())
 
 
 def test_times_are_told_as_people_say_them() -> None:

@@ -29,10 +29,7 @@ UPDATE = quantise_delta(np.random.default_rng(1).normal(0, 0.02, DIGITS.weight_c
 ENCODED = UPDATE.encode(SHAPE)
 TRANSACTION = "0x" + "ab" * 32
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LINKLEARNER_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
@@ -97,7 +94,7 @@ async def test_a_file_is_shown_byte_by_byte(gateway: str, tmp_path: Path) -> Non
     for words in ("626 bytes", "0x" + UPDATE.digest(SHAPE).hex(), "bitmap", "page 1", "two-bits", "Not in these bytes"):
         assert words in output
     assert "2,410 of 2,410 travel, 2.00 bits each" in output
-    code, output = await said(str(path), "--gateway", gateway, "--json")
+    code, output = await said(str(path), "--gateway", gateway, "--format", "json")
     found = document(output)
     assert code == 0
     assert bytes.fromhex("".join(part["hex"] for part in found["parts"])) == ENCODED
@@ -138,7 +135,7 @@ async def test_a_trainer_is_asked_for_its_last_update_and_its_privacy(
         assert code == 0, output
         assert saved.read_bytes() == ENCODED
         assert ("epsilon 1.50 of 8 at delta 1e-05" in output) == (spent is not None)
-        _, printed = await said("last", *where, "--json")
+        _, printed = await said("last", *where, "--format", "json")
         assert (document(printed)["privacy"] or {}).get("rounds_left") == (7 if spent else None)
 
 
@@ -146,7 +143,7 @@ async def test_a_transaction_is_found_on_the_chain(gateway: str, node: tuple[str
     url, known = node
     call = Submit(task=1, digest=UPDATE.digest(SHAPE), header=UPDATE.header(SHAPE), groups=UPDATE.groups(SHAPE))
     known[TRANSACTION] = "0x" + contracts.submit(call).hex()
-    code, output = await said(TRANSACTION, "--gateway", gateway, "--rpc", url, "--json")
+    code, output = await said(TRANSACTION, "--gateway", gateway, "--rpc", url, "--format", "json")
     assert code == 0, output
     assert document(output)["digest"] == "0x" + UPDATE.digest(SHAPE).hex()
     code, output = await said("0x" + "cd" * 32, "--gateway", gateway, "--rpc", url)

@@ -3,8 +3,12 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from linklearner.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 TOP = "aspects|bench|contracts|deploy|devchain|docs|examples|protos|services|src|tests|tools"
@@ -104,3 +108,47 @@ def test_nothing_points_outside_of_the_repository() -> None:
         for match in outside.finditer(path.read_text())
     }
     assert not found
+
+
+TYPED = re.compile(r"(?<![\w./-])linklearner((?: +[^`\n#|]+)?)")
+
+
+def blocks(text: str) -> str:
+    """What a document shows as typed: code blocks, and code within the lines."""
+    return "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL) + CODE.findall(text))
+
+
+def unknown(typed: str) -> list[str]:
+    """The words of a command line that no command or option of ours has."""
+    command: Any = typer.main.get_command(app)
+    words = typed.split()
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):
+        found = command.commands.get(words[0])
+        if found is None:
+            return words[:1]
+        command, words = found, words[1:]
+    options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
+    passed_on = command.context_settings.get("ignore_unknown_options")
+    return [word for word in words if word.startswith("--") and word.partition("=")[0] not in options and not passed_on]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_and_option_that_a_document_types_is_there(document: Path) -> None:
+    typed = [found.split("…")[0] for found in TYPED.findall(blocks(document.read_text()))]
+    assert not [(one, unknown(one)) for one in typed if unknown(one)]
+
+
+def test_every_setting_that_a_document_names_is_there() -> None:
+    known = set(re.findall(r"LINKLEARNER_[A-Z0-9_]+", (ROOT / "docs/settings.md").read_text()))
+    for path in (ROOT / "src/linklearner").rglob("*.py"):
+        known |= set(re.findall(r'"(LINKLEARNER_[A-Z0-9_]+)"', path.read_text()))
+    named = {
+        (str(path.relative_to(ROOT)), name)
+        for path in DOCUMENTS
+        for name in re.findall(r"\bLINKLEARNER_[A-Z0-9_]*[A-Z0-9]\b", path.read_text())
+    }
+    assert not {
+        (path, name)
+        for path, name in named
+        if name not in known and not any(one.startswith(name + "_") for one in known)
+    }

@@ -17,7 +17,7 @@ from devchain.chain.evm import MAX_INIT_CODE_SIZE, EventLog
 from devchain.chain.execution import BlockSoFar, ExecutionResult
 from devchain.chain.join_points import AspectRun
 from devchain.chain.mempool import Mempool
-from devchain.chain.questions import QUESTION_SECONDS, Question, Questions, block_context, block_facts
+from devchain.chain.questions import QUESTION_SECONDS, CallRequest, Questions, block_context, block_facts
 from devchain.chain.state import World
 from devchain.chain.store import ChainStore, encode_writes, state_digest
 from devchain.chain.transactions import SignedTransaction, TransactionRefused, WrongChain, decode, intrinsic_gas
@@ -379,15 +379,15 @@ class EmbeddedChain:
 
     # -- questions, on the thread that asks
 
-    def ask(self, question: Question, number: int) -> ExecutionResult:
+    def ask(self, question: CallRequest, number: int) -> ExecutionResult:
         """See `Questions.ask`."""
         return self.questions.ask(question, number)
 
-    def call(self, question: Question, number: int) -> bytes:
+    def call(self, question: CallRequest, number: int) -> bytes:
         """`eth_call`. Raises CallFailed."""
         return self.questions.call(question, number)
 
-    def estimate(self, question: Question, number: int) -> int:
+    def estimate(self, question: CallRequest, number: int) -> int:
         """`eth_estimateGas`. Raises CallFailed."""
         return self.questions.estimate(question, number)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from devchain.aspect import inputs
@@ -139,36 +140,25 @@ class TransactionAspects:
     # -- what the transaction asks
 
     def before_transaction(self, gas: int) -> JoinPointResult:
-        transaction = self.transaction
-        assert transaction.to is not None
-        to = transaction.to
-        return self._run_all(
-            JoinPoint.PRE_TX_EXECUTE,
-            to,
-            gas,
-            lambda: inputs.pre_tx_execute_input(
-                tx_hash=transaction.hash, to=to, sender=transaction.sender, block_number=self.block.number
-            ),
-        )
+        return self._of_transaction(JoinPoint.PRE_TX_EXECUTE, gas, inputs.pre_tx_execute_input)
 
     def after_transaction(self, gas: int, make_receipt: Callable[[], ReceiptFacts]) -> JoinPointResult:
         """make_receipt: the receipt as it stands now; made only if an Aspect is bound."""
-        transaction = self.transaction
-        assert transaction.to is not None
-        to = transaction.to
-        return self._run_all(
-            JoinPoint.POST_TX_EXECUTE,
-            to,
-            gas,
-            lambda: inputs.post_tx_execute_input(
-                tx_hash=transaction.hash,
-                to=to,
-                sender=transaction.sender,
-                block_number=self.block.number,
-                status=1,  # a failed transaction does not come here
-            ),
-            make_receipt=make_receipt,
-        )
+        # a failed transaction does not come here
+        make_input = partial(inputs.post_tx_execute_input, status=1)
+        return self._of_transaction(JoinPoint.POST_TX_EXECUTE, gas, make_input, make_receipt=make_receipt)
+
+    def _of_transaction(
+        self,
+        join_point: JoinPoint,
+        gas: int,
+        make_input: Callable[..., bytes],
+        make_receipt: Callable[[], ReceiptFacts] | None = None,
+    ) -> JoinPointResult:
+        one, to = self.transaction, self.transaction.to
+        assert to is not None
+        facts = {"tx_hash": one.hash, "to": to, "sender": one.sender, "block_number": self.block.number}
+        return self._run_all(join_point, to, gas, lambda: make_input(**facts), make_receipt=make_receipt)
 
     def call_without_aspects(self, *, sender: bytes, to: bytes, data: bytes, gas: int) -> tuple[bytes, int, str | None]:
         """A CALL that the chain itself makes: (return data, gas left, error). No join point fires."""

@@ -41,7 +41,7 @@ QUESTION_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class CallRequest:
     """What `eth_call` and `eth_estimateGas` ask. None: as the node fills it."""
 
     sender: bytes = bytes(20)
@@ -159,7 +159,7 @@ class Questions:
 
     def ask(
         self,
-        question: Question,
+        question: CallRequest,
         number: int,
         gas: int | None = None,
         watch: Watch | None = None,
@@ -207,7 +207,7 @@ class Questions:
                 after(world)
             return outcome
 
-    def call(self, question: Question, number: int) -> bytes:
+    def call(self, question: CallRequest, number: int) -> bytes:
         """`eth_call`. Raises CallFailed; a node panic answers empty, as the node's RPC does."""
         try:
             outcome = self.ask(question, number)
@@ -221,7 +221,7 @@ class Questions:
             raise CallFailed(outcome.error, outcome.output)
         return outcome.output
 
-    def estimate(self, question: Question, number: int) -> int:
+    def estimate(self, question: CallRequest, number: int) -> int:
         """`eth_estimateGas`: the smallest gas limit with which the question succeeds. Raises CallFailed."""
         watch = self.watch()
         high = self._config.block_gas_limit
@@ -242,7 +242,7 @@ class Questions:
                 low = middle
         return high
 
-    def _succeeds(self, question: Question, number: int, gas: int, watch: Watch) -> bool:
+    def _succeeds(self, question: CallRequest, number: int, gas: int, watch: Watch) -> bool:
         try:
             self._try(question, number, gas, watch)
         except TooLong:
@@ -251,7 +251,7 @@ class Questions:
             return False
         return True
 
-    def _try(self, question: Question, number: int, gas: int, watch: Watch) -> int:
+    def _try(self, question: CallRequest, number: int, gas: int, watch: Watch) -> int:
         """Gas used before refunds at this limit. Raises CallFailed in the words of an estimate."""
         try:
             outcome = self.ask(question, number, gas, watch)
@@ -267,7 +267,7 @@ class Questions:
             raise CallFailed(outcome.error, outcome.output)
         return outcome.gas_before_refund
 
-    def access_list(self, question: Question, number: int) -> tuple[AccessList, int, str | None]:
+    def access_list(self, question: CallRequest, number: int) -> tuple[AccessList, int, str | None]:
         """`eth_createAccessList`: (what it touches beside sender, receiver and precompiles; gas used with that list; error).
 
         A list changes gas, and gas may change what is touched: asked again until the list stays. Raises CallFailed.
@@ -385,7 +385,7 @@ def block_context(
     )
 
 
-def _question_facts(question: Question, nonce: int, chain_id: int) -> TransactionFacts:
+def _question_facts(question: CallRequest, nonce: int, chain_id: int) -> TransactionFacts:
     """The unsigned transaction that the node makes of a question."""
     kind = question.type
     cap = question.fee_cap if kind == 2 else question.gas_price

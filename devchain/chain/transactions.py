@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -105,28 +106,8 @@ def _legacy(raw: bytes, chain_id: int) -> SignedTransaction:
         signed_for, parity = (number_v - 35) // 2, (number_v - 35) % 2
         body += [rlp.integer(signed_for), b"", b""]
     _check_chain(signed_for, chain_id)
-    unsigned = rlp.encode(body)
-    unsigned_hash = keccak(unsigned)
-    return SignedTransaction(
-        type=0,
-        chain_id=signed_for,
-        nonce=_uint(nonce, 8),
-        gas=_uint(gas, 8),
-        fee_cap=_uint(price, 32),
-        tip_cap=_uint(price, 32),
-        to=_address(to),
-        value=_uint(value, 32),
-        data=_bytes(data),
-        access_list=(),
-        v=number_v,
-        r=_uint(r, 32),
-        s=_uint(s, 32),
-        raw=raw,
-        unsigned_raw=unsigned,
-        hash=keccak(raw),
-        unsigned_hash=unsigned_hash,
-        sender=_recover(unsigned_hash, parity, _uint(r, 32), _uint(s, 32)),
-    )
+    fields = [nonce, price, price, gas, to, value, data, v, r, s]
+    return _signed(raw, rlp.encode(body), 0, signed_for, fields, None, parity)
 
 
 def _typed(raw: bytes, chain_id: int) -> SignedTransaction:
@@ -141,11 +122,25 @@ def _typed(raw: bytes, chain_id: int) -> SignedTransaction:
     _refuse_unsigned(_uint(v, 32), r, s)
     _check_chain(_uint(signed_for, 32), chain_id)
     unsigned = raw[:1] + rlp.encode(fields[:-3])
+    same = [nonce, tip, cap, gas, to, value, data, v, r, s]
+    return _signed(raw, unsigned, kind, _uint(signed_for, 32), same, accesses, _uint(v, 32))
+
+
+def _signed(
+    raw: bytes,
+    unsigned: bytes,
+    kind: int,
+    chain_id: int | None,
+    fields: Sequence[rlp.Item],
+    accesses: rlp.Item | None,
+    parity: int,
+) -> SignedTransaction:
+    """fields: nonce, tip, cap, gas, to, value, data, v, r, s; they and accesses as they were encoded. parity: of the signature's point."""
+    nonce, tip, cap, gas, to, value, data, v, r, s = fields
     unsigned_hash = keccak(unsigned)
-    parity = _uint(v, 32)
     return SignedTransaction(
         type=kind,
-        chain_id=_uint(signed_for, 32),
+        chain_id=chain_id,
         nonce=_uint(nonce, 8),
         gas=_uint(gas, 8),
         fee_cap=_uint(cap, 32),
@@ -153,8 +148,8 @@ def _typed(raw: bytes, chain_id: int) -> SignedTransaction:
         to=_address(to),
         value=_uint(value, 32),
         data=_bytes(data),
-        access_list=_access_list(accesses),
-        v=parity,
+        access_list=() if accesses is None else _access_list(accesses),
+        v=_uint(v, 32),
         r=_uint(r, 32),
         s=_uint(s, 32),
         raw=raw,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from devchain.chain.chain import EmbeddedChain
-from devchain.chain.questions import CallFailed, Question
+from devchain.chain.questions import CallFailed, CallRequest
 from devchain.rpc import codec
 from devchain.rpc.codec import RpcError, data, quantity
 
@@ -15,7 +15,7 @@ _SLOTS = 1024
 
 
 def table(
-    chain: EmbeddedChain, question_of: Callable[[list[Any]], Question], number_of: Callable[[Any, int], int]
+    chain: EmbeddedChain, question_of: Callable[[list[Any]], CallRequest], number_of: Callable[[Any, int], int]
 ) -> dict[str, Callable[[list[Any]], Any]]:
     def access_list(params: list[Any]) -> dict[str, Any]:
         question = question_of(params)

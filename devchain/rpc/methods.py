@@ -13,7 +13,7 @@ from devchain.accounts import DevelopmentAccount
 from devchain.chain.blocks import Header, StoredReceipt
 from devchain.chain.chain import EmbeddedChain, Snapshot
 from devchain.chain.evm import revert_reason
-from devchain.chain.questions import CallFailed, Question
+from devchain.chain.questions import CallFailed, CallRequest
 from devchain.chain.transactions import AccessList, TransactionRefused
 from devchain.config import NodeKind
 from devchain.rpc import accesslist, bounds, codec, headers, trace, txpool, unlocked
@@ -198,14 +198,14 @@ class Methods:
 
     # -- questions
 
-    def _question(self, params: Params) -> Question:
+    def _question(self, params: Params) -> CallRequest:
         asked = codec.argument(params, 0)
         if not isinstance(asked, dict):
             raise codec.invalid(0, "json: cannot unmarshal into Go value of type types.TransactionArgs")
         payload = asked.get("data") if asked.get("input") is None else asked["input"]
         if not self._chain.config.strict:  # a strict chain answers for the `input` alone, as the node does
             _refuse_two_payloads(asked, codec.INVALID_PARAMS)
-        return Question(
+        return CallRequest(
             sender=bytes(20) if asked.get("from") is None else codec.parse_address(asked["from"], 0),
             to=None if asked.get("to") is None else codec.parse_address(asked["to"], 0),
             value=_number_of(asked, "value") or 0,
@@ -245,7 +245,7 @@ class Methods:
             raise RpcError(codec.SERVER_ERROR, f"rpc error: code = Internal desc = {_TWO_PRICES}")
         return quantity(self._estimate(question, number))
 
-    def _estimate(self, question: Question, number: int) -> int:
+    def _estimate(self, question: CallRequest, number: int) -> int:
         try:
             return self._chain.estimate(question, number)
         except CallFailed as failure:
@@ -511,7 +511,7 @@ def _refuse_two_payloads(asked: dict[str, Any], code: int) -> None:
         raise RpcError(code, _TWO_PAYLOADS)
 
 
-def _two_prices(question: Question) -> bool:
+def _two_prices(question: CallRequest) -> bool:
     return question.gas_price is not None and not (question.fee_cap is None and question.tip_cap is None)
 
 

@@ -8,11 +8,11 @@ import coincurve
 from eth_hash.auto import keccak
 
 from devchain.chain import rlp
-from devchain.chain.questions import Question
+from devchain.chain.questions import CallRequest
 from devchain.rpc import codec
 
 
-def sign(question: Question, key: bytes, *, nonce: int, gas: int, base_fee: int, chain_id: int) -> bytes:
+def sign(question: CallRequest, key: bytes, *, nonce: int, gas: int, base_fee: int, chain_id: int) -> bytes:
     """The raw transaction that sends what a question asks.
 
     With `gas_price` it is of type 0 or 1, else of type 2; a missing fee cap allows for twice the base fee, as the node's does.
@@ -25,7 +25,9 @@ def sign(question: Question, key: bytes, *, nonce: int, gas: int, base_fee: int,
     return kind + rlp.encode([*body, *map(rlp.integer, _signature(keccak(kind + rlp.encode(body)), key))])
 
 
-def unsigned(question: Question, *, nonce: int, gas: int, base_fee: int, chain_id: int) -> tuple[bytes, dict[str, Any]]:
+def unsigned(
+    question: CallRequest, *, nonce: int, gas: int, base_fee: int, chain_id: int
+) -> tuple[bytes, dict[str, Any]]:
     """(the same transaction as go-ethereum encodes one with an empty signature, and as JSON)."""
     kind, body = _body(question, nonce=nonce, gas=gas, base_fee=base_fee, chain_id=chain_id)
     raw = kind + rlp.encode([*body, b"", b"", b""])
@@ -57,7 +59,7 @@ def unsigned(question: Question, *, nonce: int, gas: int, base_fee: int, chain_i
     return raw, answer | {"v": "0x0", "r": "0x0", "s": "0x0"}
 
 
-def _fees(question: Question, base_fee: int) -> tuple[int, int]:
+def _fees(question: CallRequest, base_fee: int) -> tuple[int, int]:
     """(tip cap, fee cap)"""
     if question.gas_price is not None:
         return question.gas_price, question.gas_price
@@ -65,7 +67,7 @@ def _fees(question: Question, base_fee: int) -> tuple[int, int]:
     return tip, tip + 2 * base_fee if question.fee_cap is None else question.fee_cap
 
 
-def _body(question: Question, *, nonce: int, gas: int, base_fee: int, chain_id: int) -> tuple[bytes, list[rlp.Item]]:
+def _body(question: CallRequest, *, nonce: int, gas: int, base_fee: int, chain_id: int) -> tuple[bytes, list[rlp.Item]]:
     """(type byte, empty for type 0; the fields that are signed, but for the three that type 0 adds)."""
     to, value, data = question.to or b"", rlp.integer(question.value), question.data
     accesses: rlp.Item = [[address, list(keys)] for address, keys in question.access_list or ()]

@@ -14,7 +14,7 @@ from devchain.aspect.environment import NodePanic
 from devchain.chain.chain import EmbeddedChain
 from devchain.chain.evm import MNEMONICS, REVERTED, revert_reason
 from devchain.chain.execution import ExecutionResult, IntrinsicGasTooLow
-from devchain.chain.questions import QUESTION_GAS_CAP, CallFailed, CannotTrace, Question
+from devchain.chain.questions import QUESTION_GAS_CAP, CallFailed, CallRequest, CannotTrace
 from devchain.chain.tracing import CallTracer, StepTracer, Traced, TraceStep, TraceTooLarge
 from devchain.rpc import codec
 from devchain.rpc.codec import RpcError, data, quantity
@@ -68,7 +68,7 @@ def _options(given: Any, position: int) -> _Wanted:
 
 
 def table(
-    chain: EmbeddedChain, question_of: Callable[[list[Any]], Question], number_of: Callable[[Any, int], int]
+    chain: EmbeddedChain, question_of: Callable[[list[Any]], CallRequest], number_of: Callable[[Any, int], int]
 ) -> dict[str, Callable[[list[Any]], Any]]:
     def transaction(params: list[Any]) -> Any:
         found = chain.store.receipt(codec.parse_hash(codec.argument(params, 0), 0))

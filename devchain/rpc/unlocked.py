@@ -13,7 +13,7 @@ import coincurve
 from eth_hash.auto import keccak
 
 from devchain.chain.chain import EmbeddedChain
-from devchain.chain.questions import Question
+from devchain.chain.questions import CallRequest
 from devchain.chain.transactions import decode
 from devchain.rpc import codec
 from devchain.rpc.blocks import transaction_json
@@ -26,8 +26,8 @@ METHODS = ("eth_sign", "eth_signTransaction", "eth_fillTransaction", "eth_resend
 def table(
     chain: EmbeddedChain,
     keys: Mapping[bytes, bytes],
-    question_of: Callable[[list[Any]], Question],
-    estimate: Callable[[Question, int], int],
+    question_of: Callable[[list[Any]], CallRequest],
+    estimate: Callable[[CallRequest, int], int],
     submit: Callable[[bytes], str],
 ) -> dict[str, Callable[[list[Any]], Any]]:
     def key_of(address: bytes) -> bytes:
@@ -45,7 +45,7 @@ def table(
         raw = coincurve.PrivateKey(key).sign_recoverable(digest, hasher=None)
         return data(raw[:64] + bytes([raw[64] + 27]))
 
-    def own(question: Question) -> Question:
+    def own(question: CallRequest) -> CallRequest:
         chain_id = chain.config.chain_id
         if question.chain_id not in (None, chain_id):
             text = f"chainId does not match node's (have={question.chain_id}, want={chain_id})"
@@ -55,7 +55,7 @@ def table(
             raise RpcError(codec.SERVER_ERROR, text)
         return question
 
-    def signed(question: Question) -> bytes:
+    def signed(question: CallRequest) -> bytes:
         assert question.gas is not None
         assert question.nonce is not None
         return sign(

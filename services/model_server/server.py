@@ -21,6 +21,7 @@ from linklearner.rpc.access import Credential
 from linklearner.rpc.entrance import Entrance, Places
 from linklearner.rpc.server import RpcServer
 from linklearner.v1 import session_pb2 as session
+from services.model_server.admission.admission import Guarded
 from services.model_server.config import ModelServerConfig
 from services.model_server.inference import MAX_REQUEST_BYTES, Inference, LoadedModels, Model
 from services.model_server.metrics import Metrics
@@ -72,10 +73,7 @@ class ModelServer:
         credential = Credential.read(Path(config.credential)) if config.credential else None
         async with GatewayClient.connect(config.gateway, credential) as gateway:
             admission = config.admission.admission(
-                task=task,
-                gateway=gateway,
-                terms=lambda: terms_of(inference, task),
-                registry=metrics.registry,
+                Guarded(task=task, gateway=gateway, terms=lambda: terms_of(inference, task), registry=metrics.registry)
             )
             inference = Inference(
                 loaded,

@@ -3,7 +3,8 @@
 `linklearner task create` and `task plan` run it. The file is run: it is the creator's own. It says
 
     model     a torch.nn.Module, or a function that makes one; parameters that require no gradient are frozen
-    data      a function that gives (inputs, targets): numpy arrays, inputs perhaps a dict by the names of forward's arguments
+    data      a function that gives (inputs, targets), as a trainer's data source `python:` takes it; inputs may be a dict by the names
+              of forward's arguments
     name      text; loss "cross-entropy", "binary-cross-entropy" or "mean-squared-error"; labels; ranges {input: (low, high)};
               learning_rate, steps and batch_size, which are advice; terms {…} of the pool: all of them may be left out
 
@@ -32,6 +33,9 @@ from linklearner.domain.plan import TaskPlan
 from linklearner.domain.shape import Shape
 from linklearner.domain.sizing import shape_for
 from linklearner.storage import write_atomically
+from services.trainer.data.function import samples_of
+from services.trainer.data.samples import ONE_ARRAY, Samples
+from services.trainer.data.source import Found
 from services.trainer.own_file import running
 
 SEED = 0
@@ -46,7 +50,8 @@ class Created:
     frozen: Mapping[str, NDArray[np.float32]]
     difference: float
     rounded: float
-    sample_count: int
+    found: Found
+    """The samples that the file's own data function gave."""
 
 
 def created(path: Path) -> Created:
@@ -67,8 +72,9 @@ def created(path: Path) -> Created:
         given = _called(path, said, "data")
     loss = _loss(path, said)
     names = input_names(made)
-    inputs, targets = _data(path, given, names)
-    labels = _labels(path, said, loss, targets)
+    found = samples_of(given, f"data of {path}")
+    inputs = _inputs(path, found[0], names)
+    labels = _labels(path, said, loss, found[0])
     exported = export(
         made,
         inputs,
@@ -86,7 +92,7 @@ def created(path: Path) -> Created:
     kept = dequantise_weights(quantise_weights(exported.weights, shape), shape)
     before, after = (training.answers(model, weights, some, exported.frozen) for weights in (exported.weights, kept))
     rounded = float(np.abs(before - after).max(initial=0.0))
-    return Created(plan, exported.frozen, exported.difference, rounded, len(targets))
+    return Created(plan, exported.frozen, exported.difference, rounded, found)
 
 
 def written(made: Created, folder: Path) -> dict[str, str]:
@@ -150,43 +156,28 @@ def _loss(path: Path, said: Mapping[str, Any]) -> Loss:
         raise InvalidConfig(f"{path}: loss is one of {', '.join(Loss)}, not {said['loss']!r:.40}") from None
 
 
-def _data(path: Path, given: Any, names: list[str]) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
-    if not isinstance(given, tuple) or len(given) != 2:
-        raise InvalidConfig(f"{path}: data gives two things, inputs and targets, not {type(given).__name__}")
-    inputs, targets = given
-    if not isinstance(inputs, Mapping):
-        if len(names) != 1:
-            raise InvalidConfig(f"{path}: forward takes {names}: data gives the inputs as a dict by these names")
-        inputs = {names[0]: inputs}
-    if sorted(inputs) != sorted(names):
-        raise InvalidConfig(f"{path}: forward takes {names}, data gives {sorted(map(str, inputs))}")
-    arrays = {name: _array(np.asarray(inputs[name])) for name in names}
-    wanted = np.asarray(targets)
-    lengths = {len(array) if array.ndim else 0 for array in (*arrays.values(), wanted)}
-    if len(lengths) != 1 or not min(lengths):
-        raise InvalidConfig(f"{path}: inputs and targets have as many samples each, and some: not {sorted(lengths)}")
-    return arrays, wanted
+def _inputs(path: Path, samples: Samples, names: list[str]) -> dict[str, NDArray[Any]]:
+    """By the names of forward's arguments, in their order."""
+    given = samples.inputs
+    if len(names) == 1 and list(given) == [ONE_ARRAY]:
+        return {names[0]: given[ONE_ARRAY]}
+    if sorted(given) != sorted(names):
+        raise InvalidConfig(
+            f"{path}: forward takes {names}, data gives {sorted(given)}: give the inputs as a dict by the names of forward's arguments"
+        )
+    return {name: given[name] for name in names}
 
 
-def _array(array: NDArray[Any]) -> NDArray[Any]:
-    """float64 and float16 become float32, small integers int64 or uint8: the types that a task's inputs have."""
-    if array.dtype.kind == "f":
-        return array.astype(np.float32)
-    if array.dtype.kind in "iu" and array.dtype not in (np.uint8, np.int32):
-        return array.astype(np.int64)
-    return array
-
-
-def _labels(path: Path, said: Mapping[str, Any], loss: Loss, targets: NDArray[Any]) -> tuple[str, ...]:
+def _labels(path: Path, said: Mapping[str, Any], loss: Loss, samples: Samples) -> tuple[str, ...]:
     if "labels" in said:
         return tuple(map(str, said["labels"]))
     if loss is not Loss.CROSS_ENTROPY:
         return ()
-    if targets.dtype.kind not in "iu" or targets.ndim != 1 or targets.min() < 0:
+    if not samples.labelled:
         raise InvalidConfig(
-            f"{path}: targets of cross-entropy are labels that count from 0, one integer a sample, not {targets.dtype} {targets.shape}"
+            f"{path}: targets of cross-entropy are labels that count from 0, one integer a sample, not numbers {samples.y.shape}"
         )
-    return tuple(map(str, range(int(targets.max()) + 1)))
+    return samples.names or tuple(map(str, range(int(samples.y.max()) + 1)))
 
 
 def _ranges(path: Path, said: Mapping[str, Any], names: list[str]) -> dict[str, tuple[float, float]]:
@@ -228,7 +219,7 @@ def main() -> int:
                 "exponents": sorted({tensor.exponent for tensor in shape.tensors}),
                 "pages": shape.page_count,
                 "groups": shape.group_count,
-                "samples": made.sample_count,
+                "samples": len(made.found[0]),
                 "difference": made.difference,
                 "rounded": made.rounded,
                 "files": files,

@@ -20,8 +20,6 @@ from services.trainer.data import Samples
 from services.trainer.network import rows_of
 
 PARITY_SAMPLES = 256
-PARITY_TOLERANCE = 1e-4
-"""Of the largest logit: the two sum the same float32 products in different orders."""
 
 
 class Examiner:
@@ -69,12 +67,11 @@ def parity(
     """The greatest difference between torch's answers and those of ONNX's reference implementation.
 
     weights: (N,) float32; inputs: (B, *dimensions) of each, as the signature says; fixed: values of frozen tensors. Raises DataLoss
-    beyond 1e-4 of the largest answer (of 1, if that is larger).
+    beyond training.PARITY_TOLERANCE.
     """
     ours = training.answers(spec, weights, inputs, fixed)
     theirs = reference(model, inputs)[spec.answer.name]
-    difference = float(np.abs(ours - theirs).max(initial=0.0))
-    bound = PARITY_TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0)))
+    difference, bound = training.difference(ours, theirs)
     if not difference <= bound:
         raise DataLoss(
             f"ONNX and torch differ by {difference:g}, more than {bound:g}: this is a bug, do not use the file"

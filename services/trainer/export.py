@@ -19,8 +19,6 @@ from linklearner.onnx_graph import OPSET, onnx_model, reference
 from linklearner.onnx_import import Imported, imported
 from services.trainer import training
 
-PARITY_TOLERANCE = 1e-4
-"""Of the largest answer, or of 1."""
 PARITY_SAMPLES = 32
 
 
@@ -135,8 +133,7 @@ def _difference(
     }
     ours = training.answers(spec, read.weights, some, read.frozen)
     theirs = reference(onnx_model(spec, read.weights, frozen=read.frozen), some)[spec.answer.name]
-    difference = max(float(np.abs(found - expected).max(initial=0.0)) for found in (ours, theirs))
-    bound = PARITY_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
+    difference, bound = training.difference(expected, ours, theirs)
     if not difference <= bound:
         raise InvalidModel(
             f"the module and its graph differ by {difference:g}, more than {bound:g}: does its forward draw random numbers?"

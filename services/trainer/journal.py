@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
 from linklearner.domain.tasks import Mined, Submitted
-from linklearner.storage import may_pass
+from linklearner.storage import may_pass, sqlite_errors
 
 SCHEMA_VERSION = 2
 
@@ -249,21 +249,17 @@ class Journal:
 
     @contextmanager
     def _file(self) -> Iterator[None]:
-        """SQLite's errors in our tree; a broken promise of the schema (IntegrityError) is a bug and stays one."""
-        try:
-            with self._alone:
-                if self._closed:
-                    raise Unavailable("the trainer is stopping; call again when it is back", reason="Stopping")
-                yield
-        except sqlite3.OperationalError as error:  # full, read-only, away
-            raise Unavailable(
-                f"cannot keep state in {self._path} ({error}): make room there or make it writable; it is tried again",
-                reason="StateUnavailable",
-            ) from error
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
+        """One statement at a time."""
+        with sqlite_errors(self._away, self._damaged), self._alone:
+            if self._closed:
+                raise Unavailable("the trainer is stopping; call again when it is back", reason="Stopping")
+            yield
+
+    def _away(self, error: sqlite3.OperationalError) -> Unavailable:
+        return Unavailable(
+            f"cannot keep state in {self._path} ({error}): make room there or make it writable; it is tried again",
+            reason="StateUnavailable",
+        )
 
     def _damaged(self, why: str) -> DataLoss:
         return DataLoss(

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner.domain.errors import DataLoss, InvalidConfig, Unavailable
-from linklearner.storage import may_pass
+from linklearner.storage import may_pass, sqlite_errors
 from services.trainer import accountant
 from services.trainer.accountant import Mechanism
 
@@ -189,25 +189,23 @@ class PrivacyLedger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, undone if what is inside raises; SQLite's errors in our tree."""
-        try:
-            with closing(sqlite3.connect(self._path, timeout=5, isolation_level=None)) as connection:
-                connection.execute("PRAGMA synchronous = EXTRA")
-                connection.execute("BEGIN IMMEDIATE")
-                with connection:
-                    yield connection
-        except sqlite3.OperationalError as error:  # full, read-only, away
-            if not may_pass(error) and not self._path.parent.is_dir():
-                raise InvalidConfig(f"cannot keep the privacy budget in {self._path.parent}: {error}") from error
-            raise Unavailable(
-                f"cannot keep the privacy budget in {self._path} ({error}): make room there or make it writable; nothing is trained "
-                "before",
-                reason="StateUnavailable",
-            ) from error
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
+        """One transaction, undone if what is inside raises."""
+        with (
+            sqlite_errors(self._away, self._damaged),
+            closing(sqlite3.connect(self._path, timeout=5, isolation_level=None)) as connection,
+        ):
+            connection.execute("PRAGMA synchronous = EXTRA")
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                yield connection
+
+    def _away(self, error: sqlite3.OperationalError) -> InvalidConfig | Unavailable:
+        if not may_pass(error) and not self._path.parent.is_dir():
+            return InvalidConfig(f"cannot keep the privacy budget in {self._path.parent}: {error}")
+        return Unavailable(
+            f"cannot keep the privacy budget in {self._path} ({error}): make room there or make it writable; nothing is trained before",
+            reason="StateUnavailable",
+        )
 
     def _damaged(self, why: str) -> DataLoss:
         return DataLoss(

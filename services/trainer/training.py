@@ -27,6 +27,8 @@ Frozen = Mapping[str, NDArray[np.float32]]
 """Values of the tensors that a graph takes from files, by name."""
 ROWS_LENGTH = 2**24
 """Numbers of one value that are computed at once where nothing is trained: 64 MiB."""
+PARITY_TOLERANCE = 1e-4
+"""Of the largest answer, or of 1: how far torch and ONNX's reference may be apart."""
 REPORTS, LONGEST_SILENCE = 10, 500
 """Progress messages of one local training, and the most steps between two."""
 
@@ -260,6 +262,12 @@ def answers(
         ]
         answer: NDArray[np.float32] = torch.cat(parts).numpy()
     return answer
+
+
+def difference(wanted: NDArray[np.float32], *found: NDArray[np.float32]) -> tuple[float, float]:
+    """The greatest one from `wanted`, and the greatest that comes of adding the same float32 products in another order."""
+    greatest = max(float(np.abs(one - wanted).max(initial=0.0)) for one in found)
+    return greatest, PARITY_TOLERANCE * max(1.0, float(np.abs(wanted).max(initial=0.0)))
 
 
 def evaluate(spec: ModelSpec, weights: NDArray[np.float32], samples: Samples, frozen: Frozen | None = None) -> Score:

@@ -6,6 +6,8 @@ import errno
 import os
 import sqlite3
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,24 @@ def may_pass(error: OSError | sqlite3.Error) -> bool:
     if isinstance(error, OSError):
         return error.errno in _PASSING
     return error.sqlite_errorcode & _PRIMARY in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+@contextmanager
+def sqlite_errors(
+    away: Callable[[sqlite3.OperationalError], Exception], damaged: Callable[[str], Exception]
+) -> Iterator[None]:
+    """SQLite's errors in our tree. A broken promise of the schema (IntegrityError) is a bug and stays one.
+
+    away: makes the error of a file that is full, read-only or not there. damaged: of one that is no database, or not ours.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise away(error) from error
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise damaged(str(error)) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

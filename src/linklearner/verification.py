@@ -117,7 +117,7 @@ def _closed(replayed: Replay, emission: Emission, books: Books) -> dict[str, Any
         if balance < holds:
             raise DataLoss(
                 f"the {name} should hold {holds} wei of $LL for its tasks, the node says {balance}",
-                facts={"field": f"balance of the {name}", "expected": holds, "told": balance},
+                facts={"field": f"balance of the {name}", "expected": holds, "on_chain": balance},
             )
         report |= {
             f"{name}_owes_wei": str(owes),
@@ -160,5 +160,6 @@ async def _books(history: History, pool: bytes, head: int) -> Books:
 def _same(what: str, ours: int, theirs: int) -> None:
     if ours != theirs:
         raise DataLoss(
-            f"{what} should be {ours}, the node says {theirs}", facts={"field": what, "expected": ours, "told": theirs}
+            f"{what} should be {ours}, the node says {theirs}",
+            facts={"field": what, "expected": ours, "on_chain": theirs},
         )

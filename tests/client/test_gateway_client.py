@@ -233,7 +233,7 @@ async def test_what_the_gateway_refuses_stays_what_it_said(fake: FakeGateway) ->
     async with at(fake) as client:
         for error in (InvalidInput("a bad request", reason="Bad"), NotFound("nothing", reason="Nothing")):
             fake.lies = dict.fromkeys(("GetTask", "GetModel", "WatchVersions"), refuses(error))
-            task = fake.first.told()
+            task = fake.first.described()
             for call in (client.task(1), client.weights(task), client.next_version(1, 0)):
                 with pytest.raises(LinkLearnerError) as raised:
                     await call

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 from eth_abi.abi import decode, encode
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
 from numpy.typing import NDArray
 
+from bench.pool import account, selector
+from bench.pool_rounds import some_update, some_weights
 from devchain.chain.blocks import StoredReceipt
 from devchain.chain.chain import EmbeddedChain
-from devchain.chain.questions import Question
+from devchain.chain.questions import CallRequest
 from devchain.config import ChainConfig
 from linklearner import artifacts
 from linklearner.chain.abi import Interface, error_string
@@ -26,7 +26,6 @@ from linklearner.chain.answers import Log
 from linklearner.chain.contracts import COMPLETED, POOL, TOKEN, VAULT, completed, decode_event
 from linklearner.domain.addresses import token_of, vault_of
 from linklearner.domain.digest import model_digest, weight_bytes
-from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.events import Event
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.replay import Emission, Replay
@@ -67,44 +66,8 @@ class Reverted(Exception):
         super().__init__(f"{self.name} {error.values if error else ''} {text}")
 
 
-def account(index: int) -> LocalAccount:
-    signer: LocalAccount = Account.from_key(keccak(b"test account %d" % index))
-    return signer
-
-
 def address_of(index: int) -> bytes:
     return bytes.fromhex(account(index).address[2:])
-
-
-def selector(signature: str) -> bytes:
-    return bytes(keccak(signature.encode())[:4])
-
-
-def some_weights(shape: Shape, seed: int = 1) -> NDArray[np.int16]:
-    return np.random.default_rng(seed).integers(-1000, 1000, shape.weight_count).astype(np.int16)
-
-
-def some_update(
-    shape: Shape,
-    task: int,
-    base_version: int,
-    seed: int,
-    encoding: Encoding = TWO_BITS,
-    pages: Sequence[int] | None = None,
-    shift: int = 3,
-) -> Update:
-    """A dense update, or one with just these pages."""
-    generator = np.random.default_rng(seed)
-    present = range(shape.page_count) if pages is None else pages
-    touched = {tensor for page in present for tensor, _, _ in shape.segments(page)}
-    shifts = tuple(shift if tensor in touched else 0 for tensor in range(len(shape.tensors)))
-    values = np.array(encoding.values, dtype=np.int8)
-    parts = tuple(
-        (page, chosen if chosen.any() else chosen + values[-1])  # a page of zeros is no page
-        for page in present
-        for chosen in (generator.choice(values, shape.page_weights(page)),)
-    )
-    return Update(task, base_version, encoding, shifts, parts)
 
 
 @dataclass
@@ -269,7 +232,7 @@ class TaskChain:
     # -- reading
 
     def ask(self, to: bytes, data: bytes) -> bytes:
-        return self.chain.call(Question(sender=bytes(20), to=to, data=data), self.chain.head.number)
+        return self.chain.call(CallRequest(sender=bytes(20), to=to, data=data), self.chain.head.number)
 
     def read(self, interface: Interface, function: str, *arguments: Any) -> dict[str, Any]:
         answer = self.ask(self._address(interface), interface.encode_call(function, *arguments))

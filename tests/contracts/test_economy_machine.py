@@ -12,7 +12,6 @@ In short form with the other tests. Long form, about ten minutes of one core:
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -20,7 +19,6 @@ from typing import Any
 
 from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -28,11 +26,11 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from bench.escrow import DELAY_S, EscrowChain, EscrowReverted, FeePool, Voucher, deploy_escrow
 from bench.pool import PoolChain, account
+from bench.pool_rounds import some_update, some_weights
 from devchain.chain.blocks import StoredReceipt
 from linklearner.chain.abi import Interface
 from linklearner.chain.contracts import POOL, TOKEN, VAULT
@@ -56,12 +54,8 @@ from tests.contracts.task_chain import (
     TaskChain,
     address_of,
     agrees,
-    some_update,
-    some_weights,
 )
-
-EXAMPLES = int(os.environ.get("ECONOMY_EXAMPLES", "6"))
-STEPS = int(os.environ.get("ECONOMY_STEPS", "60"))
+from tests.state_machine import run
 
 GROUPED = Shape((Tensor(10, 12), Tensor(7, 8)), 8, 2, 2**12)
 """Three pages in two groups; some updates are scaled down."""
@@ -79,6 +73,7 @@ numbers = st.sampled_from((1, 1, 1, 1, 2, 2, 2, 3, TASKS))
 amounts = st.one_of(
     st.integers(0, 3), st.integers(0, 20 * LL_WEI), st.integers(0, 20 * LL_WEI), st.sampled_from((0, *HUGE))
 )
+
 waits = st.sampled_from((0, 1, 3, 7, 15, 16, 20, 41, 100, DELAY_S))
 terms = st.builds(
     Terms,
@@ -710,11 +705,4 @@ class Economy(RuleBasedStateMachine):
 
 
 def test_the_economy_does_what_its_model_does() -> None:
-    checks = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=STEPS,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=True,
-    )
-    run_state_machine_as_test(Economy, settings=checks)
+    run(Economy, "ECONOMY", examples=6, steps=60)

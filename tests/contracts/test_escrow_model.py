@@ -8,22 +8,18 @@ In short form with the other tests. Long form:
 from __future__ import annotations
 
 import dataclasses
-import os
 from functools import cache
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from bench.escrow import DELAY_S, TOKEN, EscrowChain, EscrowReverted, Voucher
 from bench.pool import account
 from linklearner.domain.voucher import domain_separator
 from tests.contracts.escrow_model import Model, Shown
 from tests.contracts.escrow_pool import escrow_pool
-
-EXAMPLES = int(os.environ.get("ESCROW_MODEL_EXAMPLES", "15"))
-STEPS = int(os.environ.get("ESCROW_MODEL_STEPS", "25"))
+from tests.state_machine import run
 
 CLIENTS = (1, 2, 3)
 SERVERS = (3, 9, 10)
@@ -168,11 +164,4 @@ class Histories(RuleBasedStateMachine):
 
 
 def test_the_escrow_does_what_its_model_does() -> None:
-    checks = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=STEPS,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=True,
-    )
-    run_state_machine_as_test(Histories, settings=checks)
+    run(Histories, "ESCROW_MODEL", examples=15, steps=25)

@@ -8,6 +8,7 @@ from dataclasses import astuple
 
 import pytest
 
+from bench.pool_rounds import some_weights
 from linklearner.chain.abi import Interface
 from linklearner.chain.contracts import POOL, TOKEN, VAULT
 from linklearner.domain import gas
@@ -17,7 +18,7 @@ from linklearner.domain.notation import LL_WEI
 from linklearner.domain.rules.mean import MEAN
 from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.shape import Shape, Tensor
-from tests.contracts.task_chain import TERMS, Reverted, TaskChain, address_of, some_weights
+from tests.contracts.task_chain import TERMS, Reverted, TaskChain, address_of
 
 SMALL = Shape((Tensor(10, 12), Tensor(7, 8), Tensor(20, 12)), 8, 2, 2**20)
 FREE = 2.4

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bench.pool_rounds import some_weights
 from devchain.chain.blocks import StoredReceipt
 from linklearner.chain.answers import Log
 from linklearner.chain.contracts import COMPLETED, POOL, VAULT, completed, decode_event
@@ -18,7 +19,7 @@ from linklearner.domain.notation import LL_WEI
 from linklearner.domain.replay import Replay
 from linklearner.domain.rounds import Phase, Terms
 from linklearner.domain.shape import Shape
-from tests.contracts.task_chain import PER_SECOND, TERMS, TaskChain, address_of, agrees, some_weights
+from tests.contracts.task_chain import PER_SECOND, TERMS, TaskChain, address_of, agrees
 
 SPEC = classifier("tiny", Mlp((5, 4, 3)), ("a", "b", "c"))  # 39 weights
 GROUPED = SPEC.shape(12, 8, 2, 3000)  # five pages, three groups; long updates are scaled down

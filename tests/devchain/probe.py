@@ -14,7 +14,7 @@ from eth_hash.auto import keccak
 
 from devchain.chain.blocks import StoredReceipt
 from devchain.chain.chain import EmbeddedChain
-from devchain.chain.questions import Question
+from devchain.chain.questions import CallRequest
 from devchain.chain.system_contract import SYSTEM_CONTRACT
 from devchain.config import ChainConfig
 
@@ -123,7 +123,7 @@ class Rig:
 
     def call(self, to: bytes, data: bytes = b"", *, value: int = 0, gas: int | None = None, who: Any = None) -> bytes:
         """`eth_call` on the head. Raises CallFailed."""
-        question = Question(sender=self.address(who or self.me), to=to, data=data, value=value, gas=gas)
+        question = CallRequest(sender=self.address(who or self.me), to=to, data=data, value=value, gas=gas)
         return self.chain.call(question, self.chain.head.number)
 
     def aspect(

@@ -29,7 +29,7 @@ from eth_hash.auto import keccak
 from bench.contracts import built
 from bench.pool import CREATOR, POOL, TERMS, PoolChain, account, address_of, terms_tuple
 from bench.pool_rounds import SMALL, opened, some_update, some_weights
-from devchain.chain.chain import Question
+from devchain.chain.chain import CallRequest
 from linklearner import artifacts
 from linklearner.chain.abi import Decoded, error_string
 from linklearner.domain.capacity import most_updates
@@ -512,7 +512,7 @@ class Case:
         expected = decoded is not None and self.allows(decoded)
         sender = account(CREATOR if name in ("openTask", "loadPages") else 2)
         outcome = self.world.chain.ask(
-            Question(sender=address_of(sender), to=self.world.pool, data=data), self.world.chain.head.number
+            CallRequest(sender=address_of(sender), to=self.world.pool, data=data), self.world.chain.head.number
         )
         assert (outcome.error is None) == expected, (
             f"chain: {outcome.error or 'accepted'}, Python: {expected}, {decoded}"
@@ -554,7 +554,7 @@ class Case:
 
     def _same_as_solc(self, name: str, data: bytes, read: Decoded | None) -> None:
         outcome = self.world.chain.ask(
-            Question(sender=bytes(20), to=self.arguments, data=data), self.world.chain.head.number
+            CallRequest(sender=bytes(20), to=self.arguments, data=data), self.world.chain.head.number
         )
         if read is None:
             if outcome.error is None:

@@ -13,7 +13,7 @@ from linklearner.domain import training
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.encodings import ENCODINGS
 from linklearner.domain.errors import InvalidInput
-from linklearner.domain.model import ModelVersion
+from linklearner.domain.model import Loss, ModelVersion
 from linklearner.domain.rounds import Due, Phase, Step, Terms
 from linklearner.rpc import convert
 from linklearner.v1 import chain_gateway_pb2 as pb
@@ -58,9 +58,10 @@ STATUS = st.builds(
     phase=st.none() | st.sampled_from(Phase),
     due=st.lists(DUE, max_size=3).map(tuple),
 )
-CONTRIBUTION = st.builds(chain.Contribution, ADDRESS, DIGEST, NUMBER, NUMBER, MINED, NUMBER, st.none() | WEI)
+CONTRIBUTION = st.builds(chain.AcceptedUpdate, ADDRESS, DIGEST, NUMBER, NUMBER, MINED, NUMBER, st.none() | WEI)
 SUBMITTED = st.builds(chain.Submitted, MINED, DIGEST, FROM_1, NUMBER, NUMBER)
 ENCODING, REAL, SHARE = st.sampled_from(list(ENCODINGS.values())), st.floats(allow_nan=False), st.floats(0, 1)
+R_SQUARED = st.floats(max_value=1, allow_nan=False)
 
 
 BUDGET = st.floats(0, 1e6) | st.just(float("inf"))
@@ -186,7 +187,8 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
     (activities(), convert.activity_message, convert.activity_of),
     (training_events(), convert.training_message, convert.training_of),
     (
-        st.builds(training.Evaluation, VERSION, SMALL, st.just("accuracy"), SHARE, REAL),
+        st.builds(training.Evaluation, VERSION, SMALL, st.just(Loss.CROSS_ENTROPY.metric), SHARE, REAL)
+        | st.builds(training.Evaluation, VERSION, SMALL, st.just(Loss.MEAN_SQUARED_ERROR.metric), R_SQUARED, REAL),
         convert.evaluation_message,
         convert.evaluation_of,
     ),

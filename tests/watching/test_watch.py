@@ -43,7 +43,7 @@ def update_of(fake: FakeGateway, seed: int) -> bytes:
     pages = tuple(
         (page, generator.integers(1, 9, SHAPE.page_weights(page)).astype(np.int8)) for page in range(SHAPE.page_count)
     )
-    version = fake.tasks[1].told().version
+    version = fake.tasks[1].described().version
     return Update(1, version, INT8, (0,) * len(SHAPE.tensors), pages).encode(SHAPE)
 
 
@@ -216,7 +216,7 @@ def test_what_a_trainer_waits_for_is_told_when_it_changes() -> None:
 def seen(**changes: object) -> Watched:
     """A task with everything to show."""
     fake = FakeGateway(seed=1, accounts=4)
-    told = fake.tasks[1].told()
+    told = fake.tasks[1].described()
     state = Watched()
     list(state.saw_task(replace(told, **changes), 1.0))  # type: ignore[arg-type]
     list(state.saw_round(fake.tasks[1].round(1), 1.0))
@@ -234,7 +234,7 @@ def drawn(state: Watched, width: int) -> str:
 
 
 def test_a_round_of_this_second_was_opened_now() -> None:
-    status = FakeGateway(seed=1, accounts=4).tasks[1].told().round
+    status = FakeGateway(seed=1, accounts=4).tasks[1].described().round
     assert "opened now" in drawn(seen(round=replace(status, opened_s=100)), 200)  # it is drawn at 100
     assert "now ago" not in drawn(seen(round=replace(status, opened_s=100)), 200)
     assert "opened 7 s ago" in drawn(seen(round=replace(status, opened_s=93)), 200)
@@ -270,7 +270,7 @@ def test_the_bar_of_stake_has_its_mark_at_the_quorum() -> None:
 
 
 def test_what_a_round_waits_for_is_said() -> None:
-    task = FakeGateway(seed=1, accounts=4).tasks[1].told()
+    task = FakeGateway(seed=1, accounts=4).tasks[1].described()
     collecting = replace(task.round, phase=Phase.COLLECTING, due=(Due(Step.SETTLED, 130), Due(Step.DROPPED, 500)))
     assert when(replace(task, round=collecting), 100.0) == "can be settled in 30 s, dropped in 7 min"
     assert when(replace(task, round=replace(task.round, phase=Phase.OPEN)), 100.0) == "waits for the first update"

@@ -60,10 +60,10 @@ def engine(say: Say, *, keep: bool = True) -> Iterator[None]:
 
 def _enter() -> None:
     """Takes over the environment that BOOTSTRAP describes."""
-    told = subprocess.run(
+    done = subprocess.run(
         ["bash", "-c", f'eval "$("{BOOTSTRAP}" env)" && env -0'], capture_output=True, text=True, check=True
     ).stdout
-    for pair in told.split("\0"):
+    for pair in done.split("\0"):
         name, _, value = pair.partition("=")
         if name.startswith("DOCKER_") or name == "PATH":
             os.environ[name] = value
@@ -80,13 +80,13 @@ def _answers() -> bool:
 
 def host_gateway() -> str:
     """This machine's address as containers see it, host.docker.internal to them."""
-    told = subprocess.run(
+    done = subprocess.run(
         ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return told.stdout.strip()
+    return done.stdout.strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ class Stack:
         if recreate:
             arguments += ["--force-recreate", "--no-deps"]
         started = time.monotonic()
-        told = {one.id for one in self.containers() if one.ready}
+        announced = {one.id for one in self.containers() if one.ready}
         log = self.settings.home / "up.log"
         with log.open("wb") as file:
             starting = subprocess.Popen(
@@ -225,8 +225,8 @@ class Stack:
                     over = starting.poll()
                     containers = self.containers()
                     for container in sorted(containers, key=lambda one: one.service):
-                        if container.id not in told and container.settled:
-                            told.add(container.id)
+                        if container.id not in announced and container.settled:
+                            announced.add(container.id)
                             self._say(
                                 f"  {container.service:<13} {container.words:<8} {time.monotonic() - started:5.1f} s"
                             )

@@ -270,23 +270,28 @@ def _containers_are_confined(stack: Stack, held: Say) -> None:
         "containers are confined: no root, no capability, bounded memory; a trainer reaches its gateway and nothing else"
     )
     for service, host in (("model_server", "gateway-1.control"), ("trainer-1", "gateway.home")):
-        code = stack.run_in(service, "python", "-c", _TRANSFER.format(f"{host}:9000")).strip()
-        if code != "PERMISSION_DENIED":
-            raise Trouble(f"{service} asks {host} for a transfer and is answered {code}")
+        answer = stack.run_in(service, "python", "-c", _TRANSFER.format(f"{host}:9000")).strip()
+        if answer != "PermissionDenied":
+            raise Trouble(f"{service} asks {host} for a transfer and is answered {answer}")
     held("neither the model server nor a trainer may move a gateway's money")
 
 
 _TRANSFER = """
-import grpc, json, pathlib
-from linklearner.v1 import chain_gateway_pb2 as pb, chain_gateway_pb2_grpc as pb_grpc
-token = json.loads(pathlib.Path("/run/secrets/credential").read_text())["token"]
-stub = pb_grpc.ChainGatewayServiceStub(grpc.insecure_channel("{}"))
-request = pb.TransferRequest(request_id="x", account=bytes(20), to=bytes(20), coin_wei=b"\\1")
+import asyncio, pathlib
+from linklearner.client.gateway import GatewayClient
+from linklearner.domain.errors import LinkLearnerError
+from linklearner.rpc.access import Credential
+
+async def transfer():
+    credential = Credential.read(pathlib.Path("/run/secrets/credential"))
+    async with GatewayClient.connect("{}", credential) as gateway:
+        await gateway.transfer_coin("x", bytes(20), bytes(20), 1)
+
 try:
-    stub.Transfer(request, metadata=(("authorization", "Bearer " + token),), timeout=10)
+    asyncio.run(transfer())
     print("OK")
-except grpc.RpcError as error:
-    print(error.code().name)
+except LinkLearnerError as error:
+    print(type(error).__name__)
 """
 
 

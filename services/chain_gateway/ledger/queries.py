@@ -6,7 +6,7 @@ import asyncio
 
 from linklearner.domain.errors import NotFound
 from linklearner.domain.events import ContributionPaid, GroupMerged, RoundDropped, SettlerPaid
-from linklearner.domain.tasks import Contribution, Round
+from linklearner.domain.tasks import AcceptedUpdate, Round
 from services.chain_gateway.ledger.submissions import Submissions
 from services.chain_gateway.ledger.tasks import Tasks
 
@@ -43,7 +43,7 @@ class Queries:
         paid = {event.contributor: event.amount for event in events.find(ContributionPaid, task, second=number)}
         fee = next(iter(events.find(SettlerPaid, task, second=number)), None)
         contributions = tuple(
-            Contribution(
+            AcceptedUpdate(
                 event.contributor,
                 event.digest,
                 event.weight,

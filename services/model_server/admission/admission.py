@@ -141,6 +141,18 @@ class Admission:
         """Background work until cancelled. Raises what only another start can help."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarded:
+    """The server that an admission is made for."""
+
+    task: int
+    gateway: GatewayClient
+    terms: Callable[[], session.GetTermsResponse]
+    """What the live model takes, without what the admission takes; raises Unavailable before the first version."""
+    registry: CollectorRegistry
+    """Of its metrics."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AdmissionSettings(Settings):
     """The settings of one admission, under the prefix of the model server's."""
@@ -152,13 +164,6 @@ class AdmissionSettings(Settings):
         """The same for the server of another task in this process, so many ports further on."""
         return self
 
-    def admission(
-        self,
-        *,
-        task: int,
-        gateway: GatewayClient,
-        terms: Callable[[], session.GetTermsResponse],
-        registry: CollectorRegistry,
-    ) -> Admission:
-        """terms: what the live model takes, without what the admission takes; raises Unavailable before the first version."""
+    def admission(self, server: Guarded) -> Admission:
+        """The admission of this server, which asks it for nothing before it runs."""
         raise NotImplementedError

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import grpc
-from prometheus_client import CollectorRegistry
 
-from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import InvalidConfig, Refused
 from linklearner.domain.notation import Endpoint
 from linklearner.rpc.entrance import Context
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
-from services.model_server.admission.admission import Admission, AdmissionSettings, Metadata
+from services.model_server.admission.admission import Admission, AdmissionSettings, Guarded, Metadata
 
 EVERYBODY = "everybody"
 
@@ -35,15 +33,8 @@ class Open(AdmissionSettings):
                 facts={"setting": "listen"},
             )
 
-    def admission(
-        self,
-        *,
-        task: int,
-        gateway: GatewayClient,
-        terms: Callable[[], session.GetTermsResponse],
-        registry: CollectorRegistry,
-    ) -> "OpenAdmission":
-        return OpenAdmission(terms)
+    def admission(self, server: Guarded) -> "OpenAdmission":
+        return OpenAdmission(server.terms)
 
 
 class OpenAdmission(Admission):

@@ -14,7 +14,6 @@ import grpc
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import Exhausted, InvalidConfig, LinkLearnerError, PermissionDenied, Unauthenticated
 from linklearner.domain.notation import UINT64, UNIT_WEI, amount_text, shown
 from linklearner.domain.sign_in import SignIn, page_domain, page_uri, statement_of, uri_of
@@ -23,7 +22,7 @@ from linklearner.rpc.status import code_of
 from linklearner.settings import Between, Origins
 from linklearner.v1 import session_pb2 as session
 from linklearner.v1 import session_pb2_grpc as session_grpc
-from services.model_server.admission.admission import Admission, AdmissionSettings, Metadata, beyond
+from services.model_server.admission.admission import Admission, AdmissionSettings, Guarded, Metadata, beyond
 from services.model_server.admission.sessions import Challenges, Holding, Session, Sessions, recover
 from services.model_server.stakes import StakeWatch
 
@@ -74,20 +73,13 @@ class StakeSettings(AdmissionSettings):
     def beyond(self, place: int) -> Self:
         return replace(self, domain=beyond(self.domain, place)) if self.domain else self
 
-    def admission(
-        self,
-        *,
-        task: int,
-        gateway: GatewayClient,
-        terms: Callable[[], session.GetTermsResponse],
-        registry: CollectorRegistry,
-    ) -> "StakeAdmission":
-        stakes = StakeWatch(gateway, task, refresh_s=self.stake_refresh_s, head_stale_s=self.head_stale_s)
-        return StakeAdmission(self, task=task, stakes=stakes, terms=terms, registry=registry)
+    def admission(self, server: Guarded) -> "StakeAdmission":
+        stakes = StakeWatch(server.gateway, server.task, refresh_s=self.stake_refresh_s, head_stale_s=self.head_stale_s)
+        return StakeAdmission(self, task=server.task, stakes=stakes, terms=server.terms, registry=server.registry)
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedSession:
     """A session that has just begun."""
 
     token: str = field(repr=False)
@@ -180,7 +172,7 @@ class StakeAdmission(Admission):
             now=self._monotonic(),
         )
 
-    async def open(self, message: str, signature: bytes) -> Opened:
+    async def open(self, message: str, signature: bytes) -> OpenedSession:
         """A session for a signed challenge. Raises Unauthenticated, PermissionDenied or Unavailable.
 
         A challenge counts as used when it opens a session: a wrong signature under somebody's text takes nothing from them.
@@ -198,7 +190,7 @@ class StakeAdmission(Admission):
         now = self._monotonic()
         self._challenges.use(sign_in, now)
         token = self.sessions.open(holding, now)
-        return Opened(token, int(self._wall() + self._settings.session_s), holding.units, self._required_units)
+        return OpenedSession(token, int(self._wall() + self._settings.session_s), holding.units, self._required_units)
 
     def close(self, token: str) -> None:
         """Ends a session."""

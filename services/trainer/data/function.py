@@ -26,11 +26,12 @@ def read(path: Path, options: Options) -> Found:
         if name not in said:
             raise InvalidConfig(f"{path} defines no function {name}(): add one that returns {SHAPES}")
         given = said[name]
-        answer = given() if callable(given) else given  # as `linklearner task create` takes it
-    return _found(answer, f"{name}() of {path}")
+        answer = given() if callable(given) else given
+    return samples_of(answer, f"{name}() of {path}")
 
 
-def _found(answer: Any, what: str) -> Found:
+def samples_of(answer: Any, what: str) -> Found:
+    """The samples in what such a function returned. what: the function, for messages. Raises as `read`."""
     if isinstance(answer, Mapping):
         given = {str(name): _array(values, what) for name, values in answer.items() if _is_array(values)}
         return named.samples(given, named.roles(given, what), given, what)

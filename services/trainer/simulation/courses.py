@@ -184,7 +184,7 @@ class FloatAveraging(Course):
 
 
 @dataclass(slots=True)
-class _Taken:
+class _Accepted:
     """An accepted update, and what is kept of its contributor if it is merged."""
 
     contribution: Contribution
@@ -197,9 +197,14 @@ class OnChain(Course):
     """Quantised updates with error feedback, judged and merged by the task's rule as the chain does."""
 
     def __init__(
-        self, federation: Federation, recipe: Recipe, encoding: Encoding, residuals: Path | None = None
+        self,
+        federation: Federation,
+        recipe: Recipe,
+        encoding: Encoding,
+        residuals: Path | None = None,
+        paid: Iterable[int] = (),
     ) -> None:
-        """residuals: a file for them, N float64 a contributor, instead of memory."""
+        """residuals: a file for them, N float64 a contributor, instead of memory. paid: who has earned something in the task before."""
         super().__init__(federation, recipe)
         plan = federation.plan
         self._encoding = encoding
@@ -210,7 +215,7 @@ class OnChain(Course):
         self._residuals: NDArray[np.float64] = (
             np.zeros(size) if residuals is None else np.memmap(residuals, np.float64, "w+", shape=size)
         )
-        self._paid: set[int] = set()
+        self._paid = set(paid)
 
     @property
     def weights(self) -> NDArray[np.float32]:
@@ -224,7 +229,7 @@ class OnChain(Course):
             yield Job(handle, base, contributor, self.round, self.recipe, self._encoding, residual)
 
     def merge(self, present: Sequence[int], results: Iterable[Trained]) -> Merging:
-        taken: list[_Taken] = []
+        taken: list[_Accepted] = []
         refused, longest, submission_gas, calldata_bytes = Counter[str](), 0.0, 0.0, 0
         for contributor, result in zip(present, results, strict=True):
             if result.residual is None:
@@ -239,7 +244,7 @@ class OnChain(Course):
             data = self._submission(contribution.update)
             submission_gas += gas.submit_need(data, contribution.update, self._shape)
             calldata_bytes += len(data)
-            taken.append(_Taken(contribution, result.update, contributor, result.residual))
+            taken.append(_Accepted(contribution, result.update, contributor, result.residual))
         merged, settlement_gas, settled_bytes = self._settled(taken)
         for one in taken:
             self._residuals[one.contributor] = one.residual
@@ -267,7 +272,7 @@ class OnChain(Course):
         effective = self._rule.verdict(weight, norm, self._shape.norm_bound)
         return Contribution(contributor.to_bytes(20), weight, effective, update), norm
 
-    def _settled(self, taken: Sequence[_Taken]) -> tuple[Merged | None, float, int]:
+    def _settled(self, taken: Sequence[_Accepted]) -> tuple[Merged | None, float, int]:
         """Merges; gas and calldata of all settlements. A round without updates changes nothing."""
         if not taken:
             return None, 0.0, 0

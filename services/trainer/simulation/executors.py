@@ -13,17 +13,17 @@ import os
 import pickle
 import signal
 import tempfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from linklearner.domain.errors import InvalidConfig, Unavailable
 
@@ -47,17 +47,12 @@ class Handle(Protocol[T_co]):
         ...
 
 
-class Executor(ABC):
+class Executor(AbstractContextManager["Executor"]):
     """Use as a context manager. Raises Unavailable where a worker dies."""
 
     workers: int
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @abstractmethod

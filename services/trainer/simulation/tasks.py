@@ -17,6 +17,7 @@ from linklearner.plan_file import read_plan
 from linklearner.suite import home
 from services.trainer import data
 from services.trainer.data import Samples, Shard
+from services.trainer.data.source import Found
 
 DIGITS = "digits"
 
@@ -42,6 +43,7 @@ def load(name: str, source: str, contributors: int, seed: int, folder: str = "")
     samples that do not fit the model.
     """
     tensors: Mapping[str, NDArray[np.float32]] | None = None
+    own: Found | None = None
     if name == DIGITS:
         plan = plans.digits(contributors=contributors, seed=seed)
         plan = replace(plan, terms=replace(plan.terms, max_updates=min(contributors, most_updates(plan.shape)) or 1))
@@ -49,11 +51,12 @@ def load(name: str, source: str, contributors: int, seed: int, folder: str = "")
         from services.trainer.create import created
 
         made = created(Path(name))
-        plan, tensors = made.plan, made.frozen
+        plan, tensors, own = made.plan, made.frozen, made.found
     else:
         plan = read_plan(Path(name))
-    own = f"python:{name}" if name.endswith(".py") else DIGITS
-    learn, held_out = data.load(source or own, Shard())
+    learn, held_out = data.load(source or DIGITS, Shard()) if source or own is None else own
+    if held_out is None:
+        learn, held_out = data.hold_out(learn)
     learn.check(plan.model, range_too=True)
     held_out.inputs_of(plan.model)
     held_out.targets_of(plan.model)

@@ -147,16 +147,16 @@ def logs(entries: object, of: Collection[bytes], first: int, last: int) -> list[
 def header(answer: object, number: int, block_hash: bytes) -> Header:
     """The answer to eth_getBlockByNumber for `number`, where a log has named the block's hash."""
     found = fields(answer, "block")
-    told = Header(
+    block = Header(
         number=quantity(found.get("number"), "block's number"),
         block_hash=data(found.get("hash"), "block's hash", 32),
         time_s=quantity(found.get("timestamp"), "block's time", TIME_BITS),
     )
-    if (told.number, told.block_hash) != (number, block_hash):
+    if (block.number, block.block_hash) != (number, block_hash):
         raise Malformed(
-            f"the node gives block {told.number} 0x{told.block_hash.hex()} where its logs are of block {number} 0x{block_hash.hex()}"
+            f"the node gives block {block.number} 0x{block.block_hash.hex()} where its logs are of block {number} 0x{block_hash.hex()}"
         )
-    return told
+    return block
 
 
 def receipt(answer: object, of: bytes) -> Receipt:

@@ -324,7 +324,7 @@ async def wait_for_chain(
     tell: Callable[[str], object] = waited_for,
 ) -> None:
     """Tries until it succeeds, for `wait_s` seconds, and tells what is waited for. Raises the last Unavailable."""
-    deadline, pause, told = monotonic() + wait_s, 0.5, ""
+    deadline, pause, said = monotonic() + wait_s, 0.5, ""
     while True:
         try:
             await connect()
@@ -333,8 +333,8 @@ async def wait_for_chain(
             left = deadline - monotonic()
             if left <= 0:
                 raise
-            if error.message != told:
-                told = error.message
+            if error.message != said:
+                said = error.message
                 tell(f"{error.message}; waiting up to {left:.0f} s for it")
         await sleep(min(pause, left))
         pause = min(2 * pause, 5.0)

@@ -68,9 +68,9 @@ def sent_in(answer: object, number: int, pool: bytes) -> list[Sent]:
 
 def reason_of(error: object, interfaces: Sequence[Interface]) -> str:
     """Why a call was refused, from the error of eth_call: of the contract, of the Aspect, of the node."""
-    told: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
+    failure: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
     try:
-        revert = data(told.get("data"), "revert data")
+        revert = data(failure.get("data"), "revert data")
     except Malformed:
         revert = b""
     for interface in interfaces:
@@ -80,7 +80,7 @@ def reason_of(error: object, interfaces: Sequence[Interface]) -> str:
             continue
         if decoded is not None:
             return decoded.name
-    message = str(told.get("message", ""))
+    message = str(failure.get("message", ""))
     for text in (error_string(revert) or "", message):
         named = NAMED.search(text)
         if named:

@@ -149,14 +149,14 @@ class History:
         )
         found = []
         for (name, *_), answer in zip(questions, answers, strict=True):
-            told = self._read(data, answer, f"answer of {name}")
-            if not told:
+            returned = self._read(data, answer, f"answer of {name}")
+            if not returned:
                 raise NotFound(
                     f"there is no contract at 0x{contract.hex()}, where $LL of pool 0x{self._pool.hex()} should be: "
                     "the pool's address is wrong, or its contracts are of another version"
                 )
             try:
-                (value,) = interface.decode_result(name, told).values()
+                (value,) = interface.decode_result(name, returned).values()
             except InvalidInput as error:
                 raise DataLoss(
                     f"0x{contract.hex()} answers {name} with {error.message} ({self._endpoints.shown})"
@@ -214,10 +214,10 @@ class History:
                 for number, answer in zip(numbers, answers, strict=True)
                 for one in self._read(sent_in, answer, number, self._pool)
             ]
-            told = await self.receipts([one.transaction for one in sent])
+            receipts = await self.receipts([one.transaction for one in sent])
             for one in sent:
-                if not told[one.transaction].succeeded:
-                    yield Failure(one, told[one.transaction].gas_used, await self._reason(one))
+                if not receipts[one.transaction].succeeded:
+                    yield Failure(one, receipts[one.transaction].gas_used, await self._reason(one))
         progress(last, last)
 
     async def _reason(self, sent: Sent) -> str:
@@ -308,16 +308,16 @@ class History:
                 raise DataLoss(
                     f"the node tells of events in block {number} and no longer has it: ask one that keeps its history"
                 )
-            told = self._read(header, answer, number, block_hash)
-            if told.time_s < self._newest.time_s:
+            found = self._read(header, answer, number, block_hash)
+            if found.time_s < self._newest.time_s:
                 raise DataLoss(
-                    f"the node says that block {number} is of second {told.time_s}, and block {self._newest.number} before it "
+                    f"the node says that block {number} is of second {found.time_s}, and block {self._newest.number} before it "
                     f"of {self._newest.time_s}"
                 )
-            if told.number == self._newest.number and told != self._newest:
+            if found.number == self._newest.number and found != self._newest:
                 raise DataLoss(f"the node tells of two blocks with the number {number}")
-            self._newest = told
-            times[number] = told.time_s
+            self._newest = found
+            times[number] = found.time_s
         return times
 
     def _read(self, parse: Callable[Concatenate[Any, P], T], answer: Any, *arguments: P.args, **named: P.kwargs) -> T:
@@ -337,8 +337,8 @@ class History:
         for (method, _), answer in zip(questions, await self._answers(questions), strict=True):
             if "error" in answer:
                 refusal = answer["error"]
-                told = refusal.get("message", refusal) if isinstance(refusal, Mapping) else refusal
-                raise Unavailable(f"the node refuses {method}: {told!s:.500}")
+                reason = refusal.get("message", refusal) if isinstance(refusal, Mapping) else refusal
+                raise Unavailable(f"the node refuses {method}: {reason!s:.500}")
             found.append(answer["result"])
         return found
 
@@ -354,10 +354,10 @@ class History:
         try:
             found = strictjson.loads(body, max_bytes=ANSWER_BYTES, max_values=ANSWER_VALUES)
             answers = {one["id"]: one for one in found}
-            told = [answers[question["id"]] for question in asked]
-            if not all("error" in one or "result" in one for one in told):
+            ordered = [answers[question["id"]] for question in asked]
+            if not all("error" in one or "result" in one for one in ordered):
                 raise KeyError("result")
-            return told
+            return ordered
         except (NotJson, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"what answers at {self._endpoints.shown} does not speak JSON-RPC: {error}") from error
 

@@ -23,7 +23,7 @@ class Commands(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         typed = list(sys.argv[1:] if args is None else args)
-        wants_json = {"--format=json", "--json"} & set(typed) or ("--format", "json") in pairwise(typed)
+        wants_json = "--format=json" in typed or ("--format", "json") in pairwise(typed)
         try:
             with reporting(Format.JSON if wants_json else Format.TEXT):
                 return super().main(args, *rest, **options)

@@ -76,10 +76,8 @@ def simulate(
         Path | None, typer.Option("--report", help="write a page of charts and tables: FILE.html")
     ] = None,
     format: FormatOption = Format.TEXT,
-    json: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
 ) -> None:
     """Train one task with many simulated contributors: real quantised updates, the real merge, float averaging beside it."""
-    format = Format.JSON if json else format
     with reporting(format):
         settings = Simulation(
             task=task, data=data, frozen=frozen, contributors=contributors, rounds=rounds, present=present, skew=skew, stakes=stakes,

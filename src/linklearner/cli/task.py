@@ -145,7 +145,8 @@ async def _open(
         owned = (await call.gateway.balance(who)).token
         if request is None and owned < fund:
             raise InvalidInput(
-                f"{address(who)} has {ll(owned)} $LL, less than the {ll(fund)} for the pot: nothing was sent",
+                f"{address(who)} has {ll(owned)} $LL, less than the {ll(fund)} for the pot: nothing was sent. Name another account with "
+                "--account; `linklearner balance` shows what each has",
                 reason="TooFewTokens",
             )
     try:

@@ -64,8 +64,10 @@ def train(
                         case TrainingWaits():
                             bar.update(line, description=f"waits: {escape(printable(event.detail))}")
                         case TrainingProgress():
-                            told = "training" if isnan(event.loss) else f"loss {event.loss:.3f}"  # privacy tells none
-                            bar.update(line, description=told, completed=event.step, total=event.step_count)
+                            progress = (
+                                "training" if isnan(event.loss) else f"loss {event.loss:.3f}"
+                            )  # privacy tells none
+                            bar.update(line, description=progress, completed=event.step, total=event.step_count)
                         case UpdateQuantised():
                             update_bytes, spent = event.update_bytes, event.privacy
                             bar.update(line, description=f"submitting {update_bytes:,} bytes", total=None)

@@ -50,7 +50,6 @@ def inspect(
         ),
     ],
     format: FormatOption = Format.TEXT,
-    as_json: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
     gateway_address: GatewayOption = None,
     trainer_address: TrainerOption = None,
     credential: CredentialOption = None,
@@ -61,7 +60,6 @@ def inspect(
     save: Annotated[Path | None, typer.Option("--save", help="write the update's bytes to this file")] = None,
 ) -> None:
     """Show byte by byte what leaves a contributor's machine: an update in a file, in a transaction, or a trainer's last one."""
-    format = Format.JSON if as_json else format
 
     async def work() -> tuple[bytes, Task, Anatomy, PrivacySpent | None]:
         encoded, privacy = await _update(what, trainer_address, credential, rpc)

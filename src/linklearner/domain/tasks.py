@@ -203,7 +203,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
+class AcceptedUpdate:
     """One accepted update of a round. update_bytes: length of its byte string. paid: wei, None while the round is open."""
 
     contributor: bytes
@@ -223,7 +223,7 @@ class Round:
 
     round: int
     base_version: int
-    contributions: tuple[Contribution, ...]
+    contributions: tuple[AcceptedUpdate, ...]
     version: ModelVersion | None
     settlements: tuple[Mined, ...]
     settler: bytes

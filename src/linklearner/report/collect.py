@@ -54,8 +54,8 @@ async def facts_of(what: HistoryOf, step: Step, *, failures: bool | None = None)
         if history.deployment is None:
             raise NotFound(f"pool 0x{what.pool.hex()} has no history from block {what.from_block} on")
         step("gas", 0, 1)
-        told = await history.receipts(list(found.transactions))
-        found.charge({one: receipt.gas_used for one, receipt in told.items()}, facts)
+        receipts = await history.receipts(list(found.transactions))
+        found.charge({one: receipt.gas_used for one, receipt in receipts.items()}, facts)
         if failures is False or (failures is None and head - what.from_block > SCANNED_BLOCKS):
             facts.refused_why = (
                 f"{head - what.from_block:,} blocks were not looked through for failed transactions: --refusals does"

@@ -15,11 +15,11 @@ from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Due, Phase, Step, Terms
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import (
+    AcceptedUpdate,
     Balance,
     ChainStatus,
     Claimed,
     Closed,
-    Contribution,
     Earnings,
     Funded,
     Mined,
@@ -471,7 +471,7 @@ def claimed_of(message: pb.ClaimEarningsResponse) -> Claimed:
     return Claimed(receipts_of(message.receipts), earnings_of(message.claimed))
 
 
-def contribution_message(one: Contribution) -> pb.Contribution:
+def contribution_message(one: AcceptedUpdate) -> pb.Contribution:
     return pb.Contribution(
         contributor=one.contributor,
         digest=one.digest,
@@ -483,8 +483,8 @@ def contribution_message(one: Contribution) -> pb.Contribution:
     )
 
 
-def contribution_of(message: pb.Contribution) -> Contribution:
-    return Contribution(
+def contribution_of(message: pb.Contribution) -> AcceptedUpdate:
+    return AcceptedUpdate(
         contributor=address_of(message.contributor, "a contributor"),
         digest=digest_of(message.digest, "an update's digest"),
         weight=number_of(message.weight_units, "an update's influence"),

@@ -35,16 +35,16 @@ from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.notation import LL_WEI, UNIT_WEI
 from linklearner.domain.pay import FRACTION_BITS, round_pay, share_fee
 from linklearner.domain.rounds import BPS, Standing, Step, Terms
-from linklearner.domain.rules.rule import Contribution as Contributed
+from linklearner.domain.rules.rule import Contribution
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
 from linklearner.domain.stakes import MAX_ELIGIBLE, StakeLedger, influence
 from linklearner.domain.tasks import (
+    AcceptedUpdate,
     Balance,
     ChainStatus,
     Claimed,
     Closed,
-    Contribution,
     Earnings,
     Funded,
     Mined,
@@ -110,7 +110,7 @@ def terms_for(accounts: int) -> Terms:
 class Accepted:
     """An update in a round."""
 
-    contribution: Contributed
+    contribution: Contribution
     mined: Mined
     digest: bytes
     paid: int | None = None
@@ -299,7 +299,7 @@ class FakeTask:
             ripe=self.stakes.ripe(self.chain.now_s()),
         )
 
-    def told(self) -> Task:
+    def described(self) -> Task:
         """As a gateway tells it."""
         rule, at = rule_of(self.terms.rule), self.standing()
         status = RoundStatus(
@@ -335,7 +335,7 @@ class FakeTask:
             raise NotFound(f"task {self.number} has rounds 1 to {len(self.rounds)}, not {number}")
         one = self.rounds[number - 1]
         contributions = tuple(
-            Contribution(
+            AcceptedUpdate(
                 contributor=accepted.contribution.contributor,
                 digest=accepted.digest,
                 weight=accepted.contribution.weight,
@@ -395,7 +395,7 @@ class FakeTask:
         mined = self.chain.mine(len(data) + SUBMISSION_OVERHEAD)
         one.first_update_s = one.first_update_s or self.chain.now_s()
         self.stakes.record_update(account)
-        one.contributions.append(Accepted(Contributed(account, weight, effective, update), mined, digest))
+        one.contributions.append(Accepted(Contribution(account, weight, effective, update), mined, digest))
         return Submitted(mined, digest, len(self.rounds), weight, effective)
 
     def settle_when_due(self, settler: bytes, round: int) -> Settled:
@@ -469,18 +469,18 @@ class FakeTask:
         return self.chain.mine()
 
     def claim(self, account: bytes) -> Claimed:
-        told = self.earnings(account)
+        earned = self.earnings(account)
         mined = []
-        if told.pay + told.fees:
+        if earned.pay + earned.fees:
             one = self.earned[account]
-            one.pay_claimed += told.pay
-            one.fees_claimed += told.fees
+            one.pay_claimed += earned.pay
+            one.fees_claimed += earned.fees
             mined.append(self.chain.mine())
-        if told.stake_fees:
+        if earned.stake_fees:
             self.stakes.claim(account)
             mined.append(self.chain.mine())
-        self.chain.credit(account, told.pay + told.fees + told.stake_fees)
-        return Claimed(tuple(mined), told)
+        self.chain.credit(account, earned.pay + earned.fees + earned.stake_fees)
+        return Claimed(tuple(mined), earned)
 
     # --- inside
 
@@ -660,11 +660,11 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
             if number > request.after_task and request.creator in (b"", task.creator)
         ]
         most = request.page_size or PAGE
-        told = [convert.task_message(task.told()) for task in found[:most]]
-        return pb.ListTasksResponse(tasks=told, more=len(found) > most)
+        messages = [convert.task_message(task.described()) for task in found[:most]]
+        return pb.ListTasksResponse(tasks=messages, more=len(found) > most)
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:  # noqa: N802
-        return pb.GetTaskResponse(task=convert.task_message(self._know(request.task).told()))
+        return pb.GetTaskResponse(task=convert.task_message(self._know(request.task).described()))
 
     async def GetEarnings(self, request: pb.GetEarningsRequest, context: Any) -> pb.GetEarningsResponse:  # noqa: N802
         account = convert.address_of(request.account, "account")

@@ -9,7 +9,7 @@ from typing import Any
 
 from linklearner.domain.notation import UNIT_WEI, address_text, amount_text
 from linklearner.domain.rounds import BPS, Phase
-from linklearner.domain.tasks import Contribution, Round, Task
+from linklearner.domain.tasks import AcceptedUpdate, Round, Task
 from linklearner.domain.training import Activity, Evaluation, TrainerStatus
 from linklearner.report.numbers import money_text
 
@@ -182,5 +182,5 @@ def _phase(task: Task) -> str:
     return "" if task.round.phase is None else task.round.phase.value
 
 
-def _scaled(one: Contribution) -> str:
+def _scaled(one: AcceptedUpdate) -> str:
     return "" if one.effective == one.weight else f" scaled down to {amount_text(one.effective * UNIT_WEI)}"

@@ -2,7 +2,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,22 @@ import numpy as np
 import pytest
 from eth_account import Account
 
+from bench.suite import deployed as deployed_in
+from bench.suite import gateway_config
 from devchain import Devchain
 from devchain.config import ChainConfig
-from linklearner.chain.contracts import CONTRACTS
+from linklearner.chain.history import History
+from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.encodings import TWO_BITS, Encoding
 from linklearner.domain.plan import USUAL_TERMS, TaskPlan
 from linklearner.domain.quantise import quantise_delta
+from linklearner.domain.replay import Replay
 from linklearner.domain.rounds import Terms
 from linklearner.keyfile import read_password
 from linklearner.rpc.access import OPERATOR, Credential, Role
+from linklearner.verification import emission_of
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import GatewayConfig
-from services.chain_gateway.deploy import DeploymentPlan, deploy
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keystore import Keystore
@@ -100,18 +104,7 @@ class World:
     task: TaskPlan
 
     def config(self, **changes: Any) -> GatewayConfig:
-        config = GatewayConfig(
-            rpc_url=self.node.url,
-            deployment=self.folder / "deployment.json",
-            keystore=self.folder / "keys",
-            password_file=self.folder / "keys/password",
-            outbox=self.folder / "outbox.sqlite",
-            access=self.folder / "access",
-            listen="127.0.0.1:0",
-            auto_settle=False,
-            poll_s=0.05,
-        )
-        return replace(config, **changes)
+        return gateway_config(self.folder, self.node.url, **{"auto_settle": False, "poll_s": 0.05, **changes})
 
     @property
     def operator(self) -> Credential:
@@ -148,24 +141,9 @@ class World:
 
 async def make_deployment(folder: Path, task: TaskPlan | None = None) -> None:
     """A chain's state, keys and a deployment in `folder`; the small task unless another is given."""
-    password = Keystore.new_password(folder / "keys" / "password")
-    for _ in range(CONTRIBUTORS):
-        Keystore.create(folder / "keys", password, random_password=True)
-    contributors = Keystore.unlock(folder / "keys", password)
-    plan = DeploymentPlan(task=task or small_task(), contributors=contributors.addresses)
-    async with (
-        Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
-        Chain.connect(devchain.url, CONTRACTS) as chain,
-    ):
-        await deploy(
-            chain,
-            keystore_of(devchain, 0),
-            folder / "deploy.sqlite",
-            plan,
-            creator=keystore_of(devchain, 1),
-            contributors=contributors,
-            deployment_path=folder / "deployment.json",
-        )
+    async with Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain:
+        owner, creator = keystore_of(devchain, 0), keystore_of(devchain, 1)
+        await deployed_in(folder, devchain.url, owner, task or small_task(), CONTRIBUTORS, creator)
 
 
 @asynccontextmanager
@@ -188,12 +166,30 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@asynccontextmanager
+async def copied(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
+    """A copy of the deployment at work."""
+    shutil.copytree(deployed, tmp_path / "world")
+    async with world_in(tmp_path / "world") as world:
+        yield world
+
+
 @pytest.fixture
 async def world(deployed: Path, tmp_path: Path) -> AsyncIterator[World]:
-    folder = tmp_path / "world"
-    shutil.copytree(deployed, folder)
-    async with world_in(folder) as world:
+    async with copied(deployed, tmp_path) as world:
         yield world
+
+
+async def replayed(world: World, url: str | None = None, profile: Profile = ARTELA) -> Replay:
+    """The whole history, as a node tells it."""
+    async with History(url or world.node.url, world.deployment.pool, world.deployment.block, profile) as read:
+        head = await read.head()
+        emission = await emission_of(read, world.deployment.pool, head)
+        found = Replay(await read.chain_id(), world.deployment.pool, emission)
+        async for event in read.events(lambda *_: None, head):
+            found.feed(event)
+    found.finish()
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ import aiohttp
 from aiohttp import web
 from eth_hash.auto import keccak
 
+from bench.proxy import posted_to
+
 
 @dataclass
 class QuirkyNode:
@@ -140,16 +142,8 @@ class QuirkyNode:
     @contextlib.asynccontextmanager
     async def start(cls, upstream: str) -> AsyncIterator["QuirkyNode"]:
         node = cls(upstream)
-        application = web.Application(client_max_size=5 << 20)
-        application.router.add_post("/", node.handle)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            node.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with posted_to(node.handle) as node.url:
             yield node
-        finally:
-            await runner.cleanup()
 
 
 def _answer(body: dict[str, Any], result: Any) -> web.Response:

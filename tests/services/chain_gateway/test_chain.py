@@ -8,7 +8,7 @@ from aiohttp import web
 from eth_account import Account
 from eth_hash.auto import keccak
 
-from bench.proxy import Proxy
+from bench.proxy import Proxy, posted_to
 from devchain import Devchain
 from linklearner.chain.contracts import CONTRACTS, POOL, TOKEN, VAULT
 from linklearner.chain.profile import ARTELA, ETHEREUM
@@ -173,17 +173,10 @@ async def test_what_is_no_node_is_unavailable(answer: bytes) -> None:
         await request.read()
         return web.Response(body=answer, content_type="application/json")
 
-    application = web.Application()
-    application.router.add_post("/", handle)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
+    async with posted_to(handle) as url:
         with pytest.raises(Unavailable):
-            async with Chain.connect(f"http://127.0.0.1:{runner.addresses[0][1]}"):
+            async with Chain.connect(url):
                 pass
-    finally:
-        await runner.cleanup()
 
 
 async def test_a_url_that_holds_a_secret_is_not_repeated(tmp_path: Path) -> None:
@@ -200,17 +193,10 @@ async def test_a_slow_node_is_given_up(devchain: Devchain) -> None:
         await asyncio.sleep(5)
         return web.Response()
 
-    application = web.Application()
-    application.router.add_post("/", handle)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
+    async with posted_to(handle) as url:
         with pytest.raises(Unavailable):
-            async with Chain.connect(f"http://127.0.0.1:{runner.addresses[0][1]}", timeout_s=0.1):
+            async with Chain.connect(url, timeout_s=0.1):
                 pass
-    finally:
-        await runner.cleanup()
 
 
 async def test_custom_errors_of_every_contract_are_decoded(world: World) -> None:

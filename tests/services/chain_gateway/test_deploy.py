@@ -5,6 +5,7 @@ import json
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from web3 import AsyncWeb3
@@ -32,33 +33,26 @@ async def status(chain: Chain, deployment: Deployment) -> dict[str, int]:
     return found
 
 
+async def deploy_by_three(
+    devchain: Devchain, chain: Chain, folder: Path, plan: DeploymentPlan, **more: Any
+) -> Deployment:
+    """The owner, one who locks his stake, and the task's creator: accounts 0, 1 and 2."""
+    owner, contributor, creator = (keystore_of(devchain, place) for place in range(3))
+    return await deploy(chain, owner, folder / "outbox", plan, creator=creator, contributors=contributor, **more)
+
+
 async def test_a_finished_deployment_sends_nothing_more(tmp_path: Path, node: QuirkyNode, devchain: Devchain) -> None:
     plan = DeploymentPlan(task=small_task(), contributors=[devchain.accounts[1].address])
     async with Chain.connect(node.url, CONTRACTS) as chain:
         steps: list[tuple[str, int, int]] = []
-        first = await deploy(
-            chain,
-            keystore_of(devchain, 0),
-            tmp_path / "outbox",
-            plan,
-            creator=keystore_of(devchain, 2),
-            contributors=keystore_of(devchain, 1),
-            deployment_path=tmp_path / "deployment.json",
-            progress=lambda *step: steps.append(step),
-        )
+        written = {"deployment_path": tmp_path / "deployment.json", "progress": lambda *step: steps.append(step)}
+        first = await deploy_by_three(devchain, chain, tmp_path, plan, **written)
         sent = len(node.raw)
         assert steps[-1] == ("ready", sent, sent)
         assert (await status(chain, first))["eligible"] == 1000
         assert (await status(chain, first))["creator"] == devchain.accounts[2].address
         assert (await status(chain, first))["pot"] == POT
-        again = await deploy(
-            chain,
-            keystore_of(devchain, 0),
-            tmp_path / "outbox",
-            plan,
-            creator=keystore_of(devchain, 2),
-            contributors=keystore_of(devchain, 1),
-        )
+        again = await deploy_by_three(devchain, chain, tmp_path, plan)
         assert again == first == Deployment.load(tmp_path / "deployment.json")
         assert len(node.raw) == sent
         other = DeploymentPlan(task=digits(), contributors=plan.contributors)
@@ -70,22 +64,10 @@ async def test_an_interrupted_deployment_goes_on_where_it_was(tmp_path: Path, de
     """Cut off after every third transaction that the node has taken."""
     plan = DeploymentPlan(task=small_task(), contributors=[devchain.accounts[1].address])
     async with QuirkyNode.start(devchain.url) as node, Chain.connect(node.url, CONTRACTS) as chain:
-
-        async def attempt() -> Deployment:
-            return await deploy(
-                chain,
-                keystore_of(devchain, 0),
-                tmp_path / "outbox",
-                plan,
-                creator=keystore_of(devchain, 2),
-                contributors=keystore_of(devchain, 1),
-                patience=HURRY,
-            )
-
         interruptions, deployment = 0, None
         while deployment is None:
             until = len(set(node.raw)) + 3
-            running = asyncio.create_task(attempt())
+            running = asyncio.create_task(deploy_by_three(devchain, chain, tmp_path, plan, patience=HURRY))
             while not running.done() and len(set(node.raw)) < until:
                 await asyncio.sleep(0.002)
             if running.done():

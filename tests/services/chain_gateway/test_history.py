@@ -15,10 +15,8 @@ from linklearner.chain.history import History
 from linklearner.chain.profile import ARTELA, Profile
 from linklearner.domain.errors import DataLoss, Divergence, InvalidConfig, Unavailable
 from linklearner.domain.events import Event, StakeLocked
-from linklearner.domain.replay import Replay
-from linklearner.verification import emission_of
 from services.chain_gateway.deploy import POT
-from tests.services.chain_gateway.conftest import World
+from tests.services.chain_gateway.conftest import World, replayed
 from tests.services.chain_gateway.quirky_node import QuirkyNode
 
 
@@ -34,17 +32,6 @@ async def two_rounds(world: World) -> None:
             await gateway.ledger.settlements.settle(f"s{version}", world.accounts[0], 1, version)
             await world.later(2)
             await gateway.ledger.wallets.withdraw(f"withdraw-{version}", world.accounts[2], 1)
-
-
-async def replayed(world: World, url: str | None = None, profile: Profile = ARTELA) -> Replay:
-    async with History(url or world.node.url, world.deployment.pool, world.deployment.block, profile) as read:
-        head = await read.head()
-        emission = await emission_of(read, world.deployment.pool, head)
-        found = Replay(await read.chain_id(), world.deployment.pool, emission)
-        async for event in read.events(lambda *_: None, head):
-            found.feed(event)
-    found.finish()
-    return found
 
 
 async def test_a_history_replays_to_the_weights_on_the_chain(world: World) -> None:

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from google.protobuf.message import DecodeError
 
+from bench.proxy import posted_to
 from linklearner.chain import history
 from linklearner.chain.contracts import POOL
 from linklearner.chain.history import History
@@ -39,15 +40,8 @@ async def node(answer: Callable[[object], bytes], headers: dict[str, str] | None
         body = answer(await request.json())
         return web.Response(body=body, content_type="application/json", headers=headers)
 
-    application = web.Application()
-    application.router.add_post("/", post)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with posted_to(post) as url:
+        yield url
 
 
 def result(asked: object, value: bytes) -> bytes:
@@ -319,39 +313,33 @@ async def test_the_index_does_not_go_past_blocks_that_are_not_there(world: World
         assert len(events.find(UpdateAccepted, 1)) == 1
 
 
-async def test_a_head_told_once_and_not_there_is_not_the_newest_from_then_on(world: World) -> None:
-    lies = 1
+class FarBlock:
+    """Says of the first block that is asked for that it has a number which the chain is far from."""
 
-    def lie(method: str, result: Any) -> Any:
-        nonlocal lies
-        if method == BLOCK and lies:
-            lies -= 1
+    shown = False
+
+    def __call__(self, method: str, result: Any) -> Any:
+        if method == BLOCK and not self.shown:
+            self.shown = True
             return result | {"number": hex(10**6)}
         return result
 
+
+async def test_a_head_told_once_and_not_there_is_not_the_newest_from_then_on(world: World) -> None:
     async with world.gateway() as gateway:
-        world.node.alter = lie
+        world.node.alter = FarBlock()
         head = await gateway.ledger.events.sync()
         assert head < 1000 and gateway.ledger.chain.heads.number < 1000
 
 
 async def test_an_outbox_is_not_bound_to_a_block_that_is_not_there(world: World) -> None:
     """Above it, its transactions would be looked for and never found; at the next start the file would be another chain's."""
-    lies = 1
-
-    def lie(method: str, result: Any) -> Any:
-        nonlocal lies
-        if method == BLOCK and lies:
-            lies -= 1
-            return result | {"number": hex(10**6)}
-        return result
-
     async with Chain.connect(world.node.url) as chain:
-        world.node.alter = lie
+        world.node.alter = far = FarBlock()
         with OutboxStore.open(world.folder / "another.sqlite") as store:
             await store.check_chain(world.folder / "another.sqlite", chain)
             bound = store.first_block()
-            assert not lies and bound is not None and bound < 1000
+            assert far.shown and bound is not None and bound < 1000
 
 
 async def test_a_receipt_of_a_block_that_is_not_there_is_not_written_down(world: World) -> None:

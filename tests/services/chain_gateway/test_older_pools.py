@@ -4,7 +4,6 @@ One such submission, for 0.1 $LL of stake, once ended its round for every gatewa
 """
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ import pytest
 
 from linklearner import artifacts
 from linklearner.chain.contracts import POOL
-from linklearner.chain.history import History
 from linklearner.domain.errors import DataLoss, Refused
-from linklearner.domain.replay import Replay, TaskReplay
-from linklearner.verification import emission_of
+from linklearner.domain.replay import TaskReplay
 from services.chain_gateway.chain import Call
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.outbox import Request, always
-from tests.services.chain_gateway.conftest import World, make_deployment, world_in
+from tests.services.chain_gateway.conftest import World, copied, make_deployment, replayed
 
 LENIENT = Path(__file__).parents[2] / "data/aspects/lenient-aggregator.wasm"
 
@@ -36,9 +33,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def older_world(older: Path, tmp_path: Path) -> AsyncIterator[World]:
-    folder = tmp_path / "world"
-    shutil.copytree(older, folder)
-    async with world_in(folder) as world:
+    async with copied(older, tmp_path) as world:
         yield world
 
 
@@ -73,14 +68,7 @@ async def submit_as(gateway: Gateway, world: World, who: int, way: Callable[[byt
 
 
 async def verified(world: World) -> TaskReplay:
-    async with History(world.node.url, world.deployment.pool, world.deployment.block) as read:
-        head = await read.head()
-        emission = await emission_of(read, world.deployment.pool, head)
-        found = Replay(await read.chain_id(), world.deployment.pool, emission)
-        async for event in read.events(lambda *_: None, head):
-            found.feed(event)
-    found.finish()
-    return found.tasks[1]
+    return (await replayed(world)).tasks[1]
 
 
 async def test_a_round_with_odd_calldata_is_read_settled_paid_and_verified(older_world: World) -> None:

@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from model_chain import ANSWERS, Connection, ModelChain, VirtualLoop, outcome_of
 
 from linklearner.domain.errors import LinkLearnerError, Refused, TimedOut, Unavailable
 from services.chain_gateway.chain import Call
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.outbox import Outbox, Outcome, Patience, Request, State, always
+from tests.state_machine import run
 
-EXAMPLES = int(os.environ.get("OUTBOX_MODEL_EXAMPLES", "100"))
-STEPS = int(os.environ.get("OUTBOX_MODEL_STEPS", "30"))
 KEYSTORE = Keystore({bytes.fromhex(a.address[2:]): a for a in (Account.from_key(bytes([n]) * 32) for n in (1, 2))})
 ACCOUNTS = KEYSTORE.addresses
 NAMES = tuple(f"r{n}" for n in range(4))
@@ -266,11 +264,4 @@ class LyingNode(RuleBasedStateMachine):
 
 
 def test_each_request_ends_in_one_transaction_whatever_the_node_says() -> None:
-    checks = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=STEPS,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=True,
-    )
-    run_state_machine_as_test(LyingNode, settings=checks)
+    run(LyingNode, "OUTBOX_MODEL", examples=100, steps=30)

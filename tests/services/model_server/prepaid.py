@@ -1,16 +1,21 @@
 """The admission that docs/recipes/gate.md adds: rows paid for in advance, by a name in the metadata. A test's, not a product's."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Annotated
 
 from prometheus_client import CollectorRegistry, Counter
 
-from linklearner.client.gateway import GatewayClient
 from linklearner.domain.errors import Exhausted, InvalidInput, Unauthenticated
 from linklearner.settings import Between
-from linklearner.v1 import session_pb2 as session
-from services.model_server.admission.admission import Admission, AdmissionSettings, Grant, InferenceCall, Metadata
+from services.model_server.admission.admission import (
+    Admission,
+    AdmissionSettings,
+    Grant,
+    Guarded,
+    InferenceCall,
+    Metadata,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +25,8 @@ class Prepaid(AdmissionSettings):
     rows_each: Annotated[int, Between(0, 1_000_000)] = 10
     """Rows that every name may ask for."""
 
-    def admission(
-        self,
-        *,
-        task: int,
-        gateway: GatewayClient,
-        terms: Callable[[], session.GetTermsResponse],
-        registry: CollectorRegistry,
-    ) -> "PrepaidAdmission":
-        return PrepaidAdmission(self.rows_each, registry)
+    def admission(self, server: Guarded) -> "PrepaidAdmission":
+        return PrepaidAdmission(self.rows_each, server.registry)
 
 
 class PrepaidAdmission(Admission):

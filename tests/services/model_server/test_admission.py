@@ -21,7 +21,7 @@ from linklearner.oip import open_inference_grpc_pb2_grpc as oip_grpc
 from linklearner.rpc.channel import channel
 from linklearner.rpc.status import from_rpc_error
 from linklearner.v1 import session_pb2 as session
-from services.model_server.admission.admission import Admission, AdmissionSettings, Grant, InferenceCall
+from services.model_server.admission.admission import Admission, AdmissionSettings, Grant, Guarded, InferenceCall
 from services.model_server.admission.open import Open
 from services.model_server.admission.stake import StakeSettings
 from services.model_server.admission.table import ADMISSIONS
@@ -143,7 +143,7 @@ def test_a_stake_that_would_not_be_asked_for_is_no_setting_of_open() -> None:
 
 def test_the_recipe_names_everything_that_an_admission_may_write() -> None:
     recipe = Path(__file__).parents[3].joinpath("docs/recipes/gate.md").read_text()
-    for part in (Admission, AdmissionSettings, Grant, InferenceCall):
+    for part in (Admission, AdmissionSettings, Grant, Guarded, InferenceCall):
         for name in (name for name in vars(part) if not name.startswith("_") and name not in ("party", "metadata")):
             assert re.search(rf"\b{name}\b", recipe), f"{part.__name__}.{name}"
 
@@ -154,8 +154,8 @@ async def admission(monkeypatch: pytest.MonkeyPatch) -> list[PrepaidAdmission]:
     made: list[PrepaidAdmission] = []
     of_settings = Prepaid.admission
 
-    def admission(self: Prepaid, **parts: Any) -> PrepaidAdmission:
-        made.append(of_settings(self, **parts))
+    def admission(self: Prepaid, server: Guarded) -> PrepaidAdmission:
+        made.append(of_settings(self, server))
         return made[-1]
 
     monkeypatch.setattr(Prepaid, "admission", admission)

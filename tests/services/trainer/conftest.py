@@ -1,8 +1,10 @@
 """A trainer over gRPC against an in-memory chain, both on free ports."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -31,23 +33,31 @@ async def gateway(chain: FakeGateway) -> AsyncIterator[str]:
         yield address
 
 
+def settings(tmp_path: Path, gateway: str, **more: Any) -> TrainerConfig:
+    """Of a trainer that is soon done; whatever else a test says."""
+    given: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "gateway": gateway,
+        "credential": "",
+        "access": tmp_path / "access",
+    }
+    given |= {"steps": 10, "state_dir": tmp_path / "trainer", **more}
+    return TrainerConfig(**given)
+
+
+async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
 @pytest.fixture
 def connect(gateway: str, tmp_path: Path) -> Connect:
     """Starts a trainer with settings of the test's own; the stub of its service. Entering it again is a restart: same state folder."""
 
     @asynccontextmanager
-    async def start(**settings: object) -> AsyncIterator[pb_grpc.TrainerServiceStub]:
-        given = {
-            "listen": "127.0.0.1:0",
-            "gateway": gateway,
-            "credential": "",
-            "access": tmp_path / "access",
-            "shard": "0/5",
-            "steps": 20,
-            "state_dir": tmp_path / "trainer",
-            **settings,
-        }
-        config = TrainerConfig(**given)  # type: ignore[arg-type]
+    async def start(**own: Any) -> AsyncIterator[pb_grpc.TrainerServiceStub]:
+        config = settings(tmp_path, **{"gateway": gateway, "shard": "0/5", "steps": 20, **own})
         operator = Credential.kept(config.access / OPERATOR, Role.SPEND)
         async with Trainer.start(config) as trainer, channel(trainer.address, operator) as wire:
             yield pb_grpc.TrainerServiceStub(wire)

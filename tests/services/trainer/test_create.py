@@ -76,9 +76,9 @@ def data():
         ("x = 1", "defines no 'model'"),
         ("model = 3", "a torch.nn.Module, or a function that makes one, not int"),
         (GOOD.replace("def data", "def other"), "defines no 'data'"),
-        (GOOD.replace("return np", "return 3 #"), "data gives two things"),
+        (GOOD.replace("return np", "return 3 #"), "must return"),
         (GOOD.replace("(20, 3)", "(20, 4)"), "does not take the data"),
-        (GOOD.replace("np.arange(20)", "np.arange(19)"), "as many samples each"),
+        (GOOD.replace("np.arange(20)", "np.arange(19)"), "20 samples have 19 labels"),
         (GOOD.replace("np.arange(20) % 2", "np.arange(20) / 2"), "labels that count from 0"),
         (GOOD + "loss = 'hinge'", "loss is one of"),
         (GOOD + "labels = ['only one']", "as many labels, not 1"),
@@ -106,7 +106,7 @@ def test_a_file_is_run_as_if_it_had_been_started_itself(tmp_path: Path, monkeypa
     source(tmp_path, classes + text)
     path = list(sys.path)
     try:
-        assert created(Path("my_task.py")).sample_count == 20
+        assert len(created(Path("my_task.py")).found[0]) == 20
     finally:
         sys.modules.pop("beside_my_task", None)
     assert sys.path == path and MODULE not in sys.modules
@@ -126,6 +126,18 @@ terms = {"reward": "7", "round_seconds": 33}
     assert plan.model.advice == {"learning_rate": 0.5, "steps": 20, "batch_size": 4}
     assert plan.model.inputs[0].range == (-1.0, 1.0)
     assert (plan.terms.reward, plan.terms.round_seconds) == (7 * 10**18, 33)
+
+
+def test_data_comes_in_all_the_ways_that_a_trainer_takes(tmp_path: Path) -> None:
+    """Labels in text are the task's labels; a test set beside the samples is held out by whoever measures."""
+    named = GOOD.replace("np.arange(20) % 2", "np.array(['odd', 'even'])[np.arange(20) % 2]")
+    assert created(source(tmp_path, named)).plan.model.labels == ("even", "odd")
+    halves = GOOD.replace("return", "x, y =") + "    return x[:15], y[:15], x[15:], y[15:]\n"
+    learn, held_out = created(source(tmp_path, halves)).found
+    assert held_out is not None and (len(learn), len(held_out)) == (15, 5)
+    several = GOOD.replace("    return", "    x, y =") + "    return {'left': x, 'right': x}, y\n"
+    with pytest.raises(InvalidConfig, match=r"forward takes \['input'\], data gives \['left', 'right'\]"):
+        created(source(tmp_path, several))
 
 
 def settings(tmp_path: Path) -> dict[str, Any]:

@@ -144,16 +144,20 @@ async def test_a_trainer_that_works_by_itself_ends_with_its_budget_says_so_and_k
     assert prepared[-1]["rounds_left"] == 0 and prepared[-1]["epsilon_budget"] == 1.5
 
 
+async def leave_in_the_middle(stub: pb_grpc.TrainerServiceStub) -> None:
+    call = stub.TrainRound(pb.TrainRoundRequest(request_id="left"))
+    async for event in call:
+        if event.WhichOneof("event") == "progress":
+            break
+    call.cancel()
+    while (await stub.GetTrainer(pb.GetTrainerRequest())).busy:
+        await asyncio.sleep(0.05)
+
+
 async def test_the_last_share_is_not_lost_to_a_caller_who_left(connect: Connect, tmp_path: Path) -> None:
     plan = DpUpdate(dp_epsilon=1.0, dp_noise_multiplier=5.0)  # fits once
     async with connect(dp=plan, steps=20_000) as stub:
-        call = stub.TrainRound(pb.TrainRoundRequest(request_id="left"))
-        async for event in call:
-            if event.WhichOneof("event") == "progress":
-                break
-        call.cancel()
-        while (await stub.GetTrainer(pb.GetTrainerRequest())).busy:
-            await asyncio.sleep(0.05)
+        await leave_in_the_middle(stub)
         assert len(counted(tmp_path)) == 1, "counted before anything was made"
         assert (await stub.GetTrainer(pb.GetTrainerRequest())).privacy.rounds_left == 1
     async with connect(dp=plan) as stub:
@@ -299,13 +303,7 @@ async def test_a_training_goes_on_from_its_checkpoint_under_the_same_share_and_u
 ) -> None:
     async def cut_short(plan: DpSgd) -> None:
         async with connect(dp=plan, steps=1000) as stub:
-            call = stub.TrainRound(pb.TrainRoundRequest(request_id="cut"))
-            async for event in call:
-                if event.WhichOneof("event") == "progress":
-                    break
-            call.cancel()
-            while (await stub.GetTrainer(pb.GetTrainerRequest())).busy:
-                await asyncio.sleep(0.05)
+            await leave_in_the_middle(stub)
 
     async def finished(plan: DpSgd, request_id: str) -> list[int]:
         with structlog.testing.capture_logs() as logged:

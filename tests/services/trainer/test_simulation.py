@@ -295,7 +295,8 @@ def test_the_command_prints_json_and_writes_its_page(tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text('{"seed": 3, "terms": {"max_updates": 3}}')
     done = typed(
-        "plan.json", "--contributors", "6", "--rounds", "2", "--steps", "10", "--processes", "1", "--json", "--report", "page.html",
+        "plan.json", "--contributors", "6", "--rounds", "2", "--steps", "10", "--processes", "1",
+        "--format", "json", "--report", "page.html",
         folder=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -32,11 +32,10 @@ from linklearner.testing.gateway import FakeGateway, sets
 from linklearner.v1 import chain_gateway_pb2 as gateway_pb
 from linklearner.v1 import trainer_pb2 as pb
 from services.trainer import contributor, training
-from services.trainer.config import TrainerConfig
 from services.trainer.journal import Held, Journal, RecordedOutcome
 from services.trainer.recipe import AdamW
 from services.trainer.trainer import Trainer
-from tests.services.trainer.conftest import Connect, refused, train
+from tests.services.trainer.conftest import Connect, refused, settings, train, until
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
 UNREADABLE = (InvalidUpdate("calldata of a stranger"), DataLoss("calldata of a stranger"), NotFound("no such round"))
@@ -48,17 +47,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contributor, "LONGEST_RETRY_S", 0.1)
     monkeypatch.setattr(contributor, "LOOK_AGAIN_S", 0.1)
     monkeypatch.setattr(contributor, "REFUSED_AGAIN_S", 0.1)
-
-
-def settings(tmp_path: Path, gateway: str, **more: object) -> TrainerConfig:
-    given = {"listen": "127.0.0.1:0", "gateway": gateway, "steps": 10, "state_dir": tmp_path / "trainer", **more}
-    return TrainerConfig(**given)  # type: ignore[arg-type]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def fails(error: Exception) -> Callable[[Any], Any]:

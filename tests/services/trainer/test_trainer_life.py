@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,20 +24,9 @@ from services.trainer.journal import Journal
 from services.trainer.recipe import Recipe, Sgd
 from services.trainer.servicer import TrainerServicer
 from services.trainer.trainer import Trainer
+from tests.services.trainer.conftest import settings, until
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
-def settings(tmp_path: Path, gateway: str, **more: object) -> TrainerConfig:
-    given = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": tmp_path / "access"}
-    given |= {"steps": 10, "state_dir": tmp_path / "state", **more}
-    return TrainerConfig(**given)  # type: ignore[arg-type]
 
 
 async def health(address: str) -> int:
@@ -93,7 +82,7 @@ async def test_too_few_samples_are_refused_before_anything_starts(tmp_path: Path
         async with Trainer.start(settings(tmp_path, "127.0.0.1:1", min_samples=shard_size + 1, **config)):
             pass
     assert why.value.reason == "TooFewSamples"
-    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "trainer").exists()
     async with Trainer.start(settings(tmp_path, "127.0.0.1:1", min_samples=shard_size, **config)):
         pass
 

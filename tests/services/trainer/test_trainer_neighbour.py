@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from linklearner.domain.training import Activity, TaskActivity, TrainingProgress
 from linklearner.rpc.access import OPERATOR, Credential, Role
 from linklearner.testing.gateway import FakeGateway, weights_of
 from services.trainer import contributor, pace, training
-from services.trainer.config import TrainerConfig
 from services.trainer.machine import Machine
 from services.trainer.manners import ON_BATTERY
 from services.trainer.obstacles import NEXT_ROUND, OTHER_TASK, Obstacle
 from services.trainer.trainer import Trainer
+from tests.services.trainer.conftest import settings as settings_of
+from tests.services.trainer.conftest import until
 from tests.services.trainer.test_trainer_waits import another_task
 
 STEPS = 60
+settings = partial(settings_of, steps=STEPS, shard="0/5")
 
 
 class Owner:
@@ -64,18 +67,6 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], None]]:
     return found
 
 
-def settings(tmp_path: Path, gateway: str, **more: object) -> TrainerConfig:
-    given = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": tmp_path / "access"}
-    given |= {"steps": STEPS, "state_dir": tmp_path / "state", "shard": "0/5", **more}
-    return TrainerConfig(**given)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-async def gateway(chain: FakeGateway) -> AsyncIterator[str]:
-    async with chain.served() as address:
-        yield address
-
-
 def client(tmp_path: Path, trainer: Trainer) -> Any:
     return TrainerClient.connect(trainer.address, Credential.kept(tmp_path / "access" / OPERATOR, Role.SPEND))
 
@@ -86,12 +77,6 @@ async def activity(one: TrainerClient, wanted: Callable[[TaskActivity], bool]) -
         while not wanted(found := (await one.status()).tasks[0]):
             await asyncio.sleep(0.02)
         return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_a_training_waits_in_its_middle_and_goes_on_where_it_was(
@@ -154,7 +139,7 @@ async def test_a_trainer_stopped_while_it_waits_goes_on_from_there_when_it_is_st
     async with other.served() as address:
         async with Trainer.start(settings(tmp_path, address, rounds=-1)) as trainer, client(tmp_path, trainer) as asked:
             await activity(asked, lambda one: one.activity is Activity.WAITING and one.step == 20)
-        kept = list((tmp_path / "state").glob("training-*.state"))
+        kept = list((tmp_path / "trainer").glob("training-*.state"))
         assert len(kept) == 1 and not other.submissions
         made: list[int] = []
         for step in range(1, STEPS + 1):

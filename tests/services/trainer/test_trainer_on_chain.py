@@ -3,105 +3,40 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from eth_account import Account
 
-from devchain import Devchain
-from linklearner.chain.contracts import CONTRACTS
 from linklearner.domain.digits import SHAPE
 from linklearner.domain.plan import digits
 from linklearner.domain.quantise import Quantised, quantise_delta
-from linklearner.rpc.access import CONTRIBUTOR, OPERATOR, Credential
 from linklearner.rpc.channel import channel
 from linklearner.v1 import chain_gateway_pb2 as gateway_pb
 from linklearner.v1 import chain_gateway_pb2_grpc as gateway_grpc
 from linklearner.v1 import trainer_pb2 as pb
 from linklearner.v1 import trainer_pb2_grpc as pb_grpc
-from services.chain_gateway import config as gateway_config
-from services.chain_gateway.chain import Chain
-from services.chain_gateway.deploy import DeploymentPlan, deploy
 from services.chain_gateway.deployment import Deployment
-from services.chain_gateway.gateway import Gateway
-from services.chain_gateway.keystore import Keystore
 from services.trainer import contributor
-from services.trainer.config import TrainerConfig
 from services.trainer.journal import Journal
-from services.trainer.trainer import Trainer
 from tests.services.trainer.conftest import refused, train
+from tests.town import Town, town_of
 
 CONTRIBUTORS = 2
 
 
-@dataclass
-class Town:
-    """Contributors of the task `digits` on a chain of their own; gateways and trainers come and go."""
-
-    folder: Path
-    rpc_url: str
-    accounts: tuple[bytes, ...]
-
-    @asynccontextmanager
-    async def gateway(self, listen: str = "127.0.0.1:0") -> AsyncIterator[str]:
-        config = gateway_config.GatewayConfig(
-            rpc_url=self.rpc_url,
-            deployment=self.folder / "deployment.json",
-            keystore=self.folder / "keys",
-            password_file=self.folder / "keys/password",
-            outbox=self.folder / "outbox.sqlite",
-            listen=listen,
-            auto_settle=True,
-            access=self.folder / "access",
-        )
-        async with Gateway.start(config) as gateway:
-            yield gateway.address
-
-    @property
-    def operator(self) -> Credential:
-        return Credential.read(self.folder / "access" / OPERATOR)
-
-    @asynccontextmanager
-    async def trainer(self, gateway: str, index: int) -> AsyncIterator[pb_grpc.TrainerServiceStub]:
-        config = TrainerConfig(
-            listen="127.0.0.1:0",
-            gateway=gateway,
-            credential=str(self.folder / "access" / CONTRIBUTOR),
-            access=self.folder / "access",
-            account="0x" + self.accounts[index].hex(),
-            shard=f"{index}/{CONTRIBUTORS}",
-            steps=20,
-            state_dir=self.folder / f"trainer-{index}",
-        )
-        async with Trainer.start(config) as trainer, channel(trainer.address, self.operator) as wire:
-            await trainer.ready()
-            yield pb_grpc.TrainerServiceStub(wire)
-
-
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
-    password = Keystore.new_password(tmp_path / "keys" / "password")
-    for _ in range(CONTRIBUTORS):
-        Keystore.create(tmp_path / "keys", password, random_password=True)
-    contributors = Keystore.unlock(tmp_path / "keys", password)
-    async with Devchain.start() as devchain:
-        owner = devchain.accounts[0]
-        async with Chain.connect(devchain.url, CONTRACTS) as chain:
-            await deploy(
-                chain,
-                Keystore({owner.address: Account.from_key(owner.key)}),
-                tmp_path / "deploy.sqlite",
-                DeploymentPlan(
-                    task=digits(contributors=CONTRIBUTORS, stake_seconds=1), contributors=contributors.addresses
-                ),
-                contributors=contributors,
-                deployment_path=tmp_path / "deployment.json",
-            )
-        yield Town(tmp_path, devchain.url, contributors.addresses)
+    async with town_of(tmp_path, digits(contributors=CONTRIBUTORS, stake_seconds=1), CONTRIBUTORS) as town:
+        yield town
+
+
+@asynccontextmanager
+async def trainer(town: Town, gateway: str, index: int) -> AsyncIterator[pb_grpc.TrainerServiceStub]:
+    async with town.trainer(gateway, index, steps=20) as address, channel(address, town.operator) as wire:
+        yield pb_grpc.TrainerServiceStub(wire)
 
 
 async def until_version(town: Town, gateway: str, version: int) -> None:
@@ -124,8 +59,8 @@ async def test_rounds_on_the_chain_carry_their_residuals_and_are_refused_in_its_
     monkeypatch.setattr(contributor, "quantise_delta", watched)
     async with (
         town.gateway() as gateway,
-        town.trainer(gateway, 0) as one,
-        town.trainer(gateway, 1) as other,
+        trainer(town, gateway, 0) as one,
+        trainer(town, gateway, 1) as other,
     ):
         first = await one.Evaluate(pb.EvaluateRequest())
         for round in range(1, 4):
@@ -150,7 +85,7 @@ async def test_rounds_on_the_chain_carry_their_residuals_and_are_refused_in_its_
 async def test_a_gateway_that_goes_away_and_comes_back_submits_once(town: Town) -> None:
     async with AsyncExitStack() as first:
         gateway = await first.enter_async_context(town.gateway())
-        async with town.trainer(gateway, 0) as stub:
+        async with trainer(town, gateway, 0) as stub:
             call = stub.TrainRound(pb.TrainRoundRequest(request_id="one", step_count=500))
             assert (await call.read()).pulled.version.version == 1
             await first.aclose()

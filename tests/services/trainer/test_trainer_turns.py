@@ -86,7 +86,7 @@ async def test_the_turn_is_never_lost_and_never_there_twice(seed: int) -> None:
 
 def test_a_bid_is_the_share_of_the_round_s_pay_a_processor_second() -> None:
     """100 LL a round, of which the settler takes a twentieth, for a quarter of all stake."""
-    task = FakeGateway(seed=1).first.told()
+    task = FakeGateway(seed=1).first.described()
     task = replace(task, round=replace(task.round, eligible=4000))
     assert task.terms.reward == 100 * LL_WEI and task.terms.settler_bps == 500
     assert expected_pay(task, ENOUGH) == 95 * LL_WEI // 4

@@ -1,9 +1,8 @@
 """A trainer that may not contribute says why and waits; one with several tasks works for each in turn."""
 
-import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,25 +13,15 @@ from linklearner.domain.rounds import Phase
 from linklearner.domain.tasks import StakeStatus
 from linklearner.testing.gateway import POOL, FakeGateway, FakeTask, terms_for, weights_of
 from services.trainer import contributor
-from services.trainer.config import TrainerConfig
 from services.trainer.journal import Journal
 from services.trainer.obstacles import CLOSED, obstacle
 from services.trainer.trainer import Trainer
+from tests.services.trainer.conftest import settings as settings_of
+from tests.services.trainer.conftest import until
 
 NOW = 1_000
+settings = partial(settings_of, rounds=-1)
 ENOUGH = StakeStatus(eligible=1000, locked=1000, matures_s=0, unlocking=0, withdrawable_s=0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
-def settings(tmp_path: Path, gateway: str, **more: object) -> TrainerConfig:
-    given = {"listen": "127.0.0.1:0", "gateway": gateway, "credential": "", "access": tmp_path / "access"}
-    given |= {"steps": 10, "state_dir": tmp_path / "state", "rounds": -1, **more}
-    return TrainerConfig(**given)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +43,7 @@ def another_task(fake: FakeGateway, number: int = 2) -> FakeTask:
 
 def test_what_keeps_an_account_from_a_round_is_named() -> None:
     fake = FakeGateway(seed=1)
-    task = fake.first.told()
+    task = fake.first.described()
 
     def found(stake: StakeStatus = ENOUGH, only_paid: bool = False, **of_round: object) -> tuple[str, int] | None:
         seen = replace(task, round=replace(task.round, **of_round))  # type: ignore[arg-type]
@@ -108,7 +97,7 @@ async def test_each_task_keeps_what_its_own_quantising_lost(tmp_path: Path) -> N
             await until(lambda: all(len(task.rounds[-1].contributions) == 1 for task in (fake.first, second)))
             fake.first.settle()
             second.settle()
-    with Journal.open(tmp_path / "state") as journal:
+    with Journal.open(tmp_path / "trainer") as journal:
         kept = [journal.residual(scope(fake, task), fake.first.shape.weight_count) for task in (1, 2)]
     assert kept[0].any() and kept[1].any() and (kept[0] != kept[1]).any()
 
