@@ -116,7 +116,9 @@ def training_events(draw: st.DrawFn) -> training.TrainingEvent:
     )
     progress = training.TrainingProgress(part, whole, draw(REAL))
     waits = training.TrainingWaits(draw(st.text(max_size=20)), draw(st.text(max_size=50)), draw(NUMBER))
-    return draw(st.sampled_from([training.ModelPulled(draw(VERSION)), progress, waits, quantised, draw(SUBMITTED)]))
+    forecast = training.MergeForecast(draw(SHARE), draw(st.floats(-1, 1)), draw(RECORD), draw(SMALL), draw(SMALL))
+    events = [training.ModelPulled(draw(VERSION)), progress, waits, forecast, quantised, draw(SUBMITTED)]
+    return draw(st.sampled_from(events))
 
 
 @st.composite

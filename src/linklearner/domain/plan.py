@@ -19,6 +19,7 @@ from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.rounds import BPS, RULE_EVIDENCE, Terms
+from linklearner.domain.rules.evidence.perceptron import Perceptron
 from linklearner.domain.rules.evidence.sets import ExampleBatches
 from linklearner.domain.rules.table import rule_named
 from linklearner.domain.shape import Shape
@@ -111,6 +112,8 @@ class TaskPlan:
             if "weights" in settings:
                 found["weights"] = _first(settings["weights"], weights_of, model)
             plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, **given}), **found)
+            if plan.terms.rule == RULE_EVIDENCE:
+                Perceptron.of(plan.model)
             if plan.shape.group_count > 1 and not {"page_length", "group_pages"} & found.keys():  # larger than `digits`
                 cut = layout([one.length for one in plan.shape.tensors], given.get("max_updates", USUAL_UPDATES))
                 found |= dict(zip(("page_length", "group_pages"), cut, strict=True))

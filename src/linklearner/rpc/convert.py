@@ -42,6 +42,7 @@ from linklearner.domain.tasks import (
 from linklearner.domain.training import (
     Activity,
     Evaluation,
+    MergeForecast,
     ModelExport,
     ModelPulled,
     PrivacySpent,
@@ -766,6 +767,15 @@ def training_message(event: TrainingEvent) -> trainer_pb2.TrainRoundResponse:
                 privacy=privacy_message(event.privacy) if event.privacy else None,
             )
             return trainer_pb2.TrainRoundResponse(quantised=quantised)
+        case MergeForecast():
+            forecast = trainer_pb2.MergeForecast(
+                chance=event.chance,
+                gain=event.gain,
+                record_q16=event.record,
+                example_count=event.examples,
+                sample_count=event.samples,
+            )
+            return trainer_pb2.TrainRoundResponse(forecast=forecast)
         case Submitted():
             return trainer_pb2.TrainRoundResponse(submitted=submitted_message(event))
 
@@ -795,6 +805,15 @@ def training_of(message: trainer_pb2.TrainRoundResponse) -> TrainingEvent:
                 residual_ratio=quantised.residual_ratio,
                 digest=digest_of(quantised.digest, "an update's digest"),
                 privacy=privacy_of(quantised.privacy) if quantised.HasField("privacy") else None,
+            )
+        case "forecast":
+            told = message.forecast
+            if not (0 <= told.chance <= 1 and -1 <= told.gain <= 1):
+                raise InvalidInput(
+                    f"a chance lies in 0 to 1 and a gain in -1 to 1, not at {told.chance} and {told.gain}"
+                )
+            return MergeForecast(
+                told.chance, told.gain, record_of(told.record_q16), told.example_count, told.sample_count
             )
         case "submitted":
             return submitted_of(message.submitted)

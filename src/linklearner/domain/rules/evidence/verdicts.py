@@ -104,12 +104,17 @@ class Verdict:
         return in_words(self.outcome, self.gain, self.record, fresh)
 
 
+def record_text(record: int) -> str:
+    """E, Q16, for people."""
+    return f"{record / 2**GAIN_BITS:+.3f}"
+
+
 def in_words(outcome: Outcome, gain: int, record: int, fresh: int) -> str:
     """A verdict for people. gain, record: g and E, Q16. fresh: how many examples were opened for the round."""
     share = abs(gain) * 100 / 2**GAIN_BITS
     effect = "no better or worse" if not gain else f"{share:.1f} % {'better' if gain > 0 else 'worse'}"
     examples = f"{fresh} examples" if fresh != 1 else "an example"
-    said = f"{effect} on {examples} opened afterwards; the account's record stands at {record / 2**GAIN_BITS:+.3f}"
+    said = f"{effect} on {examples} opened afterwards; the account's record stands at {record_text(record)}"
     return f"merged: {said}" if outcome is Outcome.MERGED else f"not merged ({outcome.value}): {said}"
 
 
