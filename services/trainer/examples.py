@@ -56,9 +56,19 @@ class Made:
 
 
 def make(
-    plan: TaskPlan, learn: Samples, held_out: Samples, *, rounds: int, size: int, generator: np.random.Generator
+    plan: TaskPlan,
+    learn: Samples,
+    held_out: Samples,
+    *,
+    rounds: int,
+    size: int,
+    generator: np.random.Generator,
+    control: bool = True,
 ) -> Made:
-    """`size` examples for `rounds` rounds. Raises InvalidModel, InvalidInput with what to change."""
+    """`size` examples for `rounds` rounds. control: whether to train on them alone.
+
+    Raises InvalidModel, InvalidInput with what to change.
+    """
     perceptron = Perceptron.of(plan.model)
     if not 1 <= rounds <= size:
         raise InvalidInput(f"each round opens an example or more: {size} do not do for {rounds} rounds")
@@ -80,8 +90,8 @@ def make(
     examples = ExampleBatches(exponent, whole.inputs.shape[1], batches)
     rest = np.setdiff1d(np.arange(len(held_out)), rows)
     counts = np.bincount(labels[rows], minlength=len(plan.model.labels))
-    control = _control(plan, held_out[rows], held_out[rest]) if len(rest) else None
-    return Made(examples, tuple(counts.tolist()), control, len(rest), len(held_out) - len(usable), rows)
+    reached = _control(plan, held_out[rows], held_out[rest]) if control and len(rest) else None
+    return Made(examples, tuple(counts.tolist()), reached, len(rest), len(held_out) - len(usable), rows)
 
 
 def chosen(labels: NDArray[np.integer], size: int, generator: np.random.Generator) -> NDArray[np.int64]:
