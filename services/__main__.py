@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +29,10 @@ from linklearner import log
 from linklearner.domain import strictjson
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, Unavailable
 from linklearner.domain.notation import node_urls, shown_urls, whole
+from linklearner.domain.plan import TaskPlan
+from linklearner.domain.rounds import RULE_EVIDENCE
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.table import rule_named
 from linklearner.domain.strictjson import NotJson
 from linklearner.keyfile import read_account, read_password
 from linklearner.process import FAILED, exit_status
@@ -77,9 +81,17 @@ class SuiteSettings:
     round_seconds: int = ROUND_S
     mining: str = INSTANT
     """How the embedded chain makes blocks."""
+    rule: str = MEAN.name
+    """Of the task that is opened. By evidence the gateway opens examples and settles, whatever `settle` says."""
+    example_rounds: int = 20
+    """Rounds that the examples of such a task are for."""
 
     def __post_init__(self) -> None:
-        bounds = (("contributors", 1, MAX_CONTRIBUTORS), ("seed", 0, MAX_SEED), ("round_seconds", 1, MAX_ROUND_S))
+        rule_named(self.rule)
+        bounds = (
+            ("contributors", 1, MAX_CONTRIBUTORS), ("seed", 0, MAX_SEED), ("round_seconds", 1, MAX_ROUND_S),
+            ("example_rounds", 1, 1000),
+        )  # fmt: skip
         for name, low, high in bounds:
             if not low <= getattr(self, name) <= high:
                 raise InvalidConfig(f"{name} must be between {low} and {high}, got {getattr(self, name)}")
@@ -178,6 +190,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
         from services.chain_gateway import deploy
         from services.chain_gateway.chain import START_WAIT_S, Chain
         from services.chain_gateway.deployment import Deployment
+        from services.chain_gateway.example_store import ExampleStore
         from services.chain_gateway.gateway import Gateway
         from services.chain_gateway.keystore import Keystore
         from services.company import Company
@@ -189,6 +202,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
         from services.trainer import config as trainer_config
         from services.trainer import data, training  # noqa: F401  # torch, now
         from services.trainer.trainer import Trainer
+    judged = rule_named(settings.rule).number == RULE_EVIDENCE
     keys, password = home / "keys", home / "secrets" / "password"
     if (home / "deployment.json").exists():
         Deployment.load(home / "deployment.json")  # raises why a home of an earlier version cannot go on
@@ -217,6 +231,19 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
     everybody = Keystore({})
     for who in contributors:
         everybody |= held[who]
+    plan = digits(
+        contributors=settings.contributors,
+        seed=settings.seed,
+        round_seconds=settings.round_seconds,
+        drop_seconds=settings.round_seconds + DROP_S,
+        stake_seconds=STAKE_S,
+        **({"quorum_bps": QUORUM_BPS} if settings.settle and not judged else {}),
+    )
+    if judged:
+        async with step("making the examples that judge the task"):
+            plan = await asyncio.to_thread(_judged, plan, settings)
+            assert plan.examples is not None
+            ExampleStore(home / "examples").keep(plan.examples)  # where the gateway looks for them
     deploying = "deploying pool, vault, token and Aspect; an account opens a task, a sponsor fills its pot, contributors lock stake"
     connected = Chain.connect(rpc_url, CONTRACTS, wait_s=START_WAIT_S, tell=lambda why: say("step", text=why))
     async with step(deploying), connected as chain:
@@ -225,14 +252,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
             Keystore.of_accounts([owner]),
             home / "deploy.sqlite",
             deploy.DeploymentPlan(
-                task=digits(
-                    contributors=settings.contributors,
-                    seed=settings.seed,
-                    round_seconds=settings.round_seconds,
-                    drop_seconds=settings.round_seconds + DROP_S,
-                    stake_seconds=STAKE_S,
-                    **({"quorum_bps": QUORUM_BPS} if settings.settle else {}),
-                ),
+                task=plan,
                 contributors=contributors,
                 stake_units=STAKE_UNITS,
                 faucet=people.faucet if settings.rpc_url is None else None,
@@ -263,7 +283,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
                     outbox=home / "outbox.sqlite",
                     access=access,
                     listen="127.0.0.1:0",
-                    auto_settle=settings.settle,
+                    auto_settle=settings.settle or judged,
                     on_demand=settings.rpc_url is None and settings.mining == INSTANT,
                 )
             )
@@ -358,7 +378,7 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
         operator,
         task=deployment.task,
         accounts=contributors,
-        settle=not settings.settle,
+        settle=not (settings.settle or judged),
         stake_s=STAKE_S,
     )
     begins = asyncio.Event()
@@ -372,6 +392,22 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
         await company.run()
 
     return [gateway.broken(), server.wait(), keep_company(), *(trainer.wait() for trainer in trainers)]
+
+
+def _judged(plan: TaskPlan, settings: SuiteSettings) -> TaskPlan:
+    """The plan by rule evidence, with examples of what everybody holds out. They follow from the seed, so that a start that was interrupted
+    goes on with the same task: good for a chain of one's own, where nobody is paid."""
+    from services.trainer import data
+    from services.trainer.examples import A_ROUND, make
+
+    plan = replace(plan, terms=replace(plan.terms, rule=RULE_EVIDENCE, max_updates=2 * settings.contributors))
+    learn, held_out = data.load("digits", data.Shard())
+    rounds = settings.example_rounds
+    made = make(
+        plan, learn, held_out, rounds=rounds, size=round(A_ROUND * rounds),
+        generator=np.random.default_rng([settings.seed, 14]), control=False,
+    )  # fmt: skip
+    return replace(plan, examples=made.examples)
 
 
 def _page_socket(home: Path) -> socket.socket:
@@ -483,6 +519,8 @@ if __name__ == "__main__":
     parser.add_argument("--password-file", type=Path, default=None, help="its password, if it is encrypted")
     parser.add_argument("--settle-on-request", action="store_true", help="no round is settled unless someone asks")
     parser.add_argument("--round-seconds", default=str(ROUND_S), help="in which a round earns its whole reward")
+    parser.add_argument("--rule", default=MEAN.name, help="of the task: mean, or evidence")
+    parser.add_argument("--example-rounds", default="20", help="by rule evidence: rounds that its examples are for")
     parser.add_argument(
         "--mining", default=INSTANT, help="of the embedded chain: instant, or interval:SECONDS as a node does"
     )
@@ -501,6 +539,8 @@ if __name__ == "__main__":
                     settle=not options.settle_on_request,
                     round_seconds=whole(options.round_seconds, "--round-seconds", 1, MAX_ROUND_S),
                     mining=options.mining,
+                    rule=options.rule,
+                    example_rounds=whole(options.example_rounds, "--example-rounds", 1, 1000),
                 )
             )
         )

@@ -188,3 +188,25 @@ def test_times_are_told_as_people_say_them() -> None:
     ]  # fmt: skip
     assert moment(0).text == "now" and ago(0).text == "never"
     assert ago(int(time.time()) - 30).text in ("30 s ago", "31 s ago")
+
+
+async def test_a_task_by_rule_evidence_is_opened_with_the_examples_beside_its_plan(typed: Typed) -> None:
+    make = ["task", "examples", str(typed.plan), "--hold-out", "digits", "--rounds", "10"]
+    made = await asyncio.to_thread(CliRunner().invoke, app, make)
+    assert made.exit_code == 0 and "keep it to yourself" in " ".join(made.output.split())
+    opened = await typed.answer("task", "open", str(typed.plan), "--request-id", "mine")
+    task = typed.fake.tasks[opened["task"]]
+    assert task.course is not None and len(task.batches) == 10 and len(opened["transactions"]) == 3
+    assert await typed.answer("task", "open", str(typed.plan), "--request-id", "mine") == opened
+
+
+async def test_an_interrupted_creation_by_rule_evidence_goes_on_with_the_same_examples(typed: Typed) -> None:
+    file = typed.plan.with_name("my.py")
+    file.write_text((Path(__file__).parents[1] / "examples" / "tasks" / "mlp.py").read_text())
+    create = ("task", "create", str(file), "--rule", "evidence", "--rounds", "5", "--request-id", "again")
+    first = await typed.answer(*create)
+    assert first["examples"] == 20
+    second = await typed.answer(*create)
+    assert second["task"] == first["task"] and sorted(typed.fake.tasks) == [1, first["task"]]
+    code, output = await typed.said("task", "create", str(file), "--rule", "median")
+    assert code == 2 and "must be mean or evidence" in output

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.attack_lab import measures, report
-from bench.attack_lab.attacks import ATTACKS
-from bench.attack_lab.course import CELLS, WAYS, play
 from bench.attack_lab.report import CLEAN, Row, Run
 from linklearner.domain.encodings import ENCODINGS, encoding_named
+from services.trainer.simulation.lab.attacks import ATTACKS
+from services.trainer.simulation.lab.course import CELLS, WAYS, play
 
 FRESH_SEEDS = (1402, 1403, 1404, 1405, 1406)
 """Never used while the constants of the rule were chosen (0 to 305), nor while this lab was written (1401)."""

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import SVC
 
-from bench.attack_lab.course import Cell, Course, PlayedRound, accuracy
-from bench.attack_lab.learning import Recipe, log_shares, trained
-from bench.attack_lab.tasks import INPUT_EXPONENT, spread, task_named
 from linklearner.domain.rules.evidence.credit import HORIZON
 from linklearner.domain.rules.evidence.verdicts import Examples, moved
+from services.trainer.simulation.lab.course import Cell, Course, PlayedRound, accuracy
+from services.trainer.simulation.lab.learning import Recipe, log_shares, trained
+from services.trainer.simulation.lab.tasks import INPUT_EXPONENT, spread, task_named
 
 CONTROL_TRAININGS = 5
 CONTROL_STEPS = 800

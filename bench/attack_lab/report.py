@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.attack_lab.attacks import ATTACKS
-from bench.attack_lab.course import CELLS, WAYS
+from services.trainer.simulation.lab.attacks import ATTACKS
+from services.trainer.simulation.lab.course import CELLS, WAYS
 
 CLEAN = "clean"
 

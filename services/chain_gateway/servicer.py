@@ -8,9 +8,13 @@ from typing import Any, Final, Protocol
 
 from linklearner.domain.errors import Exhausted, InvalidInput
 from linklearner.domain.rounds import Phase
+from linklearner.domain.rules.evidence.network import IntegerNetwork
+from linklearner.domain.rules.evidence.sets import MAX_BYTES, ExampleBatches
+from linklearner.domain.rules.evidence.verdicts import MAX_EXAMPLES
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import ChainStatus, Task
+from linklearner.domain.terms import check_examples
 from linklearner.rpc import convert
 from linklearner.rpc.access import Role, calling
 from linklearner.v1 import chain_gateway_pb2 as pb
@@ -45,6 +49,7 @@ ROLES: Final = {
             "GetModel",
             "WatchVersions",
             "GetRound",
+            "GetExamples",
         ),
         # a claim goes to the account itself
         Role.CONTRIBUTE: ("SubmitUpdate", "ClaimEarnings"),
@@ -119,8 +124,10 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
             raise Exhausted(f"{MAX_OPENINGS} tasks are being opened here: try again when one of them is", reason="Busy")
         self._openings += 1
         try:
-            weights = await _first_weights(requests, shape)
-            new = NewTask(first.plan.model, shape, terms, weights)
+            weights, batches = await _first_weights(requests, shape)
+            examples = _examples(first.plan.input_exponent, shape, batches)
+            check_examples(terms, shape, examples)  # what the pool would refuse need not lie on our disk
+            new = NewTask(first.plan.model, shape, terms, weights, examples)
             return convert.opened_message(await self._ledger.openings.open(request_id, account, new))
         finally:
             self._openings -= 1
@@ -141,7 +148,11 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
     async def GetEarnings(self, request: pb.GetEarningsRequest, context: Any) -> pb.GetEarningsResponse:  # noqa: N802
         account = convert.address_of(request.account, "account")
         earnings, block = await self._ledger.money.earnings(account, request.task)
-        return pb.GetEarningsResponse(earnings=convert.earnings_message(earnings), block_number=block)
+        return pb.GetEarningsResponse(
+            earnings=convert.earnings_message(earnings),
+            block_number=block,
+            record=convert.record_message(earnings.record),
+        )
 
     async def ClaimEarnings(self, request: pb.ClaimEarningsRequest, context: Any) -> pb.ClaimEarningsResponse:  # noqa: N802
         return convert.claimed_message(await self._ledger.money.claim(*_sender(request), request.task))
@@ -168,6 +179,12 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
 
     async def GetRound(self, request: pb.GetRoundRequest, context: Any) -> pb.GetRoundResponse:  # noqa: N802
         return convert.round_message(await self._ledger.queries.round(request.task, request.round))
+
+    async def GetExamples(  # noqa: N802
+        self, request: pb.GetExamplesRequest, context: Any
+    ) -> AsyncIterator[pb.GetExamplesResponse]:
+        async for batch in self._ledger.queries.examples(request.task, request.first_batch):
+            yield convert.opened_batch_message(batch)
 
     async def LockStake(self, request: pb.LockStakeRequest, context: Any) -> pb.LockStakeResponse:  # noqa: N802
         mined, stake = await self._ledger.wallets.lock(*_sender(request), request.task, request.units)
@@ -204,15 +221,34 @@ def _ruled(task: Task) -> Task:
     return replace(task, round=replace(task.round, phase=phase, due=due))
 
 
-async def _first_weights(requests: AsyncIterator[pb.OpenTaskRequest], shape: Shape) -> bytes:
-    """The rest of the stream. Raises InvalidInput at the first byte too many."""
+def _examples(input_exponent: int, shape: Shape, batches: list[bytes]) -> ExampleBatches | None:
+    """Raises InvalidInput, InvalidModel for what the task's network cannot be judged by."""
+    if not batches:
+        return None
+    network = IntegerNetwork.of_shape(shape, input_exponent)
+    examples = ExampleBatches(input_exponent, network.widths[0], tuple(batches))
+    examples.check(network)
+    return examples
+
+
+async def _first_weights(requests: AsyncIterator[pb.OpenTaskRequest], shape: Shape) -> tuple[bytes, list[bytes]]:
+    """The rest of the stream: weights, and before them batches of examples if there are any. Raises InvalidInput at the first byte too
+    many."""
     expected = 2 * shape.weight_count
     if expected > MAX_OPENING_BYTES:
         raise InvalidInput(
             f"a gateway opens tasks of at most {MAX_OPENING_BYTES} bytes of weights, not {expected}", reason="TooLong"
         )
-    data = bytearray()
+    data, batches, kept = bytearray(), list[bytes](), 0
     async for part in requests:
+        if part.examples and not data:
+            kept += len(part.examples)
+            if kept > MAX_BYTES or len(batches) == MAX_EXAMPLES:
+                raise InvalidInput(
+                    f"a gateway keeps sets of at most {MAX_EXAMPLES} examples and {MAX_BYTES} bytes", reason="TooLong"
+                )
+            batches.append(part.examples)
+            continue
         if not part.weights:
             raise InvalidInput("after the plan, each message of OpenTask carries weights", reason="WrongLength")
         if len(part.weights) > CHUNK_BYTES:
@@ -224,7 +260,7 @@ async def _first_weights(requests: AsyncIterator[pb.OpenTaskRequest], shape: Sha
         data += part.weights
     if len(data) != expected:
         raise InvalidInput(f"the shape has {expected} bytes of weights, {len(data)} were sent", reason="WrongLength")
-    return bytes(data)
+    return bytes(data), batches
 
 
 class _Sending(Protocol):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from linklearner import frozen
 from linklearner.client.gateway import GatewayClient
@@ -39,6 +40,7 @@ from linklearner.domain.quantise import Quantised, quantise_delta
 from linklearner.domain.tasks import StakeStatus, Submitted, Task
 from linklearner.domain.training import (
     Activity,
+    MergeForecast,
     ModelPulled,
     PrivacySpent,
     TaskActivity,
@@ -47,11 +49,13 @@ from linklearner.domain.training import (
     TrainingWaits,
     UpdateQuantised,
 )
+from linklearner.domain.update import Update
 from linklearner.log import of_round
 from services.trainer import accounts, training
 from services.trainer.checkpoint import Checkpoint, digest_of, key_of
 from services.trainer.data import NOTHING_TO_LEARN, Samples
 from services.trainer.dpsgd import private_gradient
+from services.trainer.forecast import forecast
 from services.trainer.journal import Held, Journal, RecordedOutcome
 from services.trainer.last_update import LastUpdate
 from services.trainer.ledger import BUDGET_SPENT
@@ -162,10 +166,12 @@ class Contributor:
         by_pay: bool = False,
         privacy: Privacy | None = None,
         last_update: LastUpdate | None = None,
+        held_out: Samples | None = None,
     ) -> None:
         """frozen_folder: the one of tensors that nobody trains. state_dir: for checkpoints. turns: of all contributors of one trainer,
         which work one after the other; None: there is no other. by_pay: bid for a turn what the round pays a processor second. privacy:
-        None: updates leave as they are trained. last_update: where a copy is kept; None: nowhere.
+        None: updates leave as they are trained. last_update: where a copy is kept; None: nowhere. held_out: by which it says beforehand
+        what rule `evidence` will probably make of an update; None: it does not.
         """
         self._gateway = gateway
         self._journal = journal
@@ -186,6 +192,7 @@ class Contributor:
         self._by_pay = by_pay
         self._privacy = privacy
         self._last_update = last_update
+        self._held_out = held_out
         self._request_id = ""
         self._data_digest: bytes | None = None
         self._follows = _Doing(Activity.IDLE)
@@ -404,6 +411,10 @@ class Contributor:
                     "LINKLEARNER_TRAINER_LEARNING_RATE) or other data may move them",
                     reason=NOTHING_TO_LEARN,
                 )
+            if state.examples is not None and self._held_out is not None and protected is None:
+                expected = await self._forecast(identity, state, weights, quantised.update)
+                if expected is not None:  # nothing is held yet: who leaves now has sent nothing, and will not
+                    yield expected
             payload = quantised.update.encode(state.shape)
             digest = quantised.update.digest(state.shape)
             held = Held(
@@ -526,6 +537,22 @@ class Contributor:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
         self._follows.becomes(Activity.IDLE)
+
+    async def _forecast(
+        self, identity: Identity, state: Task, weights: NDArray[np.int16], update: Update
+    ) -> MergeForecast | None:
+        """None where it cannot be said, which keeps nobody from contributing."""
+        assert self._held_out is not None
+        try:
+            earnings = await self._gateway.earnings(identity.account, state.task)
+            opened = await self._gateway.examples(state)
+            generator = np.random.default_rng((self._seed, update.base_version))
+            return await asyncio.to_thread(
+                forecast, state, weights, update, earnings.record or 0, opened, self._held_out, generator
+            )
+        except LinkLearnerError as error:
+            log.info("no_forecast", task=self._task, reason=error.reason, detail=error.message)
+            return None
 
     async def _under_way(self, state: Task) -> bool:
         """Whether an update is on its way: it is looked after whatever keeps this trainer from training another."""
@@ -730,6 +757,8 @@ def _log_event(event: TrainingEvent) -> None:
             log.info("training_waits", reason=reason, detail=detail)
         case TrainingProgress(step=step, step_count=step_count, loss=loss) if step == step_count:
             log.info("trained", steps=step, **({} if math.isnan(loss) else {"loss": round(loss, 4)}))
+        case MergeForecast():
+            log.info("expected", verdict=event.text())
         case UpdateQuantised(update_bytes=update_bytes, residual_ratio=residual_ratio, privacy=spent):
             log.info("update_prepared", bytes=update_bytes, residual_ratio=round(residual_ratio, 3), **_in_log(spent))
         case Submitted() as submitted:

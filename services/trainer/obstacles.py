@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from linklearner.domain.notation import UNIT_WEI, amount_text
-from linklearner.domain.rounds import Phase
+from linklearner.domain.rounds import Phase, Step
 from linklearner.domain.tasks import StakeStatus, Task
 
 CLOSED = "TaskClosed"
@@ -32,6 +32,12 @@ def obstacle(task: Task, stake: StakeStatus, now_s: float, *, only_paid: bool) -
         return Obstacle("NoModelYet", f"the first weights of task {number} are still being loaded")
     if status.phase is Phase.SETTLING:
         return Obstacle("RoundSettling", f"round {status.round} is being merged: the next one opens then")
+    closes_s = next((due.until_s for due in status.due if due.step is Step.ACCEPTED), 0)
+    if status.phase is Phase.OPENED or (closes_s and now_s >= closes_s):
+        return Obstacle(
+            "PhaseOver",
+            f"round {status.round} takes no more updates: the examples that judge it are opened next, then it is settled",
+        )
     if status.accepted >= terms.max_updates:
         return Obstacle("RoundFull", f"round {status.round} has the {terms.max_updates} updates that it takes")
     least = terms.floor(status.eligible)

@@ -122,6 +122,7 @@ class Trainer:
                     by_pay=config.turns == "by-pay",
                     privacy=privacy,
                     last_update=LastUpdate(config.state_dir, task),
+                    held_out=held_out,
                 )
                 for task in config.tasks()
             ]

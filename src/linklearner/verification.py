@@ -10,8 +10,10 @@ from linklearner.chain.history import History
 from linklearner.domain import events
 from linklearner.domain.addresses import token_of, vault_of
 from linklearner.domain.errors import DataLoss, NotFound
-from linklearner.domain.notation import UNIT_WEI
+from linklearner.domain.notation import UNIT_WEI, address_text
 from linklearner.domain.replay import Emission, Replay, TaskReplay
+from linklearner.domain.rules.evidence.course import OUTCOMES
+from linklearner.domain.rules.evidence.verdicts import Outcome, record_text
 from linklearner.output import Format, console
 
 
@@ -42,7 +44,11 @@ async def verified(what: HistoryOf, format: Format) -> dict[str, Any]:
     supply is not the genesis and what was granted. Returns counts, the newest version's digest of the task and all totals, for printing;
     wei as text. Raises NotFound if the history knows no such task, or does not begin with the pool's deployment.
     """
-    counted = dict.fromkeys((events.UpdateSubmitted, events.ModelUpdated, events.ContributionPaid), 0)
+    kinds = (
+        events.UpdateSubmitted, events.ModelUpdated, events.ContributionPaid, events.BatchOpened, events.UpdateJudged
+    )  # fmt: skip
+    counted: dict[type, int] = dict.fromkeys(kinds, 0)
+    merged = 0
     columns = (SpinnerColumn(), TextColumn("block"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console(format), transient=True) as bar:
         line = bar.add_task("replaying", total=None)
@@ -54,6 +60,7 @@ async def verified(what: HistoryOf, format: Format) -> dict[str, Any]:
                 replayed.feed(event)
                 if event.task == what.task and type(event) in counted:
                     counted[type(event)] += 1
+                    merged += isinstance(event, events.UpdateJudged) and OUTCOMES.get(event.outcome) is Outcome.MERGED
             replayed.finish()
             task = replayed.tasks.get(what.task)
             if task is None or history.deployment is None:
@@ -69,6 +76,18 @@ async def verified(what: HistoryOf, format: Format) -> dict[str, Any]:
         "versions": counted[events.ModelUpdated],
         "updates": counted[events.UpdateSubmitted],
         "payments": counted[events.ContributionPaid],
+        **(
+            {}
+            if task.course is None
+            else {
+                "batches_of_examples": counted[events.BatchOpened],
+                "verdicts": counted[events.UpdateJudged],
+                "merged": merged,
+                "records": {
+                    address_text(account): record_text(record) for account, record in task.course.records.items()
+                },
+            }
+        ),
         "newest_version": task.version,
         "digest": "0x" + task.digest.hex(),
         **_of_task(task),

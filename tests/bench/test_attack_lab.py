@@ -11,11 +11,11 @@ import pytest
 
 from bench.attack_lab import measures, report
 from bench.attack_lab.__main__ import main
-from bench.attack_lab.attacks import ATTACKS
-from bench.attack_lab.course import CELLS, STAKE, WAYS, Course, play
-from bench.attack_lab.tasks import TASKS, spread, task_named
 from linklearner.domain.encodings import INT8, TWO_BITS
 from linklearner.domain.rules.evidence.verdicts import judge
+from services.trainer.simulation.lab.attacks import ATTACKS
+from services.trainer.simulation.lab.course import CELLS, STAKE, WAYS, Course, play
+from services.trainer.simulation.lab.tasks import TASKS, spread, task_named
 from tests.domain.evidence_reference import Perceptron, settle
 
 SHORT = replace(CELLS["digits50/iid"], opened=24)

@@ -6,6 +6,7 @@ import typer
 
 from linklearner.cli.calls import AccountOption, GatewayCall, asks_gateway, request_id
 from linklearner.domain.notation import UNIT_WEI
+from linklearner.domain.rules.evidence.verdicts import record_text
 from linklearner.output import address, ll
 
 
@@ -44,6 +45,8 @@ async def earnings(
     for one in [account] if account else await call.gateway.accounts():
         found = await call.gateway.earnings(one, call.task)
         row = {"account": address(one), "earned_by_updates": ll(found.earned)}
+        if found.record is not None:
+            row["record"] = record_text(found.record)
         if not claim:
             rows.append(
                 row | {"pay": ll(found.pay), "fees": ll(found.fees), "stake_fees": ll(found.stake_fees)}

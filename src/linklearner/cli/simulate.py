@@ -17,6 +17,7 @@ from linklearner.output import Format, reporting
 from linklearner.simulation import MAX_CONTRIBUTORS, MAX_PROCESSES, MAX_ROUNDS, Simulation
 
 MODULE = "services.trainer.simulation"
+ATTACK_MODULE = "services.trainer.simulation.attack"
 
 
 def simulate(
@@ -36,7 +37,10 @@ def simulate(
     frozen: Annotated[
         str, typer.Option("--frozen", help="folder of the safetensors files with the model's frozen tensors")
     ] = "",
-    contributors: Annotated[int, typer.Option(parser=number("--contributors", 1, MAX_CONTRIBUTORS))] = 100,
+    contributors: Annotated[
+        int | None,
+        typer.Option(parser=number("--contributors", 1, MAX_CONTRIBUTORS), help="left out: 100, or 10 with --attack"),
+    ] = None,
     rounds: Annotated[int, typer.Option(parser=number("--rounds", 1, MAX_ROUNDS))] = 20,
     present: Annotated[
         int,
@@ -72,12 +76,37 @@ def simulate(
         str,
         typer.Option("--ray", help="train on a Ray cluster: its address (auto, host:port), or local to start one here"),
     ] = "",
+    attack: Annotated[
+        str,
+        typer.Option(
+            "--attack",
+            help="play rule evidence under an attack, on digits, warp or modes: label-flip, stale-copy, mimic, …",
+        ),
+    ] = "",
+    share: Annotated[
+        float, typer.Option("--share", min=0.01, max=0.99, help="of the contributors that attack, with --attack")
+    ] = 0.4,
     report: Annotated[
         Path | None, typer.Option("--report", help="write a page of charts and tables: FILE.html")
     ] = None,
     format: FormatOption = Format.TEXT,
 ) -> None:
-    """Train one task with many simulated contributors: real quantised updates, the real merge, float averaging beside it."""
+    """Train one task with many simulated contributors: real quantised updates, the real merge, float averaging beside it. With --attack:
+    one attack on rule evidence, on its own code, and who is paid for what."""
+    if attack:
+        with reporting(format):
+            if data or present or steps or ray or report is not None or stakes != "even":
+                raise InvalidConfig(
+                    "with --attack there are --share, --contributors, --rounds, --skew, --seed and --encoding, on equal stakes"
+                )
+            root = checkout()
+        arguments = [
+            sys.executable, "-m", ATTACK_MODULE, "--attack", attack, "--share", str(share), "--task", task, "--skew", skew,
+            "--contributors", str(contributors or 10), "--rounds", str(rounds), "--seed", str(seed), "--encoding", encoding,
+            "--format", format.value,
+        ]  # fmt: skip
+        os.execve(sys.executable, arguments, environment(root) | {"OMP_NUM_THREADS": "1"})
+    contributors = contributors or 100
     with reporting(format):
         settings = Simulation(
             task=task, data=data, frozen=frozen, contributors=contributors, rounds=rounds, present=present, skew=skew, stakes=stakes,

@@ -17,6 +17,7 @@ from linklearner.cli.far_side import wrong_service
 from linklearner.client.gateway import GatewayClient
 from linklearner.client.trainer import TrainerClient
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
+from linklearner.domain.rules.evidence.verdicts import record_text
 from linklearner.domain.tasks import ChainStatus
 from linklearner.domain.training import Activity, TaskActivity, TrainerStatus
 from linklearner.output import Format, address, console, ll, passed, printable, reporting, until, write_json
@@ -52,6 +53,8 @@ class Found:
     chain: ChainStatus | None = None
     earned: dict[int, int] | None = None
     """By a trainer's account in each of its tasks, wei; None where the gateway could not say."""
+    judged: dict[int, tuple[int, str]] | None = None
+    """By rule evidence: the account's record in a task, Q16, and what became of its update in the last round that is settled."""
     error: LinkLearnerError | None = None
 
 
@@ -83,18 +86,25 @@ def status(
                 TrainerClient.connect(where, credential_for(where, credential)) as one,
             ):
                 found = await one.status(timeout_s=ASK_S)
-            return Found(where, trainer=found, earned=None if gateway is None else await earned(found, gateway))
+            told = None if gateway is None else await earned(found, gateway)
+            return Found(where, found, earned=told and told[0], judged=told and told[1])
 
         return await _answered(where, ask)
 
-    async def earned(found: TrainerStatus, gateway: str) -> dict[int, int] | None:
+    async def earned(found: TrainerStatus, gateway: str) -> tuple[dict[int, int], dict[int, tuple[int, str]]] | None:
         """A gateway that cannot say is complained of once, in its own line."""
         try:
             async with (
                 asyncio.timeout(ASK_S),
                 GatewayClient.connect(gateway, credential_for(gateway, credential)) as one,
             ):
-                return {task.task: (await one.earnings(found.account, task.task)).earned for task in found.tasks}
+                told = {task.task: await one.earnings(found.account, task.task) for task in found.tasks}
+                judged = {
+                    number: (earnings.record, await last_verdict(one, number, found.account))
+                    for number, earnings in told.items()
+                    if earnings.record is not None
+                }
+                return {number: earnings.earned for number, earnings in told.items()}, judged
         except (LinkLearnerError, TimeoutError):
             return None
 
@@ -116,6 +126,20 @@ def status(
     every = [*about_trainers, *([about_gateway] if about_gateway else [])]
     if any(one.error is not None for one in every):
         raise typer.Exit(FAILED)
+
+
+async def last_verdict(gateway: GatewayClient, task: int, account: bytes) -> str:
+    """What became of the account's update in the last round that is over, and what it was paid; "" where it had none."""
+    over = (await gateway.task(task)).round.round - 1
+    if over < 1:
+        return ""
+    found = await gateway.round(task, over)
+    for one in found.contributions:
+        if one.contributor == account and found.dropped:
+            return f"round {over}: dropped, nobody was paid"
+        if one.contributor == account and one.verdict is not None and found.examples is not None:
+            return f"round {over}: {one.verdict.text(found.examples.examples)}; paid {ll(one.paid or 0)} $LL"
+    return ""
 
 
 def _where(trainers: list[str] | None, gateway: str | None) -> tuple[list[str], str | None]:
@@ -167,11 +191,13 @@ def _trainer(one: Found) -> dict[str, Any]:
         "samples": one.trainer.samples,
         "held_out": one.trainer.held_out,
         "busy": one.trainer.busy,
-        "tasks": [_task(task, one.earned) for task in one.trainer.tasks],
+        "tasks": [_task(task, one.earned, one.judged) for task in one.trainer.tasks],
     }
 
 
-def _task(one: TaskActivity, earned: dict[int, int] | None) -> dict[str, Any]:
+def _task(
+    one: TaskActivity, earned: dict[int, int] | None, judged: dict[int, tuple[int, str]] | None
+) -> dict[str, Any]:
     return {
         "task": one.task,
         "activity": one.activity.value,
@@ -184,6 +210,7 @@ def _task(one: TaskActivity, earned: dict[int, int] | None) -> dict[str, Any]:
         "step_count": one.step_count,
         "cpu_seconds": one.cpu_seconds or None,
         "earned": None if earned is None else ll(earned[one.task]),
+        **(dict(zip(("record", "verdict"), judged[one.task], strict=True)) if judged and one.task in judged else {}),
     }
 
 
@@ -219,10 +246,15 @@ def _write(gateway: Found | None, trainers: list[Found], now_s: float) -> None:
             facts = []
             if one.earned is not None:
                 facts.append(f"earned {ll(one.earned[task.task])} $LL")
+            record, verdict = (one.judged or {}).get(task.task, (None, ""))
+            if record is not None:
+                facts.append(f"record {record_text(record)}")
             if task.cpu_seconds:
                 facts.append(f"last training {task.cpu_seconds:.2f} CPU-s")
             if facts:
                 screen.print(Padding(Text(", ".join(facts), "dim"), (0, 0, 0, 4), expand=False))
+            if verdict:
+                screen.print(Padding(Text(printable(verdict), "dim"), (0, 0, 0, 4), expand=False))
 
 
 def _sentence(task: TaskActivity, now_s: float) -> str:

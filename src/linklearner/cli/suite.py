@@ -11,11 +11,16 @@ import typer
 from linklearner.cli.arguments import number, url
 from linklearner.cli.calls import FormatOption, account_of, run
 from linklearner.cli.checkout import checkout, environment
+from linklearner.demo.evidence import PEOPLE
+from linklearner.demo.evidence import ROUND_S as EVIDENCE_ROUND_S
 from linklearner.demo.play import play
-from linklearner.demo.start import DemoPlan
+from linklearner.demo.start import NAMES, ROUND_S, DemoPlan
 from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
 from linklearner.domain.errors import InvalidConfig, NotFound
 from linklearner.domain.notation import UINT32
+from linklearner.domain.rules.evidence.rule import EVIDENCE
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.table import rule_named
 from linklearner.output import Format, reporting
 from linklearner.suite import Suite, home
 
@@ -72,11 +77,16 @@ def demo(
     rounds: Annotated[int, typer.Option(parser=number("--rounds", 1, 100))] = 5,
     encoding: Annotated[str, typer.Option(help=" or ".join(one.name for one in ENCODINGS.values()))] = TWO_BITS.name,
     seed: SeedOption = 1,
+    rule: Annotated[
+        str,
+        typer.Option("--rule", help="mean; or evidence: honest people beside a label flipper, a copier and a mimic"),
+    ] = MEAN.name,
     keep: Annotated[bool, typer.Option("--keep", help="leave it running and print the addresses")] = False,
     format: FormatOption = Format.TEXT,
 ) -> None:
     """Five people train one model on a chain, one cheats, and the result answers behind a token."""
     with reporting(format):
+        judged = rule_named(rule) is EVIDENCE
         plan = DemoPlan(
             root=checkout(),
             chain=_funded(rpc, key_file, password_file),
@@ -84,6 +94,9 @@ def demo(
             encoding=encoding_named(encoding),
             seed=seed,
             keep=keep,
+            rule=rule_named(rule).name,
+            names=PEOPLE if judged else NAMES,
+            round_s=EVIDENCE_ROUND_S if judged else ROUND_S,
         )
     run(play(plan, format), format)
 

@@ -4,9 +4,10 @@ import asyncio
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 
@@ -24,8 +25,9 @@ from linklearner.domain.digest import weight_bytes
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, TimedOut, Unavailable
 from linklearner.domain.notation import UINT64, UNIT_WEI, shown
 from linklearner.domain.plan import TaskPlan
-from linklearner.domain.rounds import BPS, Phase, Step, Terms
-from linklearner.domain.rules.table import rule_of
+from linklearner.domain.rounds import BPS, RULE_EVIDENCE, Due, Phase, Step, Terms
+from linklearner.domain.rules.mean import MEAN
+from linklearner.domain.rules.table import rule_named, rule_of
 from linklearner.domain.tasks import Funded, Mined, Task
 from linklearner.output import Format, Shown, address, ago, ll, moment, reporting, show
 from linklearner.plan_file import read_plan
@@ -33,6 +35,10 @@ from linklearner.storage import write_atomically
 from linklearner.suite import home
 
 MAX_REQUEST_ID = 100
+ROUNDS, A_ROUND = 20, 4.0
+"""Of the examples that judge a task by rule evidence, unless others are asked for."""
+FEW, MANY = 2.5, 5.0
+"""Examples a round with which the rule was tried."""
 PotAmountArgument = Annotated[int, typer.Argument(parser=pot_amount, help="$LL")]
 FundOption = Annotated[
     int | None, typer.Option("--fund", parser=pot_amount, help="$LL of the account, into the task's pot at once")
@@ -40,6 +46,35 @@ FundOption = Annotated[
 RequestOption = Annotated[
     str | None, typer.Option("--request-id", help="go on with an opening that was interrupted under this name")
 ]
+RuleOption = Annotated[str, typer.Option("--rule", help="mean, or evidence: updates are judged by examples of yours")]
+HoldOutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--hold-out", help="rule evidence: where the examples are from, a data source; left out: the file's own data"
+    ),
+]
+RoundsOption = Annotated[
+    int,
+    typer.Option(
+        "--rounds", parser=number("--rounds", 1, 10_000), help="rule evidence: rounds that the examples are for"
+    ),
+]
+ARoundOption = Annotated[
+    float, typer.Option("--a-round", min=1.0, max=1000.0, help="rule evidence: examples a round, on average")
+]
+SetSeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--example-seed",
+        parser=number("--example-seed", 0, UINT64),
+        help="rule evidence: which examples, to make them again",
+    ),
+]
+JUDGED = (
+    "an update is merged, and paid, if it helps on examples that are opened after the round's last update",
+    "about half of all honest updates are refused in a round, which is normal and never punished",
+)
+"""Of terms by rule evidence."""
 VERBS = {
     Step.LOADED: "load",
     Step.ACCEPTED: "submit",
@@ -80,11 +115,18 @@ async def show_task(call: GatewayCall) -> dict[str, Any]:
         "present_stake": ll(status.present * UNIT_WEI) + " $LL",
         "eligible_stake": ll(status.eligible * UNIT_WEI) + " $LL",
         "next_steps": Shown(
-            [{"step": VERBS.get(due.step, due.step.name.lower()), "from_s": due.from_s} for due in status.due],
-            ", ".join(f"{VERBS.get(due.step, due.step.name.lower())} {moment(due.from_s).text}" for due in status.due)
-            or "none",
+            [
+                {
+                    "step": VERBS.get(due.step, due.step.name.lower()),
+                    "from_s": due.from_s,
+                    "until_s": due.until_s or None,
+                }
+                for due in status.due
+            ],
+            ", ".join(_due_in_words(due) for due in status.due) or "none",
         ),
         "who_can_come_in": who_can_come_in(found),
+        **({} if found.examples is None else _examples_of(found)),
     }
 
 
@@ -151,7 +193,13 @@ async def _open(
             )
     try:
         opened = await call.gateway.open_task(
-            name, who, wanted.model.to_json(), wanted.shape, wanted.terms, weight_bytes(wanted.first_weights())
+            name,
+            who,
+            wanted.model.to_json(),
+            wanted.shape,
+            wanted.terms,
+            weight_bytes(wanted.first_weights()),
+            wanted.examples,
         )
     except (Unavailable, TimedOut) as error:
         raise type(error)(
@@ -197,6 +245,11 @@ async def create_task(
         Path | None,
         typer.Option("--out", help="folder for the plan and its first weights; left out: NAME.task beside the file"),
     ] = None,
+    rule: RuleOption = MEAN.name,
+    hold_out: HoldOutOption = None,
+    rounds: RoundsOption = ROUNDS,
+    a_round: ARoundOption = A_ROUND,
+    seed: SetSeedOption = None,
     fund: FundOption = None,
     account: AccountOption = None,
     request: RequestOption = None,
@@ -206,7 +259,11 @@ async def create_task(
     Your file is run here, and nowhere else: contributors and servers get the graph and the first weights.
     """
     folder = out or file.with_suffix(".task")
-    row = await asyncio.to_thread(plan_of_file, file, folder)
+    wanted = Judging.of(rule, hold_out or f"python:{file}", rounds, a_round, seed)
+    if wanted is not None and request is not None and (kept := _made_before(folder)) is not None:
+        row: dict[str, Any] = {"plan": str(kept)}  # others would be other examples, and another task
+    else:
+        row = await asyncio.to_thread(plan_of_file, file, folder, wanted)
     return row | await _open(call, read_plan(Path(row["plan"])), fund, account, request)
 
 
@@ -217,12 +274,38 @@ def plan_task(
         Path | None,
         typer.Option("--out", help="folder for the plan and its first weights; left out: NAME.task beside the file"),
     ] = None,
+    rule: RuleOption = MEAN.name,
+    hold_out: HoldOutOption = None,
+    rounds: RoundsOption = ROUNDS,
+    a_round: ARoundOption = A_ROUND,
+    seed: SetSeedOption = None,
     format: FormatOption = Format.TEXT,
 ) -> None:
     """The first half of `create`: make the plan of a torch module, and open nothing. No chain is needed."""
     with reporting(format):
-        row = plan_of_file(file, out or file.with_suffix(".task"))
+        wanted = Judging.of(rule, hold_out or f"python:{file}", rounds, a_round, seed)
+        row = plan_of_file(file, out or file.with_suffix(".task"), wanted)
     show(format, row | {"next": f"linklearner task open {row['plan']}"})
+
+
+@app.command("examples")
+def make_examples(
+    plan: Annotated[Path, typer.Argument(help="a plan, as for `task open`; it is changed to rule evidence")],
+    hold_out: Annotated[
+        str,
+        typer.Option(
+            "--hold-out", help="where they are from, a data source (docs/data.md): what trainers hold out of it"
+        ),
+    ],
+    rounds: RoundsOption = ROUNDS,
+    a_round: ARoundOption = A_ROUND,
+    seed: SetSeedOption = None,
+    format: FormatOption = Format.TEXT,
+) -> None:
+    """Make the examples that judge a task by rule evidence, beside its plan, in a file that only you can read. No chain is needed."""
+    with reporting(format):
+        row = examples_of_plan(plan, Judging(hold_out, rounds, a_round, seed))
+    show(format, row | {"next": f"linklearner task open {plan}"})
 
 
 @app.command("fund")
@@ -252,13 +335,10 @@ async def close_task(call: GatewayCall, account: AccountOption = None) -> dict[s
     return {"task": call.task, "closed": Shown(closed.closed, said)} | _mined(closed.mined)
 
 
-def plan_of_file(file: Path, folder: Path) -> dict[str, Any]:
-    """Has the trainer's own program make the plan in a process of its own, as it needs torch. What there is to say of it.
-
-    A file of frozen tensors goes into the suite's folder of these, too. Raises InvalidConfig with what to change in the file.
-    """
+def _trainer_program(module: str, *arguments: str, what: str) -> dict[str, Any]:
+    """What a program of the trainer says, which runs in a process of its own because it needs torch. Raises InvalidConfig."""
     done = subprocess.run(
-        [sys.executable, "-m", "services.trainer.create", str(file.absolute()), "--out", str(folder.absolute())],
+        [sys.executable, "-m", module, *arguments],
         env=environment(checkout()),
         stdout=subprocess.PIPE,
         check=False,
@@ -266,9 +346,84 @@ def plan_of_file(file: Path, folder: Path) -> dict[str, Any]:
     try:
         made: dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
     except (IndexError, ValueError):
-        raise InvalidConfig(f"making a plan of {file} ended with status {done.returncode} and said nothing") from None
+        raise InvalidConfig(f"{what} ended with status {done.returncode} and said nothing") from None
     if "error" in made:
         raise InvalidConfig(made["error"], reason=made["reason"])
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How the examples of a task by rule `evidence` are made. seed: None for one that nobody can guess."""
+
+    hold_out: str
+    rounds: int
+    a_round: float
+    seed: int | None
+
+    @classmethod
+    def of(cls, rule: str, hold_out: str, rounds: int, a_round: float, seed: int | None) -> Self | None:
+        """None for a rule that judges by no examples. Raises InvalidInput for one that there is not."""
+        return cls(hold_out, rounds, a_round, seed) if rule_named(rule).number == RULE_EVIDENCE else None
+
+
+def _made_before(folder: Path) -> Path | None:
+    """The plan of an opening that was interrupted, if its examples are made."""
+    plan = folder / "plan.json"
+    try:
+        return plan if read_plan(plan).examples is not None else None
+    except InvalidConfig:
+        return None
+
+
+def examples_of_plan(plan: Path, wanted: Judging) -> dict[str, Any]:
+    """Makes the examples beside the plan, and says what they are. Raises InvalidConfig with what to change."""
+    seed = [] if wanted.seed is None else ["--seed", str(wanted.seed)]
+    kind, colon, place = wanted.hold_out.partition(":")
+    source = f"{kind}:{Path(place).absolute()}" if place else kind + colon
+    made = _trainer_program(
+        "services.trainer.examples",
+        str(plan.absolute()), "--from", source, "--rounds", str(wanted.rounds), "--a-round", str(wanted.a_round), *seed,
+        what=f"making the examples of {plan}",
+    )  # fmt: skip
+    labels = ", ".join(f"{label} {count}" for label, count in made["labels"].items())
+    control = (
+        "not measured: the source holds out no other samples"
+        if made["control"] is None
+        else f"{made['control']:.1%} of {made['control_count']} other held-out samples, by a model trained on the examples alone: what "
+        "whoever has the file starts from"
+    )
+    row = {
+        "rule": "evidence",
+        "examples": Shown(
+            made["examples"],
+            f"{made['examples']} for {made['rounds']} rounds, of what trainers hold out"
+            + (f" ({made['left_out']} rows that occur twice were left out)" if made["left_out"] else ""),
+        ),
+        "labels": Shown(made["labels"], labels),
+        "control": Shown(made["control"], control),
+        "root": "0x" + made["root"],
+        "examples_file": f"{plan.with_name(made['file'])}: keep it to yourself, and keep it; rounds are judged by nothing else",
+    }
+    if made["fewer"]:
+        row["max_updates"] = f"{made['max_updates']} a round: so many a block can judge by all examples"
+    if not FEW <= wanted.a_round <= MANY:
+        row["warning"] = f"{wanted.a_round:g} examples a round: the rule was tried with {FEW:g} to {MANY:g}"
+    if wanted.seed is not None:
+        row["seed"] = "whoever guesses it and has the samples knows the examples: leave it out for a task that pays"
+    return row
+
+
+def plan_of_file(file: Path, folder: Path, judging: Judging | None = None) -> dict[str, Any]:
+    """Has the trainer's own program make the plan, and by rule `evidence` its examples. What there is to say of it.
+
+    A file of frozen tensors goes into the suite's folder of these, too. Raises InvalidConfig with what to change in the file.
+    """
+    made = _trainer_program(
+        "services.trainer.create",
+        str(file.absolute()), "--out", str(folder.absolute()),
+        what=f"making a plan of {file}",
+    )  # fmt: skip
     row = {
         "model": f"{made['name']}: {made['graph']}",
         "loss": made["loss"],
@@ -287,21 +442,44 @@ def plan_of_file(file: Path, folder: Path) -> dict[str, Any]:
             f"{made['frozen_numbers']:,} numbers that nobody trains, in {base}: offer this file to contributors and servers, who find it "
             "by its SHA-256"
         )
-    return row
+    return row if judging is None else row | examples_of_plan(folder / made["files"]["plan"], judging)
 
 
 def terms_in_words(terms: Terms) -> list[str]:
     """A line for each thing that the creator fixed."""
+    judged = terms.rule == RULE_EVIDENCE
     quorum, settler, server = (f"{bps / BPS:.2%}" for bps in (terms.quorum_bps, terms.settler_bps, terms.server_bps))
     return [
         f"rule {rule_of(terms.rule).name}; up to {terms.max_updates} updates a round",
-        f"a round lasts {terms.min_round_seconds} s or longer, and is settled once {quorum} of the stake has sent updates",
+        *(JUDGED if judged else ()),
+        f"a round lasts {terms.min_round_seconds} s or longer, and {'closes' if judged else 'is settled'} once {quorum} of the stake has "
+        "sent updates",
         f"without that, {terms.round_seconds} s after its first update; it can be dropped after {terms.drop_seconds} s",
         f"a round takes up to {ll(terms.reward)} $LL from the pot, in proportion to its time up to {terms.round_seconds} s; "
         f"its settler gets {settler}",
         f"an update takes {ll(terms.min_stake * UNIT_WEI)} $LL of stake or more; stake is held {terms.stake_seconds} s before and after",
         f"a model server keeps {server} of what inference earns",
     ]
+
+
+def _due_in_words(due: Due) -> str:
+    until = f" until {moment(due.until_s).text}" if due.until_s else ""
+    return f"{VERBS.get(due.step, due.step.name.lower())} {moment(due.from_s).text}{until}"
+
+
+def _examples_of(task: Task) -> dict[str, Any]:
+    """By which rule evidence judges."""
+    found = task.examples
+    assert found is not None
+    return {
+        "examples": Shown(
+            asdict(found) | {"root": "0x" + found.root.hex()},
+            f"{found.opened_examples} of {found.examples} opened, in {found.opened_batches} of {found.batches} batches, one a round; "
+            f"inputs in steps of 2**-{found.input_exponent}",
+        ),
+        "examples_root": "0x" + found.root.hex(),
+        "examples_made_by": f"{address(task.creator)}, the task's creator, who knows all of them and is trusted not to train on them",
+    }
 
 
 def phase_of(task: Task) -> str:
@@ -330,12 +508,20 @@ def who_can_come_in(task: Task) -> str:
             waiting = f"; {ripe}: the keeper drops this one, which has no update, for it" if status.ripe else ""
             last = "; it is the last round" if task.closing else f"; {later}"
             return f"accounts with {least} $LL or more that count{waiting}{last}"
+        case Phase.COLLECTING if _closed_to_updates(task):
+            return f"nobody: the round waits for its examples, which the task's creator opens; {later}"
         case Phase.COLLECTING if status.accepted < terms.max_updates:
             waiting = f"; {ripe}" if status.ripe else ""
             return f"{terms.max_updates - status.accepted} more accounts with {least} $LL or more that count{waiting}"
         case Phase.COLLECTING:
             return "nobody: the round is full"
     return "unknown"
+
+
+def _closed_to_updates(task: Task) -> bool:
+    """By rule evidence: the examples that judge the round may be on their way."""
+    closes_s = next((due.until_s for due in task.round.due if due.step is Step.ACCEPTED), 0)
+    return bool(closes_s) and time.time() >= closes_s
 
 
 def _funded(task: int, funded: Funded) -> dict[str, Any]:

@@ -17,7 +17,14 @@ from linklearner.domain.encodings import ENCODINGS, TWO_BITS, encoding_named
 from linklearner.domain.errors import DataLoss
 from linklearner.domain.notation import UINT32, UNIT_WEI
 from linklearner.domain.tasks import Submitted
-from linklearner.domain.training import ModelPulled, PrivacySpent, TrainingProgress, TrainingWaits, UpdateQuantised
+from linklearner.domain.training import (
+    MergeForecast,
+    ModelPulled,
+    PrivacySpent,
+    TrainingProgress,
+    TrainingWaits,
+    UpdateQuantised,
+)
 from linklearner.output import Format, Shown, console, ll, printable, show
 
 TrainerOption = Annotated[
@@ -47,6 +54,7 @@ def train(
         wanted = encoding_named(encoding)
         update_bytes = 0
         spent: PrivacySpent | None = None
+        expected: MergeForecast | None = None
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), console=console(format), transient=True
         ) as bar:
@@ -68,6 +76,10 @@ def train(
                                 "training" if isnan(event.loss) else f"loss {event.loss:.3f}"
                             )  # privacy tells none
                             bar.update(line, description=progress, completed=event.step, total=event.step_count)
+                        case MergeForecast():
+                            expected = event
+                            said = f"[bold]Before anything is sent[/bold]  {escape(event.text())}"
+                            bar.console.print(said)
                         case UpdateQuantised():
                             update_bytes, spent = event.update_bytes, event.privacy
                             bar.update(line, description=f"submitting {update_bytes:,} bytes", total=None)
@@ -80,6 +92,7 @@ def train(
                                 "influence": ll(event.effective * UNIT_WEI) + " $LL of stake",
                                 "transaction": "0x" + event.mined.transaction.hex(),
                                 "gas": event.mined.gas_used,
+                                **({} if expected is None else {"expected": Shown(asdict(expected), expected.text())}),
                                 **({} if spent is None else {"privacy": Shown(asdict(spent), privacy_in_words(spent))}),
                             }
         raise DataLoss("a training ended without an outcome", reason="NoOutcome")  # the client has said so

@@ -6,9 +6,11 @@ import signal
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 
+from linklearner.demo import evidence
 from linklearner.demo.cheat import CheatProcess
 from linklearner.demo.gas import gas_measured, show_gas
 from linklearner.demo.inference import ask_the_server
@@ -17,8 +19,9 @@ from linklearner.demo.report import NEXT_STEPS, farewell, introduce
 from linklearner.demo.rounds import Stage, play_round
 from linklearner.demo.screen import Screen
 from linklearner.demo.start import DemoPlan, start_suite, stop_suite
-from linklearner.domain.errors import LinkLearnerError
+from linklearner.domain.errors import DataLoss, LinkLearnerError
 from linklearner.domain.notation import address
+from linklearner.domain.rules.evidence.rule import EVIDENCE
 from linklearner.output import Format
 from linklearner.suite import Suite, home
 from linklearner.verification import HistoryOf, verified
@@ -65,6 +68,9 @@ def _kept_logs(folder: Path, root: Path) -> Path:
 
 async def _acts(plan: DemoPlan, suite: Suite, folder: Path, screen: Screen, started: float) -> None:
     stage = Stage(suite)
+    if plan.rule == EVIDENCE.name:
+        await _acts_by_evidence(plan, stage, folder, screen, started)
+        return
     try:
         people = await asyncio.gather(*(one.status() for one in stage.trainers))
         task = await stage.gateway.task(suite.task)
@@ -90,7 +96,23 @@ async def _acts(plan: DemoPlan, suite: Suite, folder: Path, screen: Screen, star
         await stage.close()
 
 
-async def audit(suite: Suite, screen: Screen) -> None:
+async def _acts_by_evidence(plan: DemoPlan, stage: Stage, folder: Path, screen: Screen, started: float) -> None:
+    try:
+        people = await evidence.act(plan, stage, folder, screen)
+        found = await audit(stage.suite, screen)
+        if found.get("verdicts") != plan.rounds * len(people):
+            raise DataLoss(f"{found.get('verdicts')} verdicts were computed anew, not all", reason="DemoIncomplete")
+        screen.say(
+            f"         {found['verdicts']} verdicts too, {found['merged']} of them merged, and every account's record"
+        )
+        seconds = time.monotonic() - started
+        screen.event("done", seconds=round(seconds, 2), verdicts=found["verdicts"], merged=found["merged"])
+        screen.say(f"\n[bold green]Done[/bold green] in {seconds:.1f} s: {plan.rounds} rounds.")
+    finally:
+        await stage.close()
+
+
+async def audit(suite: Suite, screen: Screen) -> dict[str, Any]:
     """The last act: the chain's history, replayed in Python."""
     with screen.console.status("replaying the chain's history"):
         found = await verified(
@@ -104,3 +126,4 @@ async def audit(suite: Suite, screen: Screen) -> None:
         f"\n[bold]Audit[/bold]  {found['versions']} versions, {found['updates']} updates, {found['payments']} payments recomputed from "
         f"the chain's history: every digest equal, byte for byte"
     )
+    return found

@@ -15,9 +15,12 @@ from linklearner.demo.cheat import tail
 from linklearner.demo.screen import Screen
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import TimedOut, Unavailable
+from linklearner.domain.rules.mean import MEAN
 
 NAMES = ("alice", "bob", "carol", "dave", "mallory")
 """The last one cheats."""
+SPARE_ROUNDS = 5
+"""That there are examples for, by rule evidence, beyond those that the demo plays."""
 ROUND_S = 10
 """A round that lasts so long takes its whole reward from the pot; most of the demo's last a second or two."""
 START_TIMEOUT_S = 300.0
@@ -38,6 +41,9 @@ class DemoPlan:
     encoding: Encoding
     seed: int
     keep: bool
+    rule: str = MEAN.name
+    names: Sequence[str] = NAMES
+    round_s: int = ROUND_S
 
 
 async def start_suite(plan: DemoPlan, folder: Path, screen: Screen) -> asyncio.subprocess.Process:
@@ -45,17 +51,21 @@ async def start_suite(plan: DemoPlan, folder: Path, screen: Screen) -> asyncio.s
 
     Raises what the suite says went wrong, or Unavailable with the end of its log.
     """
-    screen.say("[bold]LinkLearner[/bold]  five people train one model; nobody's samples leave home\n")
+    screen.say(f"[bold]LinkLearner[/bold]  {len(plan.names)} people train one model; nobody's samples leave home\n")
     arguments = [
         "--home",
         str(folder),
         "--seed",
         str(plan.seed),
         "--contributors",
-        str(len(NAMES)),
+        str(len(plan.names)),
         "--settle-on-request",
         "--round-seconds",
-        str(ROUND_S),
+        str(plan.round_s),
+        "--rule",
+        plan.rule,
+        "--example-rounds",
+        str(plan.rounds + SPARE_ROUNDS),
         *plan.chain,
     ]
     log_path = folder / "suite.log"

@@ -10,6 +10,7 @@ from enum import Enum
 
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.model import ModelVersion
+from linklearner.domain.rules.evidence.verdicts import GAIN_BITS
 from linklearner.domain.tasks import Submitted
 
 
@@ -120,7 +121,30 @@ class TrainingWaits:
     again_s: int
 
 
-TrainingEvent = ModelPulled | TrainingProgress | TrainingWaits | UpdateQuantised | Submitted
+@dataclass(frozen=True, slots=True)
+class MergeForecast:
+    """Rule `evidence`: what will probably become of the update, by the trainer's own held-out samples, before anything is sent.
+
+    chance: that it is merged, 0 to 1. gain: how much better `examples` of the samples are answered with a quarter of it, of their loss, on
+    average. record: E of the account so far, Q16.
+    """
+
+    chance: float
+    gain: float
+    record: int
+    examples: int
+    samples: int
+
+    def text(self) -> str:
+        """For people."""
+        effect = f"{abs(self.gain):.1%} {'better' if self.gain >= 0 else 'worse'}"
+        return (
+            f"merged in about {self.chance:.0%} of cases: {effect} on {self.examples} examples on average, by {self.samples:,} held-out "
+            f"samples of this trainer's own; the account's record stands at {self.record / 2**GAIN_BITS:+.3f}"
+        )
+
+
+TrainingEvent = ModelPulled | TrainingProgress | TrainingWaits | MergeForecast | UpdateQuantised | Submitted
 """The last one of a round is Submitted."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from linklearner.chain.history import History
 from linklearner.client.trainer import TrainerClient
@@ -14,6 +15,8 @@ from linklearner.domain.events import Event
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import shown_urls
 from linklearner.domain.replay import Replay
+from linklearner.domain.rules.evidence.course import OUTCOMES
+from linklearner.domain.rules.evidence.verdicts import Outcome
 from linklearner.domain.shape import Shape
 from linklearner.report.facts import (
     ContributorFacts,
@@ -21,6 +24,7 @@ from linklearner.report.facts import (
     RefusedFacts,
     RoundFacts,
     TaskFacts,
+    VerdictFacts,
     VersionFacts,
 )
 from linklearner.rpc.access import Credential
@@ -135,6 +139,8 @@ class _Gathering:
         self._versions: list[VersionFacts] = []
         self._rounds: dict[int, RoundFacts] = {}
         self._contributors: dict[bytes, ContributorFacts] = {}
+        self._examples: dict[int, int] = {}
+        self._verdicts: dict[tuple[int, bytes], VerdictFacts] = {}
         self._closed = False
         self._divergence = ""
         self.transactions: dict[bytes, tuple[int, bytes]] = {}
@@ -186,8 +192,30 @@ class _Gathering:
             case events.RoundDropped():
                 one = self._round(event.round)
                 one.dropped, one.ended_s, one.pot = True, event.time_s, self._pot()
+            case events.BatchOpened():
+                # inputs as int16 and a label each: as many as the replay has counted
+                replayed = self._replay.tasks.get(self._task)
+                self._examples[event.round] = replayed.course.fresh if replayed and replayed.course else 0
+                self.transactions[event.transaction] = (event.round, b"")
+            case events.ExamplesCommitted():
+                self.transactions[event.transaction] = (0, b"")
+            case events.UpdateJudged():
+                outcome = OUTCOMES.get(event.outcome)
+                who = self._who(event.contributor)
+                who.record, who.merged = event.record, who.merged + (outcome is Outcome.MERGED)
+                self._verdicts[event.round, event.contributor] = VerdictFacts(
+                    event.round,
+                    event.contributor,
+                    outcome,
+                    event.gain,
+                    event.record,
+                    self._examples.get(event.round, 0),
+                )
             case events.ContributionPaid():
                 self._round(event.round).paid += event.amount
+                judged = self._verdicts.get((event.round, event.contributor))
+                if judged is not None:
+                    self._verdicts[event.round, event.contributor] = replace(judged, paid=event.amount)
                 self._who(event.contributor).earned += event.amount
             case events.SettlerPaid():
                 one = self._round(event.round)
@@ -223,7 +251,7 @@ class _Gathering:
             chain_id=chain_id, pool=what.pool, rpc=shown_urls(what.rpc_url), task=what.task, creator=opened.creator,
             name=_name(opened.model), weights=weights, pages=pages, terms=opened.terms, head=head, opened_s=opened.time_s,
             versions=self._versions, rounds=[self._rounds[number] for number in sorted(self._rounds)], closed=self._closed,
-            divergence=self._divergence,
+            divergence=self._divergence, verdicts=list(self._verdicts.values()),
         )  # fmt: skip
         task = self._replay.tasks.get(self._task)
         if task is not None and not self._divergence:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from linklearner.domain.replay import Flows
 from linklearner.domain.rounds import Terms
+from linklearner.domain.rules.evidence.verdicts import Outcome
 from linklearner.domain.training import PrivacySpent
 
 
@@ -59,6 +60,20 @@ class RoundFacts:
         return self.version is not None or self.dropped
 
 
+@dataclass(frozen=True, slots=True)
+class VerdictFacts:
+    """What rule evidence said of one update. gain, record: Q16. examples: opened for its round. paid: wei."""
+
+    round: int
+    account: bytes
+    outcome: Outcome | None
+    """None: one that this program does not know."""
+    gain: int
+    record: int
+    examples: int
+    paid: int = 0
+
+
 @dataclass(slots=True)
 class ContributorFacts:
     """One account that has contributed, tried to, or has stake. refused: how often, by reason; those that reached the chain."""
@@ -81,6 +96,10 @@ class ContributorFacts:
     """Pay, and fees of its contributions and of its stake."""
     privacy: PrivacySpent | None = None
     """As its trainer says."""
+    merged: int = 0
+    """Of its updates, by rule evidence."""
+    record: int | None = None
+    """By rule evidence, after its last update: Q16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +138,8 @@ class TaskFacts:
     refused: list[RefusedFacts] | None = None
     """None: nobody looked, `refused_why` says why."""
     refused_why: str = ""
+    verdicts: list[VerdictFacts] = field(default_factory=list)
+    """By rule evidence, oldest first; none by another rule."""
     flows: Flows | None = None
     pot: int | None = None
     stake: int | None = None

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from linklearner.domain.notation import UNIT_WEI, address_text
+from linklearner.domain.rules.evidence.verdicts import Outcome, in_words, record_text
 from linklearner.report import numbers
 from linklearner.report.charts import Series
-from linklearner.report.facts import ContributorFacts, Measured, TaskFacts
+from linklearner.report.facts import ContributorFacts, Measured, TaskFacts, VerdictFacts
 from linklearner.report.markup import Child, Markup, element
 from linklearner.report.page import (
     Chart,
@@ -53,6 +54,7 @@ def task_page(facts: TaskFacts, terms: Sequence[str]) -> str:
             _learning(facts),
             _costs(facts),
             _contributors(facts),
+            *_verdicts(facts),
             _money(facts),
             *_refusals(facts),
             _terms(terms),
@@ -196,6 +198,7 @@ def _contributors(facts: TaskFacts) -> Section:
     people = [one for one in facts.contributors if one.accepted or one.refused or one.stake or one.earned]
     most = max((one.earned for one in people), default=0)
     private = any(one.privacy is not None for one in people)
+    judged = any(one.record is not None for one in people)
 
     def row(one: ContributorFacts) -> list[Child]:
         earned = numbers.money_text(one.earned)
@@ -210,6 +213,8 @@ def _contributors(facts: TaskFacts) -> Section:
             numbers.count(one.update_bytes),
             numbers.count(one.gas + one.refused_gas),
         ]
+        if judged:
+            cells += [numbers.count(one.merged), "" if one.record is None else record_text(one.record)]
         if private:
             cells.append("" if one.privacy is None else f"{one.privacy.epsilon:.2f} of {one.privacy.epsilon_budget:g}")
         return cells
@@ -217,6 +222,8 @@ def _contributors(facts: TaskFacts) -> Section:
     columns = [Column("account", mono=True), Column("accepted", number=True), Column("refused", number=True), Column("why"),
                Column("earned, $LL", number=True), Column("to claim, $LL", number=True), Column("stake, $LL", number=True),
                Column("bytes", number=True), Column("gas", number=True)]  # fmt: skip
+    if judged:
+        columns += [Column("merged", number=True), Column("record", number=True)]
     if private:
         columns.append(Column("ε", number=True))
     note = facts.refused_why
@@ -225,6 +232,32 @@ def _contributors(facts: TaskFacts) -> Section:
     if not people:
         return Section("Contributors", [element("p", "Nobody has contributed yet.", class_="empty card")], note)
     return Section("Contributors", [Table(columns, [row(one) for one in people[:LISTED]])], note)
+
+
+def _verdicts(facts: TaskFacts) -> list[Section]:
+    """By rule evidence: what became of each update, and why."""
+    if not facts.verdicts:
+        return []
+    rows: list[Sequence[Child]] = [
+        (str(one.round), short(address_text(one.account)), _verdict_in_words(one), record_text(one.record), numbers.money(one.paid))
+        for one in facts.verdicts[-LISTED:]
+    ]  # fmt: skip
+    columns = [Column("round", number=True), Column("account", mono=True), Column("verdict"), Column("record", number=True),
+               Column("paid, $LL", number=True)]  # fmt: skip
+    merged = sum(one.outcome is Outcome.MERGED for one in facts.verdicts)
+    note = (
+        f"{merged} of {len(facts.verdicts)} updates were merged: those that help on examples opened after the round's last update, of "
+        "accounts whose updates have helped so far. About half of all honest updates are refused in a round, and nobody is punished for it."
+    )
+    return [Section("Verdicts", [Table(columns, rows)], note)]
+
+
+def _verdict_in_words(one: VerdictFacts) -> str:
+    return (
+        f"outcome unknown, gain {one.gain}"
+        if one.outcome is None
+        else in_words(one.outcome, one.gain, one.record, one.examples)
+    )
 
 
 def _money(facts: TaskFacts) -> Section:

@@ -26,15 +26,15 @@ from linklearner.v1 import chain_gateway_pb2 as linklearner_dot_v1_dot_chain__ga
 from linklearner.v1 import model_pb2 as linklearner_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinklearner/v1/trainer.proto\x12\x0elinklearner.v1\x1a\"linklearner/v1/chain_gateway.proto\x1a\x1alinklearner/v1/model.proto\"\x13\n\x11GetTrainerRequest\"\xe1\x01\n\x12GetTrainerResponse\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\x04\x12\x14\n\x0csample_count\x18\x03 \x01(\r\x12\x16\n\x0eheld_out_count\x18\x04 \x01(\r\x12\x14\n\x0clabel_counts\x18\x05 \x03(\r\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x08\x12+\n\x05tasks\x18\x07 \x03(\x0b\x32\x1c.linklearner.v1.TaskActivity\x12-\n\x07privacy\x18\x0f \x01(\x0b\x32\x1c.linklearner.v1.PrivacySpent\"\x9b\x01\n\x0cPrivacySpent\x12\x11\n\tmechanism\x18\x01 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x16\n\x0e\x65psilon_budget\x18\x04 \x01(\x01\x12\x18\n\x10noise_multiplier\x18\x05 \x01(\x01\x12\x11\n\tclip_norm\x18\x06 \x01(\x01\x12\x13\n\x0brounds_left\x18\x07 \x01(\r\"\xd0\x01\n\x0cTaskActivity\x12\x0c\n\x04task\x18\x01 \x01(\x04\x12*\n\x08\x61\x63tivity\x18\x02 \x01(\x0e\x32\x18.linklearner.v1.Activity\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0f\n\x07since_s\x18\x05 \x01(\x04\x12\x0f\n\x07\x61gain_s\x18\x06 \x01(\x04\x12\r\n\x05round\x18\x07 \x01(\x04\x12\x0c\n\x04step\x18\x08 \x01(\r\x12\x12\n\nstep_count\x18\t \x01(\r\x12\x13\n\x0b\x63pu_seconds\x18\n \x01(\x01\"|\n\x11TrainRoundRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x12\n\nstep_count\x18\x03 \x01(\r\x12\x13\n\x0b\x61llow_range\x18\x04 \x01(\x08\"\xa3\x02\n\x12TrainRoundResponse\x12-\n\x06pulled\x18\x01 \x01(\x0b\x32\x1b.linklearner.v1.ModelPulledH\x00\x12\x34\n\x08progress\x18\x02 \x01(\x0b\x32 .linklearner.v1.TrainingProgressH\x00\x12\x34\n\tquantised\x18\x03 \x01(\x0b\x32\x1f.linklearner.v1.UpdateQuantisedH\x00\x12\x39\n\tsubmitted\x18\x04 \x01(\x0b\x32$.linklearner.v1.SubmitUpdateResponseH\x00\x12.\n\x05waits\x18\x05 \x01(\x0b\x32\x1d.linklearner.v1.TrainingWaitsH\x00\x42\x07\n\x05\x65vent\"<\n\x0bModelPulled\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\"B\n\x10TrainingProgress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x12\n\nstep_count\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\"@\n\rTrainingWaits\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x0f\n\x07\x61gain_s\x18\x03 \x01(\x04\"\xd3\x01\n\x0fUpdateQuantised\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x14\n\x0cupdate_bytes\x18\x02 \x01(\r\x12\x12\n\npage_count\x18\x03 \x01(\r\x12\x13\n\x0bpages_total\x18\x04 \x01(\r\x12\x16\n\x0eresidual_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12-\n\x07privacy\x18\x07 \x01(\x0b\x32\x1c.linklearner.v1.PrivacySpent\"\x16\n\x14GetLastUpdateRequest\"\'\n\x15GetLastUpdateResponse\x12\x0e\n\x06update\x18\x01 \x01(\x0c\"\"\n\x0f\x45valuateRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"\x84\x01\n\x10\x45valuateResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x14\n\x0csample_count\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0c\n\x04loss\x18\x04 \x01(\x01\x12\x0e\n\x06metric\x18\x05 \x01(\t\"%\n\x12\x45xportModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"n\n\x13\x45xportModelResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x0c\n\x04onnx\x18\x02 \x01(\x0c\x12\x1a\n\x12max_abs_difference\x18\x03 \x01(\x01*}\n\x08\x41\x63tivity\x12\x18\n\x14\x41\x43TIVITY_UNSPECIFIED\x10\x00\x12\x11\n\rACTIVITY_IDLE\x10\x01\x12\x14\n\x10\x41\x43TIVITY_WAITING\x10\x02\x12\x15\n\x11\x41\x43TIVITY_TRAINING\x10\x03\x12\x17\n\x13\x41\x43TIVITY_SUBMITTING\x10\x04\x32\xcb\x03\n\x0eTrainerService\x12U\n\nGetTrainer\x12!.linklearner.v1.GetTrainerRequest\x1a\".linklearner.v1.GetTrainerResponse\"\x00\x12W\n\nTrainRound\x12!.linklearner.v1.TrainRoundRequest\x1a\".linklearner.v1.TrainRoundResponse\"\x00\x30\x01\x12^\n\rGetLastUpdate\x12$.linklearner.v1.GetLastUpdateRequest\x1a%.linklearner.v1.GetLastUpdateResponse\"\x00\x12O\n\x08\x45valuate\x12\x1f.linklearner.v1.EvaluateRequest\x1a .linklearner.v1.EvaluateResponse\"\x00\x12X\n\x0b\x45xportModel\x12\".linklearner.v1.ExportModelRequest\x1a#.linklearner.v1.ExportModelResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinklearner/v1/trainer.proto\x12\x0elinklearner.v1\x1a\"linklearner/v1/chain_gateway.proto\x1a\x1alinklearner/v1/model.proto\"\x13\n\x11GetTrainerRequest\"\xe1\x01\n\x12GetTrainerResponse\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\x04\x12\x14\n\x0csample_count\x18\x03 \x01(\r\x12\x16\n\x0eheld_out_count\x18\x04 \x01(\r\x12\x14\n\x0clabel_counts\x18\x05 \x03(\r\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x08\x12+\n\x05tasks\x18\x07 \x03(\x0b\x32\x1c.linklearner.v1.TaskActivity\x12-\n\x07privacy\x18\x0f \x01(\x0b\x32\x1c.linklearner.v1.PrivacySpent\"\x9b\x01\n\x0cPrivacySpent\x12\x11\n\tmechanism\x18\x01 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x16\n\x0e\x65psilon_budget\x18\x04 \x01(\x01\x12\x18\n\x10noise_multiplier\x18\x05 \x01(\x01\x12\x11\n\tclip_norm\x18\x06 \x01(\x01\x12\x13\n\x0brounds_left\x18\x07 \x01(\r\"\xd0\x01\n\x0cTaskActivity\x12\x0c\n\x04task\x18\x01 \x01(\x04\x12*\n\x08\x61\x63tivity\x18\x02 \x01(\x0e\x32\x18.linklearner.v1.Activity\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0f\n\x07since_s\x18\x05 \x01(\x04\x12\x0f\n\x07\x61gain_s\x18\x06 \x01(\x04\x12\r\n\x05round\x18\x07 \x01(\x04\x12\x0c\n\x04step\x18\x08 \x01(\r\x12\x12\n\nstep_count\x18\t \x01(\r\x12\x13\n\x0b\x63pu_seconds\x18\n \x01(\x01\"|\n\x11TrainRoundRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x12\n\nstep_count\x18\x03 \x01(\r\x12\x13\n\x0b\x61llow_range\x18\x04 \x01(\x08\"\xd6\x02\n\x12TrainRoundResponse\x12-\n\x06pulled\x18\x01 \x01(\x0b\x32\x1b.linklearner.v1.ModelPulledH\x00\x12\x34\n\x08progress\x18\x02 \x01(\x0b\x32 .linklearner.v1.TrainingProgressH\x00\x12\x34\n\tquantised\x18\x03 \x01(\x0b\x32\x1f.linklearner.v1.UpdateQuantisedH\x00\x12\x39\n\tsubmitted\x18\x04 \x01(\x0b\x32$.linklearner.v1.SubmitUpdateResponseH\x00\x12.\n\x05waits\x18\x05 \x01(\x0b\x32\x1d.linklearner.v1.TrainingWaitsH\x00\x12\x31\n\x08\x66orecast\x18\x06 \x01(\x0b\x32\x1d.linklearner.v1.MergeForecastH\x00\x42\x07\n\x05\x65vent\"n\n\rMergeForecast\x12\x0e\n\x06\x63hance\x18\x01 \x01(\x01\x12\x0c\n\x04gain\x18\x02 \x01(\x01\x12\x12\n\nrecord_q16\x18\x03 \x01(\x11\x12\x15\n\rexample_count\x18\x04 \x01(\r\x12\x14\n\x0csample_count\x18\x05 \x01(\r\"<\n\x0bModelPulled\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\"B\n\x10TrainingProgress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x12\n\nstep_count\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\"@\n\rTrainingWaits\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x0f\n\x07\x61gain_s\x18\x03 \x01(\x04\"\xd3\x01\n\x0fUpdateQuantised\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.linklearner.v1.Encoding\x12\x14\n\x0cupdate_bytes\x18\x02 \x01(\r\x12\x12\n\npage_count\x18\x03 \x01(\r\x12\x13\n\x0bpages_total\x18\x04 \x01(\r\x12\x16\n\x0eresidual_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12-\n\x07privacy\x18\x07 \x01(\x0b\x32\x1c.linklearner.v1.PrivacySpent\"\x16\n\x14GetLastUpdateRequest\"\'\n\x15GetLastUpdateResponse\x12\x0e\n\x06update\x18\x01 \x01(\x0c\"\"\n\x0f\x45valuateRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"\x84\x01\n\x10\x45valuateResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x14\n\x0csample_count\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0c\n\x04loss\x18\x04 \x01(\x01\x12\x0e\n\x06metric\x18\x05 \x01(\t\"%\n\x12\x45xportModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"n\n\x13\x45xportModelResponse\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.linklearner.v1.ModelVersion\x12\x0c\n\x04onnx\x18\x02 \x01(\x0c\x12\x1a\n\x12max_abs_difference\x18\x03 \x01(\x01*}\n\x08\x41\x63tivity\x12\x18\n\x14\x41\x43TIVITY_UNSPECIFIED\x10\x00\x12\x11\n\rACTIVITY_IDLE\x10\x01\x12\x14\n\x10\x41\x43TIVITY_WAITING\x10\x02\x12\x15\n\x11\x41\x43TIVITY_TRAINING\x10\x03\x12\x17\n\x13\x41\x43TIVITY_SUBMITTING\x10\x04\x32\xcb\x03\n\x0eTrainerService\x12U\n\nGetTrainer\x12!.linklearner.v1.GetTrainerRequest\x1a\".linklearner.v1.GetTrainerResponse\"\x00\x12W\n\nTrainRound\x12!.linklearner.v1.TrainRoundRequest\x1a\".linklearner.v1.TrainRoundResponse\"\x00\x30\x01\x12^\n\rGetLastUpdate\x12$.linklearner.v1.GetLastUpdateRequest\x1a%.linklearner.v1.GetLastUpdateResponse\"\x00\x12O\n\x08\x45valuate\x12\x1f.linklearner.v1.EvaluateRequest\x1a .linklearner.v1.EvaluateResponse\"\x00\x12X\n\x0b\x45xportModel\x12\".linklearner.v1.ExportModelRequest\x1a#.linklearner.v1.ExportModelResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'linklearner.v1.trainer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACTIVITY']._serialized_start=1947
-  _globals['_ACTIVITY']._serialized_end=2072
+  _globals['_ACTIVITY']._serialized_start=2110
+  _globals['_ACTIVITY']._serialized_end=2235
   _globals['_GETTRAINERREQUEST']._serialized_start=112
   _globals['_GETTRAINERREQUEST']._serialized_end=131
   _globals['_GETTRAINERRESPONSE']._serialized_start=134
@@ -46,27 +46,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAINROUNDREQUEST']._serialized_start=730
   _globals['_TRAINROUNDREQUEST']._serialized_end=854
   _globals['_TRAINROUNDRESPONSE']._serialized_start=857
-  _globals['_TRAINROUNDRESPONSE']._serialized_end=1148
-  _globals['_MODELPULLED']._serialized_start=1150
-  _globals['_MODELPULLED']._serialized_end=1210
-  _globals['_TRAININGPROGRESS']._serialized_start=1212
-  _globals['_TRAININGPROGRESS']._serialized_end=1278
-  _globals['_TRAININGWAITS']._serialized_start=1280
-  _globals['_TRAININGWAITS']._serialized_end=1344
-  _globals['_UPDATEQUANTISED']._serialized_start=1347
-  _globals['_UPDATEQUANTISED']._serialized_end=1558
-  _globals['_GETLASTUPDATEREQUEST']._serialized_start=1560
-  _globals['_GETLASTUPDATEREQUEST']._serialized_end=1582
-  _globals['_GETLASTUPDATERESPONSE']._serialized_start=1584
-  _globals['_GETLASTUPDATERESPONSE']._serialized_end=1623
-  _globals['_EVALUATEREQUEST']._serialized_start=1625
-  _globals['_EVALUATEREQUEST']._serialized_end=1659
-  _globals['_EVALUATERESPONSE']._serialized_start=1662
-  _globals['_EVALUATERESPONSE']._serialized_end=1794
-  _globals['_EXPORTMODELREQUEST']._serialized_start=1796
-  _globals['_EXPORTMODELREQUEST']._serialized_end=1833
-  _globals['_EXPORTMODELRESPONSE']._serialized_start=1835
-  _globals['_EXPORTMODELRESPONSE']._serialized_end=1945
-  _globals['_TRAINERSERVICE']._serialized_start=2075
-  _globals['_TRAINERSERVICE']._serialized_end=2534
+  _globals['_TRAINROUNDRESPONSE']._serialized_end=1199
+  _globals['_MERGEFORECAST']._serialized_start=1201
+  _globals['_MERGEFORECAST']._serialized_end=1311
+  _globals['_MODELPULLED']._serialized_start=1313
+  _globals['_MODELPULLED']._serialized_end=1373
+  _globals['_TRAININGPROGRESS']._serialized_start=1375
+  _globals['_TRAININGPROGRESS']._serialized_end=1441
+  _globals['_TRAININGWAITS']._serialized_start=1443
+  _globals['_TRAININGWAITS']._serialized_end=1507
+  _globals['_UPDATEQUANTISED']._serialized_start=1510
+  _globals['_UPDATEQUANTISED']._serialized_end=1721
+  _globals['_GETLASTUPDATEREQUEST']._serialized_start=1723
+  _globals['_GETLASTUPDATEREQUEST']._serialized_end=1745
+  _globals['_GETLASTUPDATERESPONSE']._serialized_start=1747
+  _globals['_GETLASTUPDATERESPONSE']._serialized_end=1786
+  _globals['_EVALUATEREQUEST']._serialized_start=1788
+  _globals['_EVALUATEREQUEST']._serialized_end=1822
+  _globals['_EVALUATERESPONSE']._serialized_start=1825
+  _globals['_EVALUATERESPONSE']._serialized_end=1957
+  _globals['_EXPORTMODELREQUEST']._serialized_start=1959
+  _globals['_EXPORTMODELREQUEST']._serialized_end=1996
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=1998
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=2108
+  _globals['_TRAINERSERVICE']._serialized_start=2238
+  _globals['_TRAINERSERVICE']._serialized_end=2697
 # @@protoc_insertion_point(module_scope)

@@ -101,18 +101,34 @@ class TrainRoundRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., encoding: _Optional[_Union[_model_pb2.Encoding, str]] = ..., step_count: _Optional[int] = ..., allow_range: _Optional[bool] = ...) -> None: ...
 
 class TrainRoundResponse(_message.Message):
-    __slots__ = ("pulled", "progress", "quantised", "submitted", "waits")
+    __slots__ = ("pulled", "progress", "quantised", "submitted", "waits", "forecast")
     PULLED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     QUANTISED_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     WAITS_FIELD_NUMBER: _ClassVar[int]
+    FORECAST_FIELD_NUMBER: _ClassVar[int]
     pulled: ModelPulled
     progress: TrainingProgress
     quantised: UpdateQuantised
     submitted: _chain_gateway_pb2.SubmitUpdateResponse
     waits: TrainingWaits
-    def __init__(self, pulled: _Optional[_Union[ModelPulled, _Mapping]] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., quantised: _Optional[_Union[UpdateQuantised, _Mapping]] = ..., submitted: _Optional[_Union[_chain_gateway_pb2.SubmitUpdateResponse, _Mapping]] = ..., waits: _Optional[_Union[TrainingWaits, _Mapping]] = ...) -> None: ...
+    forecast: MergeForecast
+    def __init__(self, pulled: _Optional[_Union[ModelPulled, _Mapping]] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., quantised: _Optional[_Union[UpdateQuantised, _Mapping]] = ..., submitted: _Optional[_Union[_chain_gateway_pb2.SubmitUpdateResponse, _Mapping]] = ..., waits: _Optional[_Union[TrainingWaits, _Mapping]] = ..., forecast: _Optional[_Union[MergeForecast, _Mapping]] = ...) -> None: ...
+
+class MergeForecast(_message.Message):
+    __slots__ = ("chance", "gain", "record_q16", "example_count", "sample_count")
+    CHANCE_FIELD_NUMBER: _ClassVar[int]
+    GAIN_FIELD_NUMBER: _ClassVar[int]
+    RECORD_Q16_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    chance: float
+    gain: float
+    record_q16: int
+    example_count: int
+    sample_count: int
+    def __init__(self, chance: _Optional[float] = ..., gain: _Optional[float] = ..., record_q16: _Optional[int] = ..., example_count: _Optional[int] = ..., sample_count: _Optional[int] = ...) -> None: ...
 
 class ModelPulled(_message.Message):
     __slots__ = ("version",)

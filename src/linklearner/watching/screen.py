@@ -146,6 +146,13 @@ def when(task: Task, now_s: float) -> str:
             return (
                 f"can be settled {until(due[Step.SETTLED] - now_s)}, dropped {until(due.get(Step.DROPPED, 0) - now_s)}"
             )
+        case Phase.COLLECTING if Step.EXAMPLES_OPENED in due:
+            return (
+                f"takes no more updates {until(due[Step.EXAMPLES_OPENED] - now_s)}, when its examples may be opened; can be dropped "
+                f"{until(due.get(Step.DROPPED, 0) - now_s)}"
+            )
+        case Phase.OPENED:
+            return f"its examples are opened: can be settled now, dropped {until(due.get(Step.DROPPED, 0) - now_s)}"
         case Phase.OPEN:
             return "waits for the first update"
     return ""

@@ -58,6 +58,8 @@ class Watched:
     """Why the gateway cannot be asked just now."""
     _reported: set[bytes] = field(default_factory=set)
     """Digests of the open round's contributions that were told."""
+    _opened: set[tuple[int, int]] = field(default_factory=set)
+    """Rounds and batches whose opening was told."""
 
     def saw_task(self, task: Task, now_s: float) -> Iterator[Happened]:
         before, self.task = self.task, task
@@ -102,10 +104,18 @@ class Watched:
                     round=found.round, contributor=address_text(one.contributor), bytes=one.update_bytes, weight=one.weight,
                     effective=one.effective, gas=one.mined.gas_used, digest="0x" + one.digest.hex(),
                 )  # fmt: skip
+        if found.examples is not None and (found.round, found.examples.batch) not in self._opened:
+            self._opened.add((found.round, found.examples.batch))
+            yield self._new(
+                now_s, "examples",
+                f"round {found.round}: {found.examples.examples} examples opened, {found.examples.opened} so far; it takes no more updates",
+                round=found.round, batch=found.examples.batch, examples=found.examples.examples, opened=found.examples.opened,
+            )  # fmt: skip
         if not found.dropped and found.version is None:
             self.open = found
             return
         self._reported -= {one.digest for one in found.contributions}
+        self._opened -= {one for one in self._opened if one[0] < found.round}
         if found.dropped:
             yield self._new(now_s, "dropped", f"round {found.round} was dropped: nobody is paid", round=found.round)
         elif found.version is not None:
@@ -117,6 +127,15 @@ class Watched:
                 round=found.round, version=found.version.version, updates=len(found.contributions), paid_wei=str(paid),
                 settler_wei=str(found.settler_paid), gas=sum(one.gas_used for one in found.settlements),
             )  # fmt: skip
+            for one in found.contributions:
+                if one.verdict is not None and found.examples is not None:
+                    yield self._new(
+                        now_s, "verdict",
+                        f"round {found.round}: {address_text(one.contributor)} {one.verdict.text(found.examples.examples)}; paid "
+                        f"{money_text(one.paid or 0)} $LL",
+                        round=found.round, contributor=address_text(one.contributor), outcome=one.verdict.outcome.name.lower(),
+                        gain=one.verdict.gain, record=one.verdict.record, paid_wei=str(one.paid or 0),
+                    )  # fmt: skip
 
     def saw_skipped(self, first: int, last: int, now_s: float) -> Iterator[Happened]:
         """Rounds that came and went between two looks, too many to ask for each."""

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attack_lab.attacks import Attack, Scene
-from bench.attack_lab.learning import Recipe, log_shares, reference, trained
-from bench.attack_lab.tasks import EXPONENT, LabTask, spread, task_named
 from linklearner.domain.encodings import INT8, Encoding
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rules.evidence.credit import (
@@ -24,6 +21,9 @@ from linklearner.domain.rules.evidence.credit import (
 from linklearner.domain.rules.evidence.memory import Memory, Residual, Revealed
 from linklearner.domain.rules.evidence.verdicts import Examples, judge, steps_of
 from linklearner.domain.shape import MAX_NORM_BOUND, Shape
+from services.trainer.simulation.lab.attacks import Attack, Scene
+from services.trainer.simulation.lab.learning import Recipe, log_shares, reference, trained
+from services.trainer.simulation.lab.tasks import EXPONENT, LabTask, spread, task_named
 
 CONTRIBUTORS = 10
 ROUNDS = 20

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attack_lab.learning import Recipe, log_shares, reference, trained
-from bench.attack_lab.tasks import LabTask
 from linklearner.domain.rules.evidence.verdicts import Examples, moved, rounded_shift
+from services.trainer.simulation.lab.learning import Recipe, log_shares, reference, trained
+from services.trainer.simulation.lab.tasks import LabTask
 
 Steps = NDArray[np.float64]
 
@@ -61,8 +61,9 @@ class Scene:
 
     def noise(self, lengths: Sequence[float] | Steps) -> Steps:
         """One random vector of each length."""
-        found = self.generator.normal(size=(len(lengths), self.weights.size))
-        return found / np.linalg.norm(found, axis=1, keepdims=True) * np.asarray(lengths)[:, None]
+        drawn = self.generator.normal(size=(len(lengths), self.weights.size))
+        found: Steps = drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * np.asarray(lengths)[:, None]
+        return found
 
     def trifle(self) -> Steps:
         """Something to send when there is nothing to send yet."""
@@ -159,13 +160,15 @@ def _stale(lag: int) -> Callable[[Scene], Steps]:
 def _noisy(craft: Callable[[Scene], Steps], part: float) -> Callable[[Scene], Steps]:
     def noisy(scene: Scene) -> Steps:
         found = craft(scene)
-        return found + scene.noise(np.linalg.norm(found, axis=1) * part)
+        drowned: Steps = found + scene.noise(np.linalg.norm(found, axis=1) * part)
+        return drowned
 
     return noisy
 
 
 def _scaled(scene: Scene) -> Steps:
-    return _stale(1)(scene) * scene.generator.choice([0.3, 0.5, 0.7, 1.5, 2.0], scene.count)[:, None]
+    found: Steps = _stale(1)(scene) * scene.generator.choice([0.3, 0.5, 0.7, 1.5, 2.0], scene.count)[:, None]
+    return found
 
 
 def _permuted(scene: Scene) -> Steps:
@@ -377,7 +380,8 @@ def _half_a_copy(scene: Scene) -> Steps:
     recipe = Recipe(max(8, scene.task.local_steps // 4))
     own = trained(scene.task, scene.weights, few, recipe, scene.generator, log_shares(scene.task, few))
     lengths = np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1)
-    return 0.5 * copy + 0.5 * own * (np.linalg.norm(copy) / lengths)
+    mixed: Steps = 0.5 * copy + 0.5 * own * (np.linalg.norm(copy) / lengths)
+    return mixed
 
 
 def _on_off(scene: Scene) -> Steps:

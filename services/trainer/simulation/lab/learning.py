@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attack_lab.tasks import EXPONENT, INPUT_EXPONENT, LabTask
 from linklearner.domain.rules.evidence.verdicts import Examples
+from services.trainer.simulation.lab.tasks import EXPONENT, INPUT_EXPONENT, LabTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,8 @@ def trained(
         first -= rate * (back.transpose(0, 2, 1) @ x)
         first_bias -= rate * back.sum(axis=1, keepdims=True)
     after = np.concatenate([part.reshape(count, -1) for part in (first, first_bias, second, second_bias)], axis=1)
-    return after.astype(np.float64) * 2**EXPONENT - flat
+    deltas: NDArray[np.float64] = after.astype(np.float64) * 2**EXPONENT - flat
+    return deltas
 
 
 def reference(

@@ -52,7 +52,8 @@ class LabTask:
         for layer, (before, width) in enumerate(zip(self.network.widths, self.network.widths[1:], strict=False)):
             spread = (1.2 if layer == 0 else 1.4) / np.sqrt(before)
             parts += [generator.normal(0, spread, width * before), np.zeros(width)]
-        return np.rint(np.concatenate(parts) * 2**EXPONENT).astype(np.int16)
+        whole: NDArray[np.int16] = np.rint(np.concatenate(parts) * 2**EXPONENT).astype(np.int16)
+        return whole
 
 
 @dataclass(frozen=True, eq=False)

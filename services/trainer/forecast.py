@@ -1,0 +1,80 @@
+"""What will probably become of an update by rule `evidence`, judged by samples of one's own before anything is sent.
+
+The examples that will judge it are nobody's to know; those that were opened in earlier rounds are everybody's. So the former are played by
+this trainer's own held-out samples, drawn again and again, and the verdict is the rule's own. As good as those samples are like the
+creator's: a trainer with two of ten labels sees less harm than it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linklearner.domain.errors import InvalidInput
+from linklearner.domain.rules.evidence.batches import decode_batch
+from linklearner.domain.rules.evidence.perceptron import Perceptron, quantised
+from linklearner.domain.rules.evidence.verdicts import (
+    GAIN_BITS,
+    LEAST_LOSS,
+    MAX_EXAMPLES,
+    MAX_GAIN,
+    RECORD_BITS,
+    TRIAL_BITS,
+    Examples,
+    moved,
+    rounded_shift,
+    steps_of,
+)
+from linklearner.domain.tasks import OpenedBatch, Task
+from linklearner.domain.training import MergeForecast
+from linklearner.domain.update import Update
+from services.trainer.data import Samples
+
+DRAWS: Final = 2000
+
+
+def forecast(
+    task: Task,
+    weights: NDArray[np.int16],
+    update: Update,
+    record: int,
+    opened: Sequence[OpenedBatch],
+    held_out: Samples,
+    generator: np.random.Generator,
+) -> MergeForecast:
+    """weights: (N,) int16, the update's base. record: E of the account. opened: what the task has opened so far.
+
+    Raises InvalidInput, InvalidModel for a task or samples that the rule cannot judge by.
+    """
+    network, examples = task.network, task.examples
+    assert examples is not None  # of a task that has a network
+    if not len(held_out):
+        raise InvalidInput("no samples are held out")
+    ((_, inputs),) = held_out.inputs_of(task.spec).items()
+    scaled = Perceptron.of(task.spec).scaled(inputs)[:MAX_EXAMPLES]
+    labels = held_out.targets_of(task.spec).astype(np.int64)[:MAX_EXAMPLES]
+    own = Examples(quantised(scaled, examples.input_exponent), labels)
+    steps = steps_of(update, task.shape)
+    both = np.stack((weights, moved(weights, rounded_shift(steps, TRIAL_BITS))))
+    at_base, at_trial = own.losses(network, both)
+    known = np.zeros(2, dtype=np.int64)
+    for batch in opened:
+        known += decode_batch(batch.examples, network).losses(network, both).sum(axis=1)
+    left = max(1, examples.batches - examples.opened_batches)
+    fresh = max(1, round((examples.examples - examples.opened_examples) / left))
+    drawn = generator.integers(0, len(own), (DRAWS, fresh))
+    base, trial = at_base[drawn].sum(axis=1), at_trial[drawn].sum(axis=1)
+    gains = (base - trial << GAIN_BITS) // np.maximum(base, LEAST_LOSS * fresh)
+    gains = np.clip(gains, -MAX_GAIN, MAX_GAIN)
+    records = record - (record >> RECORD_BITS) + gains
+    merged = (records > 0) & (trial + known[1] < base + known[0]) & bool(steps.any())
+    return MergeForecast(
+        chance=float(merged.mean()),
+        gain=float(gains.mean()) / 2**GAIN_BITS,
+        record=record,
+        examples=fresh,
+        samples=len(own),
+    )
