@@ -9,8 +9,10 @@ tensors), so tools that read them keep working.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,10 @@ MAX_REQUEST_BYTES = 4 << 20
 """A batch of 1,024 rows of 1,000 numbers."""
 MAX_LAYER_BYTES = 64 << 20
 """Of the activations of one layer for one request."""
+MAX_REQUEST_WORK = 2**36
+"""Multiply-adds of one request of several rows: seconds of a processor's time."""
+INLINE_WORK = 2**22
+"""The same up to which a request is computed at once, in milliseconds, and not in the worker thread."""
 BLANK_ROWS = 2
 """Of the request with which a version is tried."""
 MAX_PEAK_BYTES = 512 << 20
@@ -71,7 +77,8 @@ class Model:
                 f"version {version.version} needs {spec.graph.peak_bytes:,} bytes of memory for one row at its widest, and this server has "
                 f"{MAX_PEAK_BYTES // BLANK_ROWS:,}"
             )
-        self._fitting_rows = max(min(MAX_LAYER_BYTES // (4 * spec.graph.widest), in_memory, in_message), 1)
+        in_time = MAX_REQUEST_WORK // max(1, spec.graph.work)
+        self._fitting_rows = max(min(MAX_LAYER_BYTES // (4 * spec.graph.widest), in_memory, in_time, in_message), 1)
         computed = {signature.name: signature for signature in spec.graph.outputs}
         self._computed = tuple(computed)
         self.outputs = dict(computed)
@@ -370,9 +377,19 @@ class Inference:
         self._max_rows = max_rows
         self._server_version = server_version
         self._extensions = (PROVENANCE, *extensions)
+        self._worker = ThreadPoolExecutor(1, "inference")  # one: each request may take MAX_PEAK_BYTES
 
-    def infer(self, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
-        return self._loaded.find(request.model_name, request.model_version).infer(request, self._max_rows)
+    async def infer(self, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
+        """What a task's creator made large must not keep everybody else waiting: only what takes milliseconds is computed at once."""
+        model = self._loaded.find(request.model_name, request.model_version)
+        rows = max((one.shape[0] for one in request.inputs if one.shape), default=0)
+        if rows * model.spec.graph.work <= INLINE_WORK:
+            return model.infer(request, self._max_rows)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, model.infer, request, self._max_rows)
+
+    def close(self) -> None:
+        """Nothing that waits for the worker is computed any more."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
 
     def terms(self) -> tuple[ModelSpec, int]:
         """What is asked for, and rows at once. Raises Unavailable while no version is live."""

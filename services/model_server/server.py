@@ -136,6 +136,7 @@ class ModelServer:
                     for part in server._work:
                         part.cancel()
                     await asyncio.gather(*server._work, return_exceptions=True)
+                    inference.close()
 
     async def _announce(self, rpc: RpcServer) -> None:
         await self._first.wait()

@@ -55,7 +55,7 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
         call.request = request
         async with self._admission.admit(call):
             began = perf_counter()
-            response = self._inference.infer(request)
+            response = await self._inference.infer(request)
         self._metrics.rows.inc(response.outputs[0].shape[0])
         self._metrics.seconds.observe(perf_counter() - began)
         return response

@@ -9,6 +9,7 @@ would be refused by the gateway if it were.
 """
 
 import base64
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -28,6 +29,11 @@ GATEWAY, MODEL_SERVER = "gateway", "model_server"
 CALL_S: Final = 15.0
 """Of one call, unless the caller's `Connect-Timeout-Ms` is shorter."""
 MAX_BODY: Final = 1 << 20
+
+_MILLISECONDS: Final = re.compile("[0-9]{1,10}", re.ASCII)
+"""Of `Connect-Timeout-Ms`, as the protocol has it."""
+_HEADER: Final = re.compile("[ -~]*")
+"""What gRPC carries as text; of anything else it makes an error that is none of its statuses."""
 
 _GATEWAY = gateway_pb.DESCRIPTOR.services_by_name["ChainGatewayService"]
 _SESSIONS = session.DESCRIPTOR.services_by_name["SessionService"]
@@ -110,8 +116,10 @@ class Bridge:
             json_format.Parse(body, request, max_recursion_depth=16)
         except (json_format.ParseError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise ConnectError("invalid_argument", f"not a {request.DESCRIPTOR.name} as JSON: {error!s:.200}") from None
+        if not _HEADER.fullmatch(bearer):
+            raise ConnectError("unauthenticated", "the authorization is no token: it has characters that no header has")
         metadata = (("authorization", bearer),) if bearer and method.backend == MODEL_SERVER else ()
-        seconds = min(CALL_S, int(timeout_ms) / 1000) if timeout_ms.isascii() and timeout_ms.isdigit() else CALL_S
+        seconds = min(CALL_S, int(timeout_ms) / 1000) if _MILLISECONDS.fullmatch(timeout_ms) else CALL_S
         try:
             answer = await self._calls[path](request, timeout=seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
@@ -128,16 +136,21 @@ def _details(trailers: Iterable[Any]) -> list[dict[str, Any]]:
     for key, value in trailers:
         if key != DETAILS_KEY:
             continue
+        found: list[dict[str, Any]] = []
         try:
             status = status_pb2.Status.FromString(value)
+            told = [error_details_pb2.ErrorInfo.FromString(one.value) for one in status.details if _is_info(one)]
         except DecodeError:
-            return []
-        found = []
+            return found
         for detail in status.details:
             name = detail.type_url.rpartition("/")[2]
             shown: dict[str, Any] = {"type": name, "value": base64.b64encode(detail.value).decode().rstrip("=")}
-            if name == "google.rpc.ErrorInfo":
-                shown["debug"] = json_format.MessageToDict(error_details_pb2.ErrorInfo.FromString(detail.value))
+            if _is_info(detail):
+                shown["debug"] = json_format.MessageToDict(told.pop(0))
             found.append(shown)
         return found
     return []
+
+
+def _is_info(detail: Any) -> bool:
+    return bool(detail.type_url.rpartition("/")[2] == "google.rpc.ErrorInfo")

@@ -127,7 +127,9 @@ class TrainerConfig(Settings):
         if not all(number.isdecimal() and number.isascii() and len(number) <= 9 for number in (index, count)):
             raise InvalidConfig(f"shard must be INDEX/COUNT, got {shown(self.shard)}", facts={"setting": "shard"})
         try:
-            alpha = None if self.alpha == "iid" else float(self.alpha)
+            # Python reads 1_0 as 10, and digits of other scripts
+            plain = self.alpha if self.alpha.isascii() and "_" not in self.alpha else ""
+            alpha = None if self.alpha == "iid" else float(plain)
         except ValueError:
             raise InvalidConfig(
                 f"alpha must be a number or iid, got {shown(self.alpha)}", facts={"setting": "alpha"}

@@ -16,11 +16,12 @@ import argparse
 import hashlib
 import io
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from safetensors.numpy import save
 
 from linklearner.domain.errors import InvalidConfig, LinkLearnerError
 from linklearner.domain.fixedpoint import dequantise_weights, quantise_weights
-from linklearner.domain.model import ADVICE, Loss, ModelSpec
+from linklearner.domain.model import ADVICE, MAX_LABELS, Loss, ModelSpec
 from linklearner.domain.plan import TaskPlan
 from linklearner.domain.shape import Shape
 from linklearner.domain.sizing import shape_for
@@ -36,7 +37,7 @@ from linklearner.storage import write_atomically
 from services.trainer.data.function import samples_of
 from services.trainer.data.samples import ONE_ARRAY, Samples
 from services.trainer.data.source import Found
-from services.trainer.own_file import running
+from services.trainer.own_file import blamed, running
 
 SEED = 0
 PLAN, WEIGHTS = "plan.json", "weights.npy"
@@ -69,25 +70,33 @@ def created(path: Path) -> Created:
             raise InvalidConfig(
                 f"{path}: model is a torch.nn.Module, or a function that makes one, not {type(made).__name__}"
             )
+        for parameter, values in made.named_parameters():
+            if not torch.isfinite(values).all():
+                raise InvalidConfig(
+                    f"{path}: parameter {parameter!r:.60} of model holds NaN or infinity: a task begins with numbers"
+                )
         given = _called(path, said, "data")
-    loss = _loss(path, said)
-    names = input_names(made)
-    found = samples_of(given, f"data of {path}")
-    inputs = _inputs(path, found[0], names)
-    labels = _labels(path, said, loss, found[0])
+    with blamed(path):
+        loss, name = _loss(path, said), str(said.get("name", path.stem))
+        names = input_names(made)
+        found = samples_of(given, f"data of {path}")
+        inputs = _inputs(path, found[0], names)
+        labels = _labels(path, said, loss, found[0])
+        ranges = _ranges(path, said, names)
+        advice = {key: float(said[key]) for key in ADVICE if key in said}
+        terms = json.loads(json.dumps(said.get("terms", {}), allow_nan=False))
     exported = export(
         made,
         inputs,
-        name=str(said.get("name", path.stem)),
+        name=name,
         loss=loss,
         labels=labels,
-        ranges=_ranges(path, said, names),
+        ranges=ranges,
         file_digest=lambda tensors: hashlib.sha256(frozen_bytes(tensors)).digest(),
     )
-    advice = {key: float(said[key]) for key in ADVICE if key in said}
     model = ModelSpec(exported.spec.name, exported.spec.graph, loss, labels, advice)
     shape = shape_for(model, exported.weights)
-    plan = TaskPlan.from_json(json.dumps(_settings(model, shape, said.get("terms", {}))), lambda _: exported.weights)
+    plan = TaskPlan.from_json(json.dumps(_settings(model, shape, terms)), lambda _: exported.weights)
     some = {one.name: inputs[one.name][:256].astype(one.datatype.dtype) for one in model.inputs}
     kept = dequantise_weights(quantise_weights(exported.weights, shape), shape)
     before, after = (training.answers(model, weights, some, exported.frozen) for weights in (exported.weights, kept))
@@ -177,7 +186,12 @@ def _labels(path: Path, said: Mapping[str, Any], loss: Loss, samples: Samples) -
         raise InvalidConfig(
             f"{path}: targets of cross-entropy are labels that count from 0, one integer a sample, not numbers {samples.y.shape}"
         )
-    return samples.names or tuple(map(str, range(int(samples.y.max()) + 1)))
+    most = int(samples.y.max())
+    if most >= MAX_LABELS:
+        raise InvalidConfig(
+            f"{path}: a model has labels 0 to {MAX_LABELS - 1} at most, the targets go to {most}: number them anew"
+        )
+    return samples.names or tuple(map(str, range(most + 1)))
 
 
 def _ranges(path: Path, said: Mapping[str, Any], names: list[str]) -> dict[str, tuple[float, float]]:
@@ -189,7 +203,8 @@ def _ranges(path: Path, said: Mapping[str, Any], names: list[str]) -> dict[str, 
     return {name: (float(low), float(high)) for name, (low, high) in given.items()}
 
 
-def main() -> int:
+def main(answer: TextIO) -> int:
+    """answer: where the one document is written, and nothing of what the file prints."""
     parser = argparse.ArgumentParser(
         prog="services.trainer.create", description="Make a task's plan out of a Python file."
     )
@@ -200,10 +215,11 @@ def main() -> int:
         made = created(options.file)
         files = written(made, options.out)
     except LinkLearnerError as error:
-        print(json.dumps({"error": error.message, "reason": error.reason}))
+        print(json.dumps({"error": error.message, "reason": error.reason}), file=answer, flush=True)
         return 1
     except OSError as error:
-        print(json.dumps({"error": f"cannot write into {options.out}: {error.strerror or error}", "reason": "OSError"}))
+        why = f"cannot write into {options.out}: {error.strerror or error}"
+        print(json.dumps({"error": why, "reason": "OSError"}), file=answer, flush=True)
         return 1
     spec, shape = made.plan.model, made.plan.shape
     print(
@@ -223,11 +239,17 @@ def main() -> int:
                 "difference": made.difference,
                 "rounded": made.rounded,
                 "files": files,
-            }
-        )
+            },
+            allow_nan=False,
+        ),
+        file=answer,
+        flush=True,
     )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # the file may print, from C or at its end, too: all of that goes where people read
+    with os.fdopen(os.dup(1), "w") as only_us:
+        os.dup2(2, 1)
+        sys.exit(main(only_us))

@@ -8,7 +8,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ MOST_SHOWN: Final = 300
 @contextmanager
 def running(path: Path) -> Iterator[Mapping[str, Any]]:
     """What the file defines, after running it. What is called of it belongs into the block: its imports find what lies beside it, as if it
-    had been started itself.
+    had been started itself. What it prints goes to standard error: the other one may be a program's.
 
     Raises InvalidConfig for what is no Python file and, with the line, for whatever the file raises, exit included; the cause stays.
     """
@@ -38,16 +38,24 @@ def running(path: Path) -> Iterator[Mapping[str, Any]]:
     sys.path.insert(0, folder)
     sys.modules[MODULE] = module  # dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
-        yield vars(module)
-    except LinkLearnerError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InvalidConfig(_blamed(file, error)) from error
+        with blamed(file), redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
+            yield vars(module)
     finally:
         sys.modules.pop(MODULE, None)
         if folder in sys.path:
             sys.path.remove(folder)
+
+
+@contextmanager
+def blamed(file: Path) -> Iterator[None]:
+    """Whatever is raised over what the file gives is its author's, as InvalidConfig: it may be of any kind."""
+    try:
+        yield
+    except LinkLearnerError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InvalidConfig(_blamed(file, error)) from error
 
 
 def _blamed(file: Path, error: BaseException) -> str:

@@ -149,3 +149,24 @@ def test_the_peak_is_of_what_is_needed_at_once() -> None:
     unread = replace(LINEAR, nodes=(Node("Neg", ("x",), "n"), GEMM))
     assert (unread.computed_bytes, unread.peak_bytes) == (16 + 16 + 8, 16 + 16)
     assert DIGITS_CNN.graph.peak_bytes < DIGITS_CNN.graph.computed_bytes
+
+
+def test_work_is_counted_before_anything_is_computed() -> None:
+    assert DIGITS.graph.work == 64 + 64 * 32 + 32 + 32 * 10
+    convolved = conv()
+    assert convolved.work == 2 * 4 * 4 * 9
+    assert LINEAR.work == 8
+
+
+def test_hours_of_one_sample_are_refused() -> None:
+    """Each value is small enough, and so is their sum: what takes the time is between them."""
+    side = 2**12
+    window = {"kernel_shape": (side // 2, side // 2), "strides": (1, 1)}
+    pooled = [Node("MaxPool", ("x",), "p", window), Node("GlobalMaxPool", ("p",), "q"), Node("Flatten", ("q",), "f")]
+    pooled.append(Node("Gemm", ("f", "W", "b"), "y", {"transB": 1}))
+    with pytest.raises(InvalidModel, match="multiply-adds for one sample at most, not 17,"):
+        Graph((Signature("x", Datatype.FP32, (1, side, side)),), (Y,), (TensorSpec("W", (2, 1)), B), (), tuple(pooled))
+    square = TensorSpec("S", (side, side))
+    powers = [Node("MatMul", ("S" if not place else f"m{place}", "S"), f"m{place + 1}") for place in range(2)]
+    with pytest.raises(InvalidModel, match="multiply-adds for one sample at most"):
+        replace(LINEAR, parameters=(*LINEAR.parameters, square), nodes=(GEMM, *powers))

@@ -6,7 +6,7 @@ announces, but not what its pages do.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, overload
 
 MAX_HEADER_BYTES: Final = 2**20
 MAX_DEPTH: Final = 8
@@ -24,7 +24,10 @@ Fields = Mapping[int, "int | Fields"]
 class Bytes(Protocol):
     """bytes, or a file in memory."""
 
+    @overload
     def __getitem__(self, place: int, /) -> int: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> bytes: ...
     def __len__(self) -> int: ...
 
 
@@ -40,7 +43,7 @@ class PageHeader:
     @classmethod
     def read(cls, data: Bytes, at: int) -> "PageHeader":
         """Raises ValueError for what is no such header, or leaves out or makes negative what it must say."""
-        reader = _Reader(data, at)
+        reader = _PageReader(data, at, min(len(data), at + MAX_HEADER_BYTES), "the header of a page")
         fields = reader.struct(0)
         inner = fields.get(DATA_PAGE, fields.get(DATA_PAGE_V2))
         counted = inner.get(VALUE_COUNT) if isinstance(inner, Mapping) else 0
@@ -52,42 +55,65 @@ class PageHeader:
         return cls(opened, counted, reader.at + packed)
 
 
-class _Reader:
-    def __init__(self, data: Bytes, at: int) -> None:
+class Reader:
+    """Thrift's compact protocol, from a place on."""
+
+    def __init__(self, data: Bytes, at: int, end: int, what: str) -> None:
+        """what: it is that ends at `end`, for errors, which are ValueError."""
         self._data = data
-        self._end = min(len(data), at + MAX_HEADER_BYTES)
+        self._end = end
+        self._what = what
         self.at = at
 
-    def _byte(self) -> int:
+    @property
+    def left(self) -> int:
+        """Bytes."""
+        return self._end - self.at
+
+    def byte(self) -> int:
         if self.at >= self._end:
-            raise ValueError("the header of a page does not end")
+            raise ValueError(f"{self._what} does not end")
         self.at += 1
         return self._data[self.at - 1]
 
-    def _varint(self) -> int:
+    def varint(self) -> int:
         value = shift = 0
         while True:
-            byte = self._byte()
+            byte = self.byte()
             value |= (byte & 0x7F) << shift
             if not byte & 0x80:
                 return value
             shift += 7
             if shift > 63:
-                raise ValueError("a number in the header of a page does not end")
+                raise ValueError(f"a number in {self._what} does not end")
 
-    def _integer(self) -> int:
+    def integer(self) -> int:
         """Zigzag: 0, -1, 1, -2 …"""
-        value = self._varint()
+        value = self.varint()
         return (value >> 1) ^ -(value & 1)
 
+    def pass_over(self, length: int) -> int:
+        """Where what is passed over begins."""
+        if length > self.left:
+            raise ValueError(f"{self._what} does not end")
+        self.at += length
+        return self.at - length
+
+    def binary(self) -> bytes:
+        length = self.varint()
+        start = self.pass_over(length)
+        return self._data[start : start + length]
+
+
+class _PageReader(Reader):
     def struct(self, depth: int) -> Fields:
         """Its integers and structs by field number; of the rest, only where it ends. Raises ValueError for a field that comes twice."""
         if depth > MAX_DEPTH:
             raise ValueError("the header of a page is too deep")
         found: dict[int, int | Fields] = {}
         number = 0
-        while head := self._byte():
-            number = number + (head >> 4) if head >> 4 else self._integer()
+        while head := self.byte():
+            number = number + (head >> 4) if head >> 4 else self.integer()
             if number in found:
                 raise ValueError("a field of a page's header comes twice")
             found[number] = self._value(head & 0x0F, depth)
@@ -97,16 +123,15 @@ class _Reader:
         if kind in (TRUE, FALSE):
             return int(kind == TRUE)
         if kind == BYTE:
-            return self._byte()
+            return self.byte()
         if kind in (I16, I32, I64):
-            return self._integer()
+            return self.integer()
         if kind == STRUCT:
             return self.struct(depth + 1)
         if kind == DOUBLE:
-            self.at += 8
+            self.pass_over(8)
         elif kind == BINARY:
-            length = self._varint()
-            self.at += length
+            self.pass_over(self.varint())
         else:
             raise ValueError(f"the header of a page has a field of kind {kind}, which none has")
         return 0

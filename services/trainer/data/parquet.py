@@ -6,7 +6,8 @@ for one long text a thousand times, and pyarrow would do as they say. So the hea
 """
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig
 from services.trainer.data.columns import MAX_COLUMNS, OPTIONS, Texts, choose
+from services.trainer.data.footer import ColumnChunk, chunks
 from services.trainer.data.pages import PageHeader
 from services.trainer.data.samples import MAX_VALUES, ONE_ARRAY, Samples
 from services.trainer.data.source import Found, Options, Source
@@ -32,7 +34,7 @@ def read(path: Path, options: Options) -> Found:
     """Raises InvalidConfig if pyarrow is not there, for columns that are no numbers, and for empty cells."""
     _pyarrow()
     with arrays.parsing(path, "a Parquet file"):
-        _check_footer(path)
+        parts = _columns(path)
         with _opened(path) as file:
             text = [field.name for field in file.schema_arrow if _is_text(field.type)]
         with _opened(path, read_dictionary=text) as file:  # a long text that comes a thousand times is held once
@@ -43,8 +45,10 @@ def read(path: Path, options: Options) -> Found:
                 field = file.schema_arrow.field(place)
                 if not _is_numeric(field.type) and (choice.targets != (place,) or field.name not in text):
                     raise _no_numbers(path, field.name, "text" if field.name in text else str(field.type))
-            _check_sizes(file.metadata, wanted)
-            _check_pages(path, file.metadata, wanted)
+            asked = frozenset(wanted)
+            read = [part for part in parts if _is_of(part, asked)]
+            _check_sizes(file.metadata, wanted, read)
+            _check_pages(path, read)
             body = _Body(path, wanted, len(choice.inputs))
             for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
                 body.add(batch, file.metadata.num_rows)
@@ -133,8 +137,9 @@ class _Body:
         return inputs, np.stack([target.astype(np.float64) for target in targets], axis=1), ()
 
 
-def _check_footer(path: Path) -> None:
-    """Raises ValueError before pyarrow sees what is no Parquet file, is too large, or has a footer of more than MAX_FOOTER_BYTES."""
+def _columns(path: Path) -> list[ColumnChunk]:
+    """What the footer says of the parts of all columns. Raises ValueError before pyarrow sees what is no Parquet file, is too large, or has
+    a footer of more than MAX_FOOTER_BYTES."""
     with path.open("rb") as file:
         start = file.read(4)
         length = file.seek(0, 2)
@@ -146,9 +151,14 @@ def _check_footer(path: Path) -> None:
         footer = int.from_bytes(file.read(4), "little")
         if file.read(4) != _MAGIC or footer > min(length - 12, MAX_FOOTER_BYTES):
             raise ValueError("its end is not that of one: download it again")
+        file.seek(length - 8 - footer)
+        parts = list(islice(chunks(file.read(footer), 0, footer), MAX_FOOTER_ITEMS + 1))
+    if len(parts) > MAX_FOOTER_ITEMS:
+        raise ValueError(f"it is cut into more than {MAX_FOOTER_ITEMS} parts of columns")
+    return parts
 
 
-def _check_sizes(metadata: Any, wanted: list[str]) -> None:
+def _check_sizes(metadata: Any, wanted: list[str], parts: Sequence[ColumnChunk]) -> None:
     """By what the file announces; `read` holds it to that."""
     if metadata.num_columns > MAX_COLUMNS:
         raise ValueError(f"it has {metadata.num_columns} columns, more than {MAX_COLUMNS}")
@@ -156,23 +166,23 @@ def _check_sizes(metadata: Any, wanted: list[str]) -> None:
         raise ValueError(
             f"it has {metadata.num_rows} rows of {len(wanted)} columns, more than {MAX_VALUES} numbers: leave some out"
         )
-    total = sum(chunk.total_uncompressed_size for chunk in _chunks(metadata, wanted))
+    total = sum(part.opened_length for part in parts)
     if total > arrays.MAX_BYTES:
         raise ValueError(f"it opens to {total} bytes, more than {arrays.MAX_BYTES}")
 
 
-def _check_pages(path: Path, metadata: Any, wanted: list[str]) -> None:
+def _check_pages(path: Path, parts: Sequence[ColumnChunk]) -> None:
     """By the headers of the pages themselves. Raises ValueError for more than a data set has."""
     opened = values = pages = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for chunk in _chunks(metadata, wanted):
-            at = chunk.data_page_offset
-            if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
-                at = chunk.dictionary_page_offset
-            end, seen = at + chunk.total_compressed_size, 0
+        for chunk in parts:
+            at = chunk.data_page
+            if 0 < chunk.dictionary_page < at:
+                at = chunk.dictionary_page
+            end, seen = at + chunk.packed_length, 0
             if not 0 <= at <= end <= len(data):
                 raise ValueError("a column lies outside of the file")
-            while at < end and seen < chunk.num_values:
+            while at < end and seen < chunk.value_count:
                 page = PageHeader.read(data, at)
                 seen += page.value_count
                 at = page.end
@@ -183,12 +193,10 @@ def _check_pages(path: Path, metadata: Any, wanted: list[str]) -> None:
                     )
 
 
-def _chunks(metadata: Any, wanted: list[str]) -> Iterator[Any]:
-    """The parts of the wanted columns, nested ones included."""
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for chunk in map(group.column, range(group.num_columns)):
-            if any(chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.") for name in wanted):
-                yield chunk
+def _is_of(part: ColumnChunk, wanted: frozenset[str]) -> bool:
+    """Whether it belongs to one of the columns, or is nested in one."""
+    ends = accumulate(part.path.split("."), lambda path, name: f"{path}.{name}")
+    return not wanted.isdisjoint(ends)
 
 
 def _is_text(kind: Any) -> bool:

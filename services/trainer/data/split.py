@@ -14,6 +14,9 @@ SPLIT_SEED: Final = 20_240_613
 """Every trainer must hold out the same samples: a fixed seed, not a setting."""
 FEWEST_OF_A_LABEL: Final = 5
 """On average, of whole numbers that are labels: of fewer, a fifth cannot be held out. They are cut as numbers are."""
+LEAST_ALPHA: Final = 0.001
+MOST_ALPHA: Final = 1e6
+"""As `simulate --skew` has it: beyond, draws leave float64 and shards are whatever is left."""
 TENTHS: Final = np.arange(1, 10) / 10
 
 
@@ -30,8 +33,10 @@ class Shard:
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
             raise InvalidConfig(f"a shard is INDEX/COUNT with 0 <= INDEX < COUNT, not {self.index}/{self.count}")
-        if self.alpha is not None and not 0 < self.alpha < np.inf:
-            raise InvalidConfig(f"Dirichlet's alpha is a positive number (or iid), not {self.alpha}")
+        if self.alpha is not None and not LEAST_ALPHA <= self.alpha <= MOST_ALPHA:
+            raise InvalidConfig(
+                f"Dirichlet's alpha must be between {LEAST_ALPHA} and {MOST_ALPHA:,.0f} (or iid), got {self.alpha}"
+            )
 
 
 def strata(y: NDArray[Any]) -> NDArray[np.int64]:

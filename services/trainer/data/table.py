@@ -7,7 +7,7 @@ numbers go straight into arrays of machine numbers, so that a table takes about 
 import csv
 import io
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -67,14 +67,17 @@ def read(path: Path, options: Options) -> Found:
                 f"the first line of {path} holds numbers where names belong: add a line of names, or say header=no (columns are 1, 2, …)"
             )
         choice = choose(header, options, path)
-        x, y, names = _Rows(path, header, choice).read(rows, lines)
+        plain = b"_" not in data and data.isascii()
+        x, y, names = _Rows(path, header, choice, plain).read(rows, lines)
     return Samples.of({ONE_ARRAY: x}, y, path, names=names, columns=choice.names(header)), None
 
 
 class _Rows:
     """The body of one table."""
 
-    def __init__(self, path: Path, header: Sequence[str], choice: Choice) -> None:
+    def __init__(self, path: Path, header: Sequence[str], choice: Choice, plain: bool) -> None:
+        """plain: no cell holds what Python alone takes for a part of a number."""
+        self._number: Callable[[str], float] = float if plain else _number
         self._path = path
         self._header = header
         self._choice = choice
@@ -98,9 +101,9 @@ class _Rows:
             if text is None:
                 text = len(targets) == 1 and not _is_number(row[targets[0]]) and row[targets[0]].strip() != ""
             try:
-                inputs.extend(map(float, pick(row)))
+                inputs.extend(map(self._number, pick(row)))
                 if not text:
-                    numbers.extend(float(row[target]) for target in targets)
+                    numbers.extend(self._number(row[target]) for target in targets)
             except ValueError:
                 raise self._no_number(row, rows.line_num) from None
             if text:
@@ -157,9 +160,16 @@ def _picker(places: tuple[int, ...]) -> Any:
     return itemgetter(*places)
 
 
+def _number(cell: str) -> float:
+    """Raises ValueError also for `1_5`, which Python reads as 15, and for digits that are none of ASCII's."""
+    if "_" in cell or not cell.isascii():
+        raise ValueError(cell)
+    return float(cell)
+
+
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        _number(cell)
     except ValueError:
         return False
     return True

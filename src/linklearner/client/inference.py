@@ -38,6 +38,7 @@ from linklearner.v1 import session_pb2_grpc as session_grpc
 MAX_ANSWER_BYTES = 16 << 20
 CALL_S = 30.0
 """Seconds for one call."""
+MAX_ROW_DIGITS = 9
 LOOK_S = 0.05
 """Seconds between two looks at a server that is to reach a version."""
 CLOSE_S = 2.0
@@ -267,8 +268,9 @@ class InferenceClient:
                         await self._open(self._account)
                 answer = await self._infer(request)
         except LinkLearnerError as error:
-            if start and error.facts.get("row", "").isdecimal():
-                row = start + int(error.facts["row"])
+            told = error.facts.get("row", "")  # by a server: Python reads no number of thousands of digits
+            if start and len(told) <= MAX_ROW_DIGITS and told.isdecimal():
+                row = start + int(told)
                 raise type(error)(
                     f"{error.message} (row {row} of the whole)", reason=error.reason, facts={**error.facts, "row": row}
                 ) from error

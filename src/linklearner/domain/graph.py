@@ -37,6 +37,8 @@ MAX_SAMPLE_LENGTH: Final = 2**24
 """Numbers of one value for one sample: 64 MiB of float32."""
 MAX_COMPUTED_BYTES: Final = 2**30
 """Of all values together that a graph computes for one sample: 4,096 of them, each as long as one may be, would be 256 GiB."""
+MAX_WORK: Final = 2**36
+"""Multiply-adds (or as much) of all that a graph computes for one sample: seconds of a processor's time."""
 MAX_CONSTANT_LENGTH: Final = 2**16
 """Numbers of all constants together; more belong into a file (`Frozen`)."""
 MAX_FROZEN_LENGTH: Final = 2**31
@@ -163,6 +165,8 @@ class Graph:
             raise InvalidModel(
                 f"all that a graph computes for one sample has {MAX_COMPUTED_BYTES:,} bytes at most, not {self.computed_bytes:,}"
             )
+        if self.work > MAX_WORK:
+            raise InvalidModel(f"a graph takes {MAX_WORK:,} multiply-adds for one sample at most, not {self.work:,}")
         if len({output.name for output in self.outputs}) != len(self.outputs):
             raise InvalidModel("the outputs of a graph have names of their own")
 
@@ -275,6 +279,26 @@ class Graph:
             peak = max(peak, held)
             held -= given_up[place]
         return peak
+
+    @cached_property
+    def work(self) -> int:
+        """About how many multiply-adds one sample takes; of operators that do none, as many as there are numbers."""
+        return sum(map(self._work_of, self.nodes))
+
+    def _work_of(self, node: Node) -> int:
+        made, taken = self.values[node.output], [self.values[name] for name in node.inputs]
+        match node.operator:
+            case "Gemm" | "MatMul":
+                each = taken[0].dimensions[-1]
+            case "Conv":
+                each = prod(taken[1].dimensions[1:])
+            case "MaxPool" | "AveragePool":
+                kernel = node.attributes["kernel_shape"]
+                assert isinstance(kernel, tuple)
+                each = prod(kernel)
+            case _:
+                each = 1
+        return max(made.length * each, *(one.length for one in taken))
 
     def _bytes_of(self, name: str) -> int:
         value = self.values[name]

@@ -193,7 +193,7 @@ async def test_a_price_is_given_back_when_the_fault_is_the_servers(
     server = await start(admission=Prepaid(rows_each=10))
     faults: list[BaseException] = [DataLoss("weights"), RuntimeError("a bug")]
 
-    def infer(self: Inference, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
+    async def infer(self: Inference, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
         raise faults.pop()
 
     async with stub_of(server) as stub:

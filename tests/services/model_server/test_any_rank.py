@@ -1,5 +1,7 @@
 """A model whose input is an image is served by its signature: the Open Inference Protocol with four dimensions, and several inputs."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -24,6 +26,7 @@ from linklearner.rpc.channel import channel
 from linklearner.rpc.server import RpcServer
 from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import session_pb2 as session
+from services.model_server import inference
 from services.model_server.inference import Model
 from services.model_server.server import ModelServer
 from tests.any_model import reference_logits
@@ -120,6 +123,34 @@ def test_a_model_that_needs_too_much_memory_at_once_is_refused_before_it_takes_a
     assert served.rows_at_once(1000) == (512 << 20) // (small.graph.peak_bytes) == (512 << 20) // (9 * 16 * 4 * 2**14)
     with pytest.raises(InvalidModel, match="bytes of memory for one row"):
         Model(joined(2**20, 4), version, b"never read")
+
+
+def test_rows_are_bounded_by_what_a_row_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "MAX_REQUEST_WORK", 10 * DIGITS_CNN.graph.work + 1)
+    assert model().rows_at_once(2**20) == 10
+
+
+async def test_what_takes_long_keeps_nobody_else_waiting(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who opened the task chose how large its model is: health, sessions and other calls are answered meanwhile."""
+    begun, go_on, real = threading.Event(), threading.Event(), Model.infer
+
+    def slow(self: Model, request: oip.ModelInferRequest, max_rows: int) -> oip.ModelInferResponse:
+        begun.set()
+        go_on.wait(60)
+        return real(self, request, max_rows)
+
+    monkeypatch.setattr(Model, "infer", slow)
+    monkeypatch.setattr(inference, "INLINE_WORK", 2 * DIGITS_CNN.graph.work)
+    async with InferenceClient(server.address, Account.create()) as client, channel(server.address) as wire:
+        asked = asyncio.create_task(client.infer("digits-cnn", IMAGES))
+        await asyncio.to_thread(begun.wait, 60)
+        ready = await oip_grpc.GRPCInferenceServiceStub(wire).ServerReady(oip.ServerReadyRequest())
+        assert ready.ready and not asked.done()
+        go_on.set()
+        assert (await asked).values.shape == (5, 10)
+        go_on.clear()
+        monkeypatch.setattr(Model, "infer", real)
+        assert (await client.infer("digits-cnn", IMAGES[:1])).values.shape == (1, 10)
 
 
 async def test_the_client_arranges_rows_in_the_servers_dimensions(server: ModelServer) -> None:

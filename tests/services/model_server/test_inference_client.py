@@ -231,6 +231,21 @@ async def test_an_answer_that_does_not_fit_the_question_is_not_taken(logits: np.
             await client.infer("digits", pixels(1), input_name="pixels")
 
 
+@pytest.mark.parametrize(("row", "told"), [("3", "8"), ("9" * 5000, "9" * 5000), ("-1", "-1"), ("²", "²"), ("x", "x")])
+async def test_a_row_that_a_server_names_is_a_number_or_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, row: str, told: str
+) -> None:
+    async with InferenceClient("127.0.0.1:1", None) as client:
+
+        async def refusing(request: oip.ModelInferRequest) -> Any:
+            raise InvalidInput("no", facts={"row": row})
+
+        monkeypatch.setattr(client, "_infer", refusing)
+        with pytest.raises(InvalidInput) as caught:
+            await client._ask("digits", "", {"pixels": (Datatype.FP32, pixels(1))}, 5, False)
+    assert caught.value.facts["row"] == told
+
+
 async def test_a_caller_waits_for_the_version_that_it_needs(server: ModelServer, gateway: FakeGateway) -> None:
     """Nobody has to sign in for that."""
     async with InferenceClient(server.address, None) as client:

@@ -12,14 +12,18 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp import web
 from google.protobuf import json_format
+from google.rpc import status_pb2
 
 from devchain import Devchain
 from linklearner.domain.errors import Exhausted, InvalidConfig
 from linklearner.domain.tasks import Balance, Mined
 from linklearner.rpc.access import Credential, Role
+from linklearner.rpc.server import RpcServer
+from linklearner.rpc.status import DETAILS_KEY
 from linklearner.testing.gateway import FakeGateway, weights_of
-from services.page import bridge
+from services.page import bridge, rpc
 from services.page.config import PageConfig
 from services.page.faucet import Faucet, Gift
 from services.page.limits import Allowance, network_of
@@ -193,6 +197,90 @@ async def test_a_chain_that_is_away_is_said_in_json_rpc() -> None:
     async with served() as (client, _):
         answer = (await client.post("/rpc", json={"jsonrpc": "2.0", "id": 9, "method": "eth_chainId"})).json()
         assert (answer["id"], answer["error"]["code"]) == (9, -32000)
+
+
+@asynccontextmanager
+async def talking(body: bytes, pieces: int = 1) -> AsyncIterator[tuple[str, list[int]]]:
+    """A node that answers with whatever bytes, so many times; how many pieces it got rid of."""
+    sent: list[int] = [0]
+
+    async def post(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for _ in range(pieces):
+            await answer.write(body)
+            sent[0] += 1
+        await answer.write_eof()
+        return answer
+
+    application = web.Application()
+    application.router.add_post("/", post)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", sent
+    finally:
+        await runner.cleanup()
+
+
+ASK = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"result":' + b"[" * 160_000, b'{"result":NaN}', b'{"result":1e999}', b'{"result":1,"result":2}', b"[]", b"\xff", b"",
+        b'{"result":' + b"9" * 5000 + b"}",
+    ],
+    ids=["deep", "NaN", "infinite", "twice", "list", "not UTF-8", "nothing", "digits"],
+)  # fmt: skip
+async def test_what_a_node_says_is_read_as_strictly_as_elsewhere(body: bytes) -> None:
+    async with talking(body) as (url, _), served(rpc_url=url) as (client, _):
+        answer = await client.post("/rpc", content=json.dumps(ASK), headers=JSON)
+        assert answer.status_code == 200
+        assert json.loads(answer.content, parse_constant=pytest.fail)["error"]["code"] == -32000
+
+
+async def test_a_node_that_never_ends_is_read_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "MAX_ANSWER", 1 << 20)
+    async with talking(b" " * (1 << 16), 20_000) as (url, sent), served(rpc_url=url) as (client, _):
+        answer = await client.post("/rpc", content=json.dumps(ASK), headers=JSON, timeout=60)
+        assert answer.json()["error"]["code"] == -32000
+        assert sent[0] < 2000  # of more than a gigabyte, what the sockets between hold
+
+
+async def test_the_answers_of_a_batch_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "MAX_ANSWER", 1000)
+    async with talking(b'{"result":"' + b"x" * 300 + b'"}') as (url, _), served(rpc_url=url) as (client, _):
+        answer = await client.post("/rpc", content=json.dumps([ASK] * 5), headers=JSON)
+        assert ["result" in one for one in answer.json()] == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("milliseconds", ["9" * 5000, "\u0663", "-1", "1.5", "x"])
+async def test_a_timeout_that_is_none_is_not_the_server_s_trouble(milliseconds: str) -> None:
+    async with served() as (client, _):
+        headers = {b"Content-Type": b"application/json", b"Connect-Timeout-Ms": milliseconds.encode()}
+        answer = await client.post(f"{GATEWAY}/GetChain", content=b"{}", headers=headers)
+        assert answer.status_code == 200
+
+
+async def test_a_bearer_that_no_header_of_grpc_holds_is_the_caller_s_fault() -> None:
+    async with (
+        RpcServer("127.0.0.1:0", lambda server: None, ()) as server,
+        served(model_server=server.address) as (client, _),
+    ):
+        for bearer in (b"Bearer \xc3\xa9", b"Bearer \xff", b"Bearer a\tb"):
+            headers = {b"Content-Type": b"application/json", b"Authorization": bearer}
+            answer = await client.post("/linklearner.v1.SessionService/GetTerms", content=b"{}", headers=headers)
+            assert answer.status_code in (401, 501), answer.content
+
+
+def test_details_that_are_none_are_left_out() -> None:
+    broken = status_pb2.Status(code=3)
+    broken.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff")
+    assert bridge._details([(DETAILS_KEY, broken.SerializeToString())]) == []
+    assert bridge._details([(DETAILS_KEY, b"\xff")]) == []
 
 
 async def test_files_come_with_a_policy_that_lets_nothing_in() -> None:

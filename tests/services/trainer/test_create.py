@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from linklearner import frozen
 from linklearner.cli import app
-from linklearner.domain.errors import InvalidConfig, InvalidModel
+from linklearner.domain.errors import InvalidConfig, InvalidModel, NotFinite
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.graph import Frozen
 from linklearner.domain.model import Loss
@@ -160,7 +161,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
 def test_a_plan_that_names_other_things_is_refused(tmp_path: Path, change: dict[str, Any], why: str) -> None:
     said = settings(tmp_path) | change
     (tmp_path / "plan.json").write_text(json.dumps(said))
-    with pytest.raises((InvalidConfig, InvalidModel), match=re.escape(why)):
+    with pytest.raises((InvalidConfig, InvalidModel, NotFinite), match=re.escape(why)):
         read_plan(tmp_path / "plan.json")
 
 
@@ -227,3 +228,62 @@ def test_examples_learn(tmp_path: Path) -> None:
         delta = training.train(model, made.plan.weights, samples, recipe, (0,), lambda *_: None, made.frozen)
         score = training.evaluate(model, (made.plan.weights + delta).astype(np.float32), samples, made.frozen)
         assert score.value > least, (name, score)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("labels = 5", "TypeError: 'int' object is not iterable"),
+        ("ranges = {'input': 3}", "TypeError"),
+        ("ranges = {'input': ('a', 'b')}", "ValueError"),
+        ("learning_rate = 'fast'", "ValueError: could not convert"),
+        ("steps = 10**400", "OverflowError"),
+        ("terms = {'reward': object()}", "TypeError"),
+        ("terms = {'reward': float('inf')}", "ValueError"),
+        ("class name:\n    def __str__(self): raise SystemExit(3)\nname = name()", "SystemExit: 3"),
+        ("def data(): return [[1, 2], [3]], [0, 1]", "no array"),
+        (
+            "def data(): return np.zeros((4, 3)), np.array([0, 1, 0, 2**40])",
+            "labels that count from 0",
+        ),
+        ("def data(): return np.zeros((4, 3)), np.array([0, 1, 0, 70_000])", "labels 0 to 65535 at most"),
+        ("def data(): return np.full((4, 3), np.nan), np.arange(4) % 2", "in x (the first is sample 0"),
+        ("def data(): return np.array([[0, 0, 0], [0, 0, np.inf]]), np.arange(2)", "in x (the first is sample 1"),
+        (
+            "loss = 'mean-squared-error'\ndef data(): return np.zeros((2, 3)), np.array([[0, 0], [0, np.nan]])",
+            "in y (the first is sample 1",
+        ),
+        ("model.weight.data.fill_(float('inf'))", "parameter 'weight' of model holds NaN or infinity"),
+    ],
+)
+def test_whatever_a_file_gives_is_taken_or_said_to_be_its_author_s(tmp_path: Path, more: str, why: str) -> None:
+    with pytest.raises((InvalidConfig, InvalidModel, NotFinite), match=re.escape(why)):
+        created(source(tmp_path, f"{GOOD}\n{more}\n"))
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        "print('hello', end='')",
+        "import atexit\natexit.register(print, 'bye')",
+        "import os\nos.write(1, b'from C')",
+        "import sys\nsys.stdout.close()",
+    ],
+)
+def test_what_a_file_prints_is_none_of_what_a_program_reads(tmp_path: Path, noise: str) -> None:
+    path = source(tmp_path, f"{noise}\n{GOOD}")
+    done = subprocess.run(
+        [sys.executable, "-m", "services.trainer.create", str(path), "--out", str(tmp_path / "out")],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert (done.returncode, json.loads(done.stdout)["samples"]) == (0, 20), done.stderr
+
+
+def test_what_a_file_of_samples_prints_goes_where_people_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`simulate --format json` runs it in the process that prints the document."""
+    path = source(tmp_path, GOOD + "    print('never reached')\nprint('on import')\n")
+    data.load(f"python:{path}", data.Shard())
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "on import\n")

@@ -190,8 +190,8 @@ def test_a_shard_lies_inside_its_cut(shard: tuple[int, int]) -> None:
         Shard(*shard)
 
 
-@pytest.mark.parametrize("alpha", [0.0, -1.0, np.inf, np.nan])
-def test_alpha_is_positive(alpha: float) -> None:
+@pytest.mark.parametrize("alpha", [0.0, -1.0, 1e-300, 1e7, 1e308, np.inf, np.nan])
+def test_alpha_is_such_as_a_draw_can_use(alpha: float) -> None:
     with pytest.raises(InvalidConfig, match="alpha"):
         Shard(0, 5, alpha)
 

@@ -25,6 +25,7 @@ from linklearner import arrays
 from linklearner.domain.errors import InvalidConfig, InvalidInput, LinkLearnerError, NotFinite
 from services.trainer import data
 from services.trainer.data import SOURCES, Samples, Shard, named, sources
+from services.trainer.data.footer import ColumnChunk, chunks
 from services.trainer.data.pages import PageHeader
 from services.trainer.data.source import Found, Options, Source
 from services.trainer.own_file import MODULE
@@ -407,6 +408,10 @@ HEAD = "a,b,kind\n1,2,x\n"
         (HEAD + "1,2\n", "target=kind", InvalidConfig, "line 3 .* has 2 cells where the first line has 3"),
         (HEAD + "1,2,3,x\n", "target=kind", InvalidConfig, "line 3 .* has 4 cells"),
         ("a;b;kind\n1;2,5;x\n", "target=kind", InvalidConfig, "'2,5': write decimals with a point"),
+        # which Python reads as 15, 7 and 15
+        (HEAD + "1,1_5,x\n", "target=kind", InvalidConfig, r"line 3 .*'b' holds text \('1_5'\)"),
+        (HEAD + "1,\u0667,x\n", "target=kind", InvalidConfig, r"line 3 .*'b' holds text"),
+        (HEAD + "1,\uff11\uff15,x\n", "target=kind", InvalidConfig, r"line 3 .*'b' holds text"),
         (HEAD + "1,nan,x\n", "target=kind", NotFinite, "column 'b' of row 2 .* nan: fill it in"),
         (HEAD + "1e39,2,x\n", "target=kind", NotFinite, "column 'a' of row 2"),
         ("a,k\n1,0\n1,inf\n", "target=k", NotFinite, "column 'k' of row 2"),
@@ -432,6 +437,13 @@ def test_a_table_that_is_no_samples_is_refused_with_line_column_and_remedy(
     with pytest.raises(error, match=why) as refused:
         data.load(f"{table(tmp_path, text)}?{options}", ALL)
     assert len(refused.value.message) < 900
+
+
+def test_labels_that_python_would_read_as_numbers_are_labels(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a_b,kind\n" + "1.5,2020_1\n2,2020_2\n" * 20)
+    learn, _ = data.load(f"csv:{table}?target=kind", data.Shard())
+    assert learn.names == ("2020_1", "2020_2")
 
 
 @pytest.mark.parametrize(
@@ -562,6 +574,67 @@ def test_every_page_that_pyarrow_writes_is_understood(tmp_path: Path) -> None:
                 )  # fmt: skip
                 found = everything(f"parquet:{tmp_path}/t.parquet?target=k")
                 assert len(found) == 5000 and found.inputs["list"].shape == (5000, 3)
+
+
+def footer_of(path: Path) -> tuple[bytes, int, int]:
+    """The file, and where its footer lies."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[-8:-4], "little")
+    return content, len(content) - 8 - length, len(content) - 8
+
+
+def test_a_footer_is_read_as_pyarrow_reads_it(tmp_path: Path) -> None:
+    frame = pa.table({
+        "a": np.arange(5000.0), "list": [[1, 2, 3]] * 5000, "deep": [[[1], [2]]] * 5000, "k": [f"kind {i % 5}" for i in range(5000)],
+    })  # fmt: skip
+    for options in ({}, {"use_dictionary": False, "compression": "NONE", "write_statistics": False}):
+        pq.write_table(frame, tmp_path / "t.parquet", row_group_size=700, **options)
+        metadata = pq.ParquetFile(tmp_path / "t.parquet").metadata
+        theirs = [group.column(i) for group in map(metadata.row_group, range(8)) for i in range(4)]
+        assert list(chunks(*footer_of(tmp_path / "t.parquet"))) == [
+            ColumnChunk(
+                one.path_in_schema, one.num_values, one.total_uncompressed_size, one.total_compressed_size, one.data_page_offset,
+                one.dictionary_page_offset if one.has_dictionary_page else 0,
+            )
+            for one in theirs
+        ]  # fmt: skip
+
+
+def test_a_footer_that_lies_is_refused_or_read(tmp_path: Path) -> None:
+    """Every byte of one in turn, in another value: an answer or a sentence, and the process lives. pyarrow's accessors end it for some."""
+    pq.write_table(pa.table({"list": [[1, 2], [3, 4]] * 5, "k": [0, 1] * 5}), tmp_path / "t.parquet")
+    content, start, end = footer_of(tmp_path / "t.parquet")
+    source = f"parquet:{tmp_path}/t.parquet?target=k"
+    refused = 0
+    for place in range(start, end):
+        changed = bytearray(content)
+        changed[place] ^= 1 + place % 255
+        (tmp_path / "t.parquet").write_bytes(changed)
+        try:
+            data.load(source, ALL)
+        except InvalidInput:
+            refused += 1
+    assert refused > (end - start) / 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x49\x1c",
+        b"\x49\xfc\xff\xff\xff\xff\x0f",
+        b"\x45\x02\x00",
+        b"\x49\x1c\x19\x1c\x00\x00\x00",
+        b"\x49\x1c\x19\x1c\x3c\x56\x01\x00\x00\x00\x00",
+        b"\x19\x19" * 40,
+        b"\x1b\x00",
+        b"\x16\x02\x06\x02\x02\x00",
+    ],
+    ids=["empty", "cut off", "endless list", "no list", "says nothing", "negative", "deep", "map", "twice"],
+)
+def test_a_footer_that_is_none_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="footer"):
+        list(chunks(content, 0, len(content)))
 
 
 @pytest.mark.parametrize(
