@@ -56,7 +56,7 @@ class Created:
 
 
 def created(path: Path) -> Created:
-    """Raises InvalidConfig and InvalidModel, which say what of the file to change."""
+    """Raises InvalidConfig, InvalidInput and InvalidModel, which say what of the file to change."""
     import torch
 
     from services.trainer import training

@@ -2,7 +2,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ class World:
     task: TaskPlan
 
     def config(self, **changes: Any) -> GatewayConfig:
-        return gateway_config(self.folder, self.node.url, **{"auto_settle": False, "poll_s": 0.05, **changes})
+        return replace(gateway_config(self.folder, self.node.url, auto_settle=False, poll_s=0.05), **changes)
 
     @property
     def operator(self) -> Credential:
