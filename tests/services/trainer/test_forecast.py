@@ -19,7 +19,8 @@ from linklearner.domain.rules.evidence.verdicts import GAIN_BITS, Examples, judg
 from linklearner.domain.tasks import OpenedBatch, StakeStatus, Task
 from linklearner.domain.update import Update
 from linklearner.testing.gateway import FakeGateway, sets, terms_for, weights_of
-from services.trainer import examples, training
+from linklearner.v1 import chain_gateway_pb2 as pb
+from services.trainer import contributor, examples, training
 from services.trainer.data import Samples, Shard, load
 from services.trainer.forecast import forecast
 from services.trainer.obstacles import obstacle
@@ -170,3 +171,27 @@ def test_samples_that_are_none_give_no_forecast(chain: FakeGateway) -> None:
     none: Samples = held_out[np.array([], dtype=np.int64)]
     with pytest.raises(Exception, match="no samples are held out"):
         forecast(task, weights_of(1), update_of(task, weights_of(1), 1.0), 0, opened, none, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("lie", [0, 7])
+async def test_a_verdict_that_the_rule_does_not_give_is_noticed(
+    chain: FakeGateway, connect: Connect, monkeypatch: pytest.MonkeyPatch, lie: int
+) -> None:
+    said: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr(contributor.log, "error", lambda event, **facts: said.append((event, facts)))
+    monkeypatch.setattr(contributor.log, "info", lambda event, **facts: said.append((event, facts)))
+
+    def lying(answer: pb.GetRoundResponse) -> pb.GetRoundResponse:
+        for one in answer.contributions:
+            one.verdict.gain_q16 += lie
+        return answer
+
+    async with connect() as stub:
+        await train(stub, "one")
+        chain.first.open_examples()
+        chain.settle()
+        chain.lies["GetRound"] = lying
+        await train(stub, "two")
+    told = dict(said)
+    assert "examples opened afterwards" in str(told["update_judged"]["verdict"])
+    assert ("verdict_differs" in told) == bool(lie)
