@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -24,6 +25,7 @@ from linklearner.domain.tasks import Task
 from linklearner.rpc import convert
 from linklearner.v1 import chain_gateway_pb2 as pb
 from services.chain_gateway import keeper as keeper_module
+from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.example_store import ExampleStore
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keeper import Keeper
@@ -138,6 +140,35 @@ async def test_a_keeper_with_the_examples_opens_and_settles_round_after_round(wo
         assert [one.examples.batch for one in rounds if one.examples] == [0, 1]
         assert [one.examples.opened for one in rounds if one.examples] == [SIZES[0], SIZES[0] + SIZES[1]]
         assert len(world.node.raw) == 2 * 2 + 2 + 2  # each round two updates, one opening and one settlement
+
+
+async def test_no_node_sees_the_examples_before_the_chain_says_that_the_round_is_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs the node could still send an update; a clock of ours that is ahead must not show it what will judge him."""
+    seen: list[bytes] = []
+    ask = Chain.ask
+
+    async def listening(self: Chain, sender: bytes, call: Call, **options: Any) -> bytes:
+        seen.append(call.data)
+        return await ask(self, sender, call, **options)
+
+    monkeypatch.setattr(Chain, "ask", listening)
+    async with world.gateway() as gateway:
+        await submit(world, gateway, 0)
+        seen.clear()
+        early = asyncio.create_task(Keeper(gateway.ledger, clock=lambda: time.time() + 300).run())
+        for _ in range(3):
+            with pytest.raises(Refused) as refused:
+                await gateway.ledger.disclosures.open("early", world.accounts[1], 1, 1)
+            assert refused.value.reason == "RoundNotOver"
+        await asyncio.sleep(3.0)
+        batch = example_set().batches[0]
+        assert not any(batch in data for data in (*seen, *world.node.raw))
+        await world.later(TERMS.round_seconds)
+        await until_round(gateway, 2)
+        assert any(batch in data for data in seen)
+        early.cancel()
 
 
 @asynccontextmanager
