@@ -49,6 +49,7 @@ from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Task
 from linklearner.log import of_round
 from services.chain_gateway.ledger import Ledger
+from services.chain_gateway.ledger.views import standing as standing_of
 
 TURN_S: Final = 3.0
 """For each turn: several blocks of a node that makes one a second."""
@@ -75,18 +76,7 @@ log = structlog.get_logger()
 
 def standing(task: Task) -> Standing:
     """What a rule needs to know of the task's open round."""
-    status = task.round
-    return Standing(
-        version=task.version,
-        accepted=status.accepted,
-        present=status.present,
-        eligible=status.eligible,
-        merged_groups=status.merged_groups,
-        opened_s=status.opened_s,
-        first_s=status.first_update_s,
-        ripe=status.ripe,
-        examples_opened=status.examples_opened,
-    )
+    return standing_of(task.version, task.round)
 
 
 def turns(weights: Mapping[bytes, int], seed: bytes) -> list[bytes]:

@@ -55,7 +55,7 @@ from services.trainer import accounts, training
 from services.trainer.checkpoint import Checkpoint, digest_of, key_of
 from services.trainer.data import NOTHING_TO_LEARN, Samples
 from services.trainer.dpsgd import private_gradient
-from services.trainer.forecast import forecast
+from services.trainer.forecast import forecast, ruled
 from services.trainer.journal import Held, Journal, RecordedOutcome
 from services.trainer.last_update import LastUpdate
 from services.trainer.ledger import BUDGET_SPENT
@@ -102,6 +102,16 @@ class Identity:
     """Chain, pool, task and account: what an entry of the journal holds for; and whether it comes from noised numbers only."""
     place: str
     """Chain, pool and task: what a privacy budget holds for, whoever contributes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Awaited:
+    """An update whose verdict by rule evidence is not known yet. weights: (N,) int16, its base. record: E of the account before it."""
+
+    round: int
+    weights: NDArray[np.int16]
+    update: Update
+    record: int
 
 
 class UpdateStatus(Enum):
@@ -193,6 +203,7 @@ class Contributor:
         self._privacy = privacy
         self._last_update = last_update
         self._held_out = held_out
+        self._awaited: Awaited | None = None
         self._request_id = ""
         self._data_digest: bytes | None = None
         self._follows = _Doing(Activity.IDLE)
@@ -288,6 +299,7 @@ class Contributor:
             recipe = recipe.advised(spec.advice, keep=keep)
             if state.closed:
                 raise Refused(f"task {self._task} is closed: no round opens any more", reason=CLOSED)
+            await self._hear_verdict(identity, state)
             finished = await self._resume(identity, state, request_id, contents)
             if finished is not None:
                 yield finished
@@ -414,6 +426,7 @@ class Contributor:
             if state.examples is not None and self._held_out is not None and protected is None:
                 expected = await self._forecast(identity, state, weights, quantised.update)
                 if expected is not None:  # nothing is held yet: who leaves now has sent nothing, and will not
+                    self._awaited = Awaited(state.round.round, weights, quantised.update, expected.record)
                     yield expected
             payload = quantised.update.encode(state.shape)
             digest = quantised.update.digest(state.shape)
@@ -553,6 +566,35 @@ class Contributor:
         except LinkLearnerError as error:
             log.info("no_forecast", task=self._task, reason=error.reason, detail=error.message)
             return None
+
+    async def _hear_verdict(self, identity: Identity, state: Task) -> None:
+        """Says what rule evidence made of the last update, and computes the gain anew: a gateway's word is not enough for it."""
+        awaited = self._awaited
+        if awaited is None or state.round.round <= awaited.round:
+            return
+        self._awaited = None
+        try:
+            found = await self._gateway.round(state.task, awaited.round)
+            own = next((one for one in found.contributions if one.contributor == identity.account), None)
+            if own is None or own.verdict is None or found.examples is None:
+                return
+            opened = await self._gateway.examples(state)
+            expected = await asyncio.to_thread(
+                ruled, state, awaited.weights, awaited.update, awaited.record, opened, awaited.round
+            )
+        except LinkLearnerError as error:
+            log.info("verdict_unknown", round=awaited.round, reason=error.reason, detail=error.message)
+            return
+        log.info("update_judged", round=awaited.round, verdict=own.verdict.text(found.examples.examples), paid=own.paid)
+        if own.digest == awaited.update.digest(state.shape) and expected != (own.verdict.gain, own.verdict.record):
+            log.error(
+                "verdict_differs",
+                round=awaited.round,
+                told=(own.verdict.gain, own.verdict.record),
+                computed=expected,
+                detail="the gateway tells another verdict than the rule gives on the examples that the task's creator committed to: ask "
+                "another gateway, or the chain (`linklearner verify`)",
+            )
 
     async def _under_way(self, state: Task) -> bool:
         """Whether an update is on its way: it is looked after whatever keeps this trainer from training another."""

@@ -24,7 +24,9 @@ from linklearner.domain.rules.evidence.verdicts import (
     RECORD_BITS,
     TRIAL_BITS,
     Examples,
+    gain_of,
     moved,
+    record_after,
     rounded_shift,
     steps_of,
 )
@@ -34,6 +36,28 @@ from linklearner.domain.update import Update
 from services.trainer.data import Samples
 
 DRAWS: Final = 2000
+
+
+def ruled(
+    task: Task,
+    weights: NDArray[np.int16],
+    update: Update,
+    record: int,
+    opened: Sequence[OpenedBatch],
+    round: int,
+) -> tuple[int, int]:
+    """Gain and record, Q16, that the rule gives an update in a round, from the batch that was opened for it. record: E before.
+
+    Raises InvalidInput where the round has no batch among `opened`."""
+    batch = next((one for one in opened if one.round == round), None)
+    if batch is None:
+        raise InvalidInput(f"no examples were opened for round {round}")
+    fresh = decode_batch(batch.examples, task.network)
+    steps = steps_of(update, task.shape)
+    both = np.stack((weights, moved(weights, rounded_shift(steps, TRIAL_BITS))))
+    base, trial = fresh.losses(task.network, both).sum(axis=1).tolist()
+    gain = gain_of(base, trial, len(fresh)) if steps.any() else 0
+    return gain, record_after(record, gain)
 
 
 def forecast(

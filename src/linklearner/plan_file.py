@@ -38,6 +38,8 @@ def _examples(folder: Path, name: str) -> ExampleBatches:
     if Path(name).name != name or not name.endswith(EXAMPLES):
         raise InvalidConfig(f"examples is the name of an {EXAMPLES} file beside the plan, got {shown(name)}")
     path = folder / name
+    if not path.is_file():
+        raise InvalidConfig(f"cannot read {shown(str(path))}: it is no file")
     try:
         return ExampleBatches.decode(_read(path, HEAD.size + MAX_BYTES + 2 * MAX_EXAMPLES))
     except InvalidInput as error:

@@ -1,4 +1,8 @@
-"""Opening examples: the next batch of a task whose set is here, once its round takes no more updates."""
+"""Opening examples: the next batch of a task whose set is here, once its round takes no more updates.
+
+A node sees a call before the chain does, and asking whether it would succeed shows it as well as sending it. So nothing leaves before a
+block of the chain says that the round is closed, whatever our own clock says: whoever runs the node could still send an update otherwise.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,16 @@ from linklearner.chain.contracts import OpenExamples
 from linklearner.domain import gas
 from linklearner.domain.errors import Refused
 from linklearner.domain.events import ExamplesOpened
+from linklearner.domain.rounds import Step
 from linklearner.domain.rules.evidence.sets import ExampleBatches
+from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Mined
 from services.chain_gateway.chain import Call
 from services.chain_gateway.example_store import ExampleStore
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.tasks import Tasks
 from services.chain_gateway.ledger.values import mined as mined_by
+from services.chain_gateway.ledger.views import TaskState
 from services.chain_gateway.outbox import Request
 
 
@@ -54,7 +61,9 @@ class Disclosures:
         return mined_by(outcome)
 
     async def _call(self, task: int, round: int) -> Call:
-        await self._tasks.events.sync((await self._views.head()).number)
+        head = await self._views.head()
+        await self._tasks.events.sync(head.number)
+        self._require_closed(task, round, await self._views.task(task, head.number), head.time_s)
         examples = self.of(task)
         if examples is None:
             raise Refused(
@@ -71,3 +80,32 @@ class Disclosures:
             OpenExamples(task=task, round=round, examples=data, proof=examples.tree.proof(batch))
         )
         return Call(self._views.deployment.pool, call, known_gas=gas.open_examples_limit(call, len(data)))
+
+    def _require_closed(self, task: int, round: int, state: TaskState, head_s: int) -> None:
+        """Raises Refused, in the pool's words, unless a block as new as this one says that nobody submits to the round any more."""
+        status, terms = state.round, self._tasks.opened(task).terms
+        if status.round != round:
+            raise Refused(
+                f"round {round} of task {task} is not the open one, round {status.round} is",
+                reason="WrongRound",
+                facts={"given": round, "current": status.round},
+            )
+        if status.examples_opened:
+            raise Refused(f"the examples of round {round} of task {task} are opened already", reason="ExamplesOpen")
+        due = next(
+            (one for one in rule_of(terms.rule).due(terms, state.standing) if one.step is Step.EXAMPLES_OPENED), None
+        )
+        if due is None:
+            raise Refused(f"round {round} of task {task} has no update to be judged", reason="NoUpdates")
+        if head_s < due.from_s:
+            raise Refused(
+                f"round {round} of task {task} takes updates until {due.from_s} (Unix seconds): its examples stay here until then",
+                reason="RoundNotOver",
+                facts={"settleableAt": due.from_s},
+            )
+        if due.until_s and head_s >= due.until_s:
+            raise Refused(
+                f"round {round} of task {task} could be judged until {due.until_s} (Unix seconds): it can only be dropped now",
+                reason="PhaseOver",
+                facts={"since": due.until_s},
+            )

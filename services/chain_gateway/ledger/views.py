@@ -10,6 +10,7 @@ from typing import Any
 from linklearner.chain.abi import Interface
 from linklearner.chain.contracts import POOL, TOKEN, VAULT
 from linklearner.domain.errors import DataLoss, InvalidInput, NotFound, Refused, Unavailable
+from linklearner.domain.rounds import Standing
 from linklearner.domain.tasks import Earnings, RoundStatus, StakeStatus
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deployment import Deployment
@@ -30,6 +31,26 @@ class TaskState:
     @property
     def closed(self) -> bool:
         return self.round.round != 0 and self.round.opened_s == 0
+
+    @property
+    def standing(self) -> Standing:
+        """What a rule needs to know of the open round."""
+        return standing(self.version, self.round)
+
+
+def standing(version: int, round: RoundStatus) -> Standing:
+    """What a rule needs to know of a task's open round. version: of its weights."""
+    return Standing(
+        version=version,
+        accepted=round.accepted,
+        present=round.present,
+        eligible=round.eligible,
+        merged_groups=round.merged_groups,
+        opened_s=round.opened_s,
+        first_s=round.first_update_s,
+        ripe=round.ripe,
+        examples_opened=round.examples_opened,
+    )
 
 
 class Views:

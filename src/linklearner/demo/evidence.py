@@ -254,7 +254,7 @@ async def _earned(stage: Stage, people: Sequence[Person], screen: Screen) -> Non
             f"{one.merged} of {len(one.gains)}",
             f"{mean:+.1%}",
             record_text(one.record),
-            ll(one.earned) + " $LL",
+            ll(one.earned // 10**12 * 10**12) + " $LL",
         )
     screen.say("\n[bold]Pay[/bold]  by gain, at settlement: who helped on what nobody could know")
     screen.console.print(table)

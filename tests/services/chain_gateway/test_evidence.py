@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import web
 
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digest import weight_bytes
@@ -19,7 +22,10 @@ from linklearner.domain.events import ExamplesCommitted, ExamplesOpened, PagesLo
 from linklearner.domain.rounds import Phase, Step
 from linklearner.domain.rules.evidence.verdicts import Outcome
 from linklearner.domain.tasks import Task
+from linklearner.rpc import convert
+from linklearner.v1 import chain_gateway_pb2 as pb
 from services.chain_gateway import keeper as keeper_module
+from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.example_store import ExampleStore
 from services.chain_gateway.gateway import Gateway
 from services.chain_gateway.keeper import Keeper
@@ -35,6 +41,7 @@ from tests.services.chain_gateway.evidence_world import (
     example_set,
     work,
 )
+from tests.services.chain_gateway.test_gateway_process import started
 from tests.services.chain_gateway.test_known_gas import limits_of
 
 
@@ -133,6 +140,35 @@ async def test_a_keeper_with_the_examples_opens_and_settles_round_after_round(wo
         assert [one.examples.batch for one in rounds if one.examples] == [0, 1]
         assert [one.examples.opened for one in rounds if one.examples] == [SIZES[0], SIZES[0] + SIZES[1]]
         assert len(world.node.raw) == 2 * 2 + 2 + 2  # each round two updates, one opening and one settlement
+
+
+async def test_no_node_sees_the_examples_before_the_chain_says_that_the_round_is_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs the node could still send an update; a clock of ours that is ahead must not show it what will judge him."""
+    seen: list[bytes] = []
+    ask = Chain.ask
+
+    async def listening(self: Chain, sender: bytes, call: Call, **options: Any) -> bytes:
+        seen.append(call.data)
+        return await ask(self, sender, call, **options)
+
+    monkeypatch.setattr(Chain, "ask", listening)
+    async with world.gateway() as gateway:
+        await submit(world, gateway, 0)
+        seen.clear()
+        early = asyncio.create_task(Keeper(gateway.ledger, clock=lambda: time.time() + 300).run())
+        for _ in range(3):
+            with pytest.raises(Refused) as refused:
+                await gateway.ledger.disclosures.open("early", world.accounts[1], 1, 1)
+            assert refused.value.reason == "RoundNotOver"
+        await asyncio.sleep(3.0)
+        batch = example_set().batches[0]
+        assert not any(batch in data for data in (*seen, *world.node.raw))
+        await world.later(TERMS.round_seconds)
+        await until_round(gateway, 2)
+        assert any(batch in data for data in seen)
+        early.cancel()
 
 
 @asynccontextmanager
@@ -270,6 +306,59 @@ async def test_a_task_is_opened_with_its_examples_and_a_repeated_request_goes_on
         order = [events.find(kind, 2)[0].block for kind in (TaskOpened, ExamplesCommitted, PagesLoaded)]
         assert order == sorted(order)
         assert len(events.find(TaskOpened)) == 2
+
+
+@pytest.mark.parametrize(
+    ("done", "taken"), [(1, False), (1, True)], ids=["commitment unsent", "commitment unconfirmed"]
+)
+async def test_kill_9_between_opening_and_loading_ends_in_one_task_bound_to_its_examples(
+    world: World, done: int, taken: bool
+) -> None:
+    plan, send, reached = evidence_task(), world.node._send, asyncio.Event()
+
+    async def watched(request: web.Request, body: dict[str, Any], raw: bytes) -> web.StreamResponse:
+        if len({*world.node.raw, raw}) > done:
+            if taken:
+                world.node.hide_receipts = 10**6
+            else:
+                world.node.break_sends = 10**6
+            answer = await send(request, body, raw)
+            reached.set()
+            return answer
+        return await send(request, body, raw)
+
+    async def requests() -> AsyncIterator[pb.OpenTaskRequest]:
+        yield pb.OpenTaskRequest(
+            plan=pb.OpenTaskRequest.Plan(
+                request_id="ours",
+                account=world.accounts[0],
+                model=plan.model.to_json(),
+                shape=plan.shape.encode(),
+                terms=convert.terms_message(plan.terms),
+                input_exponent=example_set().input_exponent,
+            )
+        )
+        for batch in example_set().batches:
+            yield pb.OpenTaskRequest(examples=batch)
+        yield pb.OpenTaskRequest(weights=weight_bytes(plan.first_weights()))
+
+    config = world.config(outbox=world.folder / "gateway.sqlite")
+    async with started(config) as gateway:
+        world.node._send = watched  # type: ignore[method-assign]
+        call = asyncio.ensure_future(gateway.stub.OpenTask(requests()))
+        async with asyncio.timeout(120):
+            await reached.wait()
+        await gateway.kill()
+        await asyncio.gather(call, return_exceptions=True)
+    world.node._send = send  # type: ignore[method-assign]
+    world.node.hide_receipts = world.node.break_sends = 0
+    assert ExampleStore(world.folder / "examples").of(example_set().root) == example_set()
+    async with started(config) as gateway:
+        opened = await gateway.stub.OpenTask(requests())
+        assert (opened.task, opened.version.version, len(opened.receipts)) == (2, 1, 3)
+        task = (await gateway.stub.GetTask(pb.GetTaskRequest(task=2))).task
+        assert (task.examples.root, task.examples.batch_count) == (example_set().root, len(SIZES))
+    assert len(set(world.node.raw)) == 3  # the ones that were signed before the end, and no other
 
 
 async def test_what_a_block_cannot_judge_is_refused_with_figures_before_anything_is_kept_or_sent(
