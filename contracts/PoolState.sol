@@ -60,18 +60,21 @@ abstract contract PoolState {
         uint128 fees;
     }
 
-    /// Rule `evidence`: where updates are sealed, and how many are; one storage slot.
+    /// Rule `evidence`: where updates are sealed, and how many are. One storage slot, with copies of what a commitment needs.
     struct Sealing {
-        uint32 revealSeconds; // that reveals are taken, from `roundSeconds` after the first commitment on; 0: unsealed
-        uint32 round; // the last one with a commitment …
-        uint32 committed; // … and how many it has
-        uint32 filled; // the last round with as many updates as it takes
+        uint32 revealSeconds; // that reveals are taken; 0: unsealed
+        uint32 round; // the last one with a commitment, …
+        uint16 committed; // … how many it has, …
+        uint32 revealsFrom; // … and from when on they are revealed: `roundSeconds` after the first of them
+        uint40 minStake; // of the terms
+        uint16 maxUpdates; // of the terms
+        uint8 gate; // as in `Entry`
     }
 
     /// Rule `evidence`: an account's last commitment; one storage slot.
     struct Commitment {
-        bytes28 hash; // 0 once it is revealed
-        uint32 round;
+        bytes27 hash; // 0 once it is revealed
+        uint40 counting; // units of its account in the round
     }
 
     /// Rule `evidence`: the creator's bond, forfeited to those whose updates are in a round.
@@ -197,6 +200,11 @@ abstract contract PoolState {
         current.present += uint40(weight); // <= Omega, which every counting stake is in once
         _write(t.current, current);
         emit UpdateAccepted(task, current.round, msg.sender, digest, weight, effective);
+    }
+
+    /// When nobody reveals any more, Unix seconds.
+    function _revealsEnd(Sealing storage sealing) internal view returns (uint256) {
+        return uint256(sealing.revealsFrom) + sealing.revealSeconds;
     }
 
     /// To fill a round with dust takes a quarter of all stake.

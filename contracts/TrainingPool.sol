@@ -302,7 +302,7 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
         if (current.accepted != 0 || committed || !_hasRipeStake(task)) {
             uint256 droppableAt = committed
                 // nobody can commit or reveal any more, so there is nothing to wait for
-                ? uint256(current.firstAt) + terms.roundSeconds + _sealings[task].revealSeconds
+                ? _revealsEnd(_sealings[task])
                 : Rules.droppableAt(terms, current.accepted == 0 ? current.openedAt : current.firstAt);
             if (block.timestamp < droppableAt) revert NotYetDroppable(uint64(droppableAt));
         }
@@ -533,6 +533,7 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
     /// (EvidenceRoom.claimBond), and no more updates are taken until there is another one.
     function _forfeit(uint64 task, Task storage t, Round memory current) private {
         t.entry.gate |= HALTED;
+        _sealings[task].gate |= HALTED;
         uint256 bond = _bonds[task];
         _bonds[task] = 0;
         _forfeits[task][current.round] = Forfeit(uint96(bond), current.present, t.running); // at most the supply

@@ -80,8 +80,9 @@ contract EvidenceRoom is PoolState layout at 2 {
         // There must be time to open the examples between the last reveal and the end of the round.
         if (uint256(t.terms.roundSeconds) + revealSeconds >= t.terms.dropSeconds) revert BadTerms("revealSeconds");
         _examples[task] = ExampleSet(batches, examples, 0, 0, inputExponent, root);
-        _sealings[task].revealSeconds = revealSeconds;
-        t.entry.gate = revealSeconds == 0 ? UNSEALED : SEALED;
+        uint8 gate = revealSeconds == 0 ? UNSEALED : SEALED;
+        t.entry.gate = gate;
+        _sealings[task] = Sealing(revealSeconds, 0, 0, 0, t.entry.minStake, t.entry.maxUpdates, gate);
         emit ExamplesCommitted(task, root, batches, examples, inputExponent, revealSeconds);
         _putBond(task, t, bond);
     }
@@ -93,43 +94,49 @@ contract EvidenceRoom is PoolState layout at 2 {
         if (t.entry.gate & HALTED == 0) revert BondPresent(task, _bonds[task]);
         if (t.closing) revert TaskIsClosing(task);
         t.entry.gate &= ~HALTED;
+        _sealings[task].gate &= ~HALTED;
         _putBond(task, t, bond);
     }
 
     /// @notice Where updates are sealed: binds the caller to one update in the open round, of which nothing is seen yet. It is to be revealed
     /// from `roundSeconds` after the round's first commitment on; who lets that time pass loses his record (it falls to 0) with his next
-    /// commitment, unless the round was full.
-    /// @param commitment keccak256(abi.encode(seed of the round, the caller, digest of the update, salt)); its first 28 bytes count.
+    /// commitment.
+    /// @param commitment keccak256(abi.encode(seed of the round, the caller, digest of the update, salt)); its first 27 bytes count.
     function commitUpdate(uint64 task, uint64 round, bytes32 commitment) external direct {
         Task storage t = _tasks[task];
         Round memory current = t.current;
         _requireOpen(task, current);
         if (round != current.round) revert WrongRound(round, current.round);
-        Entry memory entry = t.entry;
-        if (entry.gate != SEALED) revert GateClosed(task, entry.gate);
-        Sealing memory sealing = _sealings[task];
+        Sealing storage sealing = _sealings[task];
+        if (sealing.gate != SEALED) revert GateClosed(task, sealing.gate);
+        uint256 maxUpdates = sealing.maxUpdates;
         if (sealing.round != current.round) {
-            (sealing.round, sealing.committed) = (current.round, 0);
+            (sealing.round, sealing.committed) = (current.round, 1);
+            sealing.revealsFrom = uint32(block.timestamp) + t.terms.roundSeconds;
             current.firstAt = uint32(block.timestamp);
             _write(t.current, current);
         } else {
-            uint256 until = uint256(current.firstAt) + t.terms.roundSeconds;
-            if (block.timestamp >= until) revert PhaseOver(uint64(until));
+            if (block.timestamp >= sealing.revealsFrom) revert PhaseOver(sealing.revealsFrom);
+            // Whoever has committed can reveal.
+            if (sealing.committed >= maxUpdates) revert RoundFull(current.round, uint64(maxUpdates));
+            sealing.committed += 1;
         }
-        sealing.committed += 1; // no more than 2^32 accounts have the minimum
-        _sealings[task] = sealing;
-
-        Commitment memory last = _commitments[task][msg.sender];
-        // Not lower than 0, because a new account would be better then. Where `filled` is a later round, his may have been full, too.
-        bool recordLost = last.hash != 0 && last.round > sealing.filled && _records[task][msg.sender] > 0;
-        if (recordLost) _records[task][msg.sender] = 0;
-        _commitments[task][msg.sender] = Commitment(bytes28(commitment), current.round);
-        emit UpdateCommitted(task, current.round, msg.sender, commitment, recordLost);
         // One commitment an account and round, and its stake stays until the round is over. The vault calls nobody then.
-        // slither-disable-next-line unused-return
-        StakeVault(_created(VAULT_NONCE)).recordUpdate(
-            task, msg.sender, current.round, current.openedAt, _minimum(entry.minStake, entry.maxUpdates, current.eligible)
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
+        uint256 counting = StakeVault(_created(VAULT_NONCE)).recordUpdate(
+            task,
+            msg.sender,
+            current.round,
+            current.openedAt,
+            _minimum(sealing.minStake, maxUpdates, current.eligible)
         );
+
+        Commitment storage slot = _commitments[task][msg.sender];
+        // Not lower than 0, because a new account would be better then.
+        bool recordLost = slot.hash != 0 && _records[task][msg.sender] > 0;
+        if (recordLost) _records[task][msg.sender] = 0;
+        (slot.hash, slot.counting) = (bytes27(commitment), uint40(counting)); // at most the vault's MAX_TOTAL
+        emit UpdateCommitted(task, current.round, msg.sender, commitment, recordLost);
     }
 
     /// @notice Reveals the update that the caller has committed to in this round; arguments as of `submit`, and the salt.
@@ -140,23 +147,18 @@ contract EvidenceRoom is PoolState layout at 2 {
         Task storage t = _tasks[task];
         Round memory current = t.current;
         _requireOpen(task, current);
-        Sealing memory sealing = _sealings[task];
         Commitment storage slot = _commitments[task][msg.sender];
         // The round is in the hash, so none of an earlier round is it.
-        if (slot.hash != bytes28(_commitment(task, current.round, msg.sender, digest, salt))) {
+        if (slot.hash != bytes27(_commitment(task, current.round, msg.sender, digest, salt))) {
             revert NotCommitted(task, current.round, msg.sender);
         }
-        uint256 from = uint256(current.firstAt) + t.terms.roundSeconds;
-        if (block.timestamp < from) revert RevealsNotBegun(uint64(from));
-        uint256 until = from + sealing.revealSeconds;
+        Sealing storage sealing = _sealings[task];
+        if (block.timestamp < sealing.revealsFrom) revert RevealsNotBegun(sealing.revealsFrom);
+        uint256 until = _revealsEnd(sealing);
         if (block.timestamp >= until) revert PhaseOver(uint64(until));
-        Entry memory entry = t.entry;
-        if (current.accepted >= entry.maxUpdates) revert RoundFull(current.round, entry.maxUpdates);
         slot.hash = 0;
-        if (current.accepted + 1 == entry.maxUpdates) _sealings[task].filled = current.round;
-        // slither-disable-next-line unused-return
-        (uint256 counting,,,,) = StakeVault(_created(VAULT_NONCE)).stakeOf(task, msg.sender);
-        _accept(task, t, current, entry.aspect, counting, digest, header, groups);
+        // What it unlocked since then, the Aspect does not count.
+        _accept(task, t, current, t.entry.aspect, slot.counting, digest, header, groups);
     }
 
     /// @notice Opens the next batch of examples, by which the round's updates are judged: once nobody may submit any more, and before the round
@@ -171,11 +173,11 @@ contract EvidenceRoom is PoolState layout at 2 {
         if (current.opened != 0) revert ExamplesOpen(round);
         Terms memory terms = t.terms;
         uint256 from = Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);
-        Sealing memory sealing = _sealings[task];
+        Sealing storage sealing = _sealings[task];
         if (sealing.revealSeconds != 0) {
             // Stake does not shorten a sealed round: some of it would shut out the rest, whose updates are there already. Nobody reveals
             // before all are committed, so what is committed now is all there will be.
-            uint256 revealed = uint256(current.firstAt) + terms.roundSeconds + sealing.revealSeconds;
+            uint256 revealed = _revealsEnd(sealing);
             if (current.accepted != sealing.committed && block.timestamp < revealed) {
                 revert NotYetRevealed(sealing.committed, current.accepted, uint64(revealed));
             }
@@ -254,14 +256,14 @@ contract EvidenceRoom is PoolState layout at 2 {
         revealSeconds = sealing.revealSeconds;
         bond = _bonds[task];
         if (sealing.round != 0 && sealing.round == t.current.round && t.current.openedAt != 0) {
-            (committed, revealsFrom) = (sealing.committed, uint64(t.current.firstAt) + t.terms.roundSeconds);
+            (committed, revealsFrom) = (sealing.committed, sealing.revealsFrom);
         }
     }
 
     /// @notice The last round in which an account has committed to an update, 0 for none, and whether that is revealed.
     function committedIn(uint64 task, address account) external view returns (uint64 round, bool revealed) {
-        Commitment memory last = _commitments[task][account];
-        return (last.round, last.hash == 0 && last.round != 0);
+        round = StakeVault(_created(VAULT_NONCE)).submittedIn(task, account);
+        return (round, round != 0 && _commitments[task][account].hash == 0);
     }
 
     function _commitment(uint64 task, uint64 round, address account, bytes32 digest, bytes32 salt)

@@ -103,31 +103,25 @@ CONTRACT_MUTANTS = [
     guard(ROOM, "t.closing", "bond_is_not_put_down_again"),
     guard(ROOM, "round != current.round", "of_its_round_and_task"),  # commitUpdate
     guard(ROOM, "round != current.round", "only_the_next_batch"),  # openExamples
-    guard(ROOM, "entry.gate != SEALED", "sealed_updates_are_not"),
-    guard(ROOM, "block.timestamp >= until", "nobody_reveals_before"),  # commitUpdate
+    guard(ROOM, "sealing.gate != SEALED", "sealed_updates_are_not"),
+    guard(ROOM, "block.timestamp >= sealing.revealsFrom", "nobody_reveals_before"),
+    guard(ROOM, "sealing.committed >= maxUpdates", "no_more_commit_than"),
     guard(ROOM, "block.timestamp >= until", "nobody_reveals_once"),  # revealUpdate
-    expression(ROOM, "last.hash != 0", "true", "who_reveals_keeps"),
-    expression(ROOM, "last.round > sealing.filled", "true", "because_the_round_was_full"),
+    expression(ROOM, "slot.hash != 0", "true", "who_reveals_keeps"),
     statement(ROOM, "if (recordLost) _records[task][msg.sender] = 0;", "loses_his_record"),
     expression(
         ROOM,
-        "_minimum(entry.minStake, entry.maxUpdates, current.eligible)",
+        "_minimum(sealing.minStake, maxUpdates, current.eligible)",
         "0",
         "with_stake_that_counts",
     ),
     guard(
         ROOM,
-        "slot.hash != bytes28(_commitment(task, current.round, msg.sender, digest, salt))",
+        "slot.hash != bytes27(_commitment(task, current.round, msg.sender, digest, salt))",
         "as_it_was_committed",
     ),
-    guard(ROOM, "block.timestamp < from", "nobody_reveals_before"),  # revealUpdate
-    guard(ROOM, "current.accepted >= entry.maxUpdates", "full_round_takes_no_more_reveals"),
+    guard(ROOM, "block.timestamp < sealing.revealsFrom", "nobody_reveals_before"),
     statement(ROOM, "slot.hash = 0;", "as_it_was_committed"),
-    statement(
-        ROOM,
-        "if (current.accepted + 1 == entry.maxUpdates) _sealings[task].filled = current.round;",
-        "because_the_round_was_full",
-    ),
     guard(ROOM, "current.accepted != sealing.committed && block.timestamp < revealed", "not_opened_while"),
     guard(ROOM, "batch + 1 == set.batches && !t.closing", "round_of_the_last_batch"),
     expression(ROOM, "!found", "false", "claimed_once_and_by_whom"),
@@ -152,12 +146,7 @@ CONTRACT_MUTANTS = [
         "in_the_middle_of_a_round",
     ),
     Mutant(POOL, "|| committed ||", "|| (!(ON) && committed) ||", "not_ended_early"),
-    expression(
-        POOL,
-        "uint256(current.firstAt) + terms.roundSeconds + _sealings[task].revealSeconds",
-        "0",
-        "nothing_is_revealed_is_over",
-    ),
+    expression(POOL, "_revealsEnd(_sealings[task])", "0", "nothing_is_revealed_is_over"),
     guard(
         POOL,
         "terms.rule == Evidence.NUMBER && current.accepted != 0 && current.opened == 0",
@@ -168,6 +157,9 @@ CONTRACT_MUTANTS = [
     guard(POOL, "bond == 0", "in_the_middle_of_a_round"),
     statement(POOL, "_bonds[task] = 0;", "goes_to_the_pool"),  # returned
     statement(POOL, "t.entry.gate |= HALTED;", "without_a_bond"),
+    statement(POOL, "_sealings[task].gate |= HALTED;", "without_a_bond"),
+    statement(ROOM, "t.entry.gate &= ~HALTED;", "without_a_bond"),
+    statement(ROOM, "_sealings[task].gate &= ~HALTED;", "without_a_bond"),
     statement(POOL, "_bonds[task] = 0;", "in_the_middle_of_a_round"),  # forfeited
     guard(ROOM, "current.opened != 0", "early_late_or_twice"),
     guard(ROOM, "block.timestamp < from", "early_late_or_twice"),

@@ -454,8 +454,6 @@ class Replay:
         if not task.first_s:
             task.first_s = event.time_s
         task.accepted.append(_Accepted(event, update, tuple(bytes(keccak(group)) for group in event.groups)))
-        if event.salt is not None and task.course is not None and len(task.accepted) == terms.max_updates:
-            task.course.filled = ledger.round
 
     def _take_part(self, task: TaskReplay, event: UpdateSubmitted | UpdateCommitted) -> None:
         """One update an account and round, or commitment to one; its stake stays in the round."""
@@ -481,6 +479,8 @@ class Replay:
         least = task.terms.floor(ledger.eligible)
         if ledger.eligible_of(event.contributor) < least:
             _diverge(event, "stake", f"at least {least}", ledger.eligible_of(event.contributor))
+        if task.committed >= task.terms.max_updates:
+            _diverge(event, "committed", f"at most {task.terms.max_updates}", task.committed + 1)
         self._take_part(task, event)
         task.committed += 1
 

@@ -18,7 +18,7 @@ RULE_MEAN = 1
 RULE_EVIDENCE = 2
 BPS = 10_000
 """What a whole is in `Terms.settler_bps`."""
-COMMITMENT_BYTES = 28
+COMMITMENT_BYTES = 27
 """Of a commitment that count."""
 MAX_UPDATES = 1024
 """Updates that a round may accept."""

@@ -83,8 +83,6 @@ class Course:
     network: IntegerNetwork = field(init=False)
     sealed: dict[bytes, Sealed] = field(default_factory=dict)
     """Each account's last commitment."""
-    filled: int = 0
-    """The last sealed round with as many updates as it takes."""
     bond: int = 0
     """What the creator has at stake, wei; 0 after it was forfeited: no update is taken then."""
     forfeits: dict[int, Forfeit] = field(default_factory=dict)
@@ -105,9 +103,9 @@ class Course:
         return sum(one.left for one in self.forfeits.values())
 
     def loses_record(self, account: bytes) -> bool:
-        """Whether the account's next commitment costs it its record: the last one was not revealed, though the round was not full."""
+        """Whether the account's next commitment costs it its record: the last one was not revealed."""
         last = self.sealed.get(account)
-        return last is not None and not last.revealed and last.round > self.filled and self.records.get(account, 0) > 0
+        return last is not None and not last.revealed and self.records.get(account, 0) > 0
 
     def commit(self, account: bytes, round_number: int, commitment: bytes) -> None:
         """The account binds itself to an update of the open round."""

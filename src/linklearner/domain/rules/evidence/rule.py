@@ -76,8 +76,8 @@ class Evidence:
         """Of a round with a commitment. Stake does not shorten it: some of it would shut out the rest, whose updates are there already."""
         reveals_s, until_s = self.reveals_s(terms, standing)
         accepted = standing.accepted
-        due = [] if accepted else [Due(Step.COMMITTED)]
-        if accepted < min(standing.committed, terms.max_updates):
+        due = [] if accepted or standing.committed >= terms.max_updates else [Due(Step.COMMITTED)]
+        if accepted < standing.committed:
             due.append(Due(Step.ACCEPTED, reveals_s))
         if not accepted:
             return (*due, Due(Step.DROPPED, until_s))
