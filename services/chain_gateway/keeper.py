@@ -151,7 +151,7 @@ class Keeper:
         head = self._ledger.events.head
         now = max(self._clock(), 0.0 if head is None else float(head.time_s))  # a chain's clock may be ahead of ours
         at, wait, newcomer = standing(task), QUIET_S, b""
-        if task.version and not task.closed and not task.round.accepted:
+        if task.version and not task.closed and not task.round.accepted and not task.round.committed:
             wait, newcomer, ours = await self._newcomer(task, now)
             at = replace(at, ripe=ours)
         rule = rule_of(task.terms.rule)

@@ -20,6 +20,7 @@ from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.events import Event, ModelUpdated, TaskOpened
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Terms
+from linklearner.domain.rules.evidence.course import least_bond
 from linklearner.domain.rules.evidence.sets import ExampleBatches
 from linklearner.domain.shape import Shape
 from services.chain_gateway.chain import Call, Chain
@@ -47,14 +48,16 @@ class NewTask:
     terms: Terms
     weights: bytes = field(repr=False)
     examples: ExampleBatches | None = field(default=None, repr=False)
-    """By which rule `evidence` judges."""
+    """By which rule `evidence` judges. Its creator puts down the least bond that they will be opened."""
+    reveal_seconds: int = 0
+    """By rule `evidence`: 0 where updates are not sealed."""
 
     @property
     def contents(self) -> bytes:
         """What makes it this task and no other: 32 bytes."""
         parts = [self.model.encode(), self.shape.encode(), repr(self.terms).encode(), self.weights]
         if self.examples is not None:
-            parts.append(self.examples.encode())
+            parts += [self.examples.encode(), str(self.reveal_seconds).encode()]
         return bytes(keccak(b"".join(bytes(keccak(part)) for part in parts)))
 
 
@@ -102,7 +105,9 @@ class Opening:
         """By rule `evidence`: binds the task to its examples, before its weights are loaded. Raises Refused: BadTerms, NotAPerceptron."""
         if self._new.examples is None:
             return
-        data = contracts.commit_examples(task, self._new.examples)
+        data = contracts.commit_examples(
+            task, self._new.examples, self._new.reveal_seconds, least_bond(self._new.terms)
+        )
         call = Call(self._pool, data, known_gas=gas.COMMIT_EXAMPLES)
         self.outcomes.append(await self._send("examples", data, always(call)))
 

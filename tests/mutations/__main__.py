@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 POOL, VAULT, TOKEN = "contracts/TrainingPool.sol", "contracts/StakeVault.sol", "contracts/LinkLearnerToken.sol"
 ESCROW = "contracts/InferenceEscrow.sol"
 BOUNDS, DIGEST = "contracts/BlockBounds.sol", "contracts/UpdateDigest.sol"
+STATE, ROOM = "contracts/PoolState.sol", "contracts/rules/EvidenceRoom.sol"
 RULES, MEAN = "contracts/rules/Rules.sol", "contracts/rules/Mean.sol"
 ASPECT = "aspects/aggregator/"
 TESTS = (
@@ -40,6 +41,8 @@ TESTS = (
     "tests/contracts/test_gas_of_money.py",
     "tests/contracts/test_inference_escrow.py",
     "tests/contracts/test_evidence_rounds.py",
+    "tests/contracts/test_evidence_room.py",
+    "tests/contracts/test_sealed_rounds.py",
 )
 ASPECT_TESTS = ("tests/aspects/test_aggregator.py", "tests/aspects/test_attacks.py")
 # Stands for the number of the mutant that is switched on, in what `SWITCH` compiles to.
@@ -91,27 +94,91 @@ def expression(file: str, old: str, new: str, test: str) -> Mutant:
 
 CONTRACT_MUTANTS = [
     guard(POOL, "cap > MAX_CAP || emissionPerSecond > cap", "could_overflow"),
-    guard(POOL, "t.entry.rule != Evidence.NUMBER", "refused_when_the_examples"),
-    guard(POOL, "_examples[task].root != 0 || t.current.version != 0", "committed_once"),
+    guard(ROOM, "t.entry.rule != Evidence.NUMBER", "refused_when_the_examples"),
+    guard(ROOM, "_examples[task].root != 0 || t.current.version != 0", "committed_once"),
     guard(POOL, "_tasks[task].entry.rule == Evidence.NUMBER && _examples[task].root == 0", "committed_once"),
-    guard(POOL, "current.opened != 0", "early_late_or_twice"),
-    guard(POOL, "block.timestamp < from", "early_late_or_twice"),
-    guard(POOL, "block.timestamp >= until", "early_late_or_twice"),
+    guard(ROOM, "t.closing", "takes_no_commitment_to_examples"),
+    guard(ROOM, "uint256(t.terms.roundSeconds) + revealSeconds >= t.terms.dropSeconds", "reveals_end_before"),
+    guard(ROOM, "t.entry.gate & HALTED == 0", "without_a_bond"),
+    guard(ROOM, "t.closing", "bond_is_not_put_down_again"),
+    guard(ROOM, "round != current.round", "of_its_round_and_task"),  # commitUpdate
+    guard(ROOM, "round != current.round", "only_the_next_batch"),  # openExamples
+    guard(ROOM, "sealing.gate != SEALED", "sealed_updates_are_not"),
+    guard(ROOM, "block.timestamp >= sealing.revealsFrom", "nobody_reveals_before"),
+    guard(ROOM, "sealing.committed >= maxUpdates", "no_more_commit_than"),
+    guard(ROOM, "block.timestamp >= until", "nobody_reveals_once"),  # revealUpdate
+    expression(ROOM, "slot.hash != 0", "true", "who_reveals_keeps"),
+    statement(ROOM, "if (recordLost) _records[task][msg.sender] = 0;", "loses_his_record"),
+    expression(
+        ROOM,
+        "_minimum(sealing.minStake, maxUpdates, current.eligible)",
+        "0",
+        "with_stake_that_counts",
+    ),
+    guard(
+        ROOM,
+        "slot.hash != bytes27(_commitment(task, current.round, msg.sender, digest, salt))",
+        "as_it_was_committed",
+    ),
+    guard(ROOM, "block.timestamp < sealing.revealsFrom", "nobody_reveals_before"),
+    statement(ROOM, "slot.hash = 0;", "as_it_was_committed"),
+    guard(ROOM, "current.accepted != sealing.committed && block.timestamp < revealed", "not_opened_while"),
+    guard(ROOM, "batch + 1 == set.batches && !t.closing", "round_of_the_last_batch"),
+    expression(ROOM, "!found", "false", "claimed_once_and_by_whom"),
+    expression(ROOM, "running != forfeit.running", "false", "claimed_once_and_by_whom"),
+    expression(ROOM, "_bondClaimed[task][round][msg.sender]", "false", "claimed_once_and_by_whom"),
+    statement(ROOM, "if (revealed[0].contributor == msg.sender) amount += forfeit.bond - shared;", "to_the_wei"),
+    statement(ROOM, "_bondClaimed[task][round][msg.sender] = true;", "claimed_once_and_by_whom"),
+    Mutant(
+        ROOM,
+        "abi.encode(_seed(task, round), account, digest, salt)",
+        "abi.encode((ON) ? bytes32(0) : _seed(task, round), account, digest, salt)",
+        "of_its_round_and_task",
+    ),
+    Mutant(ROOM, ", account, digest, salt))", ", (ON) ? address(0) : account, digest, salt))", "its_senders"),
+    guard(ROOM, "bond < t.terms.reward || bond < MIN_BOND", "at_least_what_a_round"),
+    guard(POOL, "evidenceRoom_.code.length == 0", "whose_room_has_no_code"),
+    guard(POOL, "gate != UNSEALED", "sealed_updates_are_not"),
+    Mutant(
+        POOL,
+        "&& _committed(task, t.terms.rule, current.round) == 0)",
+        "&& ((ON) || _committed(task, t.terms.rule, current.round) == 0))",
+        "in_the_middle_of_a_round",
+    ),
+    Mutant(POOL, "|| committed ||", "|| (!(ON) && committed) ||", "not_ended_early"),
+    expression(POOL, "_revealsEnd(_sealings[task])", "0", "nothing_is_revealed_is_over"),
+    guard(
+        POOL,
+        "terms.rule == Evidence.NUMBER && current.accepted != 0 && current.opened == 0",
+        "shared_by_stake",
+    ),
+    Mutant(POOL, "&& current.accepted != 0 &&", "&& ((ON) || current.accepted != 0) &&", "nothing_is_revealed_is_over"),
+    Mutant(POOL, "&& current.opened == 0)", "&& ((ON) || current.opened == 0))", "has_opened_the_examples"),
+    guard(POOL, "bond == 0", "in_the_middle_of_a_round"),
+    statement(POOL, "_bonds[task] = 0;", "goes_to_the_pool"),  # returned
+    statement(POOL, "t.entry.gate |= HALTED;", "without_a_bond"),
+    statement(POOL, "_sealings[task].gate |= HALTED;", "without_a_bond"),
+    statement(ROOM, "t.entry.gate &= ~HALTED;", "without_a_bond"),
+    statement(ROOM, "_sealings[task].gate &= ~HALTED;", "without_a_bond"),
+    statement(POOL, "_bonds[task] = 0;", "in_the_middle_of_a_round"),  # forfeited
+    guard(ROOM, "current.opened != 0", "early_late_or_twice"),
+    guard(ROOM, "block.timestamp < from", "early_late_or_twice"),
+    guard(ROOM, "block.timestamp >= until", "early_late_or_twice"),
     guard(POOL, "terms.rule == Evidence.NUMBER && current.opened == 0", "before_its_examples_are_opened"),
     guard(POOL, "block.timestamp >= since", "nobody_submits_once"),
     Mutant(
-        POOL,
+        ROOM,
         "!Evidence.isCommitted(set.root, batch, examples, proof)",
         "(!Evidence.isCommitted(set.root, batch, examples, proof) && !(ON))",
         "only_the_next_batch",
     ),
-    guard(POOL, "msg.sender != tx.origin", "no_call_of_a_contract"),
-    guard(POOL, "msg.sender != _knownTask(task).creator", "only_its_creator or empty_round_refunds"),
+    guard(STATE, "msg.sender != tx.origin", "no_call_of_a_contract"),
+    guard(STATE, "msg.sender != _knownTask(task).creator", "only_its_creator or empty_round_refunds"),
     expression(POOL, "account == owner() && aspect == address(0)", "account == owner()", "once_it_is_named"),
     guard(POOL, "aspect != address(0)", "named_once"),
-    guard(POOL, "from == address(0)", "without_a_named"),
+    guard(STATE, "from == address(0)", "without_a_named"),
     guard(POOL, "task != nextTask", "refuses_a_taken"),
-    guard(POOL, "task == 0 || task >= nextTask", "does_not_exist"),
+    guard(STATE, "task == 0 || task >= nextTask", "does_not_exist"),
     guard(POOL, "!Rules.has(terms.rule)", "terms_hold"),
     guard(POOL, "terms.quorumBps == 0 || terms.quorumBps > BPS", "terms_hold"),
     guard(POOL, "terms.maxUpdates == 0 || terms.maxUpdates > MAX_UPDATES", "terms_hold"),
@@ -132,28 +199,31 @@ CONTRACT_MUTANTS = [
     guard(POOL, "t.closing", "empty_round_refunds"),  # fund, grant
     Mutant(POOL, "bool closed = t.closing;", "bool closed = t.closing && !(ON);", "last_round_is_still"),
     guard(POOL, "amount == 0", "anybody_fills"),
-    statement(POOL, "if (current.accepted == 0) _openNextRound(task, current);", "empty_round_refunds"),
+    Mutant(
+        POOL,
+        "if (current.accepted == 0 && ",
+        "if (!(ON) && current.accepted == 0 && ",
+        "empty_round_refunds",
+    ),
     guard(POOL, "current.merged != 0", "being_settled"),  # submit
     guard(POOL, "current.merged != 0", "half_merged"),  # drop
     guard(POOL, "current.merged != 0", "omega_stays"),  # release
     guard(POOL, "current.accepted >= maxUpdates", "full_round_takes"),
-    expression(
-        POOL, "Math.max(entry.minStake, current.eligible / (4 * maxUpdates))", "entry.minStake", "filling_a_round"
-    ),
+    expression(STATE, "Math.max(minStake, eligible / (4 * maxUpdates))", "minStake", "filling_a_round"),
     Mutant(
-        POOL,
+        STATE,
         "_word(verdict, 0) != digest ||",
         "(!(ON) && _word(verdict, 0) != digest) ||",
         "about_something_else",
     ),
     expression(
-        POOL,
+        STATE,
         "current.eligible < 4 ? counting : Math.min(counting, current.eligible / 4)",
         "counting",
         "about_the_quarter",
     ),
-    guard(POOL, "weight == 0 || weight > most || effective > weight", "believes_no_aspect"),
-    guard(POOL, "actual != digest", "digest_is_the"),
+    guard(STATE, "weight == 0 || weight > most || effective > weight", "believes_no_aspect"),
+    guard(STATE, "actual != digest", "digest_is_the"),
     guard(POOL, "round != current.round || current.version == 0", "speaks_first"),
     Mutant(  # openExamples
         POOL,
@@ -186,8 +256,8 @@ CONTRACT_MUTANTS = [
     ),
     Mutant(
         POOL,
-        "if (current.accepted != 0 || !_hasRipeStake(task))",
-        "if ((!(ON) && current.accepted != 0) || !_hasRipeStake(task))",
+        "if (current.accepted != 0 || (",
+        "if ((!(ON) && current.accepted != 0) || (",
         "ripe_stake_does_not_end",
     ),
     expression(
@@ -242,12 +312,12 @@ CONTRACT_MUTANTS = [
     statement(POOL, "_send(msg.sender, fee);", "settlers_fee"),
     statement(POOL, "_credit(_earnings[task][contributor], amount, feesPerShare);", "claimed_once"),
     expression(
-        POOL,
+        STATE,
         "Math.mulDiv(amount, feesPerShare, 2 ** 128, Math.Rounding.Ceil)",
         "Math.mulDiv(amount, feesPerShare, 2 ** 128)",
         "new_shares",
     ),
-    guard(POOL, "feesPerShare != 0", "new_shares"),
+    guard(STATE, "feesPerShare != 0", "new_shares"),
     guard(VAULT, "msg.sender != address(pool)", "only_the_pool_moves"),
     guard(VAULT, "round != 0 && openedAt == 0", "takes_no_stake"),
     guard(VAULT, "units == 0", "nothing_cannot"),  # lock
@@ -384,7 +454,7 @@ CONTRACT_MUTANTS = [
     ),
     *(
         Mutant(
-            POOL,
+            STATE,
             "        // keccak256(abi.encodePacked(…)), whose memory",
             f"        if (ON) {name} = {nothing};\n        // keccak256(abi.encodePacked(…)), whose memory",
             "bound_into_the_running_hash",
@@ -398,7 +468,7 @@ CONTRACT_MUTANTS = [
         )
     ),
     expression(
-        POOL,
+        STATE,
         "keccak256(abi.encode(block.chainid, address(this), task, round))",
         "bytes32(0)",
         "bound_into_the_running_hash",
@@ -677,7 +747,8 @@ def contract_survivors(chosen: list[Mutant]) -> Iterator[bool]:
         build(tree, script.name, tree / "artifacts")
         # vault's and token's code is in the pool's
         built = {
-            name: (tree / "artifacts" / name).read_text() for name in ("TrainingPool.json", "InferenceEscrow.json")
+            name: (tree / "artifacts" / name).read_text()
+            for name in ("TrainingPool.json", "EvidenceRoom.json", "InferenceEscrow.json")
         }
         if not all(MAGIC.hex() in json.loads(text)["bytecode"] for text in built.values()):
             raise SystemExit("the switch is not in the creation code")

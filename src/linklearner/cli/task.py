@@ -77,6 +77,7 @@ JUDGED = (
 """Of terms by rule evidence."""
 VERBS = {
     Step.LOADED: "load",
+    Step.COMMITTED: "commit",
     Step.ACCEPTED: "submit",
     Step.EXAMPLES_OPENED: "open the examples",
     Step.SETTLED: "settle",
