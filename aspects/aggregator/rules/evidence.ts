@@ -75,7 +75,7 @@ export function settle(task: u32, shape: usize, records: usize, count: u32, verd
 }
 
 /** `bytes` bytes, and 8 that copies may run over. */
-function room(bytes: u32): usize {
+export function room(bytes: u32): usize {
   return <usize>allocate(((bytes + 7) & ~7) + 8);
 }
 
@@ -111,7 +111,7 @@ function gatherWeights(task: u32): usize {
 }
 
 /** u of one update, at `steps`. Whether it moves any weight. */
-function readSteps(record: usize, index: u32, steps: usize): bool {
+export function readSteps(record: usize, index: u32, steps: usize): bool {
   const header = <usize>load<u32>(record);
   const encoding = encodingOf(header);
   const begin = <usize>load<u32>(record, NEXT);

@@ -12,7 +12,7 @@ const COEFFICIENT_BITS: u64 = 14;
 const COPY_FACTOR: i64 = 20;
 const LOST_FACTOR: i64 = 64;
 /** An update has at most so many owners: its sender, and the first of those of what it mostly is. */
-const MAX_OWNERS: u32 = 8;
+export const MAX_OWNERS: u32 = 8;
 export const ADDRESS_BYTES: usize = 20;
 /** Sixteen products of numbers of at most 2^a and 2^b fit an i32 where a + b is at most this. */
 const SMALL_BITS: u32 = 26;
@@ -66,6 +66,12 @@ export function listFor(account: usize, references: usize, referenceCount: u32, 
     }
   }
   return <u32>((to - list) >> 2);
+}
+
+/** Says whose an atom is: `count` addresses at `owners`. */
+export function giveOwners(atom: usize, owners: usize, count: u32): void {
+  store<u32>(atom, <u32>owners, OWNERS);
+  store<u32>(atom, count, OWNER_COUNT);
 }
 
 function owns(account: usize, atom: usize): bool {

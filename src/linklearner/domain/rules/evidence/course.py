@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.rules.evidence.batches import decode_batch, is_committed
+from linklearner.domain.rules.evidence.credit import HORIZON
+from linklearner.domain.rules.evidence.ledger import PayLedger
 from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.rules.evidence.verdicts import Examples, Judgement, Outcome, judge, steps_of
 from linklearner.domain.rules.rule import Contribution, Merged
@@ -33,8 +35,10 @@ class Course:
     records: dict[bytes, int] = field(default_factory=dict)
     opened: Examples = field(init=False)
     opened_batches: int = 0
-    fresh: int = 0
-    """Examples of the last batch."""
+    sizes: list[int] = field(default_factory=list)
+    """Examples in each batch opened so far."""
+    ledger: PayLedger | None = None
+    """Where the task pays later: what it owes."""
     network: IntegerNetwork = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,7 +59,12 @@ class Course:
             raise InvalidInput(f"the set has at most {self.examples} examples")
         self.opened = self.opened.joined(more)
         self.opened_batches += 1
-        self.fresh = len(more)
+        self.sizes.append(len(more))
+
+    def later(self, batch: int) -> Examples:
+        """W of the round that opened this batch: it, and as many of the ten behind it as are opened."""
+        end = min(batch + HORIZON, self.opened_batches - 1) + 1
+        return self.opened[sum(self.sizes[:batch]) : sum(self.sizes[:end])]
 
     def settle(
         self, weights: NDArray[np.int16], contributions: Sequence[Contribution], eligible: int
@@ -69,7 +78,7 @@ class Course:
             [one.weight for one in contributions],
             eligible,
             self.opened,
-            self.fresh,
+            self.sizes[-1],
         )
         for one, verdict in zip(contributions, found.verdicts, strict=True):
             self.records[one.contributor] = verdict.record

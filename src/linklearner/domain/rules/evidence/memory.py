@@ -20,7 +20,6 @@ int64; a vector times a coefficient is at most |u| 2**14 <= 2**40.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -111,6 +110,8 @@ class _Kept:
     step: NDArray[np.int64]
     updates: NDArray[np.int64]
     owners: tuple[tuple[bytes, ...], ...]
+    of_all: tuple[tuple[bytes, ...], ...]
+    """Of all updates of the round, no owners where an update was a copy or empty."""
 
 
 @dataclass(slots=True)
@@ -118,6 +119,11 @@ class Memory:
     """Of one task: what the last eight rounds showed."""
 
     _rounds: list[_Kept] = field(default_factory=list)
+
+    @property
+    def owners(self) -> tuple[tuple[tuple[bytes, ...], ...], ...]:
+        """Of the rounds in the memory, oldest first: of each update its owners, none if it was a copy or empty."""
+        return tuple(kept.of_all for kept in self._rounds)
 
     def take(self, round_: Revealed) -> tuple[Residual, ...]:
         """The residuals of a round's updates; afterwards the round is part of the memory. Rounds come in order."""
@@ -137,10 +143,7 @@ class Memory:
             owned.append((*authors[: MAX_OWNERS - 1], account))
         novel = [not one.copy and bool(steps.any()) for one, steps in zip(found, round_.steps, strict=True)]
         step = round_.after.astype(np.int64) - round_.base
-        kept = _Kept(step, round_.steps[np.array(novel, dtype=bool)], tuple(_chosen(owned, novel)))
+        of_all = tuple(one if is_novel else () for one, is_novel in zip(owned, novel, strict=True))
+        kept = _Kept(step, round_.steps[np.array(novel, dtype=bool)], tuple(one for one in of_all if one), of_all)
         self._rounds = [*self._rounds, kept][-MEMORY_ROUNDS:]
         return tuple(found)
-
-
-def _chosen(owners: Sequence[tuple[bytes, ...]], wanted: Sequence[bool]) -> list[tuple[bytes, ...]]:
-    return [one for one, is_wanted in zip(owners, wanted, strict=True) if is_wanted]
