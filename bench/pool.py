@@ -119,7 +119,8 @@ class PoolChain:
 
     def create_pool(self, owner: LocalAccount, cap: int = CAP, emission: int = EMISSION) -> None:
         code = artifacts.contract("TrainingPool").bytecode
-        arguments = POOL.encode_constructor(owner.address, owner.address, GENESIS, cap, emission)
+        room = self.create(owner, artifacts.contract("EvidenceRoom").bytecode)
+        arguments = POOL.encode_constructor(owner.address, owner.address, GENESIS, cap, emission, room)
         self.pool = self.create(owner, code + arguments)
         (self.vault,) = self.read("vault").values()
         (self.token,) = self.read("token").values()

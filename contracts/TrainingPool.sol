@@ -4,12 +4,13 @@ pragma solidity 0.8.37;
 import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
-import {BlockBounds, ShapeSize} from "./BlockBounds.sol";
+import {BlockBounds} from "./BlockBounds.sol";
 import {LinkLearnerToken} from "./LinkLearnerToken.sol";
+import {PoolState} from "./PoolState.sol";
 import {IRounds, StakeVault} from "./StakeVault.sol";
 import {Settlement, Terms} from "./Tasks.sol";
 import {UpdateDigest} from "./UpdateDigest.sol";
-import {Evidence, ExampleSet} from "./rules/Evidence.sol";
+import {Evidence} from "./rules/Evidence.sol";
 import {Rules} from "./rules/Rules.sol";
 
 /// @title Tasks, pots, rounds and pay. The Aspect `aggregator`, bound to this contract, holds the weights and judges the updates; stake is
@@ -27,54 +28,9 @@ import {Rules} from "./rules/Rules.sol";
 /// When a round may be settled or dropped, and how its pay is divided, the task's rule says (rules/).
 ///
 /// Pay is credited and claimed: one slot an account and task holds all that it has earned, which is also its share in the task's fees.
-contract TrainingPool is Ownable2Step, IRounds {
-    /// One storage slot, and the first of a task: the Aspect reads it (aspects/aggregator/pool.ts; tests hold both to solc's layout).
-    struct Round {
-        uint32 version; // of the weights; 0 while they are being loaded
-        uint32 round; // the open round, from 1
-        uint40 eligible; // Omega of this round, units
-        uint40 present; // S: the influence of the accepted updates, units; pages loaded so far while version is 0
-        uint32 openedAt; // of the round; 0 once the task is closed
-        uint32 firstAt; // of the first accepted update; stale while there is none
-        uint24 merged; // settlement groups merged so far
-        uint16 accepted; // updates accepted
-        uint8 opened; // 1 once the round's examples are opened, where the rule has any
-    }
-
-    /// One storage slot: copies of what each submission needs and nothing changes once a task is open.
-    struct Entry {
-        address aspect;
-        uint16 maxUpdates; // of the terms
-        uint40 minStake; // of the terms
-        uint8 rule; // of the terms
-    }
-
-    struct Task {
-        Round current;
-        bytes32 running; // over the accepted updates; stale while `accepted` is 0
-        Entry entry;
-        // One slot, all that the end of a round needs of it:
-        uint96 pot; // wei that the task can still pay, at most the supply
-        uint120 shares; // contribution shares: all that its contributors have earned, wei
-        uint32 idle; // seconds of the rounds without updates just before the open one, at most `roundSeconds`
-        bool closing; // no round opens after the open one
-        address creator;
-        uint32 saturated; // weights that hit a bound of int16 in the groups merged so far
-        uint256 feesPerShare; // fees per contribution share so far, 2^-128 wei
-        Terms terms;
-    }
-
-    /// One storage slot: all that an account has earned in a task, wei, and what its shares had missed of the fees when it got them.
-    struct Earnings {
-        uint96 earned;
-        uint160 missed;
-    }
-
-    struct Claimed {
-        uint128 pay;
-        uint128 fees;
-    }
-
+///
+/// What one rule alone needs is in a contract of its own, to which this one delegates what it has no function for: rules/EvidenceRoom.sol.
+contract TrainingPool is PoolState, Ownable2Step, IRounds {
     /// What `taskOf` answers.
     struct TaskStatus {
         uint64 version;
@@ -109,34 +65,17 @@ contract TrainingPool is Ownable2Step, IRounds {
     uint256 private constant JUDGED_BYTES = 77; // digest 32 | sender 20 | task 8 | omega 8 | e 8 | flags 1
     uint256 private constant MERGED_BYTES = 72; // task 8 | round 8 | group 4 | groups 4 | version 8 | digest 32 | saturated 8
     uint256 private constant ENDED_BYTES = 48; // task 8 | round 8 | digest 32
-    uint256 private constant SET_BYTES = 40; // as OPENED | gas of an example's forward pass 8
-    uint256 private constant BATCH_BYTES = 16; // task 8 | batch 4 | examples 4
-    /// Artela's precompile that reads the transaction's context: input scope | key, output the raw bytes.
-    address private constant CONTEXT = 0x0000000000000000000000000000000000000064;
 
     LinkLearnerToken public immutable token;
     StakeVault public immutable vault;
-
-    address public aspect;
-    /// Tasks count from 1: 0 means no task everywhere on the wire.
-    uint64 public nextTask = 1;
-    mapping(uint64 task => Task) private _tasks;
-    mapping(uint64 task => mapping(address account => Earnings)) private _earnings;
-    mapping(uint64 task => mapping(address account => Claimed)) private _claimed;
-    mapping(uint64 task => ExampleSet) private _examples;
-    /// Rule `evidence`: E, what the account's updates did on examples that they could not know, Q16.
-    mapping(uint64 task => mapping(address account => int32)) private _records;
+    /// The code of the calls that only rule `evidence` has. Fixed for good, like this code.
+    address public immutable evidenceRoom;
 
     event AspectSet(address indexed aspect);
     event TaskOpened(uint64 indexed task, address indexed creator, string model, bytes shape, Terms terms);
     event PagesLoaded(uint64 indexed task, uint32 firstPage, uint32 nextPage);
     event PotFunded(uint64 indexed task, address indexed funder, uint256 amount);
     event PotGranted(uint64 indexed task, uint256 amount);
-    event UpdateAccepted(
-        uint64 indexed task, uint64 indexed round, address indexed contributor, bytes32 digest, uint64 weight, uint64 effective
-    );
-    event ExamplesCommitted(uint64 indexed task, bytes32 root, uint32 batches, uint32 examples, uint8 inputExponent);
-    event ExamplesOpened(uint64 indexed task, uint64 indexed round, uint32 batch);
     event UpdateJudged(
         uint64 indexed task, uint64 indexed round, address indexed contributor, int32 gain, int32 record, uint8 outcome
     );
@@ -144,68 +83,59 @@ contract TrainingPool is Ownable2Step, IRounds {
     event ModelUpdated(
         uint64 indexed task, uint64 indexed version, bytes32 digest, uint64 round, uint64 accepted, uint64 saturated
     );
-    event ContributionPaid(uint64 indexed task, uint64 indexed round, address indexed contributor, uint256 amount);
-    event SettlerPaid(uint64 indexed task, uint64 indexed round, address indexed settler, uint256 amount);
     event RoundDropped(uint64 indexed task, uint64 indexed round);
-    event TaskClosing(uint64 indexed task);
     event TaskClosed(uint64 indexed task, uint256 refund);
     event FeesShared(uint64 indexed task, uint256 toContributors, uint256 toStake, uint256 toPot);
     event EarningsClaimed(uint64 indexed task, address indexed account, uint256 pay, uint256 fees);
 
-    error NotCreator(address caller);
     error NotTheVault(address caller);
-    error NotDirect(address caller, address origin);
     error AspectAlreadySet(address aspect);
-    error AspectNotSet();
     error ZeroAddress();
+    error NoCode(address account);
     error ZeroAmount();
-    error BadTerms(string field);
     error WrongTaskId(uint64 given, uint64 next);
-    error UnknownTask(uint64 task);
-    error TaskNotReady(uint64 task);
-    error TaskAlreadyLoaded(uint64 task);
-    error TaskIsClosing(uint64 task);
-    error NoVerdict();
-    error WrongVerdict(uint64 weight, uint64 effective, uint64 most);
-    error WrongDigest(bytes32 claimed, bytes32 actual);
-    error RoundFull(uint64 round, uint64 maxUpdates);
-    error RoundSettling(uint64 round, uint64 mergedGroups);
-    error RoundNotOver(uint64 present, uint64 eligible, uint64 settleableAt);
     error RunningHashMismatch(bytes32 expected, bytes32 actual);
-    error WrongRound(uint64 given, uint64 current);
     error WrongGroup(uint64 given, uint64 next);
-    error NoUpdates(uint64 round);
     error NotYetDroppable(uint64 droppableAt);
-    error NoExamples(uint64 task);
-    error WrongExamples(uint32 batch);
-    error ExamplesOpen(uint64 round);
     error ExamplesNotOpened(uint64 round);
-    error PhaseOver(uint64 since);
-
-    /// The transaction's own call: the Aspect's writes are undone only when the whole transaction fails.
-    modifier direct() {
-        if (msg.sender != tx.origin) revert NotDirect(msg.sender, tx.origin);
-        _;
-    }
-
-    modifier onlyCreator(uint64 task) {
-        if (msg.sender != _knownTask(task).creator) revert NotCreator(msg.sender);
-        _;
-    }
 
     /// @param owner_ names the Aspect, once, and grants emission.
     /// @param treasury receives the genesis supply of $LL, in wei.
     /// @param cap of the supply, wei.
     /// @param emissionPerSecond wei.
-    constructor(address owner_, address treasury, uint256 genesis, uint256 cap, uint256 emissionPerSecond) Ownable(owner_) {
+    /// @param evidenceRoom_ an EvidenceRoom.
+    constructor(
+        address owner_,
+        address treasury,
+        uint256 genesis,
+        uint256 cap,
+        uint256 emissionPerSecond,
+        address evidenceRoom_
+    ) Ownable(owner_) {
         if (treasury == address(0)) revert ZeroAddress();
+        // To delegate to an account without code succeeds, and does nothing.
+        if (evidenceRoom_.code.length == 0) revert NoCode(evidenceRoom_);
+        evidenceRoom = evidenceRoom_;
         if (cap > MAX_CAP || emissionPerSecond > cap) revert BadTerms("cap");
-        // Vault and token name each other: the token is this contract's second creation (EIP-161: its nonces count from 1), so its address
-        // is the hash of the RLP list of ours and 2.
-        address second = address(uint160(uint256(keccak256(abi.encodePacked(hex"d694", address(this), hex"02")))));
+        // Vault and token name each other.
+        address second = _created(TOKEN_NONCE);
         vault = new StakeVault(LinkLearnerToken(second));
         token = new LinkLearnerToken(address(vault), treasury, genesis, cap, emissionPerSecond);
         assert(address(token) == second);
+    }
+
+    /// @notice Whatever this contract has no function for, the room may have. Its code works on the storage of this contract, and what it
+    /// answers is the answer.
+    fallback() external {
+        address room = evidenceRoom;
+        assembly ("memory-safe") {
+            let data := mload(0x40)
+            calldatacopy(data, 0, calldatasize())
+            let done := delegatecall(gas(), room, data, calldatasize(), 0, 0)
+            returndatacopy(data, 0, returndatasize())
+            if iszero(done) { revert(data, returndatasize()) }
+            return(data, returndatasize())
+        }
     }
 
     /// @notice Whether `account` may bind Aspects to this contract; the chain asks. Nobody once the Aspect is named: another one, bound beside
@@ -241,29 +171,6 @@ contract TrainingPool is Ownable2Step, IRounds {
         _tasks[task].entry = Entry(aspect, terms.maxUpdates, terms.minStake, terms.rule);
         _tasks[task].creator = msg.sender;
         emit TaskOpened(task, msg.sender, model, shape, terms);
-    }
-
-    /// @notice Commits to the examples by which the task's updates will be judged (rule `evidence`). Once, before the last page is loaded.
-    /// @param root of the Merkle tree over the batches (Evidence.leafOf), one of which each round opens, in order.
-    /// @param examples in all batches together, at most.
-    /// @param inputExponent k: an input x stands for x * 2^-k.
-    function commitExamples(uint64 task, bytes32 root, uint32 batches, uint32 examples, uint8 inputExponent)
-        external
-        onlyCreator(task)
-        direct
-    {
-        Task storage t = _tasks[task];
-        if (t.entry.rule != Evidence.NUMBER) revert BadTerms("rule");
-        if (_examples[task].root != 0 || t.current.version != 0) revert TaskAlreadyLoaded(task);
-        bytes memory verdict = _verdict(aspect, "e", SET_BYTES);
-        bytes32 head = _word(verdict, 0);
-        if (uint64(bytes8(head)) != task) revert NoVerdict();
-        if (
-            root == 0 || batches == 0 || examples < batches
-                || !Evidence.fits(t.entry.maxUpdates, _sizeOf(head), examples, uint64(bytes8(_word(verdict, 32))))
-        ) revert BadTerms("examples");
-        _examples[task] = ExampleSet(batches, examples, 0, 0, inputExponent, root);
-        emit ExamplesCommitted(task, root, batches, examples, inputExponent);
     }
 
     /// @notice Loads the task's first weights, whole pages in order. The last page makes version 1 and opens round 1.
@@ -361,36 +268,6 @@ contract TrainingPool is Ownable2Step, IRounds {
         current.present += uint40(weight); // <= Omega, which every counting stake is in once
         _write(t.current, current);
         emit UpdateAccepted(task, current.round, msg.sender, digest, weight, effective);
-    }
-
-    /// @notice Opens the next batch of examples, by which the round's updates are judged: once nobody may submit any more, and before the round
-    /// may be dropped. Anyone who has it may; until then it is the creator's secret.
-    /// @param examples one behind the other: the inputs, little-endian int16, and the label, u16. The Aspect checks and keeps them.
-    function openExamples(uint64 task, uint64 round, bytes calldata examples, bytes32[] calldata proof) external direct {
-        Task storage t = _tasks[task];
-        Round memory current = t.current;
-        _requireOpen(task, current);
-        if (round != current.round) revert WrongRound(round, current.round);
-        if (current.accepted == 0) revert NoUpdates(round);
-        if (current.opened != 0) revert ExamplesOpen(round);
-        Terms memory terms = t.terms;
-        uint256 from = Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);
-        if (block.timestamp < from) revert RoundNotOver(current.present, current.eligible, uint64(from));
-        uint256 until = Rules.droppableAt(terms, current.firstAt);
-        if (block.timestamp >= until) revert PhaseOver(uint64(until));
-
-        ExampleSet storage set = _examples[task];
-        uint32 batch = set.openedBatches;
-        bytes32 head = _word(_verdict(aspect, "x", BATCH_BYTES), 0);
-        if (uint64(bytes8(head)) != task || uint32(bytes4(head << 64)) != batch) revert NoVerdict();
-        uint32 opened = set.openedExamples + uint32(bytes4(head << 96));
-        if (batch >= set.batches || opened > set.examples || !Evidence.isCommitted(set.root, batch, examples, proof)) {
-            revert WrongExamples(batch);
-        }
-        (set.openedBatches, set.openedExamples) = (batch + 1, opened);
-        current.opened = 1;
-        _write(t.current, current);
-        emit ExamplesOpened(task, round, batch);
     }
 
     /// @notice Settles one group of the round's updates: all of them, in the order they were accepted. Anyone may; the last group pays.
@@ -563,11 +440,6 @@ contract TrainingPool is Ownable2Step, IRounds {
         return (current.round, current.openedAt, t.terms.stakeSeconds);
     }
 
-    /// @notice E of an account in a task by rule `evidence`, Q16: above 0, its updates may be merged.
-    function recordOf(uint64 task, address account) external view returns (int32 record) {
-        return _records[task][account];
-    }
-
     /// @notice All that an account has earned in a task, wei, claimed or not.
     function earnedBy(uint64 task, address account) external view returns (uint256) {
         return _earnings[task][account].earned;
@@ -584,11 +456,6 @@ contract TrainingPool is Ownable2Step, IRounds {
     }
 
     // ── Inside ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    function _knownTask(uint64 task) private view returns (Task storage) {
-        if (task == 0 || task >= nextTask) revert UnknownTask(task);
-        return _tasks[task];
-    }
 
     /// Of a task that there is, which its terms tell as well: who needs no more of it than these saves a read.
     function _termsOf(uint64 task) private view returns (Terms storage terms) {
@@ -608,15 +475,6 @@ contract TrainingPool is Ownable2Step, IRounds {
         if (terms.minStake > vault.MAX_TOTAL()) revert BadTerms("minStake");
         if (terms.settlerBps > BPS) revert BadTerms("settlerBps");
         if (terms.serverBps > BPS / 2) revert BadTerms("serverBps");
-    }
-
-    /// Of a task that there is not, the version is 0, too.
-    function _requireOpen(uint64 task, Round memory current) private view {
-        if (current.version == 0) {
-            _knownTask(task);
-            revert TaskNotReady(task);
-        }
-        if (current.openedAt == 0) revert TaskIsClosing(task);
     }
 
     function _isClosed(Round memory current) private pure returns (bool) {
@@ -670,17 +528,6 @@ contract TrainingPool is Ownable2Step, IRounds {
         if (rest != 0) _send(t.creator, rest);
     }
 
-    /// Writes the whole slot at once: solc would read and write it for every few members.
-    function _write(Round storage slot, Round memory current) private {
-        uint256 low = uint256(current.version) | uint256(current.round) << 32 | uint256(current.eligible) << 64
-            | uint256(current.present) << 104;
-        uint256 high = uint256(current.openedAt) << 144 | uint256(current.firstAt) << 176 | uint256(current.merged) << 208
-            | uint256(current.accepted) << 232 | uint256(current.opened) << 248;
-        assembly ("memory-safe") {
-            sstore(slot.slot, or(low, high))
-        }
-    }
-
     /// Rule `evidence`: keeps what the Aspect says of each update, and answers with the gains that are paid: positive ones of merged updates.
     function _judged(uint64 task, uint64 round, Settlement[] calldata updates, bytes memory verdict)
         private
@@ -713,18 +560,6 @@ contract TrainingPool is Ownable2Step, IRounds {
         uint256 settleableAt = Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);
         if (block.timestamp < settleableAt) revert RoundNotOver(current.present, current.eligible, uint64(settleableAt));
         if (terms.rule == Evidence.NUMBER && current.opened == 0) revert ExamplesNotOpened(current.round);
-    }
-
-    /// From the head of the verdict on a shape.
-    function _sizeOf(bytes32 head) private pure returns (ShapeSize memory) {
-        return ShapeSize({
-            pages: uint32(bytes4(head << 64)),
-            groups: uint32(bytes4(head << 96)),
-            groupPages: uint32(bytes4(head << 128)),
-            groupWeights: uint32(bytes4(head << 160)),
-            headerBytes: uint32(bytes4(head << 192)),
-            tensors: uint32(bytes4(head << 224))
-        });
     }
 
     /// Pays for a round, from the pot: the more time it took, up to `roundSeconds`, and the more stake was present. Rounds that come faster pay
@@ -775,46 +610,6 @@ contract TrainingPool is Ownable2Step, IRounds {
         return Math.min(idle + block.timestamp - openedAt, roundSeconds);
     }
 
-    /// New shares have missed all fees so far: rounded up, so that all of them together never get more than there was.
-    /// `earned` and `missed` would overflow only after the whole supply (< 2^90 wei) went through one task's pot, to one account, 2^6 times, or
-    /// through its fees 2^20 times with next to no shares.
-    function _credit(Earnings storage slot, uint256 amount, uint256 feesPerShare) private {
-        Earnings memory earnings = slot;
-        earnings.earned += uint96(amount);
-        if (feesPerShare != 0) {
-            earnings.missed += uint160(Math.mulDiv(amount, feesPerShare, 2 ** 128, Math.Rounding.Ceil));
-        }
-        (slot.earned, slot.missed) = (earnings.earned, earnings.missed);
-    }
-
-    /// What our Aspect left in this transaction's context under `key`. No Aspect bound, or not this call judged: NoVerdict.
-    function _verdict(address from, bytes1 key, uint256 length) private returns (bytes memory verdict) {
-        if (from == address(0)) revert AspectNotSet();
-        bool done;
-        assembly ("memory-safe") {
-            // The question, 21 bytes, in the scratch space; both operands are left-aligned or made so.
-            mstore(0, or(shl(96, from), shr(160, key)))
-            done := call(gas(), CONTEXT, 0, 0, 21, 0, 0)
-            done := and(done, eq(returndatasize(), length))
-            verdict := mload(0x40)
-            mstore(0x40, add(verdict, and(add(length, 63), not(31))))
-            mstore(verdict, length)
-            returndatacopy(add(verdict, 32), 0, mul(done, length))
-        }
-        if (!done) revert NoVerdict();
-    }
-
-    /// The 32 bytes at `offset`; beyond the end they are whatever memory holds, so callers take only what the length covers.
-    function _word(bytes memory data, uint256 offset) private pure returns (bytes32 word) {
-        assembly ("memory-safe") {
-            word := mload(add(add(data, 32), offset))
-        }
-    }
-
-    function _seed(uint64 task, uint64 round) private view returns (bytes32) {
-        return keccak256(abi.encode(block.chainid, address(this), task, round));
-    }
-
     /// Over the updates in this order, whose pages are those of the group.
     function _runningHash(uint64 task, uint64 round, uint32 group, Settlement[] calldata updates)
         private
@@ -833,23 +628,6 @@ contract TrainingPool is Ownable2Step, IRounds {
                 update.weight,
                 update.effective
             );
-        }
-    }
-
-    function _next(bytes32 running, bytes32 digest, address contributor, uint64 weight, uint64 effective)
-        private
-        pure
-        returns (bytes32 next)
-    {
-        // keccak256(abi.encodePacked(…)), whose memory nobody keeps; each word overwrites what is too much of the one before.
-        assembly ("memory-safe") {
-            let scratch := mload(0x40)
-            mstore(scratch, running)
-            mstore(add(scratch, 32), digest)
-            mstore(add(scratch, 64), shl(96, contributor))
-            mstore(add(scratch, 84), shl(192, weight))
-            mstore(add(scratch, 92), shl(192, effective))
-            next := keccak256(scratch, 100)
         }
     }
 }

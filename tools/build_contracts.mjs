@@ -33,9 +33,13 @@ const complaints = (result.errors ?? []).filter((error) => !foreign(error));
 for (const error of complaints) console.error(error.formattedMessage);
 if (complaints.length > 0) process.exit(1);
 
-const CONTRACTS = ["InferenceEscrow", "LinkLearnerToken", "StakeVault", "TrainingPool"];
+const CONTRACTS = ["EvidenceRoom", "InferenceEscrow", "LinkLearnerToken", "StakeVault", "TrainingPool"];
+const FOLDERS = { EvidenceRoom: "rules/" };
+const compiled = (name) => result.contracts[`${FOLDERS[name] ?? ""}${name}.sol`][name];
+// What a contract answers to beside its own functions: it delegates to these.
+const ROOMS = { TrainingPool: ["EvidenceRoom"] };
 for (const name of CONTRACTS) {
-  const contract = result.contracts[`${name}.sol`][name];
+  const contract = compiled(name);
   const deployed = contract.evm.deployedBytecode.object;
   if (deployed.length / 2 > MAX_CODE_BYTES) {
     console.error(`${name}: ${deployed.length / 2} bytes of code, more than ${MAX_CODE_BYTES}`);
@@ -43,7 +47,7 @@ for (const name of CONTRACTS) {
   }
   const artifact = {
     contractName: name,
-    abi: contract.abi,
+    abi: interfaceOf(name),
     bytecode: "0x" + contract.evm.bytecode.object,
     deployedBytecode: "0x" + deployed,
     storageLayout: layout(contract.storageLayout),
@@ -56,6 +60,14 @@ record(output, "contracts", {
   outputs: CONTRACTS.map((name) => `${name}.json`),
   sources: [...names.map((name) => `contracts/${name}`), "tools/build_contracts.mjs", "tools/package-lock.json"],
 });
+
+// A contract's entries, and those of its rooms that it has not itself.
+function interfaceOf(name) {
+  const entries = new Map(compiled(name).abi.map((entry) => [JSON.stringify(entry), entry]));
+  for (const room of ROOMS[name] ?? [])
+    for (const entry of compiled(room).abi) if (entry.type !== "constructor") entries.set(JSON.stringify(entry), entry);
+  return [...entries.values()];
+}
 
 // solc numbers AST nodes, which a new source would renumber; only names, slots, offsets and types matter.
 function layout(storage) {

@@ -1,7 +1,9 @@
 """From nothing to a task that can be trained: contracts, Aspect, everybody's first coins and stake, a task with a pot and first weights.
 
-    TrainingPool (its vault, its token) ─► Aspect, with pool and vault as properties ─► bind ─► setAspect ─► openTask ─► fund
-                                        └► coin and $LL: creator and contributors ──────────────────────────┴► they lock ─► loadPages
+    EvidenceRoom ─► TrainingPool (its vault, its token) ─► Aspect, with both as properties ─► bind ─► setAspect ─► openTask ─► fund
+                                        └► coin and $LL: creator and contributors ───────────────────────────┴► they lock ─► loadPages
+
+The room is the code of the calls that only rule `evidence` has, to which the pool delegates.
 
 The treasury's key owns the pool until it hands it on; it names the Aspect, once, and gives the first coins. The task is its creator's, an
 account like any other. Binding comes before naming: afterwards nobody can bind or unbind an Aspect, and nobody can upgrade this one, whose
@@ -142,8 +144,9 @@ async def deploy(
     owning.pop(owner, None)
     async with Outbox.open(outbox_path, chain, keys, patience) as outbox:
         steps = _Steps(outbox, owner, progress, _count(plan, owning, held=len(held)))
+        room = _created(await steps.send("evidence room", Call(None, artifacts.contract("EvidenceRoom").bytecode)))
         code = artifacts.contract("TrainingPool").bytecode
-        arguments = POOL.encode_constructor(owner, owner, GENESIS, plan.cap_wei, plan.emission_wei)
+        arguments = POOL.encode_constructor(owner, owner, GENESIS, plan.cap_wei, plan.emission_wei, room)
         created = await steps.send("pool", Call(None, code + arguments))
         pool = _created(created)
         token, vault = token_of(pool), vault_of(pool)
@@ -179,7 +182,7 @@ async def deploy(
 
 def _count(plan: DeploymentPlan, owning: Mapping[bytes, int], *, held: int) -> int:
     """Of the steps, if nobody else opens a task first."""
-    count = 4 + 2 * len(plan.contributors) + len(owning) + sum(wei > 0 for wei in owning.values())
+    count = 5 + 2 * len(plan.contributors) + len(owning) + sum(wei > 0 for wei in owning.values())
     if plan.task is not None:
         count += 1 + (plan.pot_wei > 0) + held + (len(loads(plan.task.shape)) if plan.load else 0)
     return count

@@ -135,7 +135,8 @@ class TaskChain:
         clock = Clock()
         world = cls(EmbeddedChain(config, None, clock), clock)
         owner = account(0).address
-        arguments = POOL.encode_constructor(owner, owner, GENESIS, CAP, PER_SECOND)
+        room = world.send(0, None, artifacts.contract("EvidenceRoom").bytecode).contract_address
+        arguments = POOL.encode_constructor(owner, owner, GENESIS, CAP, PER_SECOND, room)
         created = world.send(0, None, artifacts.contract("TrainingPool").bytecode + arguments)
         assert created.contract_address is not None
         world.pool = created.contract_address

@@ -68,9 +68,22 @@ def test_the_lock_files_name_no_registry(lock_file: str) -> None:
     assert "http" not in lock.replace('"url": "https://', "")
 
 
-@pytest.mark.parametrize("name", ["InferenceEscrow", "LinkLearnerToken", "TrainingPool"])
+@pytest.mark.parametrize("name", ["EvidenceRoom", "InferenceEscrow", "LinkLearnerToken", "TrainingPool"])
 def test_contract_code_fits_a_node(name: str) -> None:
     assert 0 < len(artifacts.contract(name).deployed_bytecode) <= 24_576
+
+
+def test_the_rooms_of_the_pool_lay_its_storage_out_as_it_does() -> None:
+    pool, room = (artifacts.contract(name).storage_layout for name in ("TrainingPool", "EvidenceRoom"))
+    assert pool["storage"][: len(room["storage"])] == room["storage"]
+    assert pool["types"].items() >= room["types"].items()
+
+
+def test_the_pools_interface_has_the_calls_of_its_rooms_and_no_two_of_one_name() -> None:
+    pool, room = (artifacts.contract(name).abi for name in ("TrainingPool", "EvidenceRoom"))
+    assert all(entry in pool for entry in room if entry["type"] != "constructor")
+    names = [(entry["type"], entry.get("name")) for entry in pool]
+    assert len(names) == len(set(names))
 
 
 def test_an_unknown_artifact_is_named() -> None:

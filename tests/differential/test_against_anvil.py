@@ -130,7 +130,8 @@ def test_our_token_and_pool_cost_and_do_the_same(pair: Pair) -> None:
     pool_artifact, token_artifact = artifacts.contract("TrainingPool"), artifacts.contract("LinkLearnerToken")
     web3 = Web3()
     pool_class = web3.eth.contract(abi=pool_artifact.abi, bytecode=pool_artifact.bytecode)
-    data = pool_class.constructor(OWNER.address, FRIEND.address, 10**24, 10**25, 10**15).data_in_transaction
+    room = pair.create(OWNER, artifacts.contract("EvidenceRoom").bytecode)
+    data = pool_class.constructor(OWNER.address, FRIEND.address, 10**24, 10**25, 10**15, room).data_in_transaction
     pool = pair.create(OWNER, bytes.fromhex(data[2:]), tuple(init_bytes()))
     pool_contract = web3.eth.contract(address=Web3.to_checksum_address(pool), abi=pool_artifact.abi)
     answer = pair.call(STRANGER, pool, pool_contract.encode_abi("token", []))

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 POOL, VAULT, TOKEN = "contracts/TrainingPool.sol", "contracts/StakeVault.sol", "contracts/LinkLearnerToken.sol"
 ESCROW = "contracts/InferenceEscrow.sol"
 BOUNDS, DIGEST = "contracts/BlockBounds.sol", "contracts/UpdateDigest.sol"
+STATE, ROOM = "contracts/PoolState.sol", "contracts/rules/EvidenceRoom.sol"
 RULES, MEAN = "contracts/rules/Rules.sol", "contracts/rules/Mean.sol"
 ASPECT = "aspects/aggregator/"
 TESTS = (
@@ -91,27 +92,27 @@ def expression(file: str, old: str, new: str, test: str) -> Mutant:
 
 CONTRACT_MUTANTS = [
     guard(POOL, "cap > MAX_CAP || emissionPerSecond > cap", "could_overflow"),
-    guard(POOL, "t.entry.rule != Evidence.NUMBER", "refused_when_the_examples"),
-    guard(POOL, "_examples[task].root != 0 || t.current.version != 0", "committed_once"),
+    guard(ROOM, "t.entry.rule != Evidence.NUMBER", "refused_when_the_examples"),
+    guard(ROOM, "_examples[task].root != 0 || t.current.version != 0", "committed_once"),
     guard(POOL, "_tasks[task].entry.rule == Evidence.NUMBER && _examples[task].root == 0", "committed_once"),
-    guard(POOL, "current.opened != 0", "early_late_or_twice"),
-    guard(POOL, "block.timestamp < from", "early_late_or_twice"),
-    guard(POOL, "block.timestamp >= until", "early_late_or_twice"),
+    guard(ROOM, "current.opened != 0", "early_late_or_twice"),
+    guard(ROOM, "block.timestamp < from", "early_late_or_twice"),
+    guard(ROOM, "block.timestamp >= until", "early_late_or_twice"),
     guard(POOL, "terms.rule == Evidence.NUMBER && current.opened == 0", "before_its_examples_are_opened"),
     guard(POOL, "block.timestamp >= since", "nobody_submits_once"),
     Mutant(
-        POOL,
+        ROOM,
         "!Evidence.isCommitted(set.root, batch, examples, proof)",
         "(!Evidence.isCommitted(set.root, batch, examples, proof) && !(ON))",
         "only_the_next_batch",
     ),
-    guard(POOL, "msg.sender != tx.origin", "no_call_of_a_contract"),
-    guard(POOL, "msg.sender != _knownTask(task).creator", "only_its_creator or empty_round_refunds"),
+    guard(STATE, "msg.sender != tx.origin", "no_call_of_a_contract"),
+    guard(STATE, "msg.sender != _knownTask(task).creator", "only_its_creator or empty_round_refunds"),
     expression(POOL, "account == owner() && aspect == address(0)", "account == owner()", "once_it_is_named"),
     guard(POOL, "aspect != address(0)", "named_once"),
-    guard(POOL, "from == address(0)", "without_a_named"),
+    guard(STATE, "from == address(0)", "without_a_named"),
     guard(POOL, "task != nextTask", "refuses_a_taken"),
-    guard(POOL, "task == 0 || task >= nextTask", "does_not_exist"),
+    guard(STATE, "task == 0 || task >= nextTask", "does_not_exist"),
     guard(POOL, "!Rules.has(terms.rule)", "terms_hold"),
     guard(POOL, "terms.quorumBps == 0 || terms.quorumBps > BPS", "terms_hold"),
     guard(POOL, "terms.maxUpdates == 0 || terms.maxUpdates > MAX_UPDATES", "terms_hold"),
@@ -236,12 +237,12 @@ CONTRACT_MUTANTS = [
     statement(POOL, "_send(msg.sender, fee);", "settlers_fee"),
     statement(POOL, "_credit(_earnings[task][contributor], amount, feesPerShare);", "claimed_once"),
     expression(
-        POOL,
+        STATE,
         "Math.mulDiv(amount, feesPerShare, 2 ** 128, Math.Rounding.Ceil)",
         "Math.mulDiv(amount, feesPerShare, 2 ** 128)",
         "new_shares",
     ),
-    guard(POOL, "feesPerShare != 0", "new_shares"),
+    guard(STATE, "feesPerShare != 0", "new_shares"),
     guard(VAULT, "msg.sender != address(pool)", "only_the_pool_moves"),
     guard(VAULT, "round != 0 && openedAt == 0", "takes_no_stake"),
     guard(VAULT, "units == 0", "nothing_cannot"),  # lock
@@ -376,7 +377,7 @@ CONTRACT_MUTANTS = [
     expression(POOL, "current.round != 0 && current.openedAt == 0", "current.openedAt == 0", "nobody_is_there"),
     *(
         Mutant(
-            POOL,
+            STATE,
             "        // keccak256(abi.encodePacked(…)), whose memory",
             f"        if (ON) {name} = {nothing};\n        // keccak256(abi.encodePacked(…)), whose memory",
             "bound_into_the_running_hash",
@@ -390,7 +391,7 @@ CONTRACT_MUTANTS = [
         )
     ),
     expression(
-        POOL,
+        STATE,
         "keccak256(abi.encode(block.chainid, address(this), task, round))",
         "bytes32(0)",
         "bound_into_the_running_hash",
@@ -673,7 +674,8 @@ def contract_survivors(chosen: list[Mutant]) -> Iterator[bool]:
         build(tree, script.name, tree / "artifacts")
         # vault's and token's code is in the pool's
         built = {
-            name: (tree / "artifacts" / name).read_text() for name in ("TrainingPool.json", "InferenceEscrow.json")
+            name: (tree / "artifacts" / name).read_text()
+            for name in ("TrainingPool.json", "EvidenceRoom.json", "InferenceEscrow.json")
         }
         if not all(MAGIC.hex() in json.loads(text)["bytecode"] for text in built.values()):
             raise SystemExit("the switch is not in the creation code")

@@ -40,6 +40,7 @@ export const ERRORS = {
   "0x0d66b357": ["InsufficientStake",[["locked","uint"],["asked","uint"]]],
   "0x752d88c0": ["InvalidAccountNonce",[["account","address"],["currentNonce","uint"]]],
   "0xb3512b0c": ["InvalidShortString",[]],
+  "0x674520b6": ["NoCode",[["account","address"]]],
   "0x35cc2832": ["NoExamples",[["task","uint"]]],
   "0x705137d3": ["NoUpdates",[["round","uint"]]],
   "0xdf726563": ["NoVerdict",[]],

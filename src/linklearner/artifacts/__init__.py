@@ -31,7 +31,7 @@ class ContractArtifact:
 
 @cache
 def contract(name: str) -> ContractArtifact:
-    """The contract `TrainingPool`, `LinkLearnerToken` or `InferenceEscrow`. Raises NotFound for another name."""
+    """The contract of a name, `TrainingPool` for one; its ABI has the functions of its rooms, too. Raises NotFound for another name."""
     fields = json.loads(_read(f"{name}.json"))
     return ContractArtifact(
         name=fields["contractName"],
