@@ -22,7 +22,7 @@ abstract contract PoolState {
         uint32 firstAt; // of the first accepted update; stale while there is none
         uint24 merged; // settlement groups merged so far
         uint16 accepted; // updates accepted
-        uint8 opened; // 1 once the round's examples are opened, where the rule has any
+        uint8 opened; // once the round's examples are opened, where the rule has any: 1, and how the task pays (ExampleSet)
     }
 
     /// One storage slot: copies of what each submission needs and nothing changes once a task is open.
@@ -59,6 +59,29 @@ abstract contract PoolState {
         uint128 fees;
     }
 
+    /// One storage slot. Rule `evidence`: `record`: E, what the account's updates did on examples that they could not know, Q16. The Aspect reads it.
+    struct Standing {
+        int32 record;
+        uint32 awaiting; // where the task pays later, the version that the round of its last settled update began with; else 0
+    }
+
+    /// One storage slot: by `novel`, sums of an account's credits, Q14 nats. A credit is below 2^16: no lifetime makes them overflow.
+    struct CreditSums {
+        int64 gain; // U
+        int64 novel; // X
+        int64 direct; // D
+        int64 paid;
+    }
+
+    /// Of a task that pays later (rules/EvidencePay.sol).
+    struct PayBook {
+        uint32 next; // the version that the first unpaid round began with; 0 where the task pays at settlement
+        uint16 full;
+        bytes32 digest; // of the current version
+        mapping(uint32 version => bytes32) settled; // what is kept of the round that began with it; paid, with what it adds to the memory
+        mapping(address account => CreditSums) sums;
+    }
+
     /// The pool's creations, in order (EIP-161: its nonces count from 1).
     uint8 internal constant VAULT_NONCE = 1;
     uint8 internal constant TOKEN_NONCE = 2;
@@ -72,8 +95,8 @@ abstract contract PoolState {
     mapping(uint64 task => mapping(address account => Earnings)) internal _earnings;
     mapping(uint64 task => mapping(address account => Claimed)) internal _claimed;
     mapping(uint64 task => ExampleSet) internal _examples;
-    /// Rule `evidence`: E, what the account's updates did on examples that they could not know, Q16.
-    mapping(uint64 task => mapping(address account => int32)) internal _records;
+    mapping(uint64 task => mapping(address account => Standing)) internal _records;
+    mapping(uint64 task => PayBook) internal _books;
 
     event UpdateAccepted(
         uint64 indexed task, uint64 indexed round, address indexed contributor, bytes32 digest, uint64 weight, uint64 effective
@@ -176,6 +199,21 @@ abstract contract PoolState {
         assembly ("memory-safe") {
             word := mload(add(add(data, 32), offset))
         }
+    }
+
+    /// What is kept of a settled round that is paid later.
+    function _hashOf(
+        bytes32 before,
+        bytes32 digest,
+        bytes32 running,
+        uint256 shared,
+        uint256 merged,
+        uint256 round,
+        uint256 eligible,
+        uint256 batch,
+        uint256 settledAt
+    ) internal pure returns (bytes32) {
+        return keccak256(abi.encode(before, digest, running, shared, merged, round, eligible, batch, settledAt));
     }
 
     function _seed(uint64 task, uint64 round) internal view returns (bytes32) {

@@ -45,8 +45,8 @@ const SETTLE: u32 = 0xfea2330a;
 const DROP: u32 = 0x3b27ef06;
 const COMMIT_EXAMPLES: u32 = 0x4bc22103;
 const OPEN_EXAMPLES: u32 = 0x380977b8;
-const NAME_PAY: u32 = 0x0;
-const PAY: u32 = 0x0;
+const NAME_PAY: u32 = 0x4a6529af;
+const PAY: u32 = 0xa4d5a3d8;
 
 // Verdicts: names under which the pool looks for them, and their bytes (TrainingPool says what these are).
 const OPENED: u8 = 0x6f; // "o"

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
-import {PoolState} from "../PoolState.sol";
 import {Terms} from "../Tasks.sol";
 import {Evidence, ExampleSet} from "./Evidence.sol";
+import {EvidencePay} from "./EvidencePay.sol";
 import {Rules} from "./Rules.sol";
 
 /// @title Rule `evidence`, the calls that no other rule needs. The pool delegates to this contract whatever it has no function for
 /// (TrainingPool.fallback), because the code of all would not fit one contract: this code works on the pool's storage and money, its events
 /// are the pool's, and the Aspect sees the call to the pool before. Called by itself it has no tasks, and no call gets anywhere.
-contract EvidenceRoom is PoolState {
+contract EvidenceRoom is EvidencePay {
     uint256 private constant SET_BYTES = 40; // as OPENED | gas of an example's forward pass 8
     uint256 private constant BATCH_BYTES = 16; // task 8 | batch 4 | examples 4
 
@@ -38,7 +38,7 @@ contract EvidenceRoom is PoolState {
             root == 0 || batches == 0 || examples < batches
                 || !Evidence.fits(t.entry.maxUpdates, _sizeOf(head), examples, uint64(bytes8(_word(verdict, 32))))
         ) revert BadTerms("examples");
-        _examples[task] = ExampleSet(batches, examples, 0, 0, inputExponent, root);
+        _examples[task] = ExampleSet(batches, examples, 0, 0, inputExponent, 0, root);
         emit ExamplesCommitted(task, root, batches, examples, inputExponent);
     }
 
@@ -67,13 +67,13 @@ contract EvidenceRoom is PoolState {
             revert WrongExamples(batch);
         }
         (set.openedBatches, set.openedExamples) = (batch + 1, opened);
-        current.opened = 1;
+        current.opened = 1 + set.pay;
         _write(t.current, current);
         emit ExamplesOpened(task, round, batch);
     }
 
     /// @notice E of an account in a task by rule `evidence`, Q16: above 0, its updates may be merged.
     function recordOf(uint64 task, address account) external view returns (int32 record) {
-        return _records[task][account];
+        return _records[task][account].record;
     }
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.rules.evidence.batches import decode_batch, is_committed
 from linklearner.domain.rules.evidence.credit import HORIZON
-from linklearner.domain.rules.evidence.ledger import PayLedger
+from linklearner.domain.rules.evidence.ledger import MAX_UPDATES, PayKind, PayLedger
 from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.rules.evidence.verdicts import Examples, Judgement, Outcome, judge, steps_of
 from linklearner.domain.rules.rule import Contribution, Merged
 from linklearner.domain.shape import Shape
+from linklearner.domain.update import Update
 
 CODES: Final = {outcome: number for number, outcome in enumerate(Outcome)}
 """Outcomes as the chain writes them."""
@@ -60,6 +61,16 @@ class Course:
         self.opened = self.opened.joined(more)
         self.opened_batches += 1
         self.sizes.append(len(more))
+
+    def name_pay(self, kind: int, full: int, max_updates: int) -> None:
+        """The task pays later: by novel or fair. Raises InvalidInput."""
+        if kind not in (PayKind.NOVEL, PayKind.FAIR) or max_updates > MAX_UPDATES:
+            raise InvalidInput(f"pay later is by novel (1) or fair (2), of at most {MAX_UPDATES} updates a round")
+        self.ledger = PayLedger(PayKind(kind), full)
+
+    def steps(self, updates: Iterable[Update]) -> NDArray[np.int64]:
+        """(M, N) int64: u of each."""
+        return np.stack([steps_of(update, self.shape) for update in updates])
 
     def later(self, batch: int) -> Examples:
         """W of the round that opened this batch: it, and as many of the ten behind it as are opened."""

@@ -48,8 +48,11 @@ class PayKind(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Owed:
-    """A settled round that is paid later. version: the one it began with. accounts, weights (omega, units), steps ((M, N) int64: u), merged: of
-    its updates. base, after: (N,) int16. shared: wei set aside. eligible: Omega. batch: the one it opened. settled_s: Unix seconds."""
+    """A settled round that is paid later, known by the version that it began with.
+
+    accounts, weights (omega, units), steps ((M, N) int64: u), merged: of its updates. base, after: (N,) int16. shared: wei set aside.
+    eligible: Omega, units. batch: the one that it opened. settled_s: Unix seconds.
+    """
 
     version: int
     round: int
@@ -72,9 +75,10 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What pay makes of a round: of each update its credit and its part, wei; what the payer gets and what goes back, wei."""
+    """What pay makes of a round: of each update its credit with what of it counts now, 0..full, and its part, wei; what the payer gets and
+    what goes back, wei."""
 
-    credits: tuple[Credit, ...]
+    parts: tuple[tuple[Credit, int], ...]
     amounts: tuple[int, ...]
     fee: int
     back: int
@@ -114,6 +118,19 @@ class PayLedger:
         """Whether an update of the account waits for its pay: its stake stays locked."""
         return self.awaiting.get(account, 0) >= self.next_version
 
+    def base_of(self, version: int) -> NDArray[np.int16]:
+        """(N,) int16: what the round began with, an unpaid one or one of the last eight paid. Raises InvalidInput for another."""
+        if version in self.owed:
+            return self.owed[version].base
+        if version not in self.bases:
+            raise InvalidInput(f"the round of version {version} has not been settled: nothing is owed for it")
+        return self.bases[version]
+
+    @property
+    def kept_of_last(self) -> bytes:
+        """What is kept of the last paid round."""
+        return encode_owners(self.memory.owners[-1])
+
     @property
     def first_version(self) -> int:
         """From which on a call that pays brings the rounds: the memory goes back so far."""
@@ -138,28 +155,28 @@ class PayLedger:
         credits = credits_of(network, one.base, one.after, one.steps, residuals, one.merged, later)
         fee = one.shared * terms.settler_bps // BPS
         divided = one.shared - fee
-        counted, amounts = [], []
+        parts, amounts = [], []
         for account, weight, merged, credit in zip(one.accounts, one.weights, one.merged, credits, strict=True):
-            payable, credit = self._payable(account, merged, credit)
-            counted.append(credit)
-            amounts.append(credit_share(divided, weight, one.eligible, payable, self.full))
+            part = self._payable(account, merged, credit)
+            parts.append(part)
+            amounts.append(credit_share(divided, weight, one.eligible, part[1], self.full))
         del self.owed[self.next_version]
         self.bases[one.version] = one.base
         self.next_version += 1
         self.bases.pop(self.first_version - 1, None)
-        return Paid(tuple(counted), tuple(amounts), fee, divided - sum(amounts))
+        return Paid(tuple(parts), tuple(amounts), fee, divided - sum(amounts))
 
-    def _payable(self, account: bytes, merged: bool, credit: Credit) -> tuple[int, Credit]:
-        """What counts now, 0..full, and the credit as the chain writes it."""
+    def _payable(self, account: bytes, merged: bool, credit: Credit) -> tuple[Credit, int]:
+        """The credit as the chain writes it, and what counts now, 0..full."""
         if self.kind is PayKind.FAIR:
             novel = max(0, credit.novel) if merged else 0
-            return fair_credit(credit, merged, self.full), Credit(0, 0, novel)
+            return Credit(0, 0, novel), fair_credit(credit, merged, self.full)
         standing = self.accounts.get(account, Account()).credited(credit)
         self.accounts[account] = standing.after_pay(self.full)
-        return standing.payable(self.full), credit
+        return credit, standing.payable(self.full)
 
 
 def encode_owners(owners: Sequence[Sequence[bytes]]) -> bytes:
-    """What is kept of a paid round, for the memory of those after it: of each update u8 how many owners, then these, 20 bytes each; none: it was
-    no novel one."""
+    """What is kept of a paid round, for the memory of those after it: of each update u8 how many owners, then these, 20 bytes each; none:
+    it was no novel one."""
     return b"".join(bytes([len(one)]) + b"".join(one) for one in owners)
