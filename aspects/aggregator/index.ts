@@ -24,7 +24,7 @@ import {
 import { refuse, refuseNumbers, refuseWith, say, sayNumber } from "./refuse";
 import { CHANGED } from "./rules/outcome";
 import * as evidence from "./rules/evidence";
-import * as evidencePay from "./rules/evidence_pay";
+import * as evidencePay from "./rules/evidence/pay";
 import * as rules from "./rules/table";
 import { CONTRIBUTOR, EFFECTIVE, END, NEXT, RECORD } from "./settlement";
 import {

@@ -11,7 +11,7 @@ import {UpdateDigest} from "../UpdateDigest.sol";
 import {Evidence, ExampleSet} from "./Evidence.sol";
 
 /// @title Rule `evidence`, pay by `novel` and by `fair`: rounds later, by what an update added to public knowledge. What that is the Aspect says
-/// (aspects/aggregator/rules/evidence_pay.ts); all of it is in Python, too (linklearner.domain.rules.evidence.ledger).
+/// (aspects/aggregator/rules/evidence/pay.ts); all of it is in Python, too (linklearner.domain.rules.evidence.ledger).
 /// @dev At settlement the round's `shared` leaves the pot and a hash of the round is kept. To pay, its updates are calldata again, those of the
 /// eight rounds before them too. Rounds are paid in order, each once. A round counts here as the version that it began with.
 abstract contract EvidencePay is PoolState {

@@ -1,6 +1,7 @@
 // Rule `evidence` (linklearner.domain.rules.evidence): an update is merged if it helps on examples that its author could not know.
 //
-// All is decided at settlement, at one base, of the whole model at once; what is computed on memory alone is in evidence/.
+// All is decided at settlement, at one base, of the whole model at once; what is computed on memory alone is in evidence/,
+// and so is pay for rounds that were settled before (evidence/pay.ts).
 
 import { HEADER, TYPE_BYTES, copyOver, lengthOf, putBe32, putHeader } from "../bytes";
 import { encodingOf, hasPage, clearSquares, measurePage, squaredNorm } from "../update";

@@ -4,22 +4,22 @@
 // of them began with. From there on the merges are made again, and each version must have the digest that the pool knows. That rounds and
 // updates are the settled ones is for the pool to check, afterwards; if they are not, the transaction fails.
 
-import { HEADER, be32, be64, copyOver, lengthOf, putBe32 } from "../bytes";
-import { stateGet } from "../host";
-import { keccak256 } from "../keccak";
-import { allocate } from "../memory";
-import { openedBatches } from "../pool";
-import { refuseNumbers, refuseWith } from "../refuse";
-import { CONTRIBUTOR, EFFECTIVE, RECORD } from "../settlement";
-import { countIn, pageCount, pageLength, weightCount } from "../shape";
-import { batchKey } from "../state";
-import { readSteps, room } from "./evidence";
-import * as credit from "./evidence/credit";
-import { MERGED, MOVES, NO_GAIN, OUTCOME, STEPS, VERDICT_BYTES, meanStep, moveBy } from "./evidence/judge";
-import * as memory from "./evidence/memory";
-import { BUFFER_BYTES, exampleBytes, survey, useBuffers } from "./evidence/network";
+import { HEADER, be32, be64, copyOver, lengthOf, putBe32 } from "../../bytes";
+import { stateGet } from "../../host";
+import { keccak256 } from "../../keccak";
+import { allocate } from "../../memory";
+import { openedBatches } from "../../pool";
+import { refuseNumbers, refuseWith } from "../../refuse";
+import { CONTRIBUTOR, EFFECTIVE, RECORD } from "../../settlement";
+import { countIn, pageCount, pageLength, weightCount } from "../../shape";
+import { batchKey } from "../../state";
+import { readSteps, room } from "../evidence";
+import * as credit from "./credit";
+import { MERGED, MOVES, NO_GAIN, OUTCOME, STEPS, VERDICT_BYTES, meanStep, moveBy } from "./judge";
+import * as memory from "./memory";
+import { BUFFER_BYTES, exampleBytes, survey, useBuffers } from "./network";
 
-export { MEMORY_ROUNDS } from "./evidence/memory";
+export { MEMORY_ROUNDS } from "./memory";
 
 /** Of the pool's verdict: of each round the hash of what is kept of it, then of each of its updates gain 4 | direct 4 | novel 4. */
 export const KEPT_BYTES: u32 = 32;
