@@ -64,7 +64,9 @@ def main() -> None:
     generator = np.random.default_rng(1)
     if options.large:
         task = begun((784, 32, 10), (15,), PayKind.GAIN)
-        print(f"ten updates of {task.network.weight_count} weights, 15 examples: {play(task, generator):.2f} s to settle")
+        print(
+            f"ten updates of {task.network.weight_count} weights, 15 examples: {play(task, generator):.2f} s to settle"
+        )
         return
     settled = MEMORY + sum(options.batches)
     task = begun((64, 32, 10), (options.examples,) * settled, PayKind.NOVEL)

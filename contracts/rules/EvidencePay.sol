@@ -40,10 +40,11 @@ abstract contract EvidencePay is PoolState {
     event PayReturned(uint64 indexed task, uint64 indexed round, uint256 amount);
 
     error PayDoesNotFit(uint256 gas, uint256 mostGas, uint256 bytes_, uint256 mostBytes);
-    error NothingOwed(uint64 task);
     error WrongVersion(uint32 given, uint32 next);
     error NotTheSettledRound(uint32 version);
     error PayNotDue(uint32 version, uint64 from);
+
+    // That there are examples, and a round to be paid, the Aspect has seen.
 
     /// @notice Names how the task pays: by `novel` or `fair` instead of `gain`. Once, after the examples are committed to and before the last
     /// page is loaded.
@@ -52,7 +53,6 @@ abstract contract EvidencePay is PoolState {
         Task storage t = _tasks[task];
         ExampleSet storage set = _examples[task];
         if (t.current.version != 0 || set.pay != 0) revert TaskAlreadyLoaded(task);
-        if (set.root == 0) revert NoExamples(task);
         if (pay_ != NOVEL && pay_ != FAIR) revert BadTerms("pay");
         if (full == 0 || full > MAX_FULL) revert BadTerms("full");
         if (t.entry.maxUpdates > MAX_UPDATES_PAID_LATER) revert BadTerms("maxUpdates");
@@ -73,10 +73,9 @@ abstract contract EvidencePay is PoolState {
         // slither-disable-next-line redundant-statements: the name is in the ABI; the Aspect takes the weights from the calldata
         base;
         PayBook storage book = _books[task];
-        if (book.next == 0) revert NothingOwed(task);
+        // Of a task that pays at settlement this is 0, and there is no version 0.
         if (first != book.next) revert WrongVersion(first, book.next);
         uint256 remembered = Math.min(first - 1, MEMORY_ROUNDS);
-        if (rounds.length <= remembered) revert NothingOwed(task);
         uint256 length = PAID_BYTES + (rounds.length - remembered) * KEPT_BYTES;
         for (uint256 i = remembered; i < rounds.length; i++) length += rounds[i].updates.length * CREDIT_BYTES;
         bytes memory verdict = _verdict(aspect, "p", length);

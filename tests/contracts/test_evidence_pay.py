@@ -236,8 +236,12 @@ CHEATS: dict[str, tuple[Callable[[list[SettledRound]], object], str]] = {
         "NotTheSettledRound|WrongBase",
     ),
     "other pages": (
-        updates(1, lambda all_: (replace(all_[0], pages=all_[1].pages), *all_[1:])),
-        "WrongDigest|WrongShape|WrongBase",
+        updates(1, lambda all_: (replace(all_[0], pages=all_[2].pages), *all_[1:])),
+        "WrongDigest|WrongBase",
+    ),
+    "other pages of an update that was refused": (
+        updates(1, lambda all_: (*all_[:2], replace(all_[2], pages=all_[0].pages))),
+        "WrongDigest",
     ),
     "one that was not merged": (merged_otherwise, "NotTheSettledRound|WrongBase"),
     "more to share": (changed(1, shared=10**24), "NotTheSettledRound"),
@@ -246,7 +250,7 @@ CHEATS: dict[str, tuple[Callable[[list[SettledRound]], object], str]] = {
     "settled long ago": (changed(1, settled_at=1), "NotTheSettledRound"),
     "another round's seed": (changed(1, round=9), "NotTheSettledRound"),
     "another result": (changed(1, digest=bytes(32)), "NotTheSettledRound|WrongBase"),
-    "another memory": (changed(0, kept=b"\0\0\0"), "NotTheSettledRound"),
+    "another memory": (changed(0, kept=b"\0\0"), "NotTheSettledRound"),
     "an own memory": (changed(1, kept=b"\0\0\0"), "NotTheSettledRound"),
 }
 
@@ -264,8 +268,12 @@ def test_only_the_settled_updates_are_paid_whole_and_in_order(
 def shared_task(watched: Watched) -> EvidenceTask:
     """Three rounds, the first paid: the second has a memory. Nothing that a test does to it succeeds."""
     task = EvidenceTask.begun(watched.world, sizes=THREE, pay=PayKind.NOVEL)
-    for number in range(3):
-        task.play(number)
+    for number, people in (
+        (0, (1, 2)),
+        (2, (1, 2, 3)),
+        (1, (1, 2)),
+    ):  # the second round's last update is harm, and refused
+        task.play(number, people)
     watched.pay(task.task)
     return task
 
@@ -273,7 +281,7 @@ def shared_task(watched: Watched) -> EvidenceTask:
 def test_a_forged_base_is_refused(watched: Watched, world: TaskChain, shared_task: EvidenceTask) -> None:
     first, base, rounds = watched.rounds(shared_task.task, 1)
     forged = bytes([base[0] ^ 1]) + base[1:]
-    with pytest.raises(Reverted, match="WrongBase"):
+    with pytest.raises(Reverted, match="not the weights that the first round began with"):
         world.send(4, world.pool, contracts.pay(shared_task.task, first, forged, rounds))
     with pytest.raises(Reverted, match="WrongBase"):
         world.send(4, world.pool, contracts.pay(shared_task.task, first, base[:-2], rounds))
@@ -281,6 +289,22 @@ def test_a_forged_base_is_refused(watched: Watched, world: TaskChain, shared_tas
     lying = [replace(rounds[0], before=rounds[0].digest), *rounds[1:]]
     with pytest.raises(Reverted, match=r"WrongBase|NotTheSettledRound"):
         world.send(4, world.pool, contracts.pay(shared_task.task, first, base, lying))
+
+
+def test_a_memory_whose_kept_owners_break_off_or_go_on_is_refused(
+    watched: Watched, world: TaskChain, shared_task: EvidenceTask
+) -> None:
+    for make, text in (
+        (lambda kept: kept[:-1], "breaks off"),
+        (lambda kept: b"\xff" + kept[1:], "breaks off"),
+        (lambda kept: kept + b"\0", "goes on"),
+    ):
+
+        def change(rounds: list[SettledRound], make: Callable[[bytes], bytes] = make) -> None:
+            rounds[0] = replace(rounds[0], kept=make(rounds[0].kept))
+
+        with pytest.raises(Reverted, match=text):
+            watched.pay(shared_task.task, change=change)
 
 
 def test_after_all_these_cheats_the_honest_call_pays(
@@ -456,6 +480,12 @@ def test_pay_is_named_once_in_time_by_the_creator_and_only_where_it_fits_a_block
     with pytest.raises(Reverted, match="TaskAlreadyLoaded"):
         world.call(1, POOL, "namePay", task, PayKind.NOVEL, 1000)
 
+    full = world.number(POOL, "nextTask")
+    world.call(1, POOL, "openTask", full, shape.encode(), "{}", astuple(replace(EVIDENCE, max_updates=257)))
+    world.call(1, POOL, "commitExamples", full, b"\1" * 32, 3, 9, 4)
+    with pytest.raises(Reverted, match=r"BadTerms.*maxUpdates"):
+        world.call(1, POOL, "namePay", full, PayKind.NOVEL, 1000)
+
     crowded = world.number(POOL, "nextTask")
     world.call(1, POOL, "openTask", crowded, shape.encode(), "{}", astuple(replace(EVIDENCE, max_updates=200)))
     world.call(1, POOL, "commitExamples", crowded, b"\1" * 32, 3, 9, 4)
@@ -466,8 +496,13 @@ def test_pay_is_named_once_in_time_by_the_creator_and_only_where_it_fits_a_block
 def test_a_task_that_pays_by_gain_owes_nothing(watched: Watched, world: TaskChain) -> None:
     task = EvidenceTask.begun(world, sizes=THREE)
     task.play(0)
-    with pytest.raises(Reverted, match=r"NothingOwed|WrongBase"):
-        world.send(4, world.pool, contracts.pay(task.task, 1, b"", []))
+    other = EvidenceTask.begun(world, sizes=THREE, pay=PayKind.NOVEL)
+    other.play(0)  # the same updates at the same weights, in a task that pays later
+    _, base, rounds = watched.rounds(other.task, 1)
+    with pytest.raises(Reverted, match="WrongVersion"):
+        world.send(4, world.pool, contracts.pay(task.task, 1, base, rounds))
+    with pytest.raises(Reverted, match="NothingToPay"):
+        world.send(4, world.pool, contracts.pay(task.task, 0, base, rounds))
     assert not world.number(POOL, "isUnpaid", task.task, address_of(1))
     world.call(1, VAULT, "unlock", task.task, 100)
     world.wait(EVIDENCE.stake_seconds + 1)
