@@ -24,7 +24,8 @@ from tests.vectors.generate import HERE
 
 CASES: list[dict[str, Any]] = json.loads((HERE / "evidence_pay.json").read_text())
 BASE, AFTER, LEFT, WORK, LIST, ATOMS, VALUES = (0x580000 + n * 0x80000 for n in range(7))
-ATOM, ROUND = struct.Struct("<qIIIIII"), struct.Struct("<IIII")
+ATOM, ROUND = struct.Struct("<qIIIIIIqIIqqqqqqQ"), struct.Struct("<IIII")
+TABLE, TABLE_ATOMS = 0x100000, 128
 
 
 def put_atom(
@@ -33,11 +34,10 @@ def put_atom(
     """Where the next atom's values may lie."""
     encoded = values.astype("<i4" if wide else "<i2").tobytes()
     pure.write(values_at, encoded)
-    pure.call("makeAtom", at, values_at, int(wide), values.size, WORK)
-    square, *rest = ATOM.unpack(pure.read(at, ATOM.size))
+    pure.call("makeAtom", at, values_at, int(wide), values.size)
     owners_at = values_at + len(encoded) + 15 & ~7
     pure.write(owners_at, b"".join(owners))
-    pure.write(at, ATOM.pack(square, *rest[:3], owners_at, len(owners), 0))
+    pure.write(at + 20, struct.pack("<II", owners_at, len(owners)))
     return owners_at + 20 * len(owners) + 15 & ~7
 
 
@@ -56,7 +56,8 @@ def assert_same(found: Residual, wanted: Residual) -> None:
 class Course:
     """Rounds with one memory, kept as the Aspect keeps them: the bookkeeping is written again here, the arithmetic is the Aspect's."""
 
-    def __init__(self, network: IntegerNetwork) -> None:
+    def __init__(self, network: IntegerNetwork, bounded: bool = True) -> None:
+        self.bounded = bounded
         tensors = tuple(Tensor(n, q) for n, q in zip(network.tensor_lengths, network.exponents, strict=True))
         self.pure = shaped(Shape(tensors, 16, 2**16, 1), network.input_exponent)
         self.size = network.weight_count
@@ -67,6 +68,8 @@ class Course:
     ) -> tuple[list[Residual], list[Credit], list[tuple[bytes, ...]]]:
         pure = self.pure
         put_examples(pure, later)
+        pure.write(TABLE, bytes(8 * TABLE_ATOMS**2))
+        pure.call("useTable", TABLE, TABLE_ATOMS if self.bounded else 0)
         pure.write(BASE, round_.base.astype("<i2").tobytes())
         pure.write(AFTER, round_.after.astype("<i2").tobytes())
         at, values, rounds = ATOMS, VALUES, ATOMS + 0x40000
@@ -107,11 +110,12 @@ def int16_of(text: str) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(text), "<i2").astype(np.int16)
 
 
+@pytest.mark.parametrize("bounded", [True, False])
 @pytest.mark.parametrize("number", range(len(CASES)))
-def test_rounds_are_credited_as_the_vectors_say(number: int) -> None:
+def test_rounds_are_credited_as_the_vectors_say(number: int, bounded: bool) -> None:
     case = CASES[number]
     network = IntegerNetwork(tuple(case["widths"]), tuple(case["exponents"]), case["input_exponent"])
-    course = Course(network)
+    course = Course(network, bounded)
     for one in case["rounds"]:
         updates = one["updates"]
         people = tuple(bytes.fromhex(update["account"]) for update in updates)
@@ -140,12 +144,44 @@ def test_what_is_left_of_any_update_is_what_python_leaves(data: st.DataObject) -
     merges = data.draw(hnp.arrays(np.int64, (wide, size), elements=st.one_of(few, deltas)))
     others = data.draw(hnp.arrays(np.int64, (narrow, size), elements=st.one_of(few, int16_steps)))
     pure, values = Pure(), VALUES
+    pure.call("useTable", TABLE, data.draw(st.sampled_from((0, 4, TABLE_ATOMS))))
     for index, one in enumerate([*merges, *others]):
         values = put_atom(pure, ATOMS + index * ATOM.size, values, one, index < wide)
         pure.write(LIST + 4 * index, (ATOMS + index * ATOM.size).to_bytes(4, "little"))
     update = ATOMS + (wide + narrow) * ATOM.size
     put_atom(pure, update, values, steps, False)
     assert_same(projected(pure, update, wide + narrow, size), residual(steps, np.concatenate((merges, others))))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(0, 9), st.sampled_from((1, 40, 900)))
+def test_bounds_choose_what_exact_products_choose(seed: int, narrow: int, wide: int, size: int) -> None:
+    """Updates in two bits among others, like each other and not, by planes and by numbers."""
+    generator = np.random.default_rng(seed)
+    shape = Shape((Tensor(130, 12), Tensor(7, 12), Tensor(64, 12)), 16, 2**16, 1)
+    count = shape.weight_count
+    common = generator.normal(0, size, (3, count))
+
+    def some() -> np.ndarray:
+        mixed = generator.normal(0, 1, 3) @ common + generator.normal(0, size, count)
+        if generator.random() < 0.7:  # in two bits: two magnitudes a tensor
+            signs = np.where(mixed < 0, -1, 1)
+            large = np.abs(mixed) > np.median(np.abs(mixed))
+            scales = np.repeat(generator.integers(0, size + 1, 3), [130, 7, 64])
+            mixed = signs * np.where(large, 3 * scales, scales)
+        return np.rint(mixed).astype(np.int64)
+
+    steps, atoms = some(), [*(some() * 2 for _ in range(wide)), *(some() for _ in range(narrow))]
+    pure, values = Pure(), VALUES
+    assert pure.shaped(shape.encode())
+    pure.call("useTable", TABLE, TABLE_ATOMS)
+    for index, one in enumerate(atoms):
+        values = put_atom(pure, ATOMS + index * ATOM.size, values, one, index < wide)
+        pure.write(LIST + 4 * index, (ATOMS + index * ATOM.size).to_bytes(4, "little"))
+    update = ATOMS + len(atoms) * ATOM.size
+    put_atom(pure, update, values, steps, False)
+    wanted = residual(steps, np.array(atoms, dtype=np.int64).reshape(len(atoms), count))
+    for _ in range(2):  # the second time with all products in the table
+        assert_same(projected(pure, update, len(atoms), count), wanted)
 
 
 def test_the_longest_vectors_stay_exact() -> None:
@@ -160,8 +196,8 @@ def test_the_longest_vectors_stay_exact() -> None:
         for index, one in enumerate(atoms):
             values = put_atom(pure, ATOMS + index * ATOM.size, values, one, False)
             pure.write(LIST + 4 * index, (ATOMS + index * ATOM.size).to_bytes(4, "little"))
-        put_atom(pure, ATOMS + 64, values, steps, False)
-        assert_same(projected(pure, ATOMS + 64, 2, size), residual(steps, atoms))
+        put_atom(pure, ATOMS + 2 * ATOM.size, values, steps, False)
+        assert_same(projected(pure, ATOMS + 2 * ATOM.size, 2, size), residual(steps, atoms))
 
 
 def test_atoms_whose_scores_differ_in_the_last_place_are_told_apart() -> None:
@@ -178,8 +214,8 @@ def test_atoms_whose_scores_differ_in_the_last_place_are_told_apart() -> None:
         for index, one in enumerate(chosen):
             values = put_atom(pure, ATOMS + index * ATOM.size, values, one, True)
             pure.write(LIST + 4 * index, (ATOMS + index * ATOM.size).to_bytes(4, "little"))
-        put_atom(pure, ATOMS + 96, values, steps, False)
-        assert_same(projected(pure, ATOMS + 96, 3, size), residual(steps, chosen))
+        put_atom(pure, ATOMS + 3 * ATOM.size, values, steps, False)
+        assert_same(projected(pure, ATOMS + 3 * ATOM.size, 3, size), residual(steps, chosen))
 
 
 @given(judged_rounds(), st.lists(st.booleans(), min_size=8, max_size=8))

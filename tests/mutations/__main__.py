@@ -251,7 +251,7 @@ CONTRACT_MUTANTS = [
     expression(
         POOL,
         "Rules.share(terms, shared, update.weight, counts, current.present, current.eligible)",
-        "Rules.share(terms, shared, update.weight, update.weight, present, current.eligible)",
+        "Rules.share(terms, shared, update.weight, update.weight, current.present, current.eligible)",
         "over_long",
     ),
     expression(POOL, "t.pot - uint96(fee + aside + earned)", "t.pot", "absent_stake"),

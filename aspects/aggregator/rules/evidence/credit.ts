@@ -78,30 +78,77 @@ function across(step: usize, wide: bool): i32 {
   return mean(behind - lossOf(trial, opened, examples, examples));
 }
 
-/** sat16(p + round(step / 8)) at `trial`; of the step's opposite where `sign` is -1. */
+/**
+ * sat16(p + round(step / 8)) at `trial`; of the step's opposite where `sign` is -1. As `moveBy`: it stores the low 16 bits and remembers whether
+ * any weight went beyond; if so, a second walk puts that right.
+ */
 function moveEighth(step: usize, wide: bool, sign: i32): void {
   const end = middle + (<usize>weights << 1);
+  const whole = middle + (<usize>(weights & ~7) << 1);
+  let from = step;
   let to = trial;
+  let at = middle;
+  let beyond: i32 = 0;
   if (wide) {
-    for (let at = middle; at < end; at += 2) {
-      store<i16>(to, eighth(at, load<i32>(step), sign));
+    while (at < whole) {
+      beyond |= eighth(at, 0, load<i32>(from), sign, to);
+      beyond |= eighth(at, 2, load<i32>(from, 4), sign, to);
+      beyond |= eighth(at, 4, load<i32>(from, 8), sign, to);
+      beyond |= eighth(at, 6, load<i32>(from, 12), sign, to);
+      beyond |= eighth(at, 8, load<i32>(from, 16), sign, to);
+      beyond |= eighth(at, 10, load<i32>(from, 20), sign, to);
+      beyond |= eighth(at, 12, load<i32>(from, 24), sign, to);
+      beyond |= eighth(at, 14, load<i32>(from, 28), sign, to);
+      at += 16;
+      to += 16;
+      from += 32;
+    }
+    for (; at < end; at += 2) {
+      beyond |= eighth(at, 0, load<i32>(from), sign, to);
       to += 2;
-      step += 4;
+      from += 4;
     }
   } else {
-    for (let at = middle; at < end; at += 2) {
-      store<i16>(to, eighth(at, <i32>load<i16>(step), sign));
-      to += 2;
-      step += 2;
+    while (at < whole) {
+      beyond |= eighth(at, 0, <i32>load<i16>(from), sign, to);
+      beyond |= eighth(at, 2, <i32>load<i16>(from, 2), sign, to);
+      beyond |= eighth(at, 4, <i32>load<i16>(from, 4), sign, to);
+      beyond |= eighth(at, 6, <i32>load<i16>(from, 6), sign, to);
+      beyond |= eighth(at, 8, <i32>load<i16>(from, 8), sign, to);
+      beyond |= eighth(at, 10, <i32>load<i16>(from, 10), sign, to);
+      beyond |= eighth(at, 12, <i32>load<i16>(from, 12), sign, to);
+      beyond |= eighth(at, 14, <i32>load<i16>(from, 14), sign, to);
+      at += 16;
+      to += 16;
+      from += 16;
     }
+    for (; at < end; at += 2) {
+      beyond |= eighth(at, 0, <i32>load<i16>(from), sign, to);
+      to += 2;
+      from += 2;
+    }
+  }
+  if (beyond >> 16 == 0) return;
+  to = trial;
+  for (at = middle; at < end; at += 2) {
+    const moved = <i32>load<i16>(at) + part(wide ? load<i32>(step) : <i32>load<i16>(step), sign);
+    store<i16>(to, <i16>max<i32>(-32768, min<i32>(32767, moved)));
+    to += 2;
+    step += wide ? 4 : 2;
   }
 }
 
 @inline
-function eighth(at: usize, step: i32, sign: i32): i16 {
-  const part = (step + (step >> 31) + 4) >> 3;
-  const moved = <i32>load<i16>(at) + ((part ^ sign) - sign);
-  return <i16>max<i32>(-32768, min<i32>(32767, moved));
+function part(step: i32, sign: i32): i32 {
+  return (((step + (step >> 31) + 4) >> 3) ^ sign) - sign;
+}
+
+/** Moves one weight; the answer is negative or above 65535 if it went beyond int16. */
+@inline
+function eighth(at: usize, offset: usize, step: i32, sign: i32, to: usize): i32 {
+  const moved = <i32>load<i16>(at + offset) + part(step, sign);
+  store<u16>(to + offset, moved);
+  return moved + 32768;
 }
 
 function mean(difference: i64): i32 {

@@ -44,6 +44,9 @@ const MERGED_WORD: usize = 96;
 const ELIGIBLE_WORD: usize = 160;
 const BATCH_WORD: usize = 192;
 
+/** So many atoms have a table of their products, 2 MiB at most. */
+const MOST_IN_TABLE: u32 = 512;
+
 let work: usize = 0;
 let left: usize = 0;
 let list: usize = 0;
@@ -54,13 +57,15 @@ let list: usize = 0;
  */
 export function pay(task: u32, rounds: usize, count: u32, remembered: u32, base: usize, fairly: bool, answer: usize): void {
   const vector = weightCount << 2;
-  work = room(5 * vector + 48);
+  work = room(5 * vector + 72);
   left = room(vector);
   useBuffers(room(BUFFER_BYTES));
   replay(rounds, count, base);
   let updates: u32 = 0;
   for (let n: u32 = 0; n < count; n++) updates += load<u32>(rounds + <usize>n * ROUND, COUNT);
   list = room((count + updates) << 2);
+  // One atom for each merge and update. What is no novel one leaves its number unused.
+  if (count + updates <= MOST_IN_TABLE) memory.useTable(room((count + updates) * (count + updates) << 3), count + updates);
   const kept = room(count * <u32>memory.ROUND_BYTES);
   for (let n: u32 = 0; n < count; n++) {
     const round = rounds + <usize>n * ROUND;
@@ -145,7 +150,7 @@ function keepMerge(round: usize, own: usize): void {
     before += 2;
     after += 2;
   }
-  memory.makeAtom(atom, values, true, weightCount, work);
+  memory.makeAtom(atom, values, true, weightCount);
   store<u32>(own, <u32>atom);
 }
 
@@ -176,7 +181,7 @@ function remember(round: usize, own: usize, n: u32): void {
 /** The atom of a round's update. */
 function makeAtom(round: usize, index: u32, atom: usize): void {
   const steps = <usize>load<u32>(<usize>load<u32>(round, STEPPED) + <usize>index * VERDICT_BYTES, STEPS);
-  memory.makeAtom(atom, steps, false, weightCount, work);
+  memory.makeAtom(atom, steps, false, weightCount);
 }
 
 /** Credits a round's updates; `before`: its memory, of `remembered` rounds. Answers with where the answer goes on. */
