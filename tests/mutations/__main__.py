@@ -42,7 +42,7 @@ TESTS = (
     "tests/contracts/test_gas_of_money.py",
     "tests/contracts/test_inference_escrow.py",
     "tests/contracts/test_evidence_rounds.py",
-    "tests/contracts/test_evidence_pay.py",
+    "tests/contracts/test_pay_later.py",
 )
 ASPECT_TESTS = ("tests/aspects/test_aggregator.py", "tests/aspects/test_attacks.py")
 # Stands for the number of the mutant that is switched on, in what `SWITCH` compiles to.
@@ -112,9 +112,9 @@ CONTRACT_MUTANTS = [
     guard(PAY, "pay_ != NOVEL && pay_ != FAIR", "pay_is_named_once"),
     guard(PAY, "full == 0 || full > MAX_FULL", "pay_is_named_once"),
     guard(PAY, "t.entry.maxUpdates > MAX_UPDATES_PAID_LATER", "pay_is_named_once"),
-    guard(PAY, "gas > BlockBounds.GAS || data > BlockBounds.CALLDATA", "pay_is_named_once"),
+    guard(PAY, "gas > BlockBounds.GAS || data > BlockBounds.CALLDATA", "what_cannot_be_paid"),
     guard(PAY, "first != book.next", "is_paid_once or in_order_and_with"),
-    guard(PAY, "settled != book.settled[version]", "paid_whole_and_in_order"),
+    guard(PAY, "settled != _books[task].settled[version]", "paid_whole_and_in_order"),
     guard(PAY, "settled != book.settled[version] || round.kept.length != 0", "paid_whole_and_in_order"),
     expression(PAY, "round.kept.length != 0", "false", "paid_whole_and_in_order"),
     guard(PAY, "update.digests.length != 1 || update.digests[0] != actual", "paid_whole_and_in_order"),

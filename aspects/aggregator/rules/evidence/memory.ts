@@ -51,6 +51,8 @@ const MAX_COEFFICIENT: u64 = 1 << 18;
 const MAX_PART: i64 = 1 << 44;
 /** Products up to this can be squared. */
 const MAX_ROOT: u64 = 0xffffffff;
+/** Bounds are given up where more than so many atoms and a quarter of all might be the best. */
+const FEW: u32 = 4;
 
 /** The products of atoms, u64 2 product + 1, or 0: not known; and how many atoms there is room for. */
 let table: usize = 0;
@@ -340,16 +342,16 @@ function dotPlanes(a: usize, b: usize): i64 {
 function between(a: usize, b: usize, count: u32): i64 {
   const row = load<u32>(a, NUMBER);
   const column = load<u32>(b, NUMBER);
-  if (row >= places || column >= places) return multiplied(a, b, count);
+  if (row >= places || column >= places) return productOf(a, b, count);
   const at = table + ((<usize>max<u32>(row, column) * places + min<u32>(row, column)) << 3);
   const known = load<i64>(at);
   if (known != 0) return known >> 1;
-  const product = multiplied(a, b, count);
+  const product = productOf(a, b, count);
   store<i64>(at, (product << 1) | 1);
   return product;
 }
 
-function multiplied(a: usize, b: usize, count: u32): i64 {
+function productOf(a: usize, b: usize, count: u32): i64 {
   const aPlanes = <usize>load<u32>(a, PLANES);
   const bPlanes = <usize>load<u32>(b, PLANES);
   if (aPlanes != 0 && bPlanes != 0) return dotPlanes(aPlanes, bPlanes);
@@ -440,11 +442,13 @@ function bestOf(list: usize, end: usize, known: bool, left: usize, leftBits: u32
   }
   let best: usize = 0;
   let bestOwn: u64 = 1;
+  let multiplied: u32 = 0;
   bestProduct = 0;
   for (let at = list; at < end; at += 4) {
     const atom = <usize>load<u32>(at);
     if (load<u32>(atom, TRIED) != 0) continue;
     if (known || bounded) if (load<u64>(atom, MOST) < least) continue;
+    multiplied++;
     const product = known
       ? load<i64>(atom, ABOUT)
       : dot(<usize>load<u32>(atom, VALUES), load<u32>(atom, WIDE) != 0, load<u32>(atom, BITS), left, leftBits, count);
@@ -454,6 +458,8 @@ function bestOf(list: usize, end: usize, known: bool, left: usize, leftBits: u32
     bestProduct = size;
     bestOwn = load<u64>(atom);
   }
+  // Where nothing stands out, bounds cost more than they spare.
+  if (!known && multiplied > <u32>((end - list) >> 4) + FEW) bounded = false;
   return best;
 }
 
@@ -754,6 +760,15 @@ function dotShorts(a: usize, aBits: u32, b: usize, bBits: u32, count: u32): i64 
       part += <i32>load<i16>(a, 16) * <i32>load<i16>(b, 16) + <i32>load<i16>(a, 18) * <i32>load<i16>(b, 18) + <i32>load<i16>(a, 20) * <i32>load<i16>(b, 20) + <i32>load<i16>(a, 22) * <i32>load<i16>(b, 22);
       part += <i32>load<i16>(a, 24) * <i32>load<i16>(b, 24) + <i32>load<i16>(a, 26) * <i32>load<i16>(b, 26) + <i32>load<i16>(a, 28) * <i32>load<i16>(b, 28) + <i32>load<i16>(a, 30) * <i32>load<i16>(b, 30);
       sum += <i64>part;
+      a += 32;
+      b += 32;
+    }
+  } else {
+    while (a < whole) {
+      sum += <i64>load<i16>(a) * <i64>load<i16>(b) + <i64>load<i16>(a, 2) * <i64>load<i16>(b, 2) + <i64>load<i16>(a, 4) * <i64>load<i16>(b, 4) + <i64>load<i16>(a, 6) * <i64>load<i16>(b, 6);
+      sum += <i64>load<i16>(a, 8) * <i64>load<i16>(b, 8) + <i64>load<i16>(a, 10) * <i64>load<i16>(b, 10) + <i64>load<i16>(a, 12) * <i64>load<i16>(b, 12) + <i64>load<i16>(a, 14) * <i64>load<i16>(b, 14);
+      sum += <i64>load<i16>(a, 16) * <i64>load<i16>(b, 16) + <i64>load<i16>(a, 18) * <i64>load<i16>(b, 18) + <i64>load<i16>(a, 20) * <i64>load<i16>(b, 20) + <i64>load<i16>(a, 22) * <i64>load<i16>(b, 22);
+      sum += <i64>load<i16>(a, 24) * <i64>load<i16>(b, 24) + <i64>load<i16>(a, 26) * <i64>load<i16>(b, 26) + <i64>load<i16>(a, 28) * <i64>load<i16>(b, 28) + <i64>load<i16>(a, 30) * <i64>load<i16>(b, 30);
       a += 32;
       b += 32;
     }

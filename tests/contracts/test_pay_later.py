@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -11,12 +11,17 @@ import pytest
 from devchain.chain.blocks import StoredReceipt
 from linklearner.chain import contracts
 from linklearner.chain.contracts import POOL, VAULT
+from linklearner.domain.capacity import CALLDATA, example_gas, pay_bytes, pay_examples, pay_gas
+from linklearner.domain.capacity import GAS as GAS_OF_A_BLOCK
+from linklearner.domain.digest import weight_bytes
+from linklearner.domain.encodings import INT8
 from linklearner.domain.events import SettledRound
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.replay import Replay, TaskReplay
 from linklearner.domain.rules.evidence.credit import HORIZON
 from linklearner.domain.rules.evidence.ledger import PayKind
-from tests.contracts.evidence_chain import EVIDENCE, EvidenceTask, events_of
+from linklearner.domain.rules.evidence.network import IntegerNetwork
+from tests.contracts.evidence_chain import EVIDENCE, NETWORK, EvidenceTask, events_of, first_weights, shape_of
 from tests.contracts.task_chain import Reverted, TaskChain, address_of, agrees
 
 THREE = (2, 2, 2)
@@ -414,8 +419,6 @@ def test_a_copy_is_paid_nothing_and_a_new_account_begins_with_the_deposit(watche
 
 def test_credits_are_clamped_at_two_nats(watched: Watched, world: TaskChain) -> None:
     """Weights at the ends of int16 and updates as long as they can be: an example's loss goes from the cap to nothing and back."""
-    from tests.contracts.evidence_chain import NETWORK, shape_of
-
     weights = np.where(np.arange(NETWORK.weight_count) % 2, 32767, -32768).astype(np.int16)
     task = EvidenceTask.begun(
         world, sizes=THREE, weights=weights, shape=shape_of(NETWORK, 2**31), pay=PayKind.NOVEL, full=2**15
@@ -453,11 +456,6 @@ def test_a_dropped_round_owes_nothing_and_its_batch_is_one_of_the_later_ones(
 
 
 def test_pay_is_named_once_in_time_by_the_creator_and_only_where_it_fits_a_block(world: TaskChain) -> None:
-    from dataclasses import astuple
-
-    from linklearner.domain.digest import weight_bytes
-    from tests.contracts.evidence_chain import NETWORK, first_weights, shape_of
-
     shape = shape_of(NETWORK)
     task = world.number(POOL, "nextTask")
     world.call(1, POOL, "openTask", task, shape.encode(), "{}", astuple(EVIDENCE))
@@ -486,11 +484,59 @@ def test_pay_is_named_once_in_time_by_the_creator_and_only_where_it_fits_a_block
     with pytest.raises(Reverted, match=r"BadTerms.*maxUpdates"):
         world.call(1, POOL, "namePay", full, PayKind.NOVEL, 1000)
 
-    crowded = world.number(POOL, "nextTask")
-    world.call(1, POOL, "openTask", crowded, shape.encode(), "{}", astuple(replace(EVIDENCE, max_updates=200)))
-    world.call(1, POOL, "commitExamples", crowded, b"\1" * 32, 3, 9, 4)
-    with pytest.raises(Reverted, match="PayDoesNotFit"):
-        world.call(1, POOL, "namePay", crowded, PayKind.NOVEL, 1000)
+
+@pytest.mark.parametrize(("batches", "examples"), [(3, 9), (20, 50)])
+def test_a_task_refuses_what_cannot_be_paid_in_a_block_with_the_figures(
+    world: TaskChain, batches: int, examples: int
+) -> None:
+    shape = shape_of(NETWORK)
+    work = example_gas(NETWORK.widths)
+    judging = pay_examples(batches, examples)
+    sizes = {count: pay_bytes(count, shape) for count in range(1, 120)}
+    gas = {count: pay_gas(count, shape, judging, work, size) for count, size in sizes.items()}
+    most = max(count for count in sizes if sizes[count] <= CALLDATA and gas[count] <= GAS_OF_A_BLOCK)
+    for count in (most, most + 1):
+        task = world.number(POOL, "nextTask")
+        world.call(1, POOL, "openTask", task, shape.encode(), "{}", astuple(replace(EVIDENCE, max_updates=count)))
+        world.call(1, POOL, "commitExamples", task, b"\1" * 32, batches, examples, 4)
+        if count == most:
+            world.call(1, POOL, "namePay", task, PayKind.NOVEL, 1000)
+            continue
+        figures = f"'gas': {gas[count]}, 'mostGas': {GAS_OF_A_BLOCK}, 'bytes_': {sizes[count]}, 'mostBytes': {CALLDATA}"
+        with pytest.raises(Reverted, match=f"PayDoesNotFit.*{figures}"):
+            world.call(1, POOL, "namePay", task, PayKind.NOVEL, 1000)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_full_rounds_of_the_dearest_updates_cost_no_more_than_they_may(
+    watched: Watched, world: TaskChain, alike: bool
+) -> None:
+    """int8 and dense, as long as they can be. Alike: each is as good as any other; not alike: none stands out."""
+    network = IntegerNetwork((24, 12, 4), (12,) * 4, 4)
+    task = EvidenceTask.begun(
+        world,
+        stakes=(100,) * 6,
+        terms=replace(EVIDENCE, max_updates=6),
+        network=network,
+        sizes=(2,) * 9,
+        shape=shape_of(network, 2**31, page_length=512),
+        weights=np.zeros(network.weight_count, dtype=np.int16),
+        pay=PayKind.NOVEL,
+    )
+    generator = np.random.default_rng(1)
+    for _ in range(9):
+        common = generator.normal(0, 9000, network.weight_count)
+        for who in range(1, 7):
+            task.submit(who, common if alike else generator.normal(0, 9000, network.weight_count), INT8)
+        task.close()
+        task.open()
+        task.settled()
+    watched.pay(task.task, 8)
+    first, base, rounds = watched.rounds(task.task, 1)
+    data = contracts.pay(task.task, first, base, rounds)
+    used = world.send(4, world.pool, data).gas_used
+    assert used <= pay_gas(6, task.shape, 2, example_gas(network.widths), len(data))
+    assert len(data) <= pay_bytes(6, task.shape)
 
 
 def test_a_task_that_pays_by_gain_owes_nothing(watched: Watched, world: TaskChain) -> None:
