@@ -5,12 +5,12 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {ShapeSize} from "./BlockBounds.sol";
 import {Terms} from "./Tasks.sol";
+import {UpdateDigest} from "./UpdateDigest.sol";
 import {ExampleSet} from "./rules/Evidence.sol";
 
 /// @title The storage of a pool, and what all code needs that works on it: the pool's own, and that of the rooms to which it delegates
 /// (rules/EvidenceRoom.sol).
-/// @dev All storage of tasks is declared here and nowhere else, so that it lies at the same slots for whoever inherits it (tests hold them
-/// to that). What a contract declares itself comes behind.
+/// @dev All storage of tasks is declared here and nowhere else, so that it lies at the same slots for all of them (tests hold them to that).
 abstract contract PoolState {
     /// One storage slot, and the first of a task: the Aspect reads it (aspects/aggregator/pool.ts; tests hold both to solc's layout).
     struct Round {
@@ -19,7 +19,7 @@ abstract contract PoolState {
         uint40 eligible; // Omega of this round, units
         uint40 present; // S: the influence of the accepted updates, units; pages loaded so far while version is 0
         uint32 openedAt; // of the round; 0 once the task is closed
-        uint32 firstAt; // of the first accepted update; stale while there is none
+        uint32 firstAt; // of the first accepted update, or of the first commitment where updates are sealed; stale while there is none
         uint24 merged; // settlement groups merged so far
         uint16 accepted; // updates accepted
         uint8 opened; // once the round's examples are opened, where the rule has any: 1, and how the task pays (ExampleSet)
@@ -31,6 +31,7 @@ abstract contract PoolState {
         uint16 maxUpdates; // of the terms
         uint40 minStake; // of the terms
         uint8 rule; // of the terms
+        uint8 gate; // rule `evidence`: UNSEALED, SEALED or HALTED, 0 while no examples are committed
     }
 
     struct Task {
@@ -82,6 +83,35 @@ abstract contract PoolState {
         mapping(address account => CreditSums) sums;
     }
 
+    /// Rule `evidence`: where updates are sealed, and how many are. One storage slot, with copies of what a commitment needs.
+    struct Sealing {
+        uint32 revealSeconds; // that reveals are taken; 0: unsealed
+        uint32 round; // the last one with a commitment, …
+        uint16 committed; // … how many it has, …
+        uint32 revealsFrom; // … and from when on they are revealed: `roundSeconds` after the first of them
+        uint40 minStake; // of the terms
+        uint16 maxUpdates; // of the terms
+        uint8 gate; // as in `Entry`
+    }
+
+    /// Rule `evidence`: an account's last commitment; one storage slot.
+    struct Commitment {
+        bytes27 hash; // 0 once it is revealed
+        uint40 counting; // units of its account in the round
+    }
+
+    /// Rule `evidence`: the creator's bond, forfeited to those whose updates are in a round.
+    struct Forfeit {
+        uint96 bond; // wei
+        uint40 present; // S of the round
+        bytes32 running; // of the round
+    }
+
+    uint8 internal constant UNSEALED = 1; // `submit`
+    uint8 internal constant SEALED = 2; // `commitUpdate`, then `revealUpdate`
+    uint8 internal constant HALTED = 4; // no update until there is a bond again; beside one of the others
+    /// Bytes of the Aspect's verdict on an update.
+    uint256 internal constant JUDGED_BYTES = 77; // digest 32 | sender 20 | task 8 | omega 8 | e 8 | flags 1
     /// The pool's creations, in order (EIP-161: its nonces count from 1).
     uint8 internal constant VAULT_NONCE = 1;
     uint8 internal constant TOKEN_NONCE = 2;
@@ -97,6 +127,12 @@ abstract contract PoolState {
     mapping(uint64 task => ExampleSet) internal _examples;
     mapping(uint64 task => mapping(address account => Standing)) internal _records;
     mapping(uint64 task => PayBook) internal _books;
+    mapping(uint64 task => Sealing) internal _sealings;
+    mapping(uint64 task => mapping(address account => Commitment)) internal _commitments;
+    /// What the creator has put down that the examples will be opened, wei.
+    mapping(uint64 task => uint256) internal _bonds;
+    mapping(uint64 task => mapping(uint64 round => Forfeit)) internal _forfeits;
+    mapping(uint64 task => mapping(uint64 round => mapping(address account => bool))) internal _bondClaimed;
 
     event UpdateAccepted(
         uint64 indexed task, uint64 indexed round, address indexed contributor, bytes32 digest, uint64 weight, uint64 effective
@@ -119,6 +155,7 @@ abstract contract PoolState {
     error RoundNotOver(uint64 present, uint64 eligible, uint64 settleableAt);
     error PhaseOver(uint64 since);
     error NoExamples(uint64 task);
+    error GateClosed(uint64 task, uint8 gate);
     error WrongVerdict(uint64 weight, uint64 effective, uint64 most);
     error WrongDigest(bytes32 claimed, bytes32 actual);
     error RoundFull(uint64 round, uint64 maxUpdates);
@@ -152,6 +189,50 @@ abstract contract PoolState {
             revert TaskNotReady(task);
         }
         if (current.openedAt == 0) revert TaskIsClosing(task);
+    }
+
+    /// Takes an update into the round: the end of `submit` and of `revealUpdate`. `counting`: the sender's stake in the round.
+    function _accept(
+        uint64 task,
+        Task storage t,
+        Round memory current,
+        address judge,
+        uint256 counting,
+        bytes32 digest,
+        bytes calldata header,
+        bytes[] calldata groups
+    ) internal {
+        bytes memory verdict = _verdict(judge, "s", JUDGED_BYTES);
+        bytes32 tail = _word(verdict, 45);
+        uint64 weight = uint64(bytes8(tail << 120));
+        uint64 effective = uint64(bytes8(tail << 184));
+        if (
+            _word(verdict, 0) != digest || address(bytes20(_word(verdict, 32))) != msg.sender
+                || uint64(bytes8(tail << 56)) != task
+        ) revert NoVerdict();
+        // The Aspect's word is not enough for what decides over pay.
+        uint256 most = current.eligible < 4 ? counting : Math.min(counting, current.eligible / 4);
+        if (weight == 0 || weight > most || effective > weight) revert WrongVerdict(weight, effective, uint64(most));
+        bytes32 actual = UpdateDigest.ofGroups(header, groups);
+        if (actual != digest) revert WrongDigest(digest, actual);
+
+        t.running = _next(
+            current.accepted == 0 ? _seed(task, current.round) : t.running, digest, msg.sender, weight, effective
+        );
+        current.accepted += 1;
+        current.present += uint40(weight); // <= Omega, which every counting stake is in once
+        _write(t.current, current);
+        emit UpdateAccepted(task, current.round, msg.sender, digest, weight, effective);
+    }
+
+    /// When nobody reveals any more, Unix seconds.
+    function _revealsEnd(Sealing storage sealing) internal view returns (uint256) {
+        return uint256(sealing.revealsFrom) + sealing.revealSeconds;
+    }
+
+    /// To fill a round with dust takes a quarter of all stake.
+    function _minimum(uint256 minStake, uint256 maxUpdates, uint256 eligible) internal pure returns (uint256) {
+        return Math.max(minStake, eligible / (4 * maxUpdates));
     }
 
     /// Writes the whole slot at once: solc would read and write it for every few members.

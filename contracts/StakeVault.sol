@@ -41,7 +41,7 @@ contract StakeVault is Votes {
         uint40 amount; // all locked units
         uint40 fresh; // those of them that count only in rounds opened at `maturesAt` or later
         uint32 maturesAt;
-        uint32 submitted; // the last round with an accepted update
+        uint32 submitted; // the last round with an accepted update, or with a commitment to one
         uint40 unlocking; // unlocked and not yet withdrawn
         uint32 withdrawableAt;
     }
@@ -264,7 +264,7 @@ contract StakeVault is Votes {
         return (stake.amount - fresh, fresh, stake.maturesAt, stake.unlocking, stake.withdrawableAt);
     }
 
-    /// @notice The last round in which an update of the account was accepted; 0 if none.
+    /// @notice The last round in which an update of the account was accepted, or committed to where updates are sealed; 0 if none.
     function submittedIn(uint64 task, address account) external view returns (uint64 round) {
         return _stakes[task][account].submitted;
     }

@@ -30,7 +30,7 @@ import {Rules} from "./rules/Rules.sol";
 /// Pay is credited and claimed: one slot an account and task holds all that it has earned, which is also its share in the task's fees.
 ///
 /// What one rule alone needs is in a contract of its own, to which this one delegates what it has no function for: rules/EvidenceRoom.sol.
-contract TrainingPool is PoolState, Ownable2Step, IRounds {
+contract TrainingPool is Ownable2Step, PoolState, IRounds {
     /// What `taskOf` answers.
     struct TaskStatus {
         uint64 version;
@@ -62,7 +62,6 @@ contract TrainingPool is PoolState, Ownable2Step, IRounds {
     /// Bytes of the Aspect's verdicts.
     uint256 private constant OPENED_BYTES = 32; // task 8 | pages 4 | groups 4 | pages 4 and weights 4 of the largest group | header 4 | tensors 4
     uint256 private constant LOADED_BYTES = 45; // task 8 | next page 4 | done 1 | digest 32
-    uint256 private constant JUDGED_BYTES = 77; // digest 32 | sender 20 | task 8 | omega 8 | e 8 | flags 1
     uint256 private constant MERGED_BYTES = 72; // task 8 | round 8 | group 4 | groups 4 | version 8 | digest 32 | saturated 8
     uint256 private constant ENDED_BYTES = 48; // task 8 | round 8 | digest 32
 
@@ -86,6 +85,8 @@ contract TrainingPool is PoolState, Ownable2Step, IRounds {
     event PaySetAside(uint64 indexed task, uint64 indexed round, uint256 amount);
     event RoundDropped(uint64 indexed task, uint64 indexed round);
     event TaskClosed(uint64 indexed task, uint256 refund);
+    event BondReturned(uint64 indexed task, uint256 amount);
+    event BondForfeited(uint64 indexed task, uint64 indexed round, uint256 amount);
     event FeesShared(uint64 indexed task, uint256 toContributors, uint256 toStake, uint256 toPot);
     event EarningsClaimed(uint64 indexed task, address indexed account, uint256 pay, uint256 fees);
 
@@ -169,7 +170,7 @@ contract TrainingPool is PoolState, Ownable2Step, IRounds {
         if (!BlockBounds.hold(terms.maxUpdates, _sizeOf(head))) revert BadTerms("maxUpdates");
         nextTask = task + 1;
         _tasks[task].terms = terms;
-        _tasks[task].entry = Entry(aspect, terms.maxUpdates, terms.minStake, terms.rule);
+        _tasks[task].entry = Entry(aspect, terms.maxUpdates, terms.minStake, terms.rule, 0);
         _tasks[task].creator = msg.sender;
         emit TaskOpened(task, msg.sender, model, shape, terms);
     }
@@ -226,7 +227,7 @@ contract TrainingPool is PoolState, Ownable2Step, IRounds {
         t.closing = true;
         emit TaskClosing(task);
         Round memory current = t.current;
-        if (current.accepted == 0) _openNextRound(task, current);
+        if (current.accepted == 0 && _committed(task, t.terms.rule, current.round) == 0) _openNextRound(task, current);
     }
 
     // ── A round ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -241,37 +242,16 @@ contract TrainingPool is PoolState, Ownable2Step, IRounds {
         _requireOpen(task, current);
         if (current.merged != 0) revert RoundSettling(current.round, current.merged);
         Entry memory entry = t.entry;
-        if (entry.rule == Evidence.NUMBER) _requireSubmission(t, current);
+        if (entry.rule == Evidence.NUMBER) _requireSubmission(task, t, current, entry.gate);
         uint256 maxUpdates = entry.maxUpdates;
         if (current.accepted >= maxUpdates) revert RoundFull(current.round, uint64(maxUpdates));
-        // To fill a round with dust takes a quarter of all stake.
-        uint256 minimum = Math.max(entry.minStake, current.eligible / (4 * maxUpdates));
+        uint256 minimum = _minimum(entry.minStake, maxUpdates, current.eligible);
         // The vault calls nobody then.
         // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
         uint256 counting = vault.recordUpdate(task, msg.sender, current.round, current.openedAt, minimum);
 
-        bytes memory verdict = _verdict(entry.aspect, "s", JUDGED_BYTES);
-        bytes32 tail = _word(verdict, 45);
-        uint64 weight = uint64(bytes8(tail << 120));
-        uint64 effective = uint64(bytes8(tail << 184));
-        if (
-            _word(verdict, 0) != digest || address(bytes20(_word(verdict, 32))) != msg.sender
-                || uint64(bytes8(tail << 56)) != task
-        ) revert NoVerdict();
-        // The Aspect's word is not enough for what decides over pay.
-        uint256 most = current.eligible < 4 ? counting : Math.min(counting, current.eligible / 4);
-        if (weight == 0 || weight > most || effective > weight) revert WrongVerdict(weight, effective, uint64(most));
-        bytes32 actual = UpdateDigest.ofGroups(header, groups);
-        if (actual != digest) revert WrongDigest(digest, actual);
-
-        t.running = _next(
-            current.accepted == 0 ? _seed(task, current.round) : t.running, digest, msg.sender, weight, effective
-        );
         if (current.accepted == 0) current.firstAt = uint32(block.timestamp);
-        current.accepted += 1;
-        current.present += uint40(weight); // <= Omega, which every counting stake is in once
-        _write(t.current, current);
-        emit UpdateAccepted(task, current.round, msg.sender, digest, weight, effective);
+        _accept(task, t, current, entry.aspect, counting, digest, header, groups);
     }
 
     /// @notice Settles one group of the round's updates: all of them, in the order they were accepted. Anyone may; the last group pays.
@@ -324,10 +304,15 @@ contract TrainingPool is PoolState, Ownable2Step, IRounds {
         Round memory current = t.current;
         _requireOpen(task, current);
         Terms memory terms = t.terms;
-        if (current.accepted != 0 || !_hasRipeStake(task)) {
-            uint256 droppableAt = Rules.droppableAt(terms, current.accepted == 0 ? current.openedAt : current.firstAt);
+        bool committed = current.accepted == 0 && _committed(task, terms.rule, current.round) != 0;
+        if (current.accepted != 0 || committed || !_hasRipeStake(task)) {
+            uint256 droppableAt = committed
+                // nobody can commit or reveal any more, so there is nothing to wait for
+                ? _revealsEnd(_sealings[task])
+                : Rules.droppableAt(terms, current.accepted == 0 ? current.openedAt : current.firstAt);
             if (block.timestamp < droppableAt) revert NotYetDroppable(uint64(droppableAt));
         }
+        if (terms.rule == Evidence.NUMBER && current.accepted != 0 && current.opened == 0) _forfeit(task, t, current);
         uint64 round = current.round;
         if (current.merged != 0) {
             bytes memory verdict = _verdict(aspect, "d", ENDED_BYTES);
@@ -531,7 +516,34 @@ contract TrainingPool is PoolState, Ownable2Step, IRounds {
         uint256 rest = t.pot;
         t.pot = 0;
         emit TaskClosed(task, rest);
+        if (t.terms.rule == Evidence.NUMBER) rest += _returnBond(task);
         if (rest != 0) _send(t.creator, rest);
+    }
+
+    /// Rule `evidence`: commitments to updates in the open round.
+    function _committed(uint64 task, uint8 rule, uint32 round) private view returns (uint256) {
+        if (rule != Evidence.NUMBER) return 0;
+        Sealing memory sealing = _sealings[task];
+        return sealing.round == round ? sealing.committed : 0;
+    }
+
+    /// Rule `evidence`: the task is closed, and its creator has opened all that had to be opened. Wei.
+    function _returnBond(uint64 task) private returns (uint256 bond) {
+        bond = _bonds[task];
+        if (bond == 0) return 0;
+        _bonds[task] = 0;
+        emit BondReturned(task, bond);
+    }
+
+    /// Rule `evidence`: the round's examples were not opened in time, so the creator's bond is for those whose updates are in it
+    /// (EvidenceRoom.claimBond), and no more updates are taken until there is another one.
+    function _forfeit(uint64 task, Task storage t, Round memory current) private {
+        t.entry.gate |= HALTED;
+        _sealings[task].gate |= HALTED;
+        uint256 bond = _bonds[task];
+        _bonds[task] = 0;
+        _forfeits[task][current.round] = Forfeit(uint96(bond), current.present, t.running); // at most the supply
+        emit BondForfeited(task, current.round, bond);
     }
 
     /// Rule `evidence`: keeps what the Aspect says of each update, and answers with the gains of the merged ones that are positive, or, where the
@@ -559,7 +571,8 @@ contract TrainingPool is PoolState, Ownable2Step, IRounds {
 
     /// Rule `evidence`: nobody submits once the round's examples may be opened: they may be on their way. What could be settled stays so, since
     /// Omega only falls within a round.
-    function _requireSubmission(Task storage t, Round memory current) private view {
+    function _requireSubmission(uint64 task, Task storage t, Round memory current, uint8 gate) private view {
+        if (gate != UNSEALED) revert GateClosed(task, gate);
         if (current.accepted == 0) return;
         Terms memory terms = t.terms;
         uint256 since = Rules.settleableAt(terms, current.present, current.eligible, current.openedAt, current.firstAt);

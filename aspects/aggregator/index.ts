@@ -43,7 +43,8 @@ const LOAD_PAGES: u32 = 0xcee91390;
 const SUBMIT: u32 = 0x437cfc3f;
 const SETTLE: u32 = 0xfea2330a;
 const DROP: u32 = 0x3b27ef06;
-const COMMIT_EXAMPLES: u32 = 0x4bc22103;
+const COMMIT_EXAMPLES: u32 = 0x0603c075;
+const REVEAL_UPDATE: u32 = 0x2f0ddd5d;
 const OPEN_EXAMPLES: u32 = 0x380977b8;
 const NAME_PAY: u32 = 0x4a6529af;
 const PAY: u32 = 0xa4d5a3d8;
@@ -121,7 +122,7 @@ function preContractCall(input: usize, length: u32): usize {
   setEnd(data + fieldLength);
   if (
     selector != SUBMIT && selector != SETTLE && selector != LOAD_PAGES && selector != OPEN_TASK && selector != DROP &&
-    selector != COMMIT_EXAMPLES && selector != OPEN_EXAMPLES && selector != NAME_PAY && selector != PAY
+    selector != REVEAL_UPDATE && selector != COMMIT_EXAMPLES && selector != OPEN_EXAMPLES && selector != NAME_PAY && selector != PAY
   ) return 0;
 
   findField(call, callLength, 1);
@@ -133,8 +134,9 @@ function preContractCall(input: usize, length: u32): usize {
   }
   setPool(to);
   const args = data + 4;
-  if (selector == SUBMIT) submit(args, from);
+  if (selector == SUBMIT) submit(args, from, 4);
   else if (selector == SETTLE) settle(args);
+  else if (selector == REVEAL_UPDATE) submit(args, from, 5);
   else if (selector == LOAD_PAGES) loadPages(args);
   else if (selector == DROP) drop(args);
   else if (selector == OPEN_EXAMPLES) openExamples(args);
@@ -227,12 +229,15 @@ function putSize(task: u32): void {
   putBe32(verdict + 28, tensorCount);
 }
 
-/** commitExamples(uint64 task, bytes32 root, uint32 batches, uint32 examples, uint8 inputExponent): whether the rule can judge by them. */
+/**
+ * commitExamples(uint64 task, bytes32 root, uint32 batches, uint32 examples, uint8 inputExponent, uint32 revealSeconds, uint256 bond): whether
+ * the rule can judge by them.
+ */
 function commitExamples(args: usize): void {
-  needWords(args, 5);
+  needWords(args, 7);
   const task = taskFrom(args);
   const exponent = word(args + 128);
-  expectEnd(args + 160);
+  expectEnd(args + 224);
   const shape = needShape(task);
   if (exponent > 255 || !evidence.readNetwork(shape, <u32>exponent)) {
     refuseWith("NotAPerceptron: rule evidence judges perceptrons with tensors W1, b1, W2, b2, ..., exponents of 0 or more and inputs of 2^0 to 2^-15");
@@ -335,14 +340,17 @@ function putModelDigest(task: u32, digests: usize, known: u32, target: usize): v
   keccak256(digests, pageCount << 5, target);
 }
 
-/** submit(uint64 task, bytes32 digest, bytes header, bytes[] groups). The pool itself checks that the digest is the update's. */
-function submit(args: usize, sender: usize): void {
-  needWords(args, 4);
+/**
+ * submit(uint64 task, bytes32 digest, bytes header, bytes[] groups), or revealUpdate, which has a salt behind them. `words`: how many arguments.
+ * The pool itself checks that the digest is the update's, and that a revealed one was committed to.
+ */
+function submit(args: usize, sender: usize, words: u32): void {
+  needWords(args, words);
   const task = taskFrom(args);
-  expectWord(args + 64, 4 << 5);
-  const length = bytesAt(args + 128);
-  const header = args + 160;
-  expectWord(args + 96, (5 << 5) + padded(length));
+  expectWord(args + 64, words << 5);
+  const length = bytesAt(args + (words << 5));
+  const header = args + (words << 5) + 32;
+  expectWord(args + 96, ((words + 1) << 5) + padded(length));
   const groups = header + padded(length);
   const count = countAt(groups);
 

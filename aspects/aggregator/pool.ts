@@ -6,11 +6,11 @@ import { keccak256 } from "./keccak";
 import { ADDRESS, PAIR, SLOT } from "./memory";
 
 /** Slot of `mapping(uint64 task => Task) _tasks` of the pool; a task's first slot is its `Round`. */
-export const TASKS_SLOT: u64 = 1;
+export const TASKS_SLOT: u64 = 3;
 /** Slot of `mapping(uint64 task => ExampleSet) _examples` of the pool; a set's first slot is all that is read of it. */
-export const EXAMPLES_SLOT: u64 = 4;
+export const EXAMPLES_SLOT: u64 = 6;
 /** Slot of `mapping(uint64 task => mapping(address account => int32)) _records` of the pool. */
-export const RECORDS_SLOT: u64 = 5;
+export const RECORDS_SLOT: u64 = 7;
 /** Slot of `mapping(uint64 task => mapping(address account => Stake)) _stakes` of the vault. */
 export const STAKES_SLOT: u64 = 6;
 

@@ -98,6 +98,7 @@ def test_a_stake_is_packed_as_the_aspect_unpacks_it() -> None:
         ("SETTLE", "settle"),
         ("DROP", "drop"),
         ("COMMIT_EXAMPLES", "commitExamples"),
+        ("REVEAL_UPDATE", "revealUpdate"),
         ("OPEN_EXAMPLES", "openExamples"),
         ("NAME_PAY", "namePay"),
         ("PAY", "pay"),

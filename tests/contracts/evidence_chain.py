@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
+from eth_hash.auto import keccak
 
 from devchain.chain.blocks import StoredReceipt
 from linklearner.chain.abi import Decoded
@@ -15,7 +16,7 @@ from linklearner.domain.digest import weight_bytes
 from linklearner.domain.encodings import INT8, TWO_BITS, Encoding
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.quantise import quantise_delta
-from linklearner.domain.rounds import Terms
+from linklearner.domain.rounds import Terms, commitment, running_seed
 from linklearner.domain.rules.evidence.batches import BatchTree, encode_batch
 from linklearner.domain.rules.evidence.ledger import PayKind
 from linklearner.domain.rules.evidence.network import IntegerNetwork
@@ -30,6 +31,8 @@ FULL = 1000
 EVIDENCE = replace(TERMS, rule=NUMBER, max_updates=8)
 NETWORK = IntegerNetwork((5, 6, 3), (12,) * 4, 4)
 """57 weights."""
+BOND = EVIDENCE.reward
+"""The least that there may be, wei."""
 
 
 def shape_of(network: IntegerNetwork, norm_bound: int = 2**24, page_length: int = 16) -> Shape:
@@ -78,6 +81,8 @@ class EvidenceTask:
     records: dict[bytes, int] = field(default_factory=dict)
     opened: int = 0
     sent: list[tuple[int, Update]] = field(default_factory=list)
+    sealed: dict[int, tuple[Update, bytes]] = field(default_factory=dict)
+    """What each account has committed to, and its salt."""
 
     @classmethod
     def begun(
@@ -94,6 +99,8 @@ class EvidenceTask:
         batches: Sequence[bytes] | None = None,
         pay: PayKind = PayKind.GAIN,
         full: int = FULL,
+        reveal_seconds: int = 0,
+        bond: int = BOND,
     ) -> EvidenceTask:
         """batches: what is committed, if not the batches of `examples`."""
         shape = shape_of(network) if shape is None else shape
@@ -104,7 +111,8 @@ class EvidenceTask:
         weights = first_weights(network) if weights is None else weights
         task = world.number(POOL, "nextTask")
         world.call(1, POOL, "openTask", task, shape.encode(), "{}", astuple(terms))
-        world.call(1, POOL, "commitExamples", task, tree.root, len(sizes), sum(sizes), network.input_exponent)
+        commitment = (tree.root, len(sizes), sum(sizes), network.input_exponent, reveal_seconds, bond)
+        world.call(1, POOL, "commitExamples", task, *commitment)
         if pay is not PayKind.GAIN:
             world.call(1, POOL, "namePay", task, pay, full)
         for index, units in enumerate(stakes, 1):
@@ -136,6 +144,31 @@ class EvidenceTask:
         self.close()
         self.open()
         self.settled()
+
+    def commitment(self, who: int, update: Update, salt: bytes) -> bytes:
+        seed = running_seed(self.world.chain.config.chain_id, self.world.pool, self.task, self.number)
+        return commitment(seed, address_of(who), update.digest(self.shape), salt)
+
+    def commit(self, who: int, steps: np.ndarray, encoding: Encoding = TWO_BITS) -> StoredReceipt:
+        update = self.update(steps, encoding)
+        salt = bytes(keccak(b"salt %d" % who))
+        sealed = self.commitment(who, update, salt)
+        receipt = self.world.call(who, POOL, "commitUpdate", self.task, self.number, sealed)
+        self.sealed[who] = (update, salt)
+        if any(event.values.get("recordLost") for event in events_of(receipt, self.world)):
+            self.records[address_of(who)] = 0
+        return receipt
+
+    def reveal(self, who: int, update: Update | None = None, salt: bytes | None = None) -> StoredReceipt:
+        """What it has committed to, or something else."""
+        kept, key = self.sealed[who]
+        update, salt = update or kept, salt or key
+        groups = list(update.groups(self.shape))
+        call = (self.task, update.digest(self.shape), update.header(self.shape), groups, salt)
+        receipt = self.world.call(who, POOL, "revealUpdate", *call)
+        self.sent.append((who, update))
+        self.world.sent.setdefault(self.task, []).append((address_of(who), update))
+        return receipt
 
     def work(self, seed: int, sign: int = 1) -> np.ndarray:
         return better(self.network, self.weights, seed, sign)

@@ -6,7 +6,7 @@ import pytest
 
 from linklearner import artifacts
 from linklearner.chain.contracts import POOL
-from tests.contracts.evidence_chain import EvidenceTask, events_of
+from tests.contracts.evidence_chain import BOND, EvidenceTask, events_of
 from tests.contracts.task_chain import CAP, GENESIS, PER_SECOND, Reverted, TaskChain, account, address_of
 
 
@@ -46,7 +46,7 @@ def test_a_room_by_itself_knows_no_task_and_no_aspect(world: TaskChain) -> None:
     task.submit(1, task.work(1))
     task.close()
     for name, arguments in (
-        ("commitExamples", (task.task, task.tree.root, 1, 1, 4)),
+        ("commitExamples", (task.task, task.tree.root, 1, 1, 4, 0, BOND)),
         ("openExamples", (task.task, 1, task.batches[0], list(task.tree.proof(0)))),
     ):
         with pytest.raises(Reverted, match="UnknownTask"):

@@ -22,7 +22,7 @@ from linklearner.domain.rules.evidence.credit import gain_share
 from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.rules.evidence.rule import EVIDENCE as EVIDENCE_RULE
 from linklearner.domain.rules.evidence.verdicts import Examples, Outcome
-from tests.contracts.evidence_chain import EVIDENCE, NETWORK, EvidenceTask, learnable, shape_of
+from tests.contracts.evidence_chain import BOND, EVIDENCE, NETWORK, EvidenceTask, events_of, learnable, shape_of
 from tests.contracts.task_chain import TERMS, Reverted, TaskChain, address_of, agrees
 
 
@@ -212,20 +212,28 @@ def test_a_committed_batch_that_is_no_examples_opens_no_round_and_the_next_round
             task.open(batch=1)
         world.wait(EVIDENCE.drop_seconds)
         world.drop(2, task.task)
+        world.call(1, POOL, "putBond", task.task, BOND)
 
 
-def test_a_set_that_is_used_up_opens_no_round_and_the_round_can_be_dropped(world: TaskChain) -> None:
-    task = EvidenceTask.begun(world, sizes=(2,))
+@pytest.mark.parametrize("settled", [True, False])
+def test_the_round_of_the_last_batch_is_the_tasks_last_since_no_later_one_could_be_judged(
+    world: TaskChain, settled: bool
+) -> None:
+    """Otherwise contributors could send updates only to have the creator's bond."""
+    task = EvidenceTask.begun(world, sizes=(2,), pot=0)
+    before = world.balance(address_of(1))
     task.submit(1, task.work(1))
     task.close()
-    task.open()
-    task.settled()
-    task.submit(1, task.work(2))
-    task.close()
-    with pytest.raises(Reverted, match="WrongExamples"):
-        task.open(batch=0)
-    world.wait(EVIDENCE.drop_seconds)
-    world.drop(2, task.task)
+    assert [event.name for event in events_of(task.open(), world)] == ["ExamplesOpened", "TaskClosing"]
+    if settled:
+        task.settled()
+    else:
+        world.wait(EVIDENCE.drop_seconds)
+        world.drop(2, task.task)
+    assert world.status(task.task)["openedAt"] == 0
+    assert world.balance(address_of(1)) == before + BOND
+    with pytest.raises(Reverted, match=r"StaleBase|TaskIsClosing"):
+        task.submit(1, task.work(2))
 
 
 def test_a_settler_cannot_leave_out_reorder_or_alter_updates(world: TaskChain) -> None:
@@ -258,15 +266,15 @@ def test_the_examples_are_committed_once_by_the_creator_before_the_weights_are_l
     with pytest.raises(Reverted, match="NoExamples"):
         world.call(1, POOL, "loadPages", task, 0, weights)
     with pytest.raises(Reverted, match="NotCreator"):
-        world.call(2, POOL, "commitExamples", task, tree.root, 1, 3, 4)
+        world.call(2, POOL, "commitExamples", task, tree.root, 1, 3, 4, 0, BOND)
     for root, batches, examples in ((bytes(32), 1, 3), (tree.root, 0, 3), (tree.root, 4, 3)):
         with pytest.raises(Reverted, match="BadTerms"):
-            world.call(1, POOL, "commitExamples", task, root, batches, examples, 4)
+            world.call(1, POOL, "commitExamples", task, root, batches, examples, 4, 0, BOND)
     with pytest.raises(Reverted, match="NotAPerceptron"):
-        world.call(1, POOL, "commitExamples", task, tree.root, 1, 3, 16)
-    world.call(1, POOL, "commitExamples", task, tree.root, 1, 3, 4)
+        world.call(1, POOL, "commitExamples", task, tree.root, 1, 3, 16, 0, BOND)
+    world.call(1, POOL, "commitExamples", task, tree.root, 1, 3, 4, 0, BOND)
     with pytest.raises(Reverted, match="TaskAlreadyLoaded"):
-        world.call(1, POOL, "commitExamples", task, tree.root, 1, 3, 4)
+        world.call(1, POOL, "commitExamples", task, tree.root, 1, 3, 4, 0, BOND)
     world.call(1, POOL, "loadPages", task, 0, weights)
 
 
@@ -281,15 +289,15 @@ def test_what_cannot_be_judged_in_a_block_is_refused_when_the_examples_are_commi
     root = b"\1" * 32
     task = begin(digits, 1208, 2, 10)
     with pytest.raises(Reverted, match="BadTerms"):
-        world.call(1, POOL, "commitExamples", task, root, 100, 2000, 4)
-    world.call(1, POOL, "commitExamples", task, root, 100, 100, 4)
+        world.call(1, POOL, "commitExamples", task, root, 100, 2000, 4, 0, BOND)
+    world.call(1, POOL, "commitExamples", task, root, 100, 100, 4, 0, BOND)
     groups = begin(digits, 1208, 1, 10)
     with pytest.raises(Reverted, match="BadTerms"):  # two groups: the rule looks at the whole model
-        world.call(1, POOL, "commitExamples", groups, root, 20, 50, 4)
+        world.call(1, POOL, "commitExamples", groups, root, 20, 50, 4, 0, BOND)
     mean = world.number(POOL, "nextTask")
     world.call(1, POOL, "openTask", mean, shape_of(NETWORK).encode(), "{}", astuple(TERMS))
     with pytest.raises(Reverted, match="BadTerms"):
-        world.call(1, POOL, "commitExamples", mean, root, 1, 1, 4)
+        world.call(1, POOL, "commitExamples", mean, root, 1, 1, 4, 0, BOND)
 
 
 def test_examples_are_nothing_for_a_task_by_another_rule(world: TaskChain) -> None:
@@ -360,6 +368,7 @@ def lived() -> TaskChain:
     task.submit(2, task.work(40))
     world.wait(EVIDENCE.drop_seconds)
     world.drop(3, task.task)
+    world.call(3, POOL, "putBond", task.task, 2 * BOND)
     task.sent = []
     task.submit(2, task.work(41))
     task.close()

@@ -21,7 +21,7 @@ from linklearner.domain.replay import Replay, TaskReplay
 from linklearner.domain.rules.evidence.credit import HORIZON
 from linklearner.domain.rules.evidence.ledger import PayKind
 from linklearner.domain.rules.evidence.network import IntegerNetwork
-from tests.contracts.evidence_chain import EVIDENCE, NETWORK, EvidenceTask, events_of, first_weights, shape_of
+from tests.contracts.evidence_chain import BOND, EVIDENCE, NETWORK, EvidenceTask, events_of, first_weights, shape_of
 from tests.contracts.task_chain import Reverted, TaskChain, address_of, agrees
 
 THREE = (2, 2, 2)
@@ -84,7 +84,7 @@ def test_rounds_are_paid_as_python_says_in_batches_and_one_by_one(
     watched: Watched, world: TaskChain, kind: PayKind
 ) -> None:
     """Thirteen rounds, so that the memory's end is passed; one contributor copies another's last update in each fourth."""
-    task = EvidenceTask.begun(world, sizes=(2,) * 13, pay=kind, pot=2000 * LL_WEI)
+    task = EvidenceTask.begun(world, sizes=(2,) * 14, pay=kind, pot=2000 * LL_WEI)
     last = task.work(1)
     for number in range(13):
         works = [task.work(10 * number + who) for who in (1, 2)]
@@ -103,6 +103,8 @@ def test_rounds_are_paid_as_python_says_in_batches_and_one_by_one(
     assert earned(world, task) == [0, 0, 0]
     copies = 0
     for count in (1, 2, 10):
+        if count == 10:
+            world.wait(HORIZON * EVIDENCE.drop_seconds)  # nobody opens any more
         before, pot, payer = earned(world, task), world.status(task.task)["pot"], world.balance(address_of(4))
         expected = watched.task(task.task)
         ledger = expected.pay_ledger
@@ -461,7 +463,7 @@ def test_pay_is_named_once_in_time_by_the_creator_and_only_where_it_fits_a_block
     world.call(1, POOL, "openTask", task, shape.encode(), "{}", astuple(EVIDENCE))
     with pytest.raises(Reverted, match="NoExamples"):
         world.call(1, POOL, "namePay", task, PayKind.NOVEL, 1000)
-    world.call(1, POOL, "commitExamples", task, b"\1" * 32, 3, 9, 4)
+    world.call(1, POOL, "commitExamples", task, b"\1" * 32, 3, 9, 4, 0, BOND)
     for who, kind, full, refusal in (
         (2, 1, 1000, "NotCreator"),
         (1, 0, 1000, "BadTerms.*pay"),
@@ -480,7 +482,7 @@ def test_pay_is_named_once_in_time_by_the_creator_and_only_where_it_fits_a_block
 
     full = world.number(POOL, "nextTask")
     world.call(1, POOL, "openTask", full, shape.encode(), "{}", astuple(replace(EVIDENCE, max_updates=257)))
-    world.call(1, POOL, "commitExamples", full, b"\1" * 32, 3, 9, 4)
+    world.call(1, POOL, "commitExamples", full, b"\1" * 32, 3, 9, 4, 0, BOND)
     with pytest.raises(Reverted, match=r"BadTerms.*maxUpdates"):
         world.call(1, POOL, "namePay", full, PayKind.NOVEL, 1000)
 
@@ -498,7 +500,7 @@ def test_a_task_refuses_what_cannot_be_paid_in_a_block_with_the_figures(
     for count in (most, most + 1):
         task = world.number(POOL, "nextTask")
         world.call(1, POOL, "openTask", task, shape.encode(), "{}", astuple(replace(EVIDENCE, max_updates=count)))
-        world.call(1, POOL, "commitExamples", task, b"\1" * 32, batches, examples, 4)
+        world.call(1, POOL, "commitExamples", task, b"\1" * 32, batches, examples, 4, 0, BOND)
         if count == most:
             world.call(1, POOL, "namePay", task, PayKind.NOVEL, 1000)
             continue

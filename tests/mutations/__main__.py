@@ -43,6 +43,8 @@ TESTS = (
     "tests/contracts/test_inference_escrow.py",
     "tests/contracts/test_evidence_rounds.py",
     "tests/contracts/test_pay_later.py",
+    "tests/contracts/test_evidence_room.py",
+    "tests/contracts/test_sealed_rounds.py",
 )
 ASPECT_TESTS = ("tests/aspects/test_aggregator.py", "tests/aspects/test_attacks.py")
 # Stands for the number of the mutant that is switched on, in what `SWITCH` compiles to.
@@ -97,6 +99,70 @@ CONTRACT_MUTANTS = [
     guard(ROOM, "t.entry.rule != Evidence.NUMBER", "refused_when_the_examples"),
     guard(ROOM, "_examples[task].root != 0 || t.current.version != 0", "committed_once"),
     guard(POOL, "_examples[task].root == 0", "committed_once"),
+    guard(ROOM, "t.closing", "takes_no_commitment_to_examples"),
+    guard(ROOM, "uint256(t.terms.roundSeconds) + revealSeconds >= t.terms.dropSeconds", "reveals_end_before"),
+    guard(ROOM, "t.entry.gate & HALTED == 0", "without_a_bond"),
+    guard(ROOM, "t.closing", "bond_is_not_put_down_again"),
+    guard(ROOM, "round != current.round", "of_its_round_and_task"),  # commitUpdate
+    guard(ROOM, "round != current.round", "only_the_next_batch"),  # openExamples
+    guard(ROOM, "sealing.gate != SEALED", "sealed_updates_are_not"),
+    guard(ROOM, "block.timestamp >= sealing.revealsFrom", "nobody_reveals_before"),
+    guard(ROOM, "sealing.committed >= maxUpdates", "no_more_commit_than"),
+    guard(ROOM, "block.timestamp >= until", "nobody_reveals_once"),  # revealUpdate
+    expression(ROOM, "slot.hash != 0", "true", "who_reveals_keeps"),
+    statement(ROOM, "if (recordLost) _records[task][msg.sender].record = 0;", "loses_his_record"),
+    expression(
+        ROOM,
+        "_minimum(sealing.minStake, maxUpdates, current.eligible)",
+        "0",
+        "with_stake_that_counts",
+    ),
+    guard(
+        ROOM,
+        "slot.hash != bytes27(_commitment(task, current.round, msg.sender, digest, salt))",
+        "as_it_was_committed",
+    ),
+    guard(ROOM, "block.timestamp < sealing.revealsFrom", "nobody_reveals_before"),
+    statement(ROOM, "slot.hash = 0;", "as_it_was_committed"),
+    guard(ROOM, "current.accepted != sealing.committed && block.timestamp < revealed", "not_opened_while"),
+    guard(ROOM, "batch + 1 == set.batches && !t.closing", "round_of_the_last_batch"),
+    expression(ROOM, "!found", "false", "claimed_once_and_by_whom"),
+    expression(ROOM, "running != forfeit.running", "false", "claimed_once_and_by_whom"),
+    expression(ROOM, "_bondClaimed[task][round][msg.sender]", "false", "claimed_once_and_by_whom"),
+    statement(ROOM, "if (revealed[0].contributor == msg.sender) amount += forfeit.bond - shared;", "to_the_wei"),
+    statement(ROOM, "_bondClaimed[task][round][msg.sender] = true;", "claimed_once_and_by_whom"),
+    Mutant(
+        ROOM,
+        "abi.encode(_seed(task, round), account, digest, salt)",
+        "abi.encode((ON) ? bytes32(0) : _seed(task, round), account, digest, salt)",
+        "of_its_round_and_task",
+    ),
+    Mutant(ROOM, ", account, digest, salt))", ", (ON) ? address(0) : account, digest, salt))", "its_senders"),
+    guard(ROOM, "bond < t.terms.reward || bond < MIN_BOND", "at_least_what_a_round"),
+    guard(POOL, "evidenceRoom_.code.length == 0", "whose_room_has_no_code"),
+    guard(POOL, "gate != UNSEALED", "sealed_updates_are_not"),
+    Mutant(
+        POOL,
+        "&& _committed(task, t.terms.rule, current.round) == 0)",
+        "&& ((ON) || _committed(task, t.terms.rule, current.round) == 0))",
+        "in_the_middle_of_a_round",
+    ),
+    Mutant(POOL, "|| committed ||", "|| (!(ON) && committed) ||", "not_ended_early"),
+    expression(POOL, "_revealsEnd(_sealings[task])", "0", "nothing_is_revealed_is_over"),
+    guard(
+        POOL,
+        "terms.rule == Evidence.NUMBER && current.accepted != 0 && current.opened == 0",
+        "shared_by_stake",
+    ),
+    Mutant(POOL, "&& current.accepted != 0 &&", "&& ((ON) || current.accepted != 0) &&", "nothing_is_revealed_is_over"),
+    Mutant(POOL, "&& current.opened == 0)", "&& ((ON) || current.opened == 0))", "has_opened_the_examples"),
+    guard(POOL, "bond == 0", "in_the_middle_of_a_round"),
+    statement(POOL, "_bonds[task] = 0;", "goes_to_the_pool"),  # returned
+    statement(POOL, "t.entry.gate |= HALTED;", "without_a_bond"),
+    statement(POOL, "_sealings[task].gate |= HALTED;", "without_a_bond"),
+    statement(ROOM, "t.entry.gate &= ~HALTED;", "without_a_bond"),
+    statement(ROOM, "_sealings[task].gate &= ~HALTED;", "without_a_bond"),
+    statement(POOL, "_bonds[task] = 0;", "in_the_middle_of_a_round"),  # forfeited
     guard(ROOM, "current.opened != 0", "early_late_or_twice"),
     guard(ROOM, "block.timestamp < from", "early_late_or_twice"),
     guard(ROOM, "block.timestamp >= until", "early_late_or_twice"),
@@ -155,28 +221,31 @@ CONTRACT_MUTANTS = [
     guard(POOL, "t.closing", "empty_round_refunds"),  # fund, grant
     Mutant(POOL, "bool closed = t.closing;", "bool closed = t.closing && !(ON);", "last_round_is_still"),
     guard(POOL, "amount == 0", "anybody_fills"),
-    statement(POOL, "if (current.accepted == 0) _openNextRound(task, current);", "empty_round_refunds"),
+    Mutant(
+        POOL,
+        "if (current.accepted == 0 && ",
+        "if (!(ON) && current.accepted == 0 && ",
+        "empty_round_refunds",
+    ),
     guard(POOL, "current.merged != 0", "being_settled"),  # submit
     guard(POOL, "current.merged != 0", "half_merged"),  # drop
     guard(POOL, "current.merged != 0", "omega_stays"),  # release
     guard(POOL, "current.accepted >= maxUpdates", "full_round_takes"),
-    expression(
-        POOL, "Math.max(entry.minStake, current.eligible / (4 * maxUpdates))", "entry.minStake", "filling_a_round"
-    ),
+    expression(STATE, "Math.max(minStake, eligible / (4 * maxUpdates))", "minStake", "filling_a_round"),
     Mutant(
-        POOL,
+        STATE,
         "_word(verdict, 0) != digest ||",
         "(!(ON) && _word(verdict, 0) != digest) ||",
         "about_something_else",
     ),
     expression(
-        POOL,
+        STATE,
         "current.eligible < 4 ? counting : Math.min(counting, current.eligible / 4)",
         "counting",
         "about_the_quarter",
     ),
-    guard(POOL, "weight == 0 || weight > most || effective > weight", "believes_no_aspect"),
-    guard(POOL, "actual != digest", "digest_is_the"),
+    guard(STATE, "weight == 0 || weight > most || effective > weight", "believes_no_aspect"),
+    guard(STATE, "actual != digest", "digest_is_the"),
     guard(POOL, "round != current.round || current.version == 0", "speaks_first"),
     Mutant(
         POOL,
@@ -203,8 +272,8 @@ CONTRACT_MUTANTS = [
     ),
     Mutant(
         POOL,
-        "if (current.accepted != 0 || !_hasRipeStake(task))",
-        "if ((!(ON) && current.accepted != 0) || !_hasRipeStake(task))",
+        "if (current.accepted != 0 || (",
+        "if ((!(ON) && current.accepted != 0) || (",
         "ripe_stake_does_not_end",
     ),
     expression(

@@ -47,6 +47,17 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RevealUpdate:
+    """Calldata of `revealUpdate`."""
+
+    task: int
+    digest: bytes
+    header: bytes = field(repr=False)
+    groups: tuple[bytes, ...] = field(repr=False)
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenExamples:
     """Calldata of `openExamples`."""
 
@@ -86,8 +97,13 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         events.PotFunded,
         events.PotGranted,
         events.UpdateAccepted,
+        events.UpdateCommitted,
         events.ExamplesCommitted,
         events.PayNamed,
+        events.BondPut,
+        events.BondForfeited,
+        events.BondClaimed,
+        events.BondReturned,
         events.ExamplesOpened,
         events.UpdateJudged,
         events.GroupMerged,
@@ -115,18 +131,19 @@ votes, which concern no task."""
 CALLS: Final[Mapping[type, str]] = {
     LoadPages: "loadPages",
     Submit: "submit",
+    RevealUpdate: "revealUpdate",
     OpenExamples: "openExamples",
     Settle: "settle",
     Pay: "pay",
 }
-COMPLETED: Final[Mapping[type[Event], tuple[type, type[Event]]]] = {
-    events.PagesLoaded: (LoadPages, events.WeightsLoaded),
-    events.UpdateAccepted: (Submit, events.UpdateSubmitted),
-    events.ExamplesOpened: (OpenExamples, events.BatchOpened),
-    events.GroupMerged: (Settle, events.GroupSettled),
-    events.RoundsPaid: (Pay, events.RoundsHandedIn),
+COMPLETED: Final[Mapping[type[Event], tuple[tuple[type, ...], type[Event]]]] = {
+    events.PagesLoaded: ((LoadPages,), events.WeightsLoaded),
+    events.UpdateAccepted: ((Submit, RevealUpdate), events.UpdateSubmitted),
+    events.ExamplesOpened: ((OpenExamples,), events.BatchOpened),
+    events.GroupMerged: ((Settle,), events.GroupSettled),
+    events.RoundsPaid: ((Pay,), events.RoundsHandedIn),
 }
-"""The events whose calldata says more, the call that makes them, and both in one."""
+"""The events whose calldata says more, the calls of which one makes them, and both in one."""
 _STRUCTS: Final[Mapping[str, Callable[..., object]]] = {
     "terms": Terms,
     "updates": Settlement,
@@ -167,12 +184,17 @@ def decode_call(kind: type[T], data: bytes) -> T:
 
 def completed(event: Event, data: bytes) -> Event:
     """An event of COMPLETED with what the calldata that made it holds. Raises DataLoss if that is no such call, or another one."""
-    call_kind, whole = COMPLETED[type(event)]
+    call_kinds, whole = COMPLETED[type(event)]
     try:
-        call: Any = decode_call(call_kind, data)
+        decoded = POOL.decode_call(data)
+        kind = next((one for one in call_kinds if CALLS[one] == decoded.name), None)
+        if kind is None:
+            raise InvalidInput(f"it calls {decoded.name}")
+        call: Any = _made(kind, decoded.values)
     except InvalidInput as error:
+        only = " or ".join(CALLS[one] for one in call_kinds)
         raise DataLoss(
-            f"transaction 0x{event.transaction.hex()} made {type(event).__name__}, which only {CALLS[call_kind]} does: {error.message}"
+            f"transaction 0x{event.transaction.hex()} made {type(event).__name__}, which only {only} does: {error.message}"
         ) from error
     values = {one.name: getattr(event, one.name) for one in fields(event)}
     for one in fields(call):
@@ -197,6 +219,16 @@ def load_pages(call: LoadPages) -> bytes:
 def submit(call: Submit) -> bytes:
     """Calldata."""
     return POOL.encode_call("submit", call.task, call.digest, call.header, list(call.groups))
+
+
+def commit_update(task: int, round: int, commitment: bytes) -> bytes:
+    """Calldata of `commitUpdate`."""
+    return POOL.encode_call("commitUpdate", task, round, commitment)
+
+
+def reveal_update(call: RevealUpdate) -> bytes:
+    """Calldata."""
+    return POOL.encode_call("revealUpdate", call.task, call.digest, call.header, list(call.groups), call.salt)
 
 
 def settle(task: int, round: int, group: int, updates: Sequence[Settlement]) -> bytes:

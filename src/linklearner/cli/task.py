@@ -42,6 +42,7 @@ RequestOption = Annotated[
 ]
 VERBS = {
     Step.LOADED: "load",
+    Step.COMMITTED: "commit",
     Step.ACCEPTED: "submit",
     Step.EXAMPLES_OPENED: "open the examples",
     Step.SETTLED: "settle",

@@ -127,16 +127,63 @@ class UpdateSubmitted(UpdateAccepted):
 
     header: bytes = field(repr=False)
     groups: tuple[bytes, ...] = field(repr=False)
+    salt: bytes | None = None
+    """Of the commitment, where the update was sealed; None where it was not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCommitted(Event):
+    """Rule `evidence`, sealed: an account has bound itself to an update. `record_lost`: it never revealed an earlier one, so that its
+    record fell to 0."""
+
+    round: int
+    contributor: bytes
+    commitment: bytes
+    record_lost: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExamplesCommitted(Event):
-    """Rule `evidence`: the examples by which the task's updates will be judged are fixed. `root`: of the batches' Merkle tree."""
+    """Rule `evidence`: the examples by which the task's updates will be judged are fixed. `root`: of the batches' Merkle tree.
+    `reveal_seconds`: for how long updates are revealed; 0: they are not sealed."""
 
     root: bytes
     batches: int
     examples: int
     input_exponent: int
+    reveal_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BondPut(Event):
+    """Rule `evidence`, after ExamplesCommitted, or anew after it was forfeited: what the creator has at stake. `amount`: wei."""
+
+    account: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BondForfeited(Event):
+    """Rule `evidence`, before RoundDropped: the round's examples were not opened, so the bond is for its contributors. `amount`: wei."""
+
+    round: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BondClaimed(Event):
+    """Rule `evidence`: an account took its share of the bond that was forfeited in a round. `amount`: wei."""
+
+    round: int
+    contributor: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BondReturned(Event):
+    """Rule `evidence`, after TaskClosed: the bond is the creator's again. `amount`: wei."""
+
+    amount: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

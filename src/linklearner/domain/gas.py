@@ -49,10 +49,11 @@ CLOSE: Final = 105_000
 SHARE_FEES: Final = 128_000
 CLAIM: Final = 94_000
 CLAIM_STAKE_FEES: Final = 94_000
+PUT_BOND: Final = 120_000
 """Limits of the small transactions: above the dearest that was measured, every slot that may be new counted as new (17,100 each). Measured
 were, in thousands, of LOCK 82 to 137 (with votes delegated), UNLOCK 67 to 141 (with fees settled), WITHDRAW 56, MATURE 59 to 93,
 DROP 57 to 87 (the last round of a task, with a refund), FUND 49 to 83, GRANT 56 to 74, CLOSE 33 to 81, SHARE_FEES 68 to 102, CLAIM 53
-to 70, CLAIM_STAKE_FEES 58 to 72."""
+to 70, CLAIM_STAKE_FEES 58 to 72, PUT_BOND 82."""
 
 
 def intrinsic_gas(data: bytes) -> int:
@@ -82,6 +83,35 @@ def submit_need(data: bytes, update: Update, shape: Shape) -> float:
     aspect += update.encoding.submit_gas * weights
     aspect += 6.8 * len(pages) + 15.8 * sum(len(shape.segments(page)) for page in pages)
     return intrinsic_gas(data) + pool + aspect
+
+
+def commit_limit(*, first: bool, new: bool) -> int:
+    """A gas limit for `commitUpdate`. first: of its round; new: the account has never committed in the task.
+
+    At least what is used, whatever the vault has to count for the account; at most 2.02 times that, so as good as free.
+    """
+    need = (57_300 if first else 52_200) + (NEW_SLOT if new else 0)
+    return _limit(need, COUNTED, 2.0)
+
+
+def reveal_limit(data: bytes, update: Update, shape: Shape) -> int:
+    """A gas limit for `revealUpdate` of `update`, whose calldata is `data`. The vault counted with the commitment: it is not asked again.
+
+    Raises Refused (GasLimitTooHigh) if no block holds it.
+    """
+    words = _words(len(data))  # handed on to the pool's room, in memory
+    need = submit_need(data, update, shape) - 5_200 + 6 * words + words * words / 512
+    return _limit(need, 0, 1.9, remedy="send fewer pages")
+
+
+def open_examples_limit(data: bytes, examples: int) -> int:
+    """A gas limit for `openExamples`, whose calldata is `data` and whose batch has so many bytes: each is state. Raises Refused."""
+    return _limit(intrinsic_gas(data) + 40_000 + 158 * examples, 0, remedy="the batch is too large")
+
+
+def claim_bond_limit(data: bytes, updates: int, new: bool) -> int:
+    """A gas limit for `claimBond`, whose calldata is `data`, of a round with so many updates. new: the account has no $LL."""
+    return _limit(intrinsic_gas(data) + 60_000 + 800 * updates + (NEW_SLOT if new else 0), 0)
 
 
 def settle_limit(

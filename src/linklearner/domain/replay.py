@@ -22,6 +22,10 @@ from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import Divergence, InvalidModel, LinkLearnerError
 from linklearner.domain.events import (
     BatchOpened,
+    BondClaimed,
+    BondForfeited,
+    BondPut,
+    BondReturned,
     ContributionPaid,
     EarningsClaimed,
     Event,
@@ -46,6 +50,7 @@ from linklearner.domain.events import (
     TaskClosed,
     TaskClosing,
     TaskOpened,
+    UpdateCommitted,
     UpdateCredited,
     UpdateJudged,
     UpdateSubmitted,
@@ -54,8 +59,8 @@ from linklearner.domain.events import (
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import UNIT_WEI
 from linklearner.domain.pay import ContributionShares, RoundPay, round_pay, share_fee
-from linklearner.domain.rounds import Phase, Standing, Step, Terms, advance, running_next, running_seed
-from linklearner.domain.rules.evidence.course import CODES, Course
+from linklearner.domain.rounds import Phase, Standing, Step, Terms, advance, commitment, running_next, running_seed
+from linklearner.domain.rules.evidence.course import CODES, MIN_BOND, Course
 from linklearner.domain.rules.evidence.credit import gain_share
 from linklearner.domain.rules.evidence.ledger import Owed, PayLedger
 from linklearner.domain.rules.evidence.rule import EVIDENCE
@@ -100,15 +105,29 @@ class Flows:
     pay_claimed: int = 0
     fees_claimed: int = 0
     stake_fees_claimed: int = 0
+    bonds: int = 0
+    """Put down by creators, or by others for them."""
+    bonds_returned: int = 0
+    bonds_claimed: int = 0
+    """Forfeited, and taken by contributors."""
     roundings: int = 0
     """Divisions of fees so far: each leaves less than a wei with pool or vault."""
 
     @property
     def pool(self) -> int:
         """What of the pool's $LL is the task's."""
-        inwards = self.funded + self.granted + self.fees_to_contributors + self.fees_to_stake + self.fees_to_pot
-        claimed = self.pay_claimed + self.fees_claimed + self.stake_fees_claimed
-        return inwards - self.settlers - self.refunded - claimed
+        fees = self.fees_to_contributors + self.fees_to_stake + self.fees_to_pot
+        claimed = self.pay_claimed + self.fees_claimed + self.stake_fees_claimed + self.bonds_claimed
+        return (
+            self.funded
+            + self.granted
+            + fees
+            + self.bonds
+            - self.settlers
+            - self.refunded
+            - self.bonds_returned
+            - claimed
+        )
 
 
 @dataclass(slots=True)
@@ -144,7 +163,9 @@ class TaskReplay:
     closing: bool = False
     flows: Flows = field(default_factory=Flows)
     first_s: int = 0
-    """Of the first accepted update of the open round, Unix seconds; 0 while there is none."""
+    """Of the first accepted update of the open round, or of its first commitment, Unix seconds; 0 while there is none."""
+    committed: int = 0
+    """Commitments to updates of the open round, revealed or not."""
     idle_s: int = 0
     """Seconds of the rounds without updates just before the open one: they are paid with it."""
     merged_groups: int = 0
@@ -164,10 +185,11 @@ class TaskReplay:
 
     @property
     def pool_owes(self) -> int:
-        """Wei of the pool's $LL that somebody will be paid or can claim: the pot, what is set aside for later, all that was earned,
-        and the fees of stake."""
+        """Wei of the pool's $LL that somebody will be paid or can claim: the pot, what is set aside for later, all that was earned, the
+        fees of stake, and bonds."""
         set_aside = self.pay_ledger.set_aside if self.pay_ledger is not None else 0
-        return self.pot + set_aside + self.shares.claimable + self.ledger.fees_owed
+        bonds = 0 if self.course is None else self.course.bond + self.course.forfeited
+        return self.pot + set_aside + self.shares.claimable + self.ledger.fees_owed + bonds
 
     @property
     def pay_ledger(self) -> PayLedger | None:
@@ -190,6 +212,8 @@ class TaskReplay:
             first_s=self.first_s,
             ripe=self.ledger.ripe(now_s),
             examples_opened=self.phase is Phase.OPENED,
+            reveal_seconds=0 if self.course is None else self.course.reveal_seconds,
+            committed=self.committed,
         )
 
 
@@ -233,6 +257,14 @@ class Replay:
                 self._stake(task, event)
             case UpdateSubmitted():
                 self._submit(task, event)
+            case UpdateCommitted():
+                self._commit_update(task, event)
+            case BondPut():
+                self._put_bond(task, event)
+            case BondForfeited():
+                self._forfeit_bond(task, event)
+            case BondClaimed():
+                self._claim_bond(task, event)
             case ExamplesCommitted():
                 self._commit_examples(task, event)
             case PayNamed():
@@ -305,8 +337,13 @@ class Replay:
     def _commit_examples(self, task: TaskReplay, event: ExamplesCommitted) -> None:
         if not rule_of(task.terms.rule).looks_back or task.phase is not Phase.LOADING or task.course is not None:
             _diverge(event, "event", "no such event here", ExamplesCommitted.__name__)
+        if task.closing:
+            _diverge(event, "task", "a task that is not closing", event.task)
+        reveal_s = event.reveal_seconds
+        if task.terms.round_seconds + reveal_s >= task.terms.drop_seconds:
+            _diverge(event, "reveal_seconds", f"below {task.terms.drop_seconds - task.terms.round_seconds}", reveal_s)
         try:
-            task.course = Course(task.shape, event.root, event.batches, event.examples, event.input_exponent)
+            task.course = Course(task.shape, event.root, event.batches, event.examples, event.input_exponent, reveal_s)
         except LinkLearnerError as error:
             _diverge(event, "examples", error.message, event.root)
 
@@ -317,6 +354,41 @@ class Replay:
             task.course.name_pay(event.pay, event.full, task.terms.max_updates)
         except LinkLearnerError as error:
             _diverge(event, "pay", error.message, event.pay)
+
+    def _put_bond(self, task: TaskReplay, event: BondPut) -> None:
+        if task.course is None or task.course.bond or task.closing:
+            _diverge(event, "event", "no such event here", BondPut.__name__)
+        least = max(task.terms.reward, MIN_BOND)
+        if event.amount < least:
+            _diverge(event, "amount", f"at least {least}", event.amount)
+        task.course.bond = event.amount
+        task.flows.bonds += event.amount
+
+    def _forfeit_bond(self, task: TaskReplay, event: BondForfeited) -> None:
+        """The examples of a round that is dropped now were not opened."""
+        _compare(event, "round", task.ledger.round, event.round)
+        if task.course is None or not self._is_void(task):
+            _diverge(event, "event", "no such event here", BondForfeited.__name__)
+        weights = [(one.event.contributor, one.event.weight) for one in task.accepted]
+        _compare(event, "amount", task.course.forfeit(event.round, weights), event.amount)
+        self._drop(task, RoundDropped(**_where(event), round=event.round))
+        self._due.insert(0, RoundDropped(**_where(event), round=event.round))
+
+    def _is_void(self, task: TaskReplay) -> bool:
+        """Whether dropping the open round costs the creator's bond: there are updates, and no examples were opened for them."""
+        course = task.course
+        return course is not None and course.bond > 0 and bool(task.accepted) and task.phase is not Phase.OPENED
+
+    def _claim_bond(self, task: TaskReplay, event: BondClaimed) -> None:
+        forfeit = None if task.course is None else task.course.forfeits.get(event.round)
+        if forfeit is None:
+            _diverge(event, "round", "one whose bond was forfeited", event.round)
+        try:
+            amount = forfeit.claim(event.contributor)
+        except LinkLearnerError as error:
+            _diverge(event, "contributor", error.message, event.contributor)
+        _compare(event, "amount", amount, event.amount)
+        task.flows.bonds_claimed += amount
 
     def _fund(self, task: TaskReplay, event: PotFunded | PotGranted) -> None:
         if task.closing:
@@ -336,7 +408,7 @@ class Replay:
         if task.closing:
             _diverge(event, "task", "a task that is not closing", event.task)
         task.closing = True
-        if not task.accepted:
+        if not task.accepted and not task.committed:
             self._next_round(task, event)
 
     # -- stake
@@ -376,7 +448,13 @@ class Replay:
     def _submit(self, task: TaskReplay, event: UpdateSubmitted) -> None:
         shape, ledger, terms = task.shape, task.ledger, task.terms
         _compare(event, "round", ledger.round, event.round)
-        if task.course is not None:
+        if task.course is not None and not task.course.bond:
+            _diverge(event, "bond", "a bond of the creator's", "none")
+        if task.course is not None and task.course.reveal_seconds:
+            self._reveal(task, task.course, event)
+        elif event.salt is not None:
+            _diverge(event, "salt", "a task whose updates are sealed", event.salt)
+        elif task.course is not None:
             closed_s = EVIDENCE.closed_s(terms, task.standing(event.time_s))
             if closed_s is not None and event.time_s >= closed_s:
                 _diverge(event, "time_s", f"before {closed_s}, when the examples may be opened", event.time_s)
@@ -397,18 +475,58 @@ class Replay:
         _compare(event, "weight", weight, event.weight)
         _compare(event, "effective", effective, event.effective)
         least = max(terms.floor(ledger.eligible), 1)
-        if weight == 0 or counting < least:
+        if weight == 0 or (counting < least and event.salt is None):
             _diverge(event, "stake", f"at least {least}", counting)
-        if ledger.of(event.contributor).submitted == ledger.round:
-            _diverge(event, "contributor", "one update a round", "a second one")
+        if event.salt is None:
+            self._take_part(task, event)
         if len(task.accepted) >= terms.max_updates:
             _diverge(event, "accepted", f"at most {terms.max_updates}", len(task.accepted) + 1)
-        ledger.record_update(event.contributor)
-        task.flows.roundings += 1
         task.running = running_next(task.running, event.digest, event.contributor, event.weight, event.effective)
-        if not task.accepted:
+        if not task.first_s:
             task.first_s = event.time_s
         task.accepted.append(_Accepted(event, update, tuple(bytes(keccak(group)) for group in event.groups)))
+
+    def _take_part(self, task: TaskReplay, event: UpdateSubmitted | UpdateCommitted) -> None:
+        """One update an account and round, or commitment to one; its stake stays in the round."""
+        if task.ledger.of(event.contributor).submitted == task.ledger.round:
+            _diverge(event, "contributor", "one update a round", "a second one")
+        task.ledger.record_update(event.contributor)
+        task.flows.roundings += 1
+
+    def _commit_update(self, task: TaskReplay, event: UpdateCommitted) -> None:
+        ledger, course = task.ledger, task.course
+        _compare(event, "round", ledger.round, event.round)
+        if course is None or not course.reveal_seconds or not course.bond:
+            _diverge(event, "event", "no such event here", UpdateCommitted.__name__)
+        if task.committed:
+            until_s, _ = EVIDENCE.reveals_s(task.terms, task.standing(event.time_s))
+            if event.time_s >= until_s:
+                _diverge(event, "time_s", f"before {until_s}, when updates are revealed", event.time_s)
+        else:
+            task.first_s = event.time_s
+        self._advance(task, event, Step.COMMITTED)
+        _compare(event, "record_lost", course.loses_record(event.contributor), event.record_lost)
+        course.commit(event.contributor, event.round, event.commitment)
+        least = task.terms.floor(ledger.eligible)
+        if ledger.eligible_of(event.contributor) < least:
+            _diverge(event, "stake", f"at least {least}", ledger.eligible_of(event.contributor))
+        if task.committed >= task.terms.max_updates:
+            _diverge(event, "committed", f"at most {task.terms.max_updates}", task.committed + 1)
+        self._take_part(task, event)
+        task.committed += 1
+
+    def _reveal(self, task: TaskReplay, course: Course, event: UpdateSubmitted) -> None:
+        """The update is what its contributor has committed to, and it is time."""
+        if event.salt is None:
+            _diverge(event, "salt", "an update that was committed to", "none")
+        begin_s, until_s = EVIDENCE.reveals_s(task.terms, task.standing(event.time_s))
+        if not begin_s <= event.time_s < until_s:
+            _diverge(event, "time_s", f"from {begin_s} to before {until_s}", event.time_s)
+        sealed = commitment(self._seed(event.task, event.round), event.contributor, event.digest, event.salt)
+        try:
+            course.reveal(event.contributor, event.round, sealed)
+        except LinkLearnerError as error:
+            _diverge(event, "salt", error.message, event.salt)
 
     def _open_batch(self, task: TaskReplay, event: BatchOpened) -> None:
         _compare(event, "round", task.ledger.round, event.round)
@@ -423,6 +541,9 @@ class Replay:
         except LinkLearnerError as error:
             _diverge(event, "examples", error.message, event.batch)
         self._advance(task, event, Step.EXAMPLES_OPENED)
+        if task.course.opened_batches == task.course.batches and not task.closing:
+            task.closing = True  # no later round could be judged
+            self._due = [TaskClosing(**_where(event))]
 
     def _settle(self, task: TaskReplay, event: GroupSettled) -> None:
         _compare(event, "round", task.ledger.round, event.round)
@@ -475,6 +596,8 @@ class Replay:
         _compare(event, "round", task.ledger.round, event.round)
         if task.merged_groups:
             _diverge(event, "event", ModelUpdated.__name__, RoundDropped.__name__)
+        if self._is_void(task):
+            _diverge(event, "event", BondForfeited.__name__, RoundDropped.__name__)
         self._in_time(task, event, Step.DROPPED)
         self._advance(task, event, Step.DROPPED)
         idle_s = 0 if task.accepted else task.idle_s + event.time_s - task.ledger.opened_s
@@ -647,11 +770,16 @@ class Replay:
             self._due.append(TaskClosed(**_where(event), refund=task.pot))
             task.flows.refunded += task.pot
             task.pot = 0
+            if task.course is not None and task.course.bond:
+                self._due.append(BondReturned(**_where(event), amount=task.course.bond))
+                task.flows.bonds_returned += task.course.bond
+                task.course.bond = 0
         task.ledger.next_round(event.time_s, closing=task.closing)
         task.accepted = []
         task.judgement = None
         task.merged_groups = 0
         task.first_s = 0
+        task.committed = 0
         task.idle_s = 0
         task.running = self._seed(event.task, task.ledger.round)
 

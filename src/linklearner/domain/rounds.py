@@ -18,6 +18,8 @@ RULE_MEAN = 1
 RULE_EVIDENCE = 2
 BPS = 10_000
 """What a whole is in `Terms.settler_bps`."""
+COMMITMENT_BYTES = 27
+"""Of a commitment that count."""
 MAX_UPDATES = 1024
 """Updates that a round may accept."""
 
@@ -65,7 +67,7 @@ class Phase(Enum):
     OPEN = "open"
     """No update accepted yet."""
     COLLECTING = "collecting"
-    """At least one update accepted."""
+    """At least one update accepted, or committed to where updates are sealed."""
     SETTLING = "settling"
     """Some groups of the model are merged: no more updates. Should the rest never be, the round may be dropped, which makes a version of
     what is merged."""
@@ -79,6 +81,7 @@ class Step(Enum):
     """What happens to a round; the chain has an event for each."""
 
     LOADED = "the last page was loaded"
+    COMMITTED = "an update was committed to, sealed (rule `evidence`)"
     ACCEPTED = "an update was accepted"
     EXAMPLES_OPENED = "the examples by which the round is judged were opened"
     GROUP_MERGED = "a group was merged, not the last"
@@ -102,11 +105,15 @@ class Standing:
     opened_s: int
     """Unix seconds of the round's opening; 0 once the task is closed."""
     first_s: int = 0
-    """Unix seconds of the first accepted update; 0 while there is none."""
+    """Unix seconds of the first accepted update, or of the first commitment where updates are sealed; 0 while there is none."""
     ripe: int = 0
     """Units that would count if a round opened now, and do not in this one."""
     examples_opened: bool = False
     """Whether the round's examples are opened, where the rule has any."""
+    reveal_seconds: int = 0
+    """For how long updates are revealed, where they are sealed; 0: they are not."""
+    committed: int = 0
+    """Updates that the open round's contributors have committed to, revealed or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,17 @@ def running_seed(chain_id: int, pool: bytes, task: int, round_number: int) -> by
     """The running hash of a round without updates: keccak256(abi.encode(chainid, pool, task, round)). 32 bytes."""
     return bytes(
         keccak(encode(["uint256", "address", "uint64", "uint64"], [chain_id, "0x" + pool.hex(), task, round_number]))
+    )
+
+
+def commitment(seed: bytes, contributor: bytes, digest: bytes, salt: bytes) -> bytes:
+    """What a contributor publishes of a sealed update: keccak256(abi.encode(seed of the round, contributor, digest, salt)). 32 bytes.
+
+    seed: `running_seed` of the round, so that it is good for this chain, pool, task and round only. digest, salt: 32 bytes; the salt is
+    secret until the update is revealed. The pool keeps the first COMMITMENT_BYTES of it.
+    """
+    return bytes(
+        keccak(encode(["bytes32", "address", "bytes32", "bytes32"], [seed, "0x" + contributor.hex(), digest, salt]))
     )
 
 

@@ -33,6 +33,7 @@ class Step(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STEP_DROPPED: _ClassVar[Step]
     STEP_CLOSED: _ClassVar[Step]
     STEP_EXAMPLES_OPENED: _ClassVar[Step]
+    STEP_COMMITTED: _ClassVar[Step]
 ENCODING_UNSPECIFIED: Encoding
 ENCODING_TWO_BITS: Encoding
 ENCODING_INT8: Encoding
@@ -51,6 +52,7 @@ STEP_SETTLED: Step
 STEP_DROPPED: Step
 STEP_CLOSED: Step
 STEP_EXAMPLES_OPENED: Step
+STEP_COMMITTED: Step
 
 class ModelVersion(_message.Message):
     __slots__ = ("task", "version", "digest", "round", "accepted_count", "saturated_count", "block_number")

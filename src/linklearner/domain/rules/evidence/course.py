@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linklearner.domain.errors import InvalidInput
+from linklearner.domain.notation import LL_WEI
+from linklearner.domain.rounds import COMMITMENT_BYTES
 from linklearner.domain.rules.evidence.batches import decode_batch, is_committed
 from linklearner.domain.rules.evidence.credit import HORIZON
 from linklearner.domain.rules.evidence.ledger import MAX_UPDATES, PayKind, PayLedger
@@ -21,6 +23,47 @@ from linklearner.domain.update import Update
 
 CODES: Final = {outcome: number for number, outcome in enumerate(Outcome)}
 """Outcomes as the chain writes them."""
+MIN_BOND: Final = LL_WEI
+"""Wei of a creator's bond at least, where a round's reward is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An account's last commitment to an update."""
+
+    commitment: bytes
+    """Its first COMMITMENT_BYTES bytes."""
+    round: int
+    revealed: bool = False
+
+
+@dataclass(slots=True)
+class Forfeit:
+    """A bond, shared."""
+
+    shares: dict[bytes, int]
+    """Wei by account."""
+    claimed: set[bytes]
+
+    @property
+    def left(self) -> int:
+        return sum(wei for account, wei in self.shares.items() if account not in self.claimed)
+
+    def claim(self, account: bytes) -> int:
+        """The account's share, wei. Raises InvalidInput where it has none, or has had it."""
+        if account not in self.shares or account in self.claimed:
+            raise InvalidInput("the account has no share of that bond, or has claimed it")
+        self.claimed.add(account)
+        return self.shares[account]
+
+
+def bond_shares(bond: int, weights: Sequence[tuple[bytes, int]]) -> dict[bytes, int]:
+    """What a forfeited bond gives each account, wei: bond * omega / S, rounded down, and the first account the rest."""
+    present = sum(weight for _, weight in weights)
+    shares = {account: bond * weight // present for account, weight in weights}
+    first, _ = weights[0]
+    shares[first] += bond - sum(shares.values())
+    return shares
 
 
 @dataclass(slots=True)
@@ -33,6 +76,8 @@ class Course:
     examples: int
     """In all batches, at most."""
     input_exponent: int
+    reveal_seconds: int = 0
+    """For how long updates are revealed, which are sealed then; 0: they are not."""
     records: dict[bytes, int] = field(default_factory=dict)
     opened: Examples = field(init=False)
     opened_batches: int = 0
@@ -41,6 +86,12 @@ class Course:
     ledger: PayLedger | None = None
     """Where the task pays later: what it owes."""
     network: IntegerNetwork = field(init=False)
+    sealed: dict[bytes, Sealed] = field(default_factory=dict)
+    """Each account's last commitment."""
+    bond: int = 0
+    """What the creator has at stake, wei; 0 after it was forfeited: no update is taken then."""
+    forfeits: dict[int, Forfeit] = field(default_factory=dict)
+    """By round."""
 
     def __post_init__(self) -> None:
         if self.root == bytes(32) or not 1 <= self.batches <= self.examples:
@@ -50,6 +101,44 @@ class Course:
         self.network = IntegerNetwork.of_shape(self.shape, self.input_exponent)
         width = self.network.widths[0]
         self.opened = Examples(np.zeros((0, width), dtype=np.int16), np.zeros(0, dtype=np.int64))
+
+    @property
+    def forfeited(self) -> int:
+        """Wei of forfeited bonds that nobody has claimed yet."""
+        return sum(one.left for one in self.forfeits.values())
+
+    def loses_record(self, account: bytes) -> bool:
+        """Whether the account's next commitment costs it its record: the last one was not revealed."""
+        last = self.sealed.get(account)
+        return last is not None and not last.revealed and self.records.get(account, 0) > 0
+
+    def commit(self, account: bytes, round_number: int, commitment: bytes) -> None:
+        """The account binds itself to an update of the open round."""
+        if self.loses_record(account):
+            self.records[account] = 0
+        self.sealed[account] = Sealed(commitment[:COMMITMENT_BYTES], round_number)
+
+    def reveal(self, account: bytes, round_number: int, commitment: bytes) -> None:
+        """The account's update is revealed. Raises InvalidInput where it is not what the account committed to in this round."""
+        last = self.sealed.get(account)
+        if (
+            last is None
+            or last.revealed
+            or (last.commitment, last.round)
+            != (
+                commitment[:COMMITMENT_BYTES],
+                round_number,
+            )
+        ):
+            raise InvalidInput("the account has committed to no such update in this round")
+        self.sealed[account] = replace(last, revealed=True)
+
+    def forfeit(self, round_number: int, weights: Sequence[tuple[bytes, int]]) -> int:
+        """The examples of a round were not opened in time: the bond is for those whose updates are in it. weights: (account, omega) of each
+        update, in order, one at least. The bond's wei."""
+        bond, self.bond = self.bond, 0
+        self.forfeits[round_number] = Forfeit(bond_shares(bond, weights), set())
+        return bond
 
     def open(self, batch: int, data: bytes, proof: Sequence[bytes]) -> None:
         """The next batch is opened. Raises InvalidInput where it is not that, or no whole examples of the network."""
