@@ -22,7 +22,7 @@ abstract contract PoolState {
         uint32 firstAt; // of the first accepted update, or of the first commitment where updates are sealed; stale while there is none
         uint24 merged; // settlement groups merged so far
         uint16 accepted; // updates accepted
-        uint8 opened; // 1 once the round's examples are opened, where the rule has any
+        uint8 opened; // once the round's examples are opened, where the rule has any: 1, and how the task pays (ExampleSet)
     }
 
     /// One storage slot: copies of what each submission needs and nothing changes once a task is open.
@@ -58,6 +58,29 @@ abstract contract PoolState {
     struct Claimed {
         uint128 pay;
         uint128 fees;
+    }
+
+    /// One storage slot. Rule `evidence`: `record`: E, what the account's updates did on examples that they could not know, Q16. The Aspect reads it.
+    struct Standing {
+        int32 record;
+        uint32 awaiting; // where the task pays later, the version that the round of its last settled update began with; else 0
+    }
+
+    /// One storage slot: by `novel`, sums of an account's credits, Q14 nats. A credit is below 2^16: no lifetime makes them overflow.
+    struct CreditSums {
+        int64 gain; // U
+        int64 novel; // X
+        int64 direct; // D
+        int64 paid;
+    }
+
+    /// Of a task that pays later (rules/EvidencePay.sol).
+    struct PayBook {
+        uint32 next; // the version that the first unpaid round began with; 0 where the task pays at settlement
+        uint16 full;
+        bytes32 digest; // of the current version
+        mapping(uint32 version => bytes32) settled; // what is kept of the round that began with it; paid, with what it adds to the memory
+        mapping(address account => CreditSums) sums;
     }
 
     /// Rule `evidence`: where updates are sealed, and how many are. One storage slot, with copies of what a commitment needs.
@@ -102,8 +125,8 @@ abstract contract PoolState {
     mapping(uint64 task => mapping(address account => Claimed)) internal _claimed;
     // slither-disable-next-line uninitialized-state: EvidenceRoom writes it
     mapping(uint64 task => ExampleSet) internal _examples;
-    /// Rule `evidence`: E, what the account's updates did on examples that they could not know, Q16.
-    mapping(uint64 task => mapping(address account => int32)) internal _records;
+    mapping(uint64 task => mapping(address account => Standing)) internal _records;
+    mapping(uint64 task => PayBook) internal _books;
     mapping(uint64 task => Sealing) internal _sealings;
     // slither-disable-next-line unused-state: EvidenceRoom uses it
     mapping(uint64 task => mapping(address account => Commitment)) internal _commitments;
@@ -260,6 +283,21 @@ abstract contract PoolState {
         assembly ("memory-safe") {
             word := mload(add(add(data, 32), offset))
         }
+    }
+
+    /// What is kept of a settled round that is paid later.
+    function _hashOf(
+        bytes32 before,
+        bytes32 digest,
+        bytes32 running,
+        uint256 shared,
+        uint256 merged,
+        uint256 round,
+        uint256 eligible,
+        uint256 batch,
+        uint256 settledAt
+    ) internal pure returns (bytes32) {
+        return keccak256(abi.encode(before, digest, running, shared, merged, round, eligible, batch, settledAt));
     }
 
     function _seed(uint64 task, uint64 round) internal view returns (bytes32) {

@@ -19,13 +19,20 @@ interface IRounds {
     function payFees(address account, uint256 amount) external;
 }
 
+/// And of the room that knows what the pool pays later (rules/EvidencePay.sol), to which the pool delegates this.
+interface IPaidLater {
+    /// @return whether a settled update of the account waits for its pay.
+    function isUnpaid(uint64 task, address account) external view returns (bool);
+}
+
 /// @title Locked $LL: influence in a task, a share of its fees, votes in whatever governs the pool later.
 ///
 /// Stake is held for time, not for blocks. What is locked in an epoch of `stakeSeconds` matures at the start of the second next one, so after
 /// one to two times `stakeSeconds`, and counts in the rounds that open from then on (at once while the task has no weights yet: no pay is at
 /// risk). What is unlocked stops counting: if its account has no update in the open round, Omega goes down at once, because nobody's pay may
 /// be diluted by stake that cannot take part any more; otherwise it leaves with the next round. It is paid out `stakeSeconds` later, and not
-/// before the end of a round in which the account has an update.
+/// before the end of a round in which the account has an update, nor before its last update is paid, where the task pays later: stake is what
+/// a new account after each harm costs.
 ///
 /// The Aspect reads `_stakes` (aspects/aggregator/pool.ts; tests hold both to solc's layout).
 contract StakeVault is Votes {
@@ -83,6 +90,7 @@ contract StakeVault is Votes {
     error StakeLimit(uint64 units, uint64 limit);
     error InsufficientStake(uint64 locked, uint64 asked);
     error StakeStillLocked(uint64 withdrawableAt, uint64 round);
+    error StakeAwaitsPay(uint64 task);
     error BelowMinimumStake(uint64 counting, uint64 minimum);
     error AlreadySubmitted(uint64 task, uint64 round, address account);
 
@@ -168,6 +176,7 @@ contract StakeVault is Votes {
         if (stake.unlocking == 0) revert ZeroUnits();
         bool takesPart = round != 0 && stake.submitted == round && openedAt != 0;
         if (block.timestamp < stake.withdrawableAt || takesPart) revert StakeStillLocked(stake.withdrawableAt, takesPart ? round : 0);
+        if (IPaidLater(address(pool)).isUnpaid(task, msg.sender)) revert StakeAwaitsPay(task);
         slot.unlocking = 0;
         emit StakeWithdrawn(task, msg.sender, stake.unlocking);
         _send(msg.sender, stake.unlocking * UNIT);

@@ -25,3 +25,17 @@ struct Settlement {
     bytes32[] digests; // of all groups
     bytes pages; // of the group being settled
 }
+
+/// A settled round, handed in again to be paid or to be remembered: what the pool keeps a hash of, and its updates.
+struct SettledRound {
+    bytes32 before; // the digest of the version that it began with
+    bytes32 digest; // of the one that it made
+    uint256 shared; // wei set aside
+    uint256 merged; // bit i: update i was merged
+    uint64 round;
+    uint64 eligible; // Omega, units
+    uint32 batch; // of examples, that it opened
+    uint32 settledAt; // Unix seconds
+    bytes kept; // of a paid round: of each update how many owners, u8, and these; empty of one that is to be paid
+    Settlement[] updates;
+}

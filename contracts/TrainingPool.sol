@@ -82,6 +82,7 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
     event ModelUpdated(
         uint64 indexed task, uint64 indexed version, bytes32 digest, uint64 round, uint64 accepted, uint64 saturated
     );
+    event PaySetAside(uint64 indexed task, uint64 indexed round, uint256 amount);
     event RoundDropped(uint64 indexed task, uint64 indexed round);
     event TaskClosed(uint64 indexed task, uint256 refund);
     event BondReturned(uint64 indexed task, uint256 amount);
@@ -191,7 +192,10 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
             _write(_tasks[task].current, current);
             return;
         }
-        if (_tasks[task].entry.rule == Evidence.NUMBER && _examples[task].root == 0) revert NoExamples(task);
+        if (_tasks[task].entry.rule == Evidence.NUMBER) {
+            if (_examples[task].root == 0) revert NoExamples(task);
+            _books[task].digest = _word(verdict, 13);
+        }
         current.version = 1;
         _openNextRound(task, current);
         // Written once here, so that the first contributor does not pay for a fresh slot.
@@ -285,9 +289,11 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
             t.saturated = 0;
         }
         current.version += 1;
-        uint256[] memory gains = judged ? _judged(task, round, updates, verdict) : new uint256[](0);
+        uint256[] memory gains;
+        if (judged) gains = _judged(task, current, updates, verdict);
         emit ModelUpdated(task, current.version, _word(verdict, 32), round, current.accepted, saturated);
-        _pay(task, t, terms, current, updates, gains);
+        uint256 aside = _pay(task, t, terms, current, updates, gains);
+        if (current.opened > 1) _setAside(task, current, aside, gains[0], _word(verdict, 32));
         _openNextRound(task, current);
     }
 
@@ -540,21 +546,26 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
         emit BondForfeited(task, current.round, bond);
     }
 
-    /// Rule `evidence`: keeps what the Aspect says of each update, and answers with the gains that are paid: positive ones of merged updates.
-    function _judged(uint64 task, uint64 round, Settlement[] calldata updates, bytes memory verdict)
+    /// Rule `evidence`: keeps what the Aspect says of each update, and answers with the gains of the merged ones that are positive, or, where the
+    /// task pays later, with one word: bit i, update i was merged.
+    function _judged(uint64 task, Round memory current, Settlement[] calldata updates, bytes memory verdict)
         private
         returns (uint256[] memory gains)
     {
-        gains = new uint256[](updates.length);
+        bool later = current.opened > 1;
+        gains = new uint256[](later ? 1 : updates.length);
+        uint32 awaiting = later ? current.version - 1 : 0;
         for (uint256 i = 0; i < updates.length; i++) {
             bytes32 one = _word(verdict, MERGED_BYTES + i * Evidence.VERDICT_BYTES);
             int32 gain = int32(uint32(bytes4(one)));
             int32 record = int32(uint32(bytes4(one << 32)));
             uint8 outcome = uint8(bytes1(one << 64));
             address contributor = updates[i].contributor;
-            _records[task][contributor] = record;
-            emit UpdateJudged(task, round, contributor, gain, record, outcome);
-            if (outcome == Evidence.MERGED && gain > 0) gains[i] = uint32(gain);
+            _records[task][contributor] = Standing(record, awaiting);
+            emit UpdateJudged(task, current.round, contributor, gain, record, outcome);
+            if (outcome != Evidence.MERGED) continue;
+            if (later) gains[0] |= 1 << i;
+            else if (gain > 0) gains[i] = uint32(gain);
         }
     }
 
@@ -577,7 +588,7 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
 
     /// Pays for a round, from the pot: the more time it took, up to `roundSeconds`, and the more stake was present. Rounds that come faster pay
     /// no more a day; stake that was away leaves its part in the pot, and so do over-long updates.
-    /// `gains`: of each update, where the rule goes by them, or empty.
+    /// `gains`: what `_judged` answers, or empty. Where the task pays later, what is shared is not divided but answered.
     function _pay(
         uint64 task,
         Task storage t,
@@ -585,7 +596,7 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
         Round memory current,
         Settlement[] calldata updates,
         uint256[] memory gains
-    ) private {
+    ) private returns (uint256 aside) {
         uint32 idle = t.idle;
         if (idle != 0) t.idle = 0;
         uint256 elapsed = _paidSeconds(idle, current.openedAt, terms.roundSeconds);
@@ -596,26 +607,57 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
         uint256 paid = most * present / Math.max(present, current.eligible / 4);
         uint256 fee = paid * terms.settlerBps / BPS;
         uint256 shared = paid - fee;
-        uint256 feesPerShare = t.feesPerShare;
         uint256 earned = 0;
+        if (current.opened > 1) aside = shared;
+        else earned = _divide(task, t.feesPerShare, terms, current, updates, gains, shared);
+        // slither-disable-next-line incorrect-equality
+        if (fee + aside + earned == 0) return 0;
+        (t.pot, t.shares) = (t.pot - uint96(fee + aside + earned), t.shares + uint120(earned));
+        if (fee != 0) {
+            emit SettlerPaid(task, current.round, msg.sender, fee);
+            _send(msg.sender, fee);
+        }
+    }
+
+    /// Divides `shared` as the rule says. Answers with what is earned of it.
+    function _divide(
+        uint64 task,
+        uint256 feesPerShare,
+        Terms memory terms,
+        Round memory current,
+        Settlement[] calldata updates,
+        uint256[] memory gains,
+        uint256 shared
+    ) private returns (uint256 earned) {
         for (uint256 i = 0; i < updates.length; i++) {
             Settlement calldata update = updates[i];
             address contributor = update.contributor;
             uint256 counts = gains.length == 0 ? update.effective : gains[i];
-            uint256 amount = Rules.share(terms, shared, update.weight, counts, present, current.eligible);
+            uint256 amount = Rules.share(terms, shared, update.weight, counts, current.present, current.eligible);
             emit ContributionPaid(task, current.round, contributor, amount);
             // slither-disable-next-line incorrect-equality: nothing is credited then, whatever the reason
             if (amount == 0) continue;
             earned += amount;
             _credit(_earnings[task][contributor], amount, feesPerShare);
         }
-        // slither-disable-next-line incorrect-equality
-        if (fee + earned == 0) return;
-        (t.pot, t.shares) = (t.pot - uint96(fee + earned), t.shares + uint120(earned));
-        if (fee != 0) {
-            emit SettlerPaid(task, current.round, msg.sender, fee);
-            _send(msg.sender, fee);
-        }
+    }
+
+    /// Rule `evidence`, where the task pays later: what the round shares waits outside of the pot, and what pay needs to know is kept as a hash.
+    function _setAside(uint64 task, Round memory current, uint256 shared, uint256 merged, bytes32 digest) private {
+        PayBook storage book = _books[task];
+        book.settled[current.version - 1] = _hashOf(
+            book.digest,
+            digest,
+            _tasks[task].running,
+            shared,
+            merged,
+            current.round,
+            current.eligible,
+            _examples[task].openedBatches - 1,
+            block.timestamp
+        );
+        book.digest = digest;
+        emit PaySetAside(task, current.round, shared);
     }
 
     /// What a round is paid for that ends now: the time since it opened, and that of the rounds without updates before it, up to `roundSeconds`.

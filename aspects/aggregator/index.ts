@@ -19,11 +19,12 @@ import {
 import { keccak256 } from "./keccak";
 import { KEY, VERDICT, allocate, mark, release } from "./memory";
 import {
-  accepted, batches, eligible, inputExponent, loaded, merged, openedBatches, readExampleSet, readRound, readStake, round, setPool, version,
+  accepted, batches, eligible, inputExponent, loaded, merged, openedBatches, payKind, readExampleSet, readRound, readStake, round, setPool, version,
 } from "./pool";
 import { refuse, refuseNumbers, refuseWith, say, sayNumber } from "./refuse";
 import { CHANGED } from "./rules/outcome";
 import * as evidence from "./rules/evidence";
+import * as evidencePay from "./rules/evidence/pay";
 import * as rules from "./rules/table";
 import { CONTRIBUTOR, EFFECTIVE, END, NEXT, RECORD } from "./settlement";
 import {
@@ -45,6 +46,8 @@ const DROP: u32 = 0x3b27ef06;
 const COMMIT_EXAMPLES: u32 = 0x0603c075;
 const REVEAL_UPDATE: u32 = 0x2f0ddd5d;
 const OPEN_EXAMPLES: u32 = 0x380977b8;
+const NAME_PAY: u32 = 0x4a6529af;
+const PAY: u32 = 0xa4d5a3d8;
 
 // Verdicts: names under which the pool looks for them, and their bytes (TrainingPool says what these are).
 const OPENED: u8 = 0x6f; // "o"
@@ -61,10 +64,15 @@ const EXAMPLES: u8 = 0x65; // "e"
 const EXAMPLES_BYTES: u32 = 40;
 const BATCH: u8 = 0x78; // "x"
 const BATCH_BYTES: u32 = 16;
+const PAID: u8 = 0x70; // "p"
+const PAID_BYTES: u32 = 16;
 
 /** Bytes of an answer about a task before its shape, and of one about pages before those. */
 const TASK_HEAD: u32 = 38;
 const PAGES_HEAD: u32 = 12;
+
+/** The way to pay by which an update's own credits do not count: a row of contracts/rules/EvidencePay.sol. */
+const FAIR: u32 = 2;
 
 /** Stake of a task at most, so that |sums| <= 2^61. */
 const MAX_ELIGIBLE: u64 = 1 << 38;
@@ -114,7 +122,7 @@ function preContractCall(input: usize, length: u32): usize {
   setEnd(data + fieldLength);
   if (
     selector != SUBMIT && selector != SETTLE && selector != LOAD_PAGES && selector != OPEN_TASK && selector != DROP &&
-    selector != REVEAL_UPDATE && selector != COMMIT_EXAMPLES && selector != OPEN_EXAMPLES
+    selector != REVEAL_UPDATE && selector != COMMIT_EXAMPLES && selector != OPEN_EXAMPLES && selector != NAME_PAY && selector != PAY
   ) return 0;
 
   findField(call, callLength, 1);
@@ -133,6 +141,8 @@ function preContractCall(input: usize, length: u32): usize {
   else if (selector == DROP) drop(args);
   else if (selector == OPEN_EXAMPLES) openExamples(args);
   else if (selector == COMMIT_EXAMPLES) commitExamples(args);
+  else if (selector == NAME_PAY) namePay(args);
+  else if (selector == PAY) pay(args);
   else openTask(args);
   return 0;
 }
@@ -231,6 +241,21 @@ function commitExamples(args: usize): void {
   const shape = needShape(task);
   if (exponent > 255 || !evidence.readNetwork(shape, <u32>exponent)) {
     refuseWith("NotAPerceptron: rule evidence judges perceptrons with tensors W1, b1, W2, b2, ..., exponents of 0 or more and inputs of 2^0 to 2^-15");
+  }
+  putSize(task);
+  putBe64(VERDICT + HEADER + 32, evidence.gasOfExample());
+  leaveVerdict(EXAMPLES, EXAMPLES_BYTES);
+}
+
+/** namePay(uint64 task, uint8 pay, uint16 full): what of the shape and the network the pool wants to know to see whether pay fits a block. */
+function namePay(args: usize): void {
+  needWords(args, 3);
+  const task = taskFrom(args);
+  expectEnd(args + 96);
+  const shape = needShape(task);
+  readExampleSet(task);
+  if (batches == 0 || !evidence.readNetwork(shape, inputExponent)) {
+    refuseNumbers("NoExamples: task ", task, " has ", batches, " batches of examples; commit to them first");
   }
   putSize(task);
   putBe64(VERDICT + HEADER + 32, evidence.gasOfExample());
@@ -430,6 +455,7 @@ function settle(args: usize): void {
 
   const records = <usize>allocate(count * <u32>RECORD);
   const present = readUpdates(args + 160, count, records);
+  expectEnd(updatesEnd);
   if (rules.isWhole(rule)) {
     settleWhole(task, shape, records, count);
     return;
@@ -496,6 +522,73 @@ function settleWhole(task: u32, shape: usize, records: usize, count: u32): void 
 }
 
 /**
+ * pay(uint64 task, uint32 from, bytes base, SettledRound[] rounds): credits the updates of the rounds from version `from` on; the rounds before,
+ * as many as the memory goes back, come first. That they are the settled ones is for the pool to check, afterwards.
+ */
+function pay(args: usize): void {
+  needWords(args, 4);
+  const task = taskFrom(args);
+  const from = word(args + 32);
+  expectWord(args + 64, 4 << 5);
+  const length = bytesAt(args + 128);
+  const base = args + 160;
+  expectWord(args + 96, (5 << 5) + padded(length));
+  const count = countAt(base + padded(length));
+  const array = base + padded(length) + 32;
+  const shape = needShape(task);
+  readExampleSet(task);
+  if (openedBatches == 0 || !evidence.readNetwork(shape, inputExponent)) {
+    refuseNumbers("NoExamples: task ", task, " has ", openedBatches, " batches of examples opened; nothing can be paid by them");
+  }
+  if (length != weightCount << 1) {
+    refuseNumbers("WrongBase: ", length, " bytes are not the task's ", weightCount, " weights; hand in those of the first round's base version");
+  }
+  const remembered = min<u64>(from - 1, evidencePay.MEMORY_ROUNDS);
+  if (from == 0 || count <= remembered) {
+    refuseNumbers("NothingToPay: ", count, " rounds were given; before version ", from, " the memory goes back eight, and one is to be paid");
+  }
+  const rounds = <usize>allocate(count * <u32>evidencePay.ROUND);
+  const bytes = readRounds(array, count, rounds, <u32>remembered);
+  const value = <usize>allocate(<u32>HEADER + PAID_BYTES + bytes + 8);
+  const verdict = value + HEADER;
+  putBe64(verdict, task);
+  putBe32(verdict + 8, <u32>from);
+  putBe32(verdict + 12, count);
+  evidencePay.pay(task, rounds, count, <u32>remembered, base, payKind == FAIR, verdict + PAID_BYTES);
+  leave(PAID, value, PAID_BYTES + bytes);
+}
+
+/** Reads the array of SettledRound structs. Returns how long what is said of those behind the `remembered` first will be. */
+function readRounds(array: usize, count: u32, rounds: usize, remembered: u32): u32 {
+  let bytes: u32 = 0;
+  let offset = count << 5;
+  for (let n: u32 = 0; n < count; n++) {
+    expectWord(array + (n << 5), offset);
+    const head = array + offset;
+    needWords(head, evidencePay.HEAD_WORDS);
+    if (word(head + 160) > MAX_ELIGIBLE) refuseNumbers("WrongWeight: round ", n, " of the call would have more than ", MAX_ELIGIBLE, " units");
+    expectWord(head + 256, evidencePay.HEAD_WORDS << 5);
+    const length = bytesAt(head + 320);
+    const kept = head + 352;
+    const updates = kept + padded(length);
+    expectWord(head + 288, <u32>(updates - head));
+    const settled = countAt(updates);
+    const records = <usize>allocate(settled * <u32>RECORD);
+    readUpdates(updates + 32, settled, records);
+    const one = rounds + <usize>n * evidencePay.ROUND;
+    store<u32>(one, <u32>head);
+    store<u32>(one, <u32>records, evidencePay.RECORDS);
+    store<u32>(one, settled, evidencePay.COUNT);
+    store<u32>(one, <u32>kept, evidencePay.KEPT);
+    store<u32>(one, <u32>kept + length, evidencePay.KEPT_END);
+    if (n >= remembered) bytes += evidencePay.KEPT_BYTES + settled * evidencePay.CREDIT_BYTES;
+    offset = <u32>(updatesEnd - array);
+  }
+  expectEnd(array + offset);
+  return bytes;
+}
+
+/**
  * drop(uint64 task): a round that is merged in part ends as it is, and the model's digest is that of what there is. Otherwise nothing changes
  * here.
  */
@@ -511,6 +604,9 @@ function drop(args: usize): void {
   putModelDigest(task, <usize>allocate(pageCount << 5), pageCount, verdict + 16);
   leaveVerdict(ENDED, ENDED_BYTES);
 }
+
+/** Where the array that `readUpdates` has read ends. */
+let updatesEnd: usize = 0;
 
 /** Reads the array of Settlement structs into records. Returns S, the sum of their weights. `array`: behind its length. */
 function readUpdates(array: usize, count: u32, records: usize): u64 {
@@ -549,7 +645,7 @@ function readUpdates(array: usize, count: u32, records: usize): u64 {
     }
     offset = <u32>(pages - array) + 32 + padded(bytes);
   }
-  expectEnd(array + offset);
+  updatesEnd = array + offset;
   return present;
 }
 

@@ -65,11 +65,12 @@ export function readStake(vault: usize, task: u64, account: usize): u64 {
 }
 
 // struct ExampleSet, its first slot, the first field in the lowest bits: batches u32 | examples u32 | openedBatches u32 | openedExamples u32 |
-// inputExponent u8.
+// inputExponent u8 | pay u8.
 export let batches: u32 = 0;
 export let openedBatches: u32 = 0;
 export let openedExamples: u32 = 0;
 export let inputExponent: u32 = 0;
+export let payKind: u32 = 0;
 
 /** Reads what the pool knows of the task's examples. Before `readStake`. */
 export function readExampleSet(task: u64): void {
@@ -79,6 +80,7 @@ export function readExampleSet(task: u64): void {
   openedBatches = be32(slot + 20);
   openedExamples = be32(slot + 16);
   inputExponent = <u32>load<u8>(slot, 15);
+  payKind = <u32>load<u8>(slot, 14);
 }
 
 /** E of the account, whose 20 address bytes are given. Before `readStake`. */

@@ -6,5 +6,7 @@ export { decodeShape, groupCount, pageCount, tensorAt, weightCount } from "./sha
 export { addPage, clearSums } from "./sums";
 export { areShifts, hasPage, headerBytes, isHeader, measurePage, squaredNorm } from "./update";
 export { GAIN, LOSS, MOVES, OUTCOME, RECORD, STEPS, VERDICT_BYTES, baseLoss, halvings, judge, loss, saturated, scaleOf, wholeSteps } from "./rules/evidence/judge";
+export { beginRound, credit, creditFairly, direct, gain, novel } from "./rules/evidence/credit";
 export { crossEntropy, logarithm } from "./rules/evidence/loss";
+export { ATOM_BYTES, ROUND_BYTES, copy, first, listFor, makeAtom, mostlyFirst, project, putOwners, useTable } from "./rules/evidence/memory";
 export { BUFFER_BYTES, exampleBytes, freshLoss, layerCount, logitsOf, lossOf, readNetwork, survey, useBuffers } from "./rules/evidence/network";

@@ -13,6 +13,7 @@ struct ExampleSet {
     uint32 openedBatches;
     uint32 openedExamples;
     uint8 inputExponent; // k: an input x stands for x * 2^-k
+    uint8 pay; // 0: by gain, at settlement; others are rows of EvidencePay
     bytes32 root; // of the batches' Merkle tree; 0: none committed
 }
 

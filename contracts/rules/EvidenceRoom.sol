@@ -2,17 +2,17 @@
 pragma solidity 0.8.37;
 
 import {LinkLearnerToken} from "../LinkLearnerToken.sol";
-import {PoolState} from "../PoolState.sol";
 import {StakeVault} from "../StakeVault.sol";
 import {Terms} from "../Tasks.sol";
 import {Evidence, ExampleSet} from "./Evidence.sol";
+import {EvidencePay} from "./EvidencePay.sol";
 import {Rules} from "./Rules.sol";
 
 /// @title Rule `evidence`, the calls that no other rule needs. The pool delegates to this contract whatever it has no function for
 /// (TrainingPool.fallback), because the code of all would not fit one contract: this code works on the pool's storage and money, its events
 /// are the pool's, and the Aspect sees the call to the pool before. Called by itself it has no tasks, and no call gets anywhere.
 /// @dev The pool's first two slots are its owner and who is to follow him.
-contract EvidenceRoom is PoolState layout at 2 {
+contract EvidenceRoom is EvidencePay layout at 2 {
     uint8 private constant SEALED = 2; // `commitUpdate`, then `revealUpdate`
     /// The vault is the pool's first creation.
     uint8 private constant VAULT_NONCE = 1;
@@ -82,7 +82,7 @@ contract EvidenceRoom is PoolState layout at 2 {
         ) revert BadTerms("examples");
         // There must be time to open the examples between the last reveal and the end of the round.
         if (uint256(t.terms.roundSeconds) + revealSeconds >= t.terms.dropSeconds) revert BadTerms("revealSeconds");
-        _examples[task] = ExampleSet(batches, examples, 0, 0, inputExponent, root);
+        _examples[task] = ExampleSet(batches, examples, 0, 0, inputExponent, 0, root);
         uint8 gate = revealSeconds == 0 ? UNSEALED : SEALED;
         t.entry.gate = gate;
         _sealings[task] = Sealing(revealSeconds, 0, 0, 0, t.entry.minStake, t.entry.maxUpdates, gate);
@@ -136,8 +136,8 @@ contract EvidenceRoom is PoolState layout at 2 {
 
         Commitment storage slot = _commitments[task][msg.sender];
         // Not lower than 0, because a new account would be better then.
-        bool recordLost = slot.hash != 0 && _records[task][msg.sender] > 0;
-        if (recordLost) _records[task][msg.sender] = 0;
+        bool recordLost = slot.hash != 0 && _records[task][msg.sender].record > 0;
+        if (recordLost) _records[task][msg.sender].record = 0;
         (slot.hash, slot.counting) = (bytes27(commitment), uint40(counting)); // at most the vault's MAX_TOTAL
         emit UpdateCommitted(task, current.round, msg.sender, commitment, recordLost);
     }
@@ -198,7 +198,7 @@ contract EvidenceRoom is PoolState layout at 2 {
             revert WrongExamples(batch);
         }
         (set.openedBatches, set.openedExamples) = (batch + 1, opened);
-        current.opened = 1;
+        current.opened = 1 + set.pay;
         _write(t.current, current);
         emit ExamplesOpened(task, round, batch);
         // No round after this one could be judged: it is the last.
@@ -235,7 +235,7 @@ contract EvidenceRoom is PoolState layout at 2 {
 
     /// @notice E of an account in a task by rule `evidence`, Q16: above 0, its updates may be merged.
     function recordOf(uint64 task, address account) external view returns (int32 record) {
-        return _records[task][account];
+        return _records[task][account].record;
     }
 
     /// @notice What a caller of `commitUpdate` commits to.

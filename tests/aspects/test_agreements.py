@@ -12,7 +12,7 @@ from devchain.wasm.validate import validate_aspect
 from linklearner import artifacts
 from linklearner.domain import encodings, shape, stakes, update
 from linklearner.domain.rules import mean
-from linklearner.domain.rules.evidence import network, verdicts
+from linklearner.domain.rules.evidence import credit, ledger, memory, network, verdicts
 from linklearner.domain.rules.evidence.course import CODES
 from linklearner.domain.rules.table import RULES
 from linklearner.v1 import model_pb2
@@ -73,6 +73,7 @@ def test_a_set_of_examples_begins_with_what_the_aspect_unpacks() -> None:
         "openedBatches": (0, 8, 4),
         "openedExamples": (0, 12, 4),
         "inputExponent": (0, 16, 1),
+        "pay": (0, 17, 1),
         "root": (1, 0, 32),
     }
 
@@ -99,6 +100,8 @@ def test_a_stake_is_packed_as_the_aspect_unpacks_it() -> None:
         ("COMMIT_EXAMPLES", "commitExamples"),
         ("REVEAL_UPDATE", "revealUpdate"),
         ("OPEN_EXAMPLES", "openExamples"),
+        ("NAME_PAY", "namePay"),
+        ("PAY", "pay"),
     ],
 )
 def test_the_selectors_are_the_pools(name: str, function: str) -> None:
@@ -126,10 +129,32 @@ def test_the_bounds_are_pythons() -> None:
         assert constant("rules/evidence/network.ts", name) == getattr(network, name)
     for name in ("MAX_GAIN", "LEAST_LOSS"):
         assert constant("rules/evidence/judge.ts", name) == getattr(verdicts, name)
+    for name in ("MEMORY_ROUNDS", "ATOMS", "COEFFICIENT_BITS", "COPY_FACTOR", "LOST_FACTOR", "MAX_OWNERS"):
+        assert constant("rules/evidence/memory.ts", name) == getattr(memory, name)
+    for name in ("HORIZON", "MAX_CREDIT", "CREDIT_BITS"):
+        assert constant("rules/evidence/credit.ts", name) == getattr(credit, name)
+    assert constant("index.ts", "FAIR") == ledger.PayKind.FAIR
     for outcome, code in CODES.items():
         assert constant("rules/evidence/judge.ts", outcome.name) == code
     assert constant("state.ts", "MAX_TASK") == update.MAX_TASK
     assert constant("index.ts", "MAX_ELIGIBLE") == stakes.MAX_ELIGIBLE
+
+
+def test_the_pool_s_bounds_of_pay_are_pythons() -> None:
+    text = (CONTRACTS / "rules/EvidencePay.sol").read_text()
+    for name, value in (
+        ("NOVEL", ledger.PayKind.NOVEL),
+        ("FAIR", ledger.PayKind.FAIR),
+        ("HORIZON", credit.HORIZON),
+        ("MEMORY_ROUNDS", memory.MEMORY_ROUNDS),
+        ("MAX_UPDATES_PAID_LATER", ledger.MAX_UPDATES),
+        ("DEPOSIT", credit.DEPOSIT),
+        ("LEVERAGE", credit.LEVERAGE),
+        ("MAX_FULL", credit.MAX_CREDIT),
+    ):
+        found = re.search(rf"constant {name} = ([^;]+);", text)
+        assert found, name
+        assert int(eval(found[1], {"__builtins__": {}})) == value, name
 
 
 @pytest.mark.parametrize(("file", "encoding"), [("two_bits.ts", encodings.TWO_BITS), ("int8.ts", encodings.INT8)])

@@ -18,6 +18,7 @@ from linklearner.domain.notation import LL_WEI
 from linklearner.domain.quantise import quantise_delta
 from linklearner.domain.rounds import Terms, commitment, running_seed
 from linklearner.domain.rules.evidence.batches import BatchTree, encode_batch
+from linklearner.domain.rules.evidence.ledger import PayKind
 from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.rules.evidence.verdicts import Examples, Judgement, judge, steps_of
 from linklearner.domain.shape import Shape, Tensor
@@ -25,6 +26,8 @@ from linklearner.domain.update import Update
 from tests.contracts.task_chain import TERMS, TaskChain, address_of
 
 NUMBER = 2
+FULL = 1000
+"""Q14 nats that earn an account its whole part of a round."""
 EVIDENCE = replace(TERMS, rule=NUMBER, max_updates=8)
 NETWORK = IntegerNetwork((5, 6, 3), (12,) * 4, 4)
 """57 weights."""
@@ -94,6 +97,8 @@ class EvidenceTask:
         weights: np.ndarray | None = None,
         examples: Examples | None = None,
         batches: Sequence[bytes] | None = None,
+        pay: PayKind = PayKind.GAIN,
+        full: int = FULL,
         reveal_seconds: int = 0,
         bond: int = BOND,
     ) -> EvidenceTask:
@@ -108,6 +113,8 @@ class EvidenceTask:
         world.call(1, POOL, "openTask", task, shape.encode(), "{}", astuple(terms))
         commitment = (tree.root, len(sizes), sum(sizes), network.input_exponent, reveal_seconds, bond)
         world.call(1, POOL, "commitExamples", task, *commitment)
+        if pay is not PayKind.GAIN:
+            world.call(1, POOL, "namePay", task, pay, full)
         for index, units in enumerate(stakes, 1):
             world.call(index, VAULT, "lock", task, units)
         world.call(1, POOL, "loadPages", task, 0, weight_bytes(weights))
@@ -128,6 +135,15 @@ class EvidenceTask:
         receipt = self.world.submit(who, update, self.shape)
         self.sent.append((who, update))
         return receipt
+
+    def play(self, number: int, people: Sequence[int] = (1, 2, 3)) -> None:
+        """A round in which everybody works honestly, but every third is a turn of harm by the last of several."""
+        for who in people:
+            sign = -1 if number % 3 == 2 and len(people) > 1 and who == people[-1] else 1
+            self.submit(who, self.work(10 * number + who, sign), (TWO_BITS, INT8)[(number + who) % 2])
+        self.close()
+        self.open()
+        self.settled()
 
     def commitment(self, who: int, update: Update, salt: bytes) -> bytes:
         seed = running_seed(self.world.chain.config.chain_id, self.world.pool, self.task, self.number)

@@ -160,7 +160,7 @@ class PaidRound:
 
 def pay(network: Perceptron, rounds: Sequence[PaidRound], full: int) -> list[list[tuple[bool, int, int, int, int]]]:
     """By `novel`: for each update whether it is a copy, what is added to U, X and D, and what is payable of FULL."""
-    memory: list[tuple[int, list[int], set[bytes]]] = []
+    memory: list[tuple[int, list[int], list[bytes]]] = []
     sums: dict[bytes, list[int]] = {}
     answer = []
     for number, one in enumerate(rounds):
@@ -174,11 +174,11 @@ def pay(network: Perceptron, rounds: Sequence[PaidRound], full: int) -> list[lis
             return [sat16(w + d) for w, d in zip(base, step, strict=True)]
 
         for account, u, merged in zip(one.accounts, one.updates, one.merged, strict=True):
-            known = [(list(reference), set[bytes]()) for reference in one.references] + [
+            known = [(list(reference), list[bytes]()) for reference in one.references] + [
                 (vector, owners) for when, vector, owners in memory if when >= number - 8 and account not in owners
             ]
             left, copy, first, quarter = project(u, [vector for vector, _ in known])
-            owners = {account} | (known[first][1] if quarter and first is not None else set())
+            owners = [*(known[first][1] if quarter and first is not None else [])[:7], account]
             if any(u) and not copy:
                 added.append((number, list(u), owners))
             g = mean(one.base, stepped(one.base, [rounded(v, 4) for v in u]))
@@ -202,6 +202,6 @@ def pay(network: Perceptron, rounds: Sequence[PaidRound], full: int) -> list[lis
             now = min(max(0, due - total[3]), full)
             total[3] += now
             row.append((copy, g, x, d, now))
-        memory += [(number, [a - b for b, a in zip(one.base, one.after, strict=True)], set()), *added]
+        memory += [(number, [a - b for b, a in zip(one.base, one.after, strict=True)], []), *added]
         answer.append(row)
     return answer

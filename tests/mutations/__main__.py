@@ -29,6 +29,7 @@ POOL, VAULT, TOKEN = "contracts/TrainingPool.sol", "contracts/StakeVault.sol", "
 ESCROW = "contracts/InferenceEscrow.sol"
 BOUNDS, DIGEST = "contracts/BlockBounds.sol", "contracts/UpdateDigest.sol"
 STATE, ROOM = "contracts/PoolState.sol", "contracts/rules/EvidenceRoom.sol"
+PAY = "contracts/rules/EvidencePay.sol"
 RULES, MEAN = "contracts/rules/Rules.sol", "contracts/rules/Mean.sol"
 ASPECT = "aspects/aggregator/"
 TESTS = (
@@ -41,6 +42,7 @@ TESTS = (
     "tests/contracts/test_gas_of_money.py",
     "tests/contracts/test_inference_escrow.py",
     "tests/contracts/test_evidence_rounds.py",
+    "tests/contracts/test_pay_later.py",
     "tests/contracts/test_evidence_room.py",
     "tests/contracts/test_sealed_rounds.py",
 )
@@ -96,7 +98,7 @@ CONTRACT_MUTANTS = [
     guard(POOL, "cap > MAX_CAP || emissionPerSecond > cap", "could_overflow"),
     guard(ROOM, "t.entry.rule != Evidence.NUMBER", "refused_when_the_examples"),
     guard(ROOM, "_examples[task].root != 0 || t.current.version != 0", "committed_once"),
-    guard(POOL, "_tasks[task].entry.rule == Evidence.NUMBER && _examples[task].root == 0", "committed_once"),
+    guard(POOL, "_examples[task].root == 0", "committed_once"),
     guard(ROOM, "t.closing", "takes_no_commitment_to_examples"),
     guard(ROOM, "uint256(t.terms.roundSeconds) + revealSeconds >= t.terms.dropSeconds", "reveals_end_before"),
     guard(ROOM, "t.entry.gate & HALTED == 0", "without_a_bond"),
@@ -108,7 +110,7 @@ CONTRACT_MUTANTS = [
     guard(ROOM, "sealing.committed >= maxUpdates", "no_more_commit_than"),
     guard(ROOM, "block.timestamp >= until", "nobody_reveals_once"),  # revealUpdate
     expression(ROOM, "slot.hash != 0", "true", "who_reveals_keeps"),
-    statement(ROOM, "if (recordLost) _records[task][msg.sender] = 0;", "loses_his_record"),
+    statement(ROOM, "if (recordLost) _records[task][msg.sender].record = 0;", "loses_his_record"),
     expression(
         ROOM,
         "_minimum(sealing.minStake, maxUpdates, current.eligible)",
@@ -172,6 +174,26 @@ CONTRACT_MUTANTS = [
         "(!Evidence.isCommitted(set.root, batch, examples, proof) && !(ON))",
         "only_the_next_batch",
     ),
+    guard(PAY, "t.current.version != 0 || set.pay != 0", "pay_is_named_once"),
+    guard(PAY, "pay_ != NOVEL && pay_ != FAIR", "pay_is_named_once"),
+    guard(PAY, "full == 0 || full > MAX_FULL", "pay_is_named_once"),
+    guard(PAY, "t.entry.maxUpdates > MAX_UPDATES_PAID_LATER", "pay_is_named_once"),
+    guard(PAY, "gas > BlockBounds.GAS || data > BlockBounds.CALLDATA", "what_cannot_be_paid"),
+    guard(PAY, "first != book.next", "is_paid_once or in_order_and_with"),
+    guard(PAY, "settled != _books[task].settled[version]", "paid_whole_and_in_order"),
+    guard(PAY, "settled != book.settled[version] || round.kept.length != 0", "paid_whole_and_in_order"),
+    expression(PAY, "round.kept.length != 0", "false", "paid_whole_and_in_order"),
+    guard(PAY, "update.digests.length != 1 || update.digests[0] != actual", "paid_whole_and_in_order"),
+    guard(PAY, "block.timestamp < from", "before_ten_more_batches"),
+    expression(PAY, "set.openedBatches > round.batch + HORIZON", "false", "before_ten_more_batches"),
+    expression(PAY, "set.openedBatches == set.batches", "false", "is_paid_once"),
+    expression(PAY, "Math.min(uint256(due - sums.paid), book.full)", "uint256(due - sums.paid)", "python_says_in"),
+    statement(PAY, "sums.paid += int64(uint64(counts));", "python_says_in_batches"),
+    expression(PAY, "closed ? 0 : uint96(back)", "uint96(back)", "closed_pays_at_once"),
+    expression(PAY, "awaiting >= _books[task].next", "false", "stake_stays_locked"),
+    guard(VAULT, "IPaidLater(address(pool)).isUnpaid(task, msg.sender)", "stake_stays_locked"),
+    expression(POOL, "later ? current.version - 1 : 0", "0", "stake_stays_locked"),
+    statement(POOL, "book.digest = digest;", "python_says_in_batches"),
     guard(STATE, "msg.sender != tx.origin", "no_call_of_a_contract"),
     guard(STATE, "msg.sender != _knownTask(task).creator", "only_its_creator or empty_round_refunds"),
     expression(POOL, "account == owner() && aspect == address(0)", "account == owner()", "once_it_is_named"),
@@ -303,11 +325,11 @@ CONTRACT_MUTANTS = [
     expression(POOL, "paid - fee", "paid", "settlers_fee"),
     expression(
         POOL,
-        "Rules.share(terms, shared, update.weight, counts, present, current.eligible)",
-        "Rules.share(terms, shared, update.weight, update.weight, present, current.eligible)",
+        "Rules.share(terms, shared, update.weight, counts, current.present, current.eligible)",
+        "Rules.share(terms, shared, update.weight, update.weight, current.present, current.eligible)",
         "over_long",
     ),
-    expression(POOL, "t.pot - uint96(fee + earned)", "t.pot", "absent_stake"),
+    expression(POOL, "t.pot - uint96(fee + aside + earned)", "t.pot", "absent_stake"),
     expression(POOL, "t.shares + uint120(earned)", "t.shares", "unequal_stakes"),
     statement(POOL, "_send(msg.sender, fee);", "settlers_fee"),
     statement(POOL, "_credit(_earnings[task][contributor], amount, feesPerShare);", "claimed_once"),
@@ -668,6 +690,11 @@ ASPECT_MUTANTS = [
     guard(ASPECT + "index.ts", "!evidence.labelsFit(examples, length / stride)", "that_is_no_examples"),
     guard(ASPECT + "index.ts", "exponent > 255 || !evidence.readNetwork(shape, <u32>exponent)", "committed_once"),
     Mutant(ASPECT + "rules/evidence/judge.ts", "if (beyond >> 16 == 0)", "if (true)", "ends_of_int16"),
+    guard(ASPECT + "rules/evidence/pay.ts", "!same32(digests, <usize>load<u32>(rounds))", "forged_base"),
+    guard(ASPECT + "index.ts", "length != weightCount << 1", "forged_base"),
+    guard(ASPECT + "index.ts", "from == 0 || count <= remembered", "in_order_and_with"),
+    guard(ASPECT + "rules/evidence/pay.ts", "next > end", "whose_kept_owners_break_off"),
+    guard(ASPECT + "rules/evidence/pay.ts", "at != end", "whose_kept_owners_break_off"),
     Mutant(
         ASPECT + "rules/evidence/judge.ts",
         "record <= 0 ? NO_RECORD",

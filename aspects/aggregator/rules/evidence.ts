@@ -1,6 +1,7 @@
 // Rule `evidence` (linklearner.domain.rules.evidence): an update is merged if it helps on examples that its author could not know.
 //
-// All is decided at settlement, at one base, of the whole model at once; what is computed on memory alone is in evidence/.
+// All is decided at settlement, at one base, of the whole model at once; what is computed on memory alone is in evidence/,
+// and so is pay for rounds that were settled before (evidence/pay.ts).
 
 import { HEADER, TYPE_BYTES, copyOver, lengthOf, putBe32, putHeader } from "../bytes";
 import { encodingOf, hasPage, clearSquares, measurePage, squaredNorm } from "../update";
@@ -75,7 +76,7 @@ export function settle(task: u32, shape: usize, records: usize, count: u32, verd
 }
 
 /** `bytes` bytes, and 8 that copies may run over. */
-function room(bytes: u32): usize {
+export function room(bytes: u32): usize {
   return <usize>allocate(((bytes + 7) & ~7) + 8);
 }
 
@@ -111,7 +112,7 @@ function gatherWeights(task: u32): usize {
 }
 
 /** u of one update, at `steps`. Whether it moves any weight. */
-function readSteps(record: usize, index: u32, steps: usize): bool {
+export function readSteps(record: usize, index: u32, steps: usize): bool {
   const header = <usize>load<u32>(record);
   const encoding = encodingOf(header);
   const begin = <usize>load<u32>(record, NEXT);

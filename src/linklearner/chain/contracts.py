@@ -17,7 +17,7 @@ from linklearner.chain.abi import Interface
 from linklearner.chain.answers import Log
 from linklearner.domain import events
 from linklearner.domain.errors import DataLoss, InvalidInput
-from linklearner.domain.events import Event, Settlement
+from linklearner.domain.events import Event, SettledRound, Settlement
 from linklearner.domain.rounds import Terms
 from linklearner.domain.rules.evidence.sets import ExampleBatches
 
@@ -78,6 +78,16 @@ class Settle:
     updates: tuple[Settlement, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pay:
+    """Calldata of `pay`. base: little-endian int16."""
+
+    task: int
+    first: int
+    base: bytes = field(repr=False)
+    rounds: tuple[SettledRound, ...] = field(repr=False)
+
+
 T = TypeVar("T")
 
 EVENTS: Final[Mapping[str, type[Event]]] = {
@@ -90,6 +100,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         events.UpdateAccepted,
         events.UpdateCommitted,
         events.ExamplesCommitted,
+        events.PayNamed,
         events.BondPut,
         events.BondForfeited,
         events.BondClaimed,
@@ -100,6 +111,10 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         events.ModelUpdated,
         events.ContributionPaid,
         events.SettlerPaid,
+        events.PaySetAside,
+        events.RoundsPaid,
+        events.UpdateCredited,
+        events.PayReturned,
         events.RoundDropped,
         events.TaskClosing,
         events.TaskClosed,
@@ -120,15 +135,21 @@ CALLS: Final[Mapping[type, str]] = {
     RevealUpdate: "revealUpdate",
     OpenExamples: "openExamples",
     Settle: "settle",
+    Pay: "pay",
 }
 COMPLETED: Final[Mapping[type[Event], tuple[tuple[type, ...], type[Event]]]] = {
     events.PagesLoaded: ((LoadPages,), events.WeightsLoaded),
     events.UpdateAccepted: ((Submit, RevealUpdate), events.UpdateSubmitted),
     events.ExamplesOpened: ((OpenExamples,), events.BatchOpened),
     events.GroupMerged: ((Settle,), events.GroupSettled),
+    events.RoundsPaid: ((Pay,), events.RoundsHandedIn),
 }
 """The events whose calldata says more, the calls of which one makes them, and both in one."""
-_STRUCTS: Final[Mapping[str, Callable[..., object]]] = {"terms": Terms, "updates": Settlement}
+_STRUCTS: Final[Mapping[str, Callable[..., object]]] = {
+    "terms": Terms,
+    "updates": Settlement,
+    "rounds": SettledRound,
+}
 
 
 def decode_event(log: Log, by: Interface = POOL) -> Event | None:
@@ -243,6 +264,11 @@ def reveal_update(call: RevealUpdate) -> bytes:
 def settle(task: int, round: int, group: int, updates: Sequence[Settlement]) -> bytes:
     """Calldata of `settle`."""
     return POOL.encode_call("settle", task, round, group, [astuple(update) for update in updates])
+
+
+def pay(task: int, first: int, base: bytes, rounds: Sequence[SettledRound]) -> bytes:
+    """Calldata of `pay`."""
+    return POOL.encode_call("pay", task, first, base, [astuple(one) for one in rounds])
 
 
 def _made(kind: Callable[..., T], values: Mapping[str, Any], **more: object) -> T:

@@ -19,6 +19,8 @@ from typing import Final
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import InvalidShape
 from linklearner.domain.rounds import MAX_UPDATES
+from linklearner.domain.rules.evidence.credit import HORIZON
+from linklearner.domain.rules.evidence.memory import MEMORY_ROUNDS
 from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.rules.evidence.verdicts import MAX_EXAMPLES
 from linklearner.domain.shape import MAX_GROUPS, MAX_PAGE_LENGTH, MIN_PAGE_LENGTH, Shape, Tensor
@@ -65,13 +67,8 @@ def judging_gas(updates: int, shape: Shape, examples: int) -> int:
     """Gas of the settlement of a full round by rule `evidence`, judged by so many examples, at most. Raises InvalidModel."""
     gas = settle_gas(updates, shape, settle_bytes(updates, shape))
     # one pass for each update, one for the base, three for the guard; a record is written for each, and its weights read three times more
-    gas += (updates + 4) * examples * example_gas(IntegerNetwork.of_shape(shape, 0))
+    gas += (updates + 4) * examples * example_gas(IntegerNetwork.of_shape(shape, 0).widths)
     return gas + updates * (30_000 + 6 * shape.weight_count)
-
-
-def example_gas(network: IntegerNetwork) -> int:
-    """Gas of one example's forward pass, at most."""
-    return 100 + sum(out * (20 + 5 * into // 8 + into // 32) for into, out in pairwise(network.widths))
 
 
 def most_examples(updates: int, shape: Shape) -> int:
@@ -163,6 +160,32 @@ def settle_gas(updates: int, shape: Shape, size: int) -> int:
     gas = 150_000 + 16 * size + updates * (32_000 + 10 * words) + 3 * words + words * words // 512
     gas += updates * (100 + 30 * pages + 14 * tensors + 5 * weights // 4)
     return gas + 9 * tensors + pages * 6_600 + 322 * weights + 280 * shape.page_count
+
+
+def pay_bytes(updates: int, shape: Shape) -> int:
+    """Calldata that pays one full round later (rule `evidence`), with eight full ones in the memory: int8 and dense, eight owners each."""
+    all_ = (MEMORY_ROUNDS + 1) * updates
+    return 500 + 2 * shape.weight_count + (MEMORY_ROUNDS + 1) * 512 + all_ * (161 + settle_bytes(1, shape))
+
+
+def pay_gas(updates: int, shape: Shape, examples: int, work: int, size: int) -> int:
+    """Gas of that call, at most; size: bytes of its calldata. examples: that judge the round. work: gas of one's forward pass
+    (`example_gas`). Each division is rounded down, as in the contract."""
+    weights, all_ = shape.weight_count, (MEMORY_ROUNDS + 1) * updates
+    gas = 200_000 + 16 * size + all_ * 3_000 + size // 3 + updates * 40_000
+    gas += (all_ + 3 * (MEMORY_ROUNDS + 1)) * 6 * weights
+    gas += updates * (6 * (all_ + MEMORY_ROUNDS) * (60 + 31 * weights // 50) + 60 * weights)
+    return gas + (5 * updates + 1) * examples * work
+
+
+def pay_examples(batches: int, examples: int) -> int:
+    """So many of a set's examples judge a round at most: eleven batches, and each other one has an example."""
+    return examples - max(0, batches - HORIZON - 1)
+
+
+def example_gas(widths: Sequence[int]) -> int:
+    """Of one example's forward pass through a perceptron, from input to output, at most: as the Aspect says it."""
+    return 100 + sum(width * (20 + before * 5 // 8 + before // 32) for before, width in pairwise(widths))
 
 
 def _group_pages(shape: Shape) -> int:

@@ -187,6 +187,15 @@ class BondReturned(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PayNamed(Event):
+    """Rule `evidence`: the task pays later. `pay`: 1 by novel, 2 by fair; `full`: Q14 nats that earn an account its whole part of a
+    round."""
+
+    pay: int
+    full: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExamplesOpened(Event):
     """Rule `evidence`: the round takes no more updates; it is judged by this batch and those before."""
 
@@ -265,10 +274,75 @@ class ContributionPaid(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlerPaid(Event):
-    """After the ContributionPaid events, absent where the fee is 0. `amount`: wei."""
+    """After the ContributionPaid events, absent where the fee is 0. `amount`: wei. Who pays a round later gets one, too."""
 
     round: int
     settler: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaySetAside(Event):
+    """Where the task pays later: what the round shares leaves the pot and waits, instead of any ContributionPaid. `amount`: wei."""
+
+    round: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundsPaid(Event):
+    """Settled rounds are paid, `count` of them from the one on that began with version `first`. Of each follow UpdateCredited with
+    ContributionPaid, by update, SettlerPaid, PayReturned."""
+
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledRound:
+    """A settled round as who pays hands it in again: to be paid, or to be remembered.
+
+    before, digest: of the versions that it began with and made. shared: wei set aside. merged: bit i, update i was merged. eligible: units.
+    batch: of examples, that it opened. settled_at: Unix seconds. kept: of a paid one whose its updates are (ledger.encode_owners). The
+    order of the fields is that of the contract's struct.
+    """
+
+    before: bytes
+    digest: bytes
+    shared: int
+    merged: int
+    round: int
+    eligible: int
+    batch: int
+    settled_at: int
+    kept: bytes = field(repr=False)
+    updates: tuple[Settlement, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundsHandedIn(RoundsPaid):
+    """RoundsPaid with what the payer handed in: the weights that the first of `rounds` began with, little-endian int16, and the rounds."""
+
+    base: bytes = field(repr=False)
+    rounds: tuple[SettledRound, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCredited(Event):
+    """Of a round that is paid later, in the order of the updates. Q14 nats, as they count (credit.Credit)."""
+
+    round: int
+    contributor: bytes
+    gain: int
+    direct: int
+    novel: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayReturned(Event):
+    """What nobody earned of a round that is paid later goes back to the pot, of a closed task to its creator. `amount`: wei, not 0."""
+
+    round: int
     amount: int
 
 

@@ -33,9 +33,14 @@ from linklearner.domain.events import (
     FeesShared,
     GroupSettled,
     ModelUpdated,
+    PayNamed,
+    PayReturned,
+    PaySetAside,
     PotFunded,
     PotGranted,
     RoundDropped,
+    RoundsHandedIn,
+    SettledRound,
     SettlerPaid,
     StakeFeesClaimed,
     StakeLocked,
@@ -46,16 +51,18 @@ from linklearner.domain.events import (
     TaskClosing,
     TaskOpened,
     UpdateCommitted,
+    UpdateCredited,
     UpdateJudged,
     UpdateSubmitted,
     WeightsLoaded,
 )
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import UNIT_WEI
-from linklearner.domain.pay import ContributionShares, round_pay, share_fee
+from linklearner.domain.pay import ContributionShares, RoundPay, round_pay, share_fee
 from linklearner.domain.rounds import Phase, Standing, Step, Terms, advance, commitment, running_next, running_seed
 from linklearner.domain.rules.evidence.course import CODES, Course, least_bond
 from linklearner.domain.rules.evidence.credit import gain_share
+from linklearner.domain.rules.evidence.ledger import Owed, PayLedger
 from linklearner.domain.rules.evidence.rule import EVIDENCE
 from linklearner.domain.rules.evidence.verdicts import Judgement
 from linklearner.domain.rules.rule import Contribution, Merged
@@ -165,6 +172,9 @@ class TaskReplay:
     accepted: list[_Accepted] = field(default_factory=list)
     course: Course | None = None
     """What a rule that looks back keeps."""
+    handed_in: dict[int, SettledRound] = field(default_factory=dict)
+    """Where the task pays later: settled rounds, by the version that they began with, as who pays hands them in; the last eight paid ones,
+    too."""
     judgement: Judgement | None = None
     """Of the round that is being settled by such a rule."""
 
@@ -175,9 +185,16 @@ class TaskReplay:
 
     @property
     def pool_owes(self) -> int:
-        """Wei of the pool's $LL that somebody will be paid or can claim: the pot, all that was earned, the fees of stake, and bonds."""
+        """Wei of the pool's $LL that somebody will be paid or can claim: the pot, what is set aside for later, all that was earned, the
+        fees of stake, and bonds."""
+        set_aside = self.pay_ledger.set_aside if self.pay_ledger is not None else 0
         bonds = 0 if self.course is None else self.course.bond + self.course.forfeited
-        return self.pot + self.shares.claimable + self.ledger.fees_owed + bonds
+        return self.pot + set_aside + self.shares.claimable + self.ledger.fees_owed + bonds
+
+    @property
+    def pay_ledger(self) -> PayLedger | None:
+        """Where the task pays later."""
+        return self.course.ledger if self.course is not None else None
 
     @property
     def vault_owes(self) -> int:
@@ -250,8 +267,12 @@ class Replay:
                 self._claim_bond(task, event)
             case ExamplesCommitted():
                 self._commit_examples(task, event)
+            case PayNamed():
+                self._name_pay(task, event)
             case BatchOpened():
                 self._open_batch(task, event)
+            case RoundsHandedIn():
+                self._pay_later(task, event)
             case GroupSettled():
                 self._settle(task, event)
             case ModelUpdated():
@@ -325,6 +346,14 @@ class Replay:
             task.course = Course(task.shape, event.root, event.batches, event.examples, event.input_exponent, reveal_s)
         except LinkLearnerError as error:
             _diverge(event, "examples", error.message, event.root)
+
+    def _name_pay(self, task: TaskReplay, event: PayNamed) -> None:
+        if task.phase is not Phase.LOADING or task.course is None or task.course.ledger is not None:
+            _diverge(event, "event", "no such event here", PayNamed.__name__)
+        try:
+            task.course.name_pay(event.pay, event.full, task.terms.max_updates)
+        except LinkLearnerError as error:
+            _diverge(event, "pay", error.message, event.pay)
 
     def _put_bond(self, task: TaskReplay, event: BondPut) -> None:
         if task.course is None or task.course.bond or task.closing:
@@ -400,6 +429,8 @@ class Replay:
                     until = ledger.unlock(event.account, event.units, event.time_s)
                     _compare(event, "withdrawable_at", until, event.withdrawable_at)
                 case StakeWithdrawn():
+                    if task.pay_ledger is not None and task.pay_ledger.is_unpaid(event.account):
+                        _diverge(event, "units", "0 until the account's last update is paid", event.units)
                     _compare(event, "units", ledger.withdraw(event.account, event.time_s), event.units)
                 case StakeMatured():
                     _compare(event, "units", ledger.mature(event.account), event.units)
@@ -539,6 +570,7 @@ class Replay:
             self._advance(task, event, Step.GROUP_MERGED)
             return
         self._advance(task, event, Step.SETTLED)
+        base = task.weights
         merged = self._merge(task)
         verdicts = () if task.judgement is None else task.judgement.verdicts
         self._due = [
@@ -552,8 +584,12 @@ class Replay:
             )
             for one, verdict in zip(task.accepted, verdicts, strict=bool(verdicts))
         ]
+        before = task.digest
         self._due.append(self._new_version(task, event, event.round, len(task.accepted), merged.saturated))
-        self._pay(task, event)
+        if task.pay_ledger is None:
+            self._pay(task, event)
+        else:
+            self._set_aside(task, event, base, before)
         self._next_round(task, event)
 
     def _drop(self, task: TaskReplay, event: RoundDropped) -> None:
@@ -609,9 +645,103 @@ class Replay:
             saturated=saturated,
         )
 
-    def _pay(self, task: TaskReplay, event: GroupSettled) -> None:
+    def _set_aside(self, task: TaskReplay, event: GroupSettled, base: NDArray[np.int16], before: bytes) -> None:
+        """The round is paid later: what it shares waits. base, before: what it began with, and the digest of that."""
+        course, judgement = task.course, task.judgement
+        assert course is not None and course.ledger is not None and judgement is not None
+        pay = self._round_pay(task, event)
+        owed = Owed(
+            version=task.version - 1,
+            round=event.round,
+            accounts=tuple(one.event.contributor for one in task.accepted),
+            weights=tuple(one.event.weight for one in task.accepted),
+            steps=course.steps(one.update for one in task.accepted),
+            merged=tuple(verdict.merged for verdict in judgement.verdicts),
+            base=base,
+            after=task.weights,
+            shared=pay.shared,
+            eligible=task.ledger.eligible,
+            batch=course.opened_batches - 1,
+            settled_s=event.time_s,
+        )
+        course.ledger.owe(owed)
+        task.handed_in[owed.version] = SettledRound(
+            before=before,
+            digest=task.digest,
+            shared=owed.shared,
+            merged=owed.merged_bits,
+            round=owed.round,
+            eligible=owed.eligible,
+            batch=owed.batch,
+            settled_at=owed.settled_s,
+            kept=b"",
+            updates=event.updates,
+        )
+        if pay.fee:
+            self._due.append(SettlerPaid(**_where(event), round=event.round, settler=b"", amount=pay.fee))
+        self._due.append(PaySetAside(**_where(event), round=event.round, amount=pay.shared))
+        task.pot -= pay.fee + pay.shared
+        task.flows.settlers += pay.fee
+
+    def _pay_later(self, task: TaskReplay, event: RoundsHandedIn) -> None:
+        course, ledger = task.course, task.pay_ledger
+        if course is None or ledger is None:
+            _diverge(event, "event", "no such event here", RoundsHandedIn.__name__)
+        _compare(event, "first", ledger.next_version, event.first)
+        versions = range(ledger.first_version, event.first + event.count)
+        _compare(event, "rounds", len(versions), len(event.rounds))
+        _compare(event, "base", ledger.base_of(versions.start).astype("<i2").tobytes(), event.base)
+        for version, given in zip(versions, event.rounds, strict=True):
+            if version not in task.handed_in:
+                _diverge(event, "rounds", "settled rounds", f"one of version {version}")
+            _compare(event, f"rounds of version {version}", task.handed_in[version], given)
+        for version in versions[event.first - versions.start :]:
+            due_s = ledger.due_s(course.opened_batches, course.batches, task.ledger.closed, task.terms)
+            if due_s is None or event.time_s < due_s:
+                _diverge(event, "time_s", f"{due_s} or later", event.time_s)
+            self._pay_round(task, course, ledger, version, event)
+
+    def _pay_round(
+        self, task: TaskReplay, course: Course, ledger: PayLedger, version: int, event: RoundsHandedIn
+    ) -> None:
+        owed, where = ledger.owed[version], _where(event)
+        paid = ledger.pay(course.network, course.later(owed.batch), task.terms)
+        for account, one, amount in zip(owed.accounts, paid.parts, paid.amounts, strict=True):
+            credit, counts = one
+            self._due.append(
+                UpdateCredited(
+                    **where,
+                    round=owed.round,
+                    contributor=account,
+                    gain=credit.gain,
+                    direct=credit.direct,
+                    novel=credit.novel,
+                )
+            )
+            if not counts:
+                continue
+            self._due.append(ContributionPaid(**where, round=owed.round, contributor=account, amount=amount))
+            task.shares.credit(account, amount)
+            task.flows.roundings += 1
+        task.flows.earned += sum(paid.amounts)
+        task.flows.settlers += paid.fee
+        if paid.fee:
+            self._due.append(SettlerPaid(**where, round=owed.round, settler=b"", amount=paid.fee))
+        if paid.back:
+            self._due.append(PayReturned(**where, round=owed.round, amount=paid.back))
+            if task.ledger.closed:
+                task.flows.refunded += paid.back
+            else:
+                task.pot += paid.back
+        task.handed_in[version] = replace(task.handed_in[version], kept=ledger.kept_of_last)
+        task.handed_in.pop(ledger.first_version - 1, None)
+
+    def _round_pay(self, task: TaskReplay, event: GroupSettled) -> RoundPay:
         elapsed_s = event.time_s - task.ledger.opened_s + task.idle_s
-        pay = round_pay(task.terms, task.pot, elapsed_s, task.present, task.ledger.eligible)
+        return round_pay(task.terms, task.pot, elapsed_s, task.present, task.ledger.eligible)
+
+    def _pay(self, task: TaskReplay, event: GroupSettled) -> None:
+        pay = self._round_pay(task, event)
         weights = [one.event.weight for one in task.accepted]
         if task.judgement is not None:
             earned = tuple(

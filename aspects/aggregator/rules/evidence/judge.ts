@@ -159,7 +159,7 @@ export let loss: i64 = 0;
 export let halvings: i32 = -1;
 
 @inline
-function floorDivide(a: i64, b: i64): i64 {
+export function floorDivide(a: i64, b: i64): i64 {
   const quotient = a / b;
   return quotient - <i64>(quotient * b > a);
 }
@@ -215,7 +215,7 @@ export function judge(
 }
 
 /** d = round(sum omega u / divisor) over the merged, i32, at `sums`. |sum| <= 2^53; |d| <= 2^15, since sum omega <= divisor. */
-function meanStep(verdicts: usize, end: usize, sums: usize, count: u32, divisor: u64): void {
+export function meanStep(verdicts: usize, end: usize, sums: usize, count: u32, divisor: u64): void {
   const half = divisor >> 1;
   let first = true;
   const limit = sums + (<usize>count << 3);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,10 +13,13 @@ from linklearner.domain.errors import InvalidInput
 from linklearner.domain.notation import LL_WEI
 from linklearner.domain.rounds import COMMITMENT_BYTES, Terms
 from linklearner.domain.rules.evidence.batches import decode_batch, is_committed
+from linklearner.domain.rules.evidence.credit import HORIZON
+from linklearner.domain.rules.evidence.ledger import MAX_UPDATES, PayKind, PayLedger
 from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.rules.evidence.verdicts import Examples, Judgement, Outcome, judge, steps_of
 from linklearner.domain.rules.rule import Contribution, Merged
 from linklearner.domain.shape import Shape
+from linklearner.domain.update import Update
 
 CODES: Final = {outcome: number for number, outcome in enumerate(Outcome)}
 """Outcomes as the chain writes them."""
@@ -84,8 +87,10 @@ class Course:
     records: dict[bytes, int] = field(default_factory=dict)
     opened: Examples = field(init=False)
     opened_batches: int = 0
-    fresh: int = 0
-    """Examples of the last batch."""
+    sizes: list[int] = field(default_factory=list)
+    """Examples in each batch opened so far."""
+    ledger: PayLedger | None = None
+    """Where the task pays later: what it owes."""
     network: IntegerNetwork = field(init=False)
     sealed: dict[bytes, Sealed] = field(default_factory=dict)
     """Each account's last commitment."""
@@ -150,7 +155,27 @@ class Course:
             raise InvalidInput(f"the set has at most {self.examples} examples")
         self.opened = self.opened.joined(more)
         self.opened_batches += 1
-        self.fresh = len(more)
+        self.sizes.append(len(more))
+
+    def name_pay(self, kind: int, full: int, max_updates: int) -> None:
+        """The task pays later: by novel or fair. Raises InvalidInput."""
+        if kind not in (PayKind.NOVEL, PayKind.FAIR) or max_updates > MAX_UPDATES:
+            raise InvalidInput(f"pay later is by novel (1) or fair (2), of at most {MAX_UPDATES} updates a round")
+        self.ledger = PayLedger(PayKind(kind), full)
+
+    def steps(self, updates: Iterable[Update]) -> NDArray[np.int64]:
+        """(M, N) int64: u of each."""
+        return np.stack([steps_of(update, self.shape) for update in updates])
+
+    @property
+    def fresh(self) -> int:
+        """Examples of the batch that was opened last; 0 before."""
+        return self.sizes[-1] if self.sizes else 0
+
+    def later(self, batch: int) -> Examples:
+        """W of the round that opened this batch: it, and as many of the ten behind it as are opened."""
+        end = min(batch + HORIZON, self.opened_batches - 1) + 1
+        return self.opened[sum(self.sizes[:batch]) : sum(self.sizes[:end])]
 
     def settle(
         self, weights: NDArray[np.int16], contributions: Sequence[Contribution], eligible: int
@@ -164,7 +189,7 @@ class Course:
             [one.weight for one in contributions],
             eligible,
             self.opened,
-            self.fresh,
+            self.sizes[-1],
         )
         for one, verdict in zip(contributions, found.verdicts, strict=True):
             self.records[one.contributor] = verdict.record

@@ -6,7 +6,9 @@ The memory for account a in round r:
     the non-empty updates of rounds r-8 … r-1  that were no copies, and of which a is no owner
 
 An account owns what it sent, and with it whoever owns the atom that explains most of it, if that explains a quarter: a copy in the
-memory must not be held against the account that was copied. Without the exception for an account's own past, honest pay vanishes.
+memory must not be held against the account that was copied. Without the exception for an account's own past, honest pay vanishes. It has
+at most eight owners: its sender, and the first of those of that atom, the author before all. So a chain of copies cannot make what has to
+be kept of a round longer and longer.
 
 res(u), five times: the unused atom with the largest (atom . res)**2 / |atom|**2 (the earliest of equal ones) is orthogonalised against
 those taken before and its part subtracted; coefficients are Q14, rounded, and so are the products. An atom that loses 63/64 of its
@@ -18,7 +20,6 @@ int64; a vector times a coefficient is at most |u| 2**14 <= 2**40.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,6 +36,7 @@ COPY_FACTOR: Final = 20
 """A copy's residual has less than a twentieth of its square."""
 OWNED_FACTOR: Final = 4
 LOST_FACTOR: Final = 64
+MAX_OWNERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +109,9 @@ class Revealed:
 class _Kept:
     step: NDArray[np.int64]
     updates: NDArray[np.int64]
-    owners: tuple[frozenset[bytes], ...]
+    owners: tuple[tuple[bytes, ...], ...]
+    of_all: tuple[tuple[bytes, ...], ...]
+    """Of all updates of the round, no owners where an update was a copy or empty."""
 
 
 @dataclass(slots=True)
@@ -115,6 +119,11 @@ class Memory:
     """Of one task: what the last eight rounds showed."""
 
     _rounds: list[_Kept] = field(default_factory=list)
+
+    @property
+    def owners(self) -> tuple[tuple[tuple[bytes, ...], ...], ...]:
+        """Of the rounds in the memory, oldest first: of each update its owners, none if it was a copy or empty."""
+        return tuple(kept.of_all for kept in self._rounds)
 
     def take(self, round_: Revealed) -> tuple[Residual, ...]:
         """The residuals of a round's updates; afterwards the round is part of the memory. Rounds come in order."""
@@ -128,16 +137,13 @@ class Memory:
             atoms = [*public, *(update for update, _ in allowed)]
             one = residual(steps, np.array(atoms, dtype=np.int64).reshape(len(atoms), steps.size))
             found.append(one)
-            owners = frozenset((account,))
+            authors: tuple[bytes, ...] = ()
             if one.mostly_first and one.first is not None and one.first >= len(public):
-                owners |= allowed[one.first - len(public)][1]
-            owned.append(owners)
+                authors = allowed[one.first - len(public)][1]
+            owned.append((*authors[: MAX_OWNERS - 1], account))
         novel = [not one.copy and bool(steps.any()) for one, steps in zip(found, round_.steps, strict=True)]
         step = round_.after.astype(np.int64) - round_.base
-        kept = _Kept(step, round_.steps[np.array(novel, dtype=bool)], tuple(_chosen(owned, novel)))
+        of_all = tuple(one if is_novel else () for one, is_novel in zip(owned, novel, strict=True))
+        kept = _Kept(step, round_.steps[np.array(novel, dtype=bool)], tuple(one for one in of_all if one), of_all)
         self._rounds = [*self._rounds, kept][-MEMORY_ROUNDS:]
         return tuple(found)
-
-
-def _chosen(owners: Sequence[frozenset[bytes]], wanted: Sequence[bool]) -> list[frozenset[bytes]]:
-    return [one for one, is_wanted in zip(owners, wanted, strict=True) if is_wanted]
