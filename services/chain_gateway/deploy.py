@@ -29,6 +29,7 @@ from linklearner.domain.digest import weight_bytes
 from linklearner.domain.errors import DataLoss
 from linklearner.domain.notation import LL_WEI, UNIT_WEI
 from linklearner.domain.plan import TaskPlan, digits
+from linklearner.domain.rules.evidence.course import least_bond
 from services.chain_gateway.aspect import PRE_CONTRACT_CALL, SYSTEM, SYSTEM_CONTRACT
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.deployment import Deployment
@@ -136,9 +137,11 @@ async def deploy(
     [funder] = (sponsor or creator or treasury).addresses
     held = [address for address in plan.contributors if contributors is not None and address in contributors]
     keys = treasury | (creator or treasury) | (sponsor or treasury) | (contributors or treasury)
-    owning = {opener: 0} if plan.task is not None else {}  # whom the treasury gives coin, and $LL for the pot
-    if plan.task is not None and plan.pot_wei:
-        owning[funder] = plan.pot_wei
+    owning: dict[bytes, int] = {}  # whom the treasury gives coin, and $LL for the bond and for the pot
+    if plan.task is not None:
+        owning[opener] = 0 if plan.task.examples is None else least_bond(plan.task.terms)
+        if plan.pot_wei:
+            owning[funder] = owning.get(funder, 0) + plan.pot_wei
     if plan.faucet is not None:
         owning[plan.faucet] = plan.faucet_wei
     owning.pop(owner, None)

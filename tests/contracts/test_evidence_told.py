@@ -99,7 +99,7 @@ def test_the_computed_limits_hold(
     task = EvidenceTask.begun(
         world, stakes=[100] * updates, terms=replace(EVIDENCE, max_updates=8), network=network, sizes=sizes, shape=shape
     )
-    assert len(contracts.commit_examples(1, ExampleBatches(4, widths[0], tuple(task.batches)))) == 4 + 5 * 32
+    assert len(contracts.commit_examples(1, ExampleBatches(4, widths[0], tuple(task.batches)), 0, BOND)) == 4 + 7 * 32
     for seed in range(len(sizes)):
         base, generator = task.weights.copy(), np.random.default_rng(seed)
         for who in range(1, updates + 1):
