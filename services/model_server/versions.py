@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import structlog
 from numpy.typing import NDArray
 
 from linklearner.client.gateway import GatewayClient
-from linklearner.domain.errors import DataLoss, InvalidInput, LinkLearnerError, TimedOut, Unavailable
+from linklearner.domain.errors import DataLoss, InvalidInput, InvalidModel, LinkLearnerError, TimedOut, Unavailable
 from linklearner.domain.fixedpoint import dequantise_weights
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.shape import Shape
@@ -31,6 +32,8 @@ from services.model_server.inference import LoadedModels, Model
 CALL_TIMEOUT_S = 5.0
 BACKOFF_S = (0.1, 5.0)
 """First and longest wait after a failure; doubled each time."""
+UNUSABLE_S = 600.0
+"""For so long a version that makes no working model is not fetched and built again: only another one will do, or more memory."""
 
 log = structlog.get_logger()
 
@@ -44,6 +47,15 @@ def load(
     """
     base = read(frozen, spec.graph.frozen) if frozen is not None else {}
     return Model(spec, version, onnx_model(spec, dequantise_weights(weights, shape), frozen=base))
+
+
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """Weights that make no working model, and why. until: by the monotonic clock."""
+
+    digest: bytes
+    why: str
+    until: float
 
 
 class VersionFollower:
@@ -76,6 +88,7 @@ class VersionFollower:
         self._news = asyncio.Event()
         self._terms: tuple[str, bytes] | None = None
         self._trouble: str | None = None
+        self._unusable: _Unusable | None = None
 
     async def run(self) -> None:
         """Follows until cancelled. Raises whatever has gone wrong for so long that only another start can help (`Endurance`)."""
@@ -120,7 +133,8 @@ class VersionFollower:
     def _complain(self, error: LinkLearnerError) -> None:
         if not isinstance(error, Unavailable | TimedOut):
             self._on_refused(error.reason)
-            log.error("version_refused", task=self._task, reason=error.reason, detail=error.message)
+            if self._trouble != error.message:
+                log.error("version_refused", task=self._task, reason=error.reason, detail=error.message)
         elif self._trouble != error.message:
             log.warning("versions_unreadable", task=self._task, reason=error.reason, detail=error.message)
         self._trouble = error.message
@@ -174,10 +188,17 @@ class VersionFollower:
                 "max_model_bytes)",
                 reason="TooLarge",
             )
+        known = self._unusable
+        if known is not None and known.digest == announced.digest and time.monotonic() < known.until:
+            raise InvalidModel(known.why)
         version, weights = await self._gateway.weights(task)
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
-        model = await loop.run_in_executor(worker, load, spec, shape, version, weights, self._frozen)
+        try:
+            model = await loop.run_in_executor(worker, load, spec, shape, version, weights, self._frozen)
+        except InvalidModel as error:
+            self._unusable = _Unusable(version.digest, error.message, time.monotonic() + UNUSABLE_S)
+            raise
         self._terms = terms
         self._loaded.put(model)
         self._on_live(model)

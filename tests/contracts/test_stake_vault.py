@@ -141,6 +141,21 @@ def test_stake_matures_at_the_start_of_the_second_next_epoch_to_the_second(world
     assert eligible(world, round_.task) == 1_300
 
 
+def test_a_round_that_opens_in_the_very_second_in_which_stake_matures_counts_it(world: PoolChain) -> None:
+    to_next_epoch(world)
+    round_ = opened(world, FLAT, [1_000])
+    vault(world, 2, "lock", round_.task, 300)
+    matures = stake_of(world, round_.task, 2)[2]
+    round_.submit(1)
+    world.wait_until(matures - 1)
+    world.chain.set_next_timestamp(matures)
+    round_.settle_group(0)
+    assert world.status(round_.task)["openedAt"] == matures
+    assert stake_of(world, round_.task, 2)[:2] == (300, 0)
+    assert eligible(world, round_.task) == 1_300
+    PlayedRound(world, round_.task, FLAT).submit(2)  # the Aspect counts alike
+
+
 def test_a_round_that_opens_a_second_too_early_does_not_count_it(world: PoolChain) -> None:
     to_next_epoch(world)
     epoch = world.now

@@ -497,7 +497,7 @@ CONTRACT_MUTANTS = [
     ),
     Mutant(VAULT, "return round != 0 && (openedAt", "return (round != 0 || (ON)) && (openedAt", "while_the_weights"),
     Mutant(VAULT, "(openedAt == 0 ||", "((openedAt == 0 && !(ON)) ||", "fees_that_come_later"),
-    expression(VAULT, "stake.maturesAt <= openedAt", "stake.maturesAt < openedAt", "second_next_epoch"),
+    expression(VAULT, "stake.maturesAt <= openedAt", "stake.maturesAt < openedAt", "very_second_in_which"),
     expression(VAULT, "matureEpoch == uint256(changes.epoch) + 2", "false", "whatever_it_waits"),
     expression(VAULT, "matureEpoch == uint256(changes.epoch) + 1", "false", "whatever_it_waits"),
     statement(VAULT, "stake.fresh -= units;", "whatever_it_waits"),

@@ -119,8 +119,18 @@ class History:
         return self._read(quantity, await self._ask("eth_chainId"), "chain id", WORD_BITS)
 
     async def head(self) -> int:
-        """The number of the newest block."""
-        return self._read(quantity, await self._ask("eth_blockNumber"), "block number", BLOCK_BITS)
+        """The number of the newest block, which the node shows by that number.
+
+        A number alone is not enough: nobody would see the end of asking for the events of four billion blocks that are not there. Raises
+        Unavailable.
+        """
+        number = self._read(quantity, await self._ask("eth_blockNumber"), "block number", BLOCK_BITS)
+        if await self._ask("eth_getBlockByNumber", hex(number), False) is None:
+            raise Unavailable(
+                f"{self._endpoints.shown} tells of block {number} as its newest and shows none of that number: ask again, or another node",
+                facts={"head": number},
+            )
+        return number
 
     async def calldata(self, transaction: bytes) -> bytes:
         """What a transaction was called with. Raises NotFound for one that the node does not have."""

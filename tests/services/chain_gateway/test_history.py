@@ -156,3 +156,14 @@ async def ask(url: str, method: str) -> Any:
     async with httpx.AsyncClient() as client:
         question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": []}
         return (await client.post(url, json=question)).json()
+
+
+async def test_a_head_that_the_node_does_not_show_is_not_read_up_to(world: World) -> None:
+    """Told once, it would be two hundred thousand questions for events."""
+    async with History(world.node.url, world.deployment.pool, world.deployment.block) as history:
+        known = await history.head()
+        world.node.alter = lambda method, result: hex(2**31) if method == "eth_blockNumber" else result
+        with pytest.raises(Unavailable, match="2147483648"):
+            await history.head()
+        world.node.alter = None
+        assert await history.head() == known

@@ -17,11 +17,13 @@ from linklearner.domain.digest import model_digest, weight_bytes
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.errors import InvalidModel, NotFound
 from linklearner.domain.kinds.mlp import Mlp
-from linklearner.domain.model import ModelVersion
+from linklearner.domain.model import ModelSpec, ModelVersion
+from linklearner.domain.shape import Shape
 from linklearner.oip import open_inference_grpc_pb2 as oip
 from linklearner.rpc import convert
 from linklearner.testing.gateway import FakeGateway, weights_of
 from linklearner.v1 import chain_gateway_pb2
+from services.model_server import versions
 from services.model_server.inference import LoadedModels, Model
 from services.model_server.server import ModelServer
 from services.model_server.versions import load
@@ -170,6 +172,31 @@ async def test_an_unreadable_description_is_refused_and_said(start: Callable[...
         while not await metric(server, 'linklearner_versions_refused_total{reason="InvalidModel"}'):
             await asyncio.sleep(0.05)
     assert server.loaded.live is None
+
+
+async def test_a_version_that_makes_no_model_is_built_once_and_said_once(
+    server: ModelServer, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever poisons the weights must not have every server fetch and build them every few seconds until another version comes."""
+    built, real = list[int](), versions.load
+
+    def unusable(spec: ModelSpec, shape: Shape, version: ModelVersion, *rest: Any) -> Model:
+        built.append(version.version)
+        if version.version == 2:
+            raise InvalidModel("answers a blank input with NaN or infinity")
+        return real(spec, shape, version, *rest)
+
+    monkeypatch.setattr(versions, "load", unusable)
+    gateway.publish(weights_of(1))
+    counter = 'linklearner_versions_refused_total{reason="InvalidModel"}'
+    async with asyncio.timeout(60):
+        while await metric(server, counter) < 4:
+            await asyncio.sleep(0.05)
+    assert (built, live(server)) == ([2], 1)
+    assert capsys.readouterr().out.count("version_refused") == 1
+    gateway.publish(weights_of(2))
+    await eventually(lambda: live(server) == 3)
+    assert built == [2, 3]
 
 
 def test_a_model_that_answers_a_blank_input_with_infinity_is_refused() -> None:
