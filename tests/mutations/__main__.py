@@ -162,7 +162,12 @@ CONTRACT_MUTANTS = [
     statement(POOL, "_sealings[task].gate |= HALTED;", "without_a_bond"),
     statement(ROOM, "t.entry.gate &= ~HALTED;", "without_a_bond"),
     statement(ROOM, "_sealings[task].gate &= ~HALTED;", "without_a_bond"),
-    statement(POOL, "_bonds[task] = 0;", "in_the_middle_of_a_round"),  # forfeited
+    Mutant(
+        POOL,
+        "_bonds[task] = 0;\n        _forfeits[",
+        "if (!(ON)) _bonds[task] = 0;\n        _forfeits[",
+        "in_the_middle_of_a_round",
+    ),
     guard(ROOM, "current.opened != 0", "early_late_or_twice"),
     guard(ROOM, "block.timestamp < from", "early_late_or_twice"),
     guard(ROOM, "block.timestamp >= until", "early_late_or_twice"),
