@@ -289,11 +289,9 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
             t.saturated = 0;
         }
         current.version += 1;
-        uint256[] memory gains;
-        if (judged) gains = _judged(task, current, updates, verdict);
+        uint256[] memory gains = judged ? _judged(task, current, updates, verdict) : new uint256[](0);
         emit ModelUpdated(task, current.version, _word(verdict, 32), round, current.accepted, saturated);
-        uint256 aside = _pay(task, t, terms, current, updates, gains);
-        if (current.opened > 1) _setAside(task, current, aside, gains[0], _word(verdict, 32));
+        _pay(task, t, terms, current, updates, gains);
         _openNextRound(task, current);
     }
 
@@ -547,13 +545,14 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
     }
 
     /// Rule `evidence`: keeps what the Aspect says of each update, and answers with the gains of the merged ones that are positive, or, where the
-    /// task pays later, with one word: bit i, update i was merged.
+    /// task pays later, with two words: bit i, update i was merged; the digest of the version that the round makes.
     function _judged(uint64 task, Round memory current, Settlement[] calldata updates, bytes memory verdict)
         private
         returns (uint256[] memory gains)
     {
         bool later = current.opened > 1;
-        gains = new uint256[](later ? 1 : updates.length);
+        gains = new uint256[](later ? 2 : updates.length);
+        if (later) gains[1] = uint256(_word(verdict, 32));
         uint32 awaiting = later ? current.version - 1 : 0;
         for (uint256 i = 0; i < updates.length; i++) {
             bytes32 one = _word(verdict, MERGED_BYTES + i * Evidence.VERDICT_BYTES);
@@ -588,7 +587,7 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
 
     /// Pays for a round, from the pot: the more time it took, up to `roundSeconds`, and the more stake was present. Rounds that come faster pay
     /// no more a day; stake that was away leaves its part in the pot, and so do over-long updates.
-    /// `gains`: what `_judged` answers, or empty. Where the task pays later, what is shared is not divided but answered.
+    /// `gains`: what `_judged` answers, or empty. Where the task pays later, what is shared is not divided but set aside.
     function _pay(
         uint64 task,
         Task storage t,
@@ -596,7 +595,7 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
         Round memory current,
         Settlement[] calldata updates,
         uint256[] memory gains
-    ) private returns (uint256 aside) {
+    ) private {
         uint32 idle = t.idle;
         if (idle != 0) t.idle = 0;
         uint256 elapsed = _paidSeconds(idle, current.openedAt, terms.roundSeconds);
@@ -607,11 +606,12 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
         uint256 paid = most * present / Math.max(present, current.eligible / 4);
         uint256 fee = paid * terms.settlerBps / BPS;
         uint256 shared = paid - fee;
+        uint256 aside = 0;
         uint256 earned = 0;
-        if (current.opened > 1) aside = shared;
+        if (current.opened > 1) aside = _setAside(task, current, shared, gains);
         else earned = _divide(task, t.feesPerShare, terms, current, updates, gains, shared);
         // slither-disable-next-line incorrect-equality
-        if (fee + aside + earned == 0) return 0;
+        if (fee + aside + earned == 0) return;
         (t.pot, t.shares) = (t.pot - uint96(fee + aside + earned), t.shares + uint120(earned));
         if (fee != 0) {
             emit SettlerPaid(task, current.round, msg.sender, fee);
@@ -643,21 +643,26 @@ contract TrainingPool is Ownable2Step, PoolState, IRounds {
     }
 
     /// Rule `evidence`, where the task pays later: what the round shares waits outside of the pot, and what pay needs to know is kept as a hash.
-    function _setAside(uint64 task, Round memory current, uint256 shared, uint256 merged, bytes32 digest) private {
+    /// `judged`: what `_judged` answers.
+    function _setAside(uint64 task, Round memory current, uint256 shared, uint256[] memory judged)
+        private
+        returns (uint256)
+    {
         PayBook storage book = _books[task];
         book.settled[current.version - 1] = _hashOf(
             book.digest,
-            digest,
+            bytes32(judged[1]),
             _tasks[task].running,
             shared,
-            merged,
+            judged[0],
             current.round,
             current.eligible,
             _examples[task].openedBatches - 1,
             block.timestamp
         );
-        book.digest = digest;
+        book.digest = bytes32(judged[1]);
         emit PaySetAside(task, current.round, shared);
+        return shared;
     }
 
     /// What a round is paid for that ends now: the time since it opened, and that of the rounds without updates before it, up to `roundSeconds`.

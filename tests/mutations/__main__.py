@@ -198,7 +198,7 @@ CONTRACT_MUTANTS = [
     expression(PAY, "awaiting >= _books[task].next", "false", "stake_stays_locked"),
     guard(VAULT, "IPaidLater(address(pool)).isUnpaid(task, msg.sender)", "stake_stays_locked"),
     expression(POOL, "later ? current.version - 1 : 0", "0", "stake_stays_locked"),
-    statement(POOL, "book.digest = digest;", "python_says_in_batches"),
+    statement(POOL, "book.digest = bytes32(judged[1]);", "python_says_in_batches"),
     guard(STATE, "msg.sender != tx.origin", "no_call_of_a_contract"),
     guard(STATE, "msg.sender != _knownTask(task).creator", "only_its_creator or empty_round_refunds"),
     expression(POOL, "account == owner() && aspect == address(0)", "account == owner()", "once_it_is_named"),

@@ -677,9 +677,9 @@ class Replay:
             kept=b"",
             updates=event.updates,
         )
+        self._due.append(PaySetAside(**_where(event), round=event.round, amount=pay.shared))
         if pay.fee:
             self._due.append(SettlerPaid(**_where(event), round=event.round, settler=b"", amount=pay.fee))
-        self._due.append(PaySetAside(**_where(event), round=event.round, amount=pay.shared))
         task.pot -= pay.fee + pay.shared
         task.flows.settlers += pay.fee
 
