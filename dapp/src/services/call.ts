@@ -15,6 +15,9 @@ async function call<T>(method: string, message: unknown, token = ""): Promise<T>
   const answer = await reply.json().catch(() => ({ code: "unknown", message: reply.statusText }));
   if (reply.ok) return answer;
   const detail = answer.details?.find((one: any) => one.debug?.reason)?.debug;
+  if (!detail && ["unavailable", "deadline_exceeded"].includes(answer.code)) {
+    throw new Refusal("Unreachable", method.startsWith(GATEWAY) ? "the gateway does not answer; this page tries again by itself" : "The model server does not answer: ask again in a moment.", answer);
+  }
   throw new Refusal(detail?.reason ?? answer.code, answer.message, { code: answer.code, ...detail?.metadata });
 }
 
