@@ -415,6 +415,15 @@ export function obstacle(): string {
 // --- training
 
 let running: Worker | null = null;
+let spare: Worker | null = null;
+
+/** Sees to it that a worker is loaded before it is needed: whoever has the page open can train, whatever has gone away since. */
+export function wakeWorker(): void {
+  if (spare) return;
+  const woken = (spare = new Worker(workerUrl() as string, { type: "module" }));
+  woken.onerror = () => spare === woken && (spare = null);
+}
+
 
 export async function train(): Promise<void> {
   if (running || !state.model?.layers || !state.weights) return;
@@ -466,6 +475,7 @@ async function train_(): Promise<void> {
   } finally {
     running?.terminate();
     running = null;
+    wakeWorker();
     state.training = null;
     changed();
   }
@@ -473,9 +483,11 @@ async function train_(): Promise<void> {
 
 function work(order: Order): Promise<Extract<Report, { kind: "done" }>> {
   return new Promise((resolve, reject) => {
-    running = new Worker(workerUrl() as string, { type: "module" });
+    wakeWorker();
+    running = spare!;
+    spare = null;
     stop = () => reject(new Refusal("Stopped", "Stopped."));
-    running.onerror = () => reject(new Refusal("NoWorker", "This browser could not start the training."));
+    running.onerror = () => reject(new Refusal("NoWorker", "The training could not be started: reload the page, and try again."));
     running.onmessage = (event: MessageEvent<Report>) => {
       const report = event.data;
       if (report.kind === "done") resolve(report);

@@ -57,6 +57,7 @@ async function begin(): Promise<void> {
   addEventListener("resize", changed);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
   await route();
+  actions.wakeWorker();
   gateway.tasks().then((answer) => {
     state.tasks = answer.tasks ?? [];
     changed();

@@ -29,8 +29,10 @@ DIGITS: dict[str, list[list[tuple[float, float]]]] = {
 
 
 def executable() -> str | None:
-    """Where Chromium is: CHROMIUM, or the first of its names on the path. None: nowhere."""
+    """Where Chromium is: CHROMIUM, or the first of its names on the path. None: nowhere, or CHROMIUM=none."""
     named = os.environ.get("CHROMIUM")
+    if named == "none":
+        return None
     return named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
