@@ -45,6 +45,7 @@ ROLES: Final = {
             "GetModel",
             "WatchVersions",
             "GetRound",
+            "GetExamples",
         ),
         # a claim goes to the account itself
         Role.CONTRIBUTE: ("SubmitUpdate", "ClaimEarnings"),
@@ -141,7 +142,11 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
     async def GetEarnings(self, request: pb.GetEarningsRequest, context: Any) -> pb.GetEarningsResponse:  # noqa: N802
         account = convert.address_of(request.account, "account")
         earnings, block = await self._ledger.money.earnings(account, request.task)
-        return pb.GetEarningsResponse(earnings=convert.earnings_message(earnings), block_number=block)
+        return pb.GetEarningsResponse(
+            earnings=convert.earnings_message(earnings),
+            block_number=block,
+            record=convert.record_message(earnings.record),
+        )
 
     async def ClaimEarnings(self, request: pb.ClaimEarningsRequest, context: Any) -> pb.ClaimEarningsResponse:  # noqa: N802
         return convert.claimed_message(await self._ledger.money.claim(*_sender(request), request.task))
@@ -168,6 +173,12 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
 
     async def GetRound(self, request: pb.GetRoundRequest, context: Any) -> pb.GetRoundResponse:  # noqa: N802
         return convert.round_message(await self._ledger.queries.round(request.task, request.round))
+
+    async def GetExamples(  # noqa: N802
+        self, request: pb.GetExamplesRequest, context: Any
+    ) -> AsyncIterator[pb.GetExamplesResponse]:
+        async for batch in self._ledger.queries.examples(request.task, request.first_batch):
+            yield convert.opened_batch_message(batch)
 
     async def LockStake(self, request: pb.LockStakeRequest, context: Any) -> pb.LockStakeResponse:  # noqa: N802
         mined, stake = await self._ledger.wallets.lock(*_sender(request), request.task, request.units)

@@ -463,8 +463,8 @@ def test_the_steps_of_a_round_have_absolute_times() -> None:
     assert EVIDENCE_RULE.phase(open_) is Phase.OPEN
     assert EVIDENCE_RULE.phase(opened) is Phase.OPENED
     assert EVIDENCE_RULE.due(terms, collecting) == (
-        Due(Step.ACCEPTED),
-        Due(Step.EXAMPLES_OPENED, 1030 + terms.round_seconds),
+        Due(Step.ACCEPTED, 0, 1030 + terms.round_seconds),
+        Due(Step.EXAMPLES_OPENED, 1030 + terms.round_seconds, 1030 + terms.drop_seconds),
         Due(Step.DROPPED, 1030 + terms.drop_seconds),
     )
     assert EVIDENCE_RULE.closed_s(terms, quorum) == 1000 + terms.min_round_seconds

@@ -14,6 +14,8 @@ from linklearner.domain.encodings import ENCODINGS
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Due, Phase, Step, Terms
+from linklearner.domain.rules.evidence.batches import MAX_BATCHES
+from linklearner.domain.rules.evidence.verdicts import MAX_GAIN, MAX_RECORD, Outcome
 from linklearner.rpc import convert
 from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import model_pb2
@@ -26,6 +28,7 @@ WEI = st.integers(0, 2**256 - 1)
 MINED = st.builds(chain.Mined, DIGEST, NUMBER, NUMBER, NUMBER)
 STAKE = st.builds(chain.StakeStatus, NUMBER, NUMBER, NUMBER, NUMBER, NUMBER)
 RECEIPTS = st.lists(MINED, max_size=2).map(tuple)
+RECORD = st.integers(-MAX_RECORD, MAX_RECORD)
 EARNINGS = st.builds(lambda a, b, c, d: chain.Earnings(max(a, b), min(a, b), c, d), WEI, WEI, WEI, WEI)
 FUNDED = st.builds(chain.Funded, MINED, WEI)
 VERSION = st.builds(ModelVersion, NUMBER, FROM_1, DIGEST, NUMBER, NUMBER, SMALL, NUMBER)
@@ -43,7 +46,7 @@ TERMS = st.builds(
     server_bps=st.integers(0, 2**16 - 1),
     reward=st.integers(0, 2**128 - 1),
 )
-DUE = st.builds(Due, st.sampled_from(Step), NUMBER)
+DUE = st.builds(Due, st.sampled_from(Step), NUMBER, NUMBER)
 STATUS = st.builds(
     chain.RoundStatus,
     NUMBER,
@@ -57,7 +60,44 @@ STATUS = st.builds(
     phase=st.none() | st.sampled_from(Phase),
     due=st.lists(DUE, max_size=3).map(tuple),
 )
-CONTRIBUTION = st.builds(chain.Contribution, ADDRESS, DIGEST, NUMBER, NUMBER, MINED, NUMBER, st.none() | WEI)
+
+
+@st.composite
+def verdicts(draw: st.DrawFn) -> chain.Judged:
+    record = draw(RECORD)
+    likely = [one for one in Outcome if one is Outcome.EMPTY or (one is Outcome.NO_RECORD) == (record <= 0)]
+    return chain.Judged(draw(st.integers(-MAX_GAIN, MAX_GAIN)), record, draw(st.sampled_from(likely)))
+
+
+@st.composite
+def contributions(draw: st.DrawFn) -> chain.Contribution:
+    verdict, paid = draw(st.none() | verdicts()), draw(st.none() | WEI)
+    if verdict is not None and not verdict.merged:
+        paid = 0
+    return chain.Contribution(
+        draw(ADDRESS), draw(DIGEST), draw(NUMBER), draw(NUMBER), draw(MINED), draw(NUMBER), paid, verdict
+    )
+
+
+@st.composite
+def example_sets(draw: st.DrawFn) -> chain.ExampleSet:
+    batches = draw(st.integers(1, MAX_BATCHES))
+    examples = draw(st.integers(batches, UINT32))
+    opened = draw(st.integers(0, batches))
+    shown = draw(st.integers(opened, examples))
+    return chain.ExampleSet(draw(DIGEST), batches, examples, draw(st.integers(0, 15)), opened, shown)
+
+
+@st.composite
+def round_examples(draw: st.DrawFn) -> chain.RoundExamples:
+    opened = draw(st.integers(1, 2**16))
+    return chain.RoundExamples(draw(SMALL), draw(st.integers(1, opened)), opened, draw(MINED))
+
+
+CONTRIBUTION = contributions()
+OPENED_BATCH = st.builds(
+    chain.OpenedBatch, SMALL, FROM_1, st.binary(max_size=40), st.lists(DIGEST, max_size=3).map(tuple)
+)
 SUBMITTED = st.builds(chain.Submitted, MINED, DIGEST, FROM_1, NUMBER, NUMBER)
 ENCODING, REAL, SHARE = st.sampled_from(list(ENCODINGS.values())), st.floats(allow_nan=False), st.floats(0, 1)
 
@@ -97,6 +137,7 @@ def tasks(draw: st.DrawFn) -> chain.Task:
         version=0 if version is None else version.version,
         announced=version,
         round=status,
+        examples=draw(st.none() | example_sets()),
     )
 
 
@@ -106,7 +147,8 @@ def rounds(draw: st.DrawFn) -> chain.Round:
     contributions, settlements = (tuple(draw(st.lists(one, max_size=2))) for one in (CONTRIBUTION, MINED))
     dropped = draw(st.booleans())  # with a version: it was merged in part
     settler, fee = (b"", 0) if version is None or dropped else (draw(ADDRESS), draw(WEI))
-    return chain.Round(draw(FROM_1), draw(FROM_1), contributions, version, settlements, settler, fee, dropped)
+    examples = draw(round_examples() if any(one.verdict for one in contributions) else st.none() | round_examples())
+    return chain.Round(draw(FROM_1), draw(FROM_1), contributions, version, settlements, settler, fee, dropped, examples)
 
 
 @st.composite
@@ -135,6 +177,10 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
     (STATUS, convert.round_status_message, convert.round_status_of),
     (tasks(), convert.task_message, convert.task_of),
     (CONTRIBUTION, convert.contribution_message, convert.contribution_of),
+    (example_sets(), convert.example_set_message, convert.example_set_of),
+    (OPENED_BATCH, convert.opened_batch_message, convert.opened_batch_of),
+    (verdicts(), convert.verdict_message, convert.verdict_of),
+    (round_examples(), convert.round_examples_message, convert.round_examples_of),
     (rounds(), convert.round_message, convert.round_of),
     (WEI, convert.wei_message, convert.wei_of),
     (SUBMITTED, convert.submitted_message, convert.submitted_of),
@@ -164,6 +210,7 @@ PAIRS: list[tuple[st.SearchStrategy[Any], Any, Any]] = [
     (FUNDED, convert.granted_message, convert.funded_of),
     (st.builds(chain.Closed, MINED, st.booleans()), convert.closed_message, convert.closed_of),
     (EARNINGS, convert.earnings_message, convert.earnings_of),
+    (RECORD, convert.record_message, lambda message: convert.record_of(message.record_q16)),
     (st.builds(chain.Claimed, RECEIPTS, EARNINGS), convert.claimed_message, convert.claimed_of),
     (st.none() | ENCODING, convert.encoding_message, convert.wanted_encoding_of),
     (
@@ -250,3 +297,65 @@ def test_what_contradicts_itself_is_not_read() -> None:
         convert.round_of(pb.GetRoundResponse(round=1, base_version=1, dropped=True, settler=bytes(20)))
     with pytest.raises(InvalidInput, match="at most"):
         convert.receipts_of([pb.Receipt()] * (convert.MAX_RECEIPTS + 1))
+
+
+def set_of(**changes: Any) -> model_pb2.ExampleSet:
+    fields = {
+        "root": bytes(32),
+        "batch_count": 3,
+        "example_count": 9,
+        "opened_batch_count": 1,
+        "opened_example_count": 3,
+        "input_exponent": 4,
+    }
+    return model_pb2.ExampleSet(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"root": b""},
+        {"batch_count": 0},
+        {"batch_count": 10},
+        {"example_count": 2},
+        {"opened_batch_count": 4},
+        {"opened_example_count": 10},
+        {"opened_example_count": 0},
+        {"input_exponent": 16},
+        {"batch_count": MAX_BATCHES + 1, "example_count": UINT32},
+    ],
+)
+def test_a_set_of_examples_that_cannot_be_is_not_read(changes: dict[str, Any]) -> None:
+    convert.example_set_of(set_of())
+    with pytest.raises(InvalidInput):
+        convert.example_set_of(set_of(**changes))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"outcome": 0, "record_q16": 5},
+        {"outcome": 99, "record_q16": 5},
+        {"outcome": pb.OUTCOME_MERGED, "record_q16": 0},
+        {"outcome": pb.OUTCOME_NO_GAIN, "record_q16": -5},
+        {"outcome": pb.OUTCOME_GUARDED, "record_q16": 0},
+        {"outcome": pb.OUTCOME_NO_RECORD, "record_q16": 5},
+        {"outcome": pb.OUTCOME_MERGED, "record_q16": MAX_RECORD + 1},
+        {"outcome": pb.OUTCOME_MERGED, "record_q16": 5, "gain_q16": MAX_GAIN + 1},
+    ],
+)
+def test_a_verdict_that_the_rule_cannot_give_is_not_read(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        convert.verdict_of(pb.Verdict(**fields))
+
+
+def test_what_was_not_merged_is_not_paid_and_what_nobody_opened_judges_nothing() -> None:
+    receipt = pb.Receipt(transaction_hash=bytes(32))
+    refused = pb.Verdict(outcome=pb.OUTCOME_NO_GAIN, record_q16=5)
+    one = pb.Contribution(contributor=bytes(20), digest=bytes(32), receipt=receipt, paid_wei=b"\0", verdict=refused)
+    assert convert.contribution_of(one).paid == 0
+    with pytest.raises(InvalidInput, match="by examples that nobody opened"):
+        convert.round_of(pb.GetRoundResponse(round=1, base_version=1, contributions=[one]))
+    one.paid_wei = b"\1"
+    with pytest.raises(InvalidInput, match="is said to be paid"):
+        convert.contribution_of(one)

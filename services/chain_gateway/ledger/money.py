@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from linklearner.chain.abi import Interface
@@ -11,6 +12,7 @@ from linklearner.chain.contracts import POOL, VAULT, decode_event
 from linklearner.domain import gas
 from linklearner.domain.errors import OutOfRange
 from linklearner.domain.events import EarningsClaimed, StakeFeesClaimed
+from linklearner.domain.rounds import RULE_EVIDENCE
 from linklearner.domain.tasks import Claimed, Earnings, Funded
 from services.chain_gateway.chain import Call
 from services.chain_gateway.ledger.sending import Sending
@@ -51,9 +53,13 @@ class Money:
         return Funded(mined(outcome), (await self._views.newest(task)).pot)
 
     async def earnings(self, account: bytes, task: int) -> tuple[Earnings, int]:
-        """At the newest block, whose number is the second. Raises NotFound for an unknown task."""
+        """At the newest block, whose number is the second; with the account's record where the rule keeps one. Raises NotFound."""
         block = (await self._views.head()).number
-        return await self._views.earnings(account, task, block), block
+        earnings = await self._views.earnings(account, task, block)
+        await self._tasks.require(task)
+        if self._tasks.opened(task).terms.rule == RULE_EVIDENCE:
+            earnings = replace(earnings, record=await self._views.record(account, task, block))
+        return earnings, block
 
     async def claim(self, request_id: str, account: bytes, task: int) -> Claimed:
         """Pays out what there is: of the pool, of the vault, each once under this request_id, whenever there is something first."""

@@ -9,13 +9,16 @@ from typing import Final
 import numpy as np
 
 from linklearner.domain.digest import model_digest
-from linklearner.domain.errors import DataLoss, InvalidInput, NotFound
+from linklearner.domain.errors import DataLoss, InvalidInput, InvalidModel, NotFound
 from linklearner.domain.events import ModelUpdated, TaskOpened
 from linklearner.domain.model import ModelVersion
+from linklearner.domain.rounds import RULE_EVIDENCE
+from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import Task
 from services.chain_gateway.aspect import read_weights
 from services.chain_gateway.events import EventIndex
+from services.chain_gateway.ledger.examples import Examples
 from services.chain_gateway.ledger.kept import Kept
 from services.chain_gateway.ledger.views import TaskState, Views
 
@@ -33,6 +36,7 @@ class Tasks:
     def __init__(self, views: Views, events: EventIndex) -> None:
         self.views = views
         self.events = events
+        self.examples = Examples(views.chain, views.deployment.pool, events)
         self._weights = Kept[tuple[int, int], bytes](WEIGHT_BYTES, len)
         self._shapes: dict[int, Shape] = {}
 
@@ -41,10 +45,11 @@ class Tasks:
         block = (await self.views.head()).number
         state = await self.views.task(task, block)
         await self.events.sync(block)
-        return self._task(task, state)
+        return await self._task(task, state)
 
-    def _task(self, task: int, state: TaskState) -> Task:
+    async def _task(self, task: int, state: TaskState) -> Task:
         opened = self.opened(task)
+        judged = opened.terms.rule == RULE_EVIDENCE and self.examples.committed(task) is not None
         return Task(
             task=task,
             creator=state.creator,
@@ -57,6 +62,7 @@ class Tasks:
             version=state.version,
             announced=self.announced(task, state.version) if state.version else None,
             round=state.round,
+            examples=await self.examples.of(task, self.example_bytes(task)) if judged else None,
         )
 
     async def page(self, creator: bytes, above: int, most: int, most_bytes: int) -> tuple[list[Task], bool]:
@@ -78,7 +84,7 @@ class Tasks:
 
         async def described(number: int) -> Task:
             async with places:
-                return self._task(number, await self.views.task(number, block))
+                return await self._task(number, await self.views.task(number, block))
 
         found = list(await asyncio.gather(*map(described, known)))
         return found, len(found) < len(numbers)
@@ -107,6 +113,15 @@ class Tasks:
                     f"transaction 0x{opened.transaction.hex()} opened task {task} with a shape that is none: {error.message}"
                 ) from error
         return self._shapes[task]
+
+    def example_bytes(self, task: int) -> int:
+        """Of one example of a task that has committed to some. Raises NotFound; DataLoss for a shape that can have none."""
+        try:
+            return 2 * (IntegerNetwork.of_shape(self.shape(task), 0).widths[0] + 1)
+        except InvalidModel as error:
+            raise DataLoss(
+                f"examples are committed for task {task}, whose model can have none: {error.message}"
+            ) from error
 
     def announced(self, task: int, version: int) -> ModelVersion:
         """A version, if it is known; 0: the newest. Raises NotFound."""

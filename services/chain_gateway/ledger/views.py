@@ -109,6 +109,11 @@ class Views:
         )
         return Earnings(earned=earned["0"], pay=claimable["pay"], fees=claimable["fees"], stake_fees=stake_fees["0"])
 
+    async def record(self, account: bytes, task: int, block: int | None = None) -> int:
+        """E of an account in a task by rule `evidence`, Q16."""
+        record = await self._pool("recordOf", task, account, block=block)
+        return int(record["record"])
+
     async def token_balance(self, account: bytes, block: int) -> int:
         """$LL, wei."""
         token = await self._view(TOKEN, self.deployment.token, "balanceOf", account, block=block)

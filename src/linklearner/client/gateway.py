@@ -23,6 +23,7 @@ from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import DataLoss, Exhausted, InvalidInput, Unavailable
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Terms
+from linklearner.domain.rules.evidence.batches import decode_batch, is_committed
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import (
     Balance,
@@ -33,6 +34,7 @@ from linklearner.domain.tasks import (
     Funded,
     Mined,
     Opened,
+    OpenedBatch,
     Round,
     Settled,
     StakeStatus,
@@ -150,10 +152,10 @@ class GatewayClient(ServiceClient):
                 return tuple(found)
 
     async def earnings(self, account: bytes, task: int) -> Earnings:
-        """account: 20 bytes. Raises NotFound for an unknown task."""
+        """account: 20 bytes. With its record, where the task's rule keeps one. Raises NotFound for an unknown task."""
         answer = await self._ask(self._stub.GetEarnings, pb.GetEarningsRequest(account=account, task=task))
         with self._sense():
-            return convert.earnings_of(answer.earnings)
+            return convert.earned_of(answer)
 
     async def weights(self, task: Task, version: int = 0) -> tuple[ModelVersion, NDArray[np.int16]]:
         """A version (0: the newest, at least as new as `task` says) and its weights, (N,) int16.
@@ -250,6 +252,45 @@ class GatewayClient(ServiceClient):
             if round and answer.round != round:
                 raise InvalidInput(f"round {round} was asked for, {answer.round} is described")
             return convert.round_of(answer)
+
+    async def examples(self, task: Task, first_batch: int = 0) -> tuple[OpenedBatch, ...]:
+        """What a task by rule `evidence` has opened, from that batch on, oldest first; () for a task by another rule.
+
+        Each is the batch that the root in `task` binds to its place, and whole examples of the task's network: a gateway that makes up
+        others has to make up the root, too, and so the verdicts of all rounds (`linklearner verify`). Raises DataLoss, Unavailable where
+        the stream stalls.
+        """
+        if task.examples is None:
+            return ()
+        with self._sense():
+            network = task.network
+        found: list[OpenedBatch] = []
+        most = task.examples.batches - first_batch
+        with self._errors(), self._sense():
+            stream = self._stub.GetExamples(pb.GetExamplesRequest(task=task.task, first_batch=first_batch))
+            parts = aiter(stream)
+            try:
+                async with asyncio.timeout(READ_S):
+                    async for part in parts:
+                        batch = convert.opened_batch_of(part)
+                        if len(found) == most:
+                            raise InvalidInput(f"the set has {task.examples.batches} batches, more are sent")
+                        if batch.batch != first_batch + len(found):
+                            raise InvalidInput(f"batch {first_batch + len(found)} comes next, {batch.batch} is sent")
+                        if not is_committed(task.examples.root, batch.batch, batch.examples, batch.proof):
+                            raise InvalidInput(
+                                f"what is sent as batch {batch.batch} is not what the task's creator committed to",
+                                reason="WrongExamples",
+                            )
+                        decode_batch(batch.examples, network)
+                        found.append(batch)
+            except TimeoutError as late:
+                raise Unavailable(
+                    f"the gateway at {self.address} stopped answering in the middle of a download", reason="Stalled"
+                ) from late
+            finally:
+                stream.cancel()
+        return tuple(found)
 
     # --- transactions: the same request_id always ends in the same one, so after Unavailable and TimedOut the call is to be repeated
 

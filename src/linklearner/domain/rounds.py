@@ -111,10 +111,13 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The chain takes `step` in a block whose time is `from_s` (Unix seconds) or later; 0: in the next one."""
+    """The chain takes `step` in a block whose time is `from_s` (Unix seconds) or later, and before `until_s`.
+
+    from_s 0: in the next one. until_s 0: there is no such time."""
 
     step: Step
     from_s: int = 0
+    until_s: int = 0
 
 
 def advance(transitions: Mapping[Phase, Mapping[Step, Phase]], phase: Phase, step: Step) -> Phase:

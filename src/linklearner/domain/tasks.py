@@ -5,11 +5,13 @@ Addresses have 20 bytes, digests and transaction hashes 32. Stake is in units (1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from linklearner.domain.errors import InvalidInput, Unavailable
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.rounds import Due, Phase, Terms
+from linklearner.domain.rules.evidence.network import IntegerNetwork
+from linklearner.domain.rules.evidence.verdicts import Outcome, in_words
 from linklearner.domain.shape import Shape
 
 
@@ -59,13 +61,14 @@ class Earnings:
     """Of one account in one task, wei.
 
     earned: by updates, ever. pay, fees, stake_fees: to be claimed, of what it earned, of the fees that its contributions share, of those
-    that its stake shares.
+    that its stake shares. record: by rule `evidence`, E: Q16, above 0 its updates may be merged; None by another rule.
     """
 
     earned: int
     pay: int
     fees: int
     stake_fees: int
+    record: int | None = None
 
     @property
     def claimable(self) -> int:
@@ -106,10 +109,39 @@ class RoundStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ExampleSet:
+    """By which a task of rule `evidence` is judged. root: of the batches' Merkle tree, 32 bytes. batches, examples: in the set (at most).
+
+    input_exponent: an input x stands for x 2**-input_exponent. The task's creator has made the set, and knows what is not opened yet.
+    """
+
+    root: bytes
+    batches: int
+    examples: int
+    input_exponent: int
+    opened_batches: int = 0
+    opened_examples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBatch:
+    """A batch of examples that everybody may see. batch: its place in the set, from 0. round: that it was opened for.
+
+    examples: their bytes (`linklearner.domain.rules.evidence.batches`); proof: the siblings up to the root, 32 bytes each.
+    """
+
+    batch: int
+    round: int
+    examples: bytes = field(repr=False)
+    proof: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """version: the number of the newest weights, 0 while the first ones are being loaded; announced: the same with its digest.
 
     pot: what the task can still pay, shares: all that its contributors have earned, wei. closing: no round opens after the open one.
+    examples: None unless its rule is `evidence`, and before its creator has committed to them.
     """
 
     task: int
@@ -123,6 +155,7 @@ class Task:
     version: int
     announced: ModelVersion | None
     round: RoundStatus
+    examples: ExampleSet | None = None
 
     @property
     def closed(self) -> bool:
@@ -138,6 +171,13 @@ class Task:
                 reason="WrongShape",
             )
         return spec
+
+    @property
+    def network(self) -> IntegerNetwork:
+        """By which rule `evidence` judges. Raises InvalidModel for a shape that is no perceptron's, InvalidInput without examples."""
+        if self.examples is None:
+            raise InvalidInput(f"task {self.task} has no examples: its rule judges by none", reason="NoExamples")
+        return IntegerNetwork.of_shape(self.shape, self.examples.input_exponent)
 
     @property
     def newest(self) -> ModelVersion:
@@ -203,8 +243,37 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What rule `evidence` said of an update when its round was settled. gain: g, record: the account's E with it; Q16."""
+
+    gain: int
+    record: int
+    outcome: Outcome
+
+    @property
+    def merged(self) -> bool:
+        return self.outcome is Outcome.MERGED
+
+    def text(self, fresh: int) -> str:
+        """For people. fresh: how many examples were opened for the round."""
+        return in_words(self.outcome, self.gain, self.record, fresh)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundExamples:
+    """The batch that was opened for a round. examples: how many. opened: with all before it. mined: what opened it."""
+
+    batch: int
+    examples: int
+    opened: int
+    mined: Mined
+
+
+@dataclass(frozen=True, slots=True)
 class Contribution:
-    """One accepted update of a round. update_bytes: length of its byte string. paid: wei, None while the round is open."""
+    """One accepted update of a round. update_bytes: length of its byte string. paid: wei, None while the round is open.
+
+    verdict: by rule `evidence`, once the round is settled."""
 
     contributor: bytes
     digest: bytes
@@ -213,13 +282,14 @@ class Contribution:
     mined: Mined
     update_bytes: int
     paid: int | None
+    verdict: Judged | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
     """A round, open or over. version: what it made, None unless it is settled. settler: empty, settler_paid: 0 wei until then.
 
-    dropped: nothing was paid; with a version, it was merged in part."""
+    dropped: nothing was paid; with a version, it was merged in part. examples: by which rule `evidence` judges it, once they are opened."""
 
     round: int
     base_version: int
@@ -229,6 +299,7 @@ class Round:
     settler: bytes
     settler_paid: int
     dropped: bool
+    examples: RoundExamples | None = None
 
     def accepted(self, contributor: bytes, digest: bytes) -> Submitted | None:
         """How the submission of this update was answered; None if the round does not hold it."""

@@ -6,6 +6,7 @@ addresses, digests and hashes, and numbers beyond what SQLite holds are InvalidI
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 from typing import Final, cast
 
@@ -13,6 +14,9 @@ from linklearner.domain.encodings import Encoding, encoding_of
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Due, Phase, Step, Terms
+from linklearner.domain.rules.evidence.batches import MAX_BATCHES
+from linklearner.domain.rules.evidence.network import MAX_INPUT_EXPONENT
+from linklearner.domain.rules.evidence.verdicts import MAX_EXAMPLES, MAX_GAIN, MAX_RECORD, Outcome
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import (
     Balance,
@@ -21,10 +25,14 @@ from linklearner.domain.tasks import (
     Closed,
     Contribution,
     Earnings,
+    ExampleSet,
     Funded,
+    Judged,
     Mined,
     Opened,
+    OpenedBatch,
     Round,
+    RoundExamples,
     RoundStatus,
     Settled,
     StakeStatus,
@@ -66,6 +74,9 @@ REWARD_BYTES: Final = 16
 ACTIVITIES: Final = {one: trainer_pb2.Activity.Value(f"ACTIVITY_{one.name}") for one in Activity}
 PHASES: Final = {phase: model_pb2.Phase.Value(f"PHASE_{phase.name}") for phase in Phase}
 STEPS: Final = {step: model_pb2.Step.Value(f"STEP_{step.name}") for step in Step}
+OUTCOMES: Final = {outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome}
+MAX_PROOF: Final = 32
+"""Siblings on the way up a tree of batches."""
 
 # --- plain values
 
@@ -206,7 +217,7 @@ def round_status_of(message: model_pb2.RoundStatus) -> RoundStatus:
 
 
 def due_message(due: Due) -> model_pb2.Due:
-    return model_pb2.Due(step=STEPS[due.step], from_s=due.from_s)
+    return model_pb2.Due(step=STEPS[due.step], from_s=due.from_s, until_s=due.until_s)
 
 
 def due_of(message: model_pb2.Due) -> Due:
@@ -214,7 +225,9 @@ def due_of(message: model_pb2.Due) -> Due:
     step = next((step for step, number in STEPS.items() if number == message.step), None)
     if step is None:
         raise InvalidInput(f"step {message.step} of a round is unknown")
-    return Due(step, number_of(message.from_s, "the time of a step"))
+    return Due(
+        step, number_of(message.from_s, "the time of a step"), number_of(message.until_s, "the time of a step's end")
+    )
 
 
 def _phase_of(number: int) -> Phase:
@@ -222,6 +235,54 @@ def _phase_of(number: int) -> Phase:
     if phase is None:
         raise InvalidInput(f"phase {number} of a round is unknown")
     return phase
+
+
+def example_set_message(found: ExampleSet) -> model_pb2.ExampleSet:
+    return model_pb2.ExampleSet(
+        root=found.root,
+        batch_count=found.batches,
+        example_count=found.examples,
+        opened_batch_count=found.opened_batches,
+        opened_example_count=found.opened_examples,
+        input_exponent=found.input_exponent,
+    )
+
+
+def example_set_of(message: model_pb2.ExampleSet) -> ExampleSet:
+    """Raises InvalidInput also for a set of which more is opened than is in it."""
+    found = ExampleSet(
+        root=digest_of(message.root, "the root of a set of examples"),
+        batches=number_of(message.batch_count, "batches of examples", 1),
+        examples=number_of(message.example_count, "examples of a set", 1),
+        input_exponent=number_of(message.input_exponent, "an input exponent"),
+        opened_batches=message.opened_batch_count,
+        opened_examples=message.opened_example_count,
+    )
+    if found.input_exponent > MAX_INPUT_EXPONENT:
+        raise InvalidInput(f"an input exponent lies in 0..{MAX_INPUT_EXPONENT}, not at {found.input_exponent}")
+    if not (found.batches <= found.examples and found.batches <= MAX_BATCHES):
+        raise InvalidInput(f"{found.examples} examples do not make {found.batches} batches")
+    if not (found.opened_batches <= found.batches and found.opened_batches <= found.opened_examples <= found.examples):
+        raise InvalidInput(
+            f"{found.opened_examples} examples in {found.opened_batches} batches are said to be opened, the set has {found.examples} in "
+            f"{found.batches}"
+        )
+    return found
+
+
+def opened_batch_message(batch: OpenedBatch) -> pb.GetExamplesResponse:
+    return pb.GetExamplesResponse(batch=batch.batch, round=batch.round, examples=batch.examples, proof=batch.proof)
+
+
+def opened_batch_of(message: pb.GetExamplesResponse) -> OpenedBatch:
+    if len(message.proof) > MAX_PROOF:
+        raise InvalidInput(f"a batch's place is proved by at most {MAX_PROOF} hashes, not {len(message.proof)}")
+    return OpenedBatch(
+        batch=message.batch,
+        round=number_of(message.round, "a round", 1),
+        examples=message.examples,
+        proof=tuple(digest_of(one, "a sibling in the tree of batches") for one in message.proof),
+    )
 
 
 def task_message(task: Task) -> model_pb2.Task:
@@ -236,6 +297,7 @@ def task_message(task: Task) -> model_pb2.Task:
         closing=task.closing,
         version=model_pb2.ModelVersion(task=task.task) if task.announced is None else version_message(task.announced),
         round=round_status_message(task.round),
+        examples=None if task.examples is None else example_set_message(task.examples),
     )
 
 
@@ -259,6 +321,7 @@ def task_of(message: model_pb2.Task) -> Task:
         version=message.version.version,
         announced=announced,
         round=round,
+        examples=example_set_of(message.examples) if message.HasField("examples") else None,
     )
     if task.closed and not task.closing:
         raise InvalidInput(f"task {task.task} is said to be closed, and not by its creator")
@@ -441,6 +504,23 @@ def earnings_message(earnings: Earnings) -> pb.Earnings:
     )
 
 
+def record_message(record: int | None) -> pb.AccountRecord | None:
+    return None if record is None else pb.AccountRecord(record_q16=record)
+
+
+def record_of(number: int) -> int:
+    """E. Raises InvalidInput for one that the rule cannot make."""
+    if abs(number) > MAX_RECORD:
+        raise InvalidInput(f"an account's record lies within {MAX_RECORD} of 0, not at {number}")
+    return number
+
+
+def earned_of(message: pb.GetEarningsResponse) -> Earnings:
+    """Earnings with the account's record."""
+    earnings = earnings_of(message.earnings)
+    return replace(earnings, record=record_of(message.record.record_q16)) if message.HasField("record") else earnings
+
+
 def earnings_of(message: pb.Earnings) -> Earnings:
     """Raises InvalidInput also for pay that was never earned."""
     earnings = Earnings(
@@ -473,10 +553,51 @@ def contribution_message(one: Contribution) -> pb.Contribution:
         receipt=receipt_message(one.mined),
         update_bytes=one.update_bytes,
         paid_wei=b"" if one.paid is None else wei_message(one.paid),
+        verdict=None if one.verdict is None else verdict_message(one.verdict),
+    )
+
+
+def verdict_message(verdict: Judged) -> pb.Verdict:
+    return pb.Verdict(outcome=OUTCOMES[verdict.outcome], gain_q16=verdict.gain, record_q16=verdict.record)
+
+
+def verdict_of(message: pb.Verdict) -> Judged:
+    """Raises InvalidInput also for what the rule cannot have said: an outcome that does not go with gain and record."""
+    outcome = next((one for one, number in OUTCOMES.items() if number == message.outcome), None)
+    if outcome is None:
+        raise InvalidInput(f"outcome {message.outcome} of an update is unknown")
+    verdict = Judged(message.gain_q16, record_of(message.record_q16), outcome)
+    if abs(verdict.gain) > MAX_GAIN:
+        raise InvalidInput(f"a gain lies within {MAX_GAIN} of 0, not at {verdict.gain}")
+    if (verdict.record <= 0) != (outcome is Outcome.NO_RECORD) and outcome is not Outcome.EMPTY:
+        raise InvalidInput(f"an update of an account whose record is {verdict.record} is said to be {outcome.name}")
+    return verdict
+
+
+def round_examples_message(found: RoundExamples) -> pb.RoundExamples:
+    return pb.RoundExamples(
+        batch=found.batch,
+        example_count=found.examples,
+        opened_example_count=found.opened,
+        receipt=receipt_message(found.mined),
+    )
+
+
+def round_examples_of(message: pb.RoundExamples) -> RoundExamples:
+    if not 1 <= message.example_count <= message.opened_example_count <= MAX_EXAMPLES:
+        raise InvalidInput(
+            f"{message.example_count} examples are said to be opened of {message.opened_example_count} so far"
+        )
+    return RoundExamples(
+        message.batch, message.example_count, message.opened_example_count, receipt_of(message.receipt)
     )
 
 
 def contribution_of(message: pb.Contribution) -> Contribution:
+    """Raises InvalidInput also for pay of an update that was not merged by its rule."""
+    verdict = verdict_of(message.verdict) if message.HasField("verdict") else None
+    if verdict is not None and not verdict.merged and wei_of(message.paid_wei):
+        raise InvalidInput(f"an update that was not merged ({verdict.outcome.value}) is said to be paid")
     return Contribution(
         contributor=address_of(message.contributor, "a contributor"),
         digest=digest_of(message.digest, "an update's digest"),
@@ -485,6 +606,7 @@ def contribution_of(message: pb.Contribution) -> Contribution:
         mined=receipt_of(message.receipt),
         update_bytes=number_of(message.update_bytes, "an update's length"),
         paid=wei_of(message.paid_wei) if message.paid_wei else None,
+        verdict=verdict,
     )
 
 
@@ -498,12 +620,15 @@ def round_message(found: Round) -> pb.GetRoundResponse:
         settler=found.settler,
         settler_paid_wei=wei_message(found.settler_paid) if found.settler else b"",
         dropped=found.dropped,
+        examples=None if found.examples is None else round_examples_message(found.examples),
     )
 
 
 def round_of(message: pb.GetRoundResponse) -> Round:
-    """Raises InvalidInput also for a round that is settled by nobody, or dropped and paid."""
+    """Raises InvalidInput also for a round that is settled by nobody, or dropped and paid, or judged without examples."""
     ended = message.HasField("version")
+    if not message.HasField("examples") and any(one.HasField("verdict") for one in message.contributions):
+        raise InvalidInput(f"updates of round {message.round} are said to be judged, by examples that nobody opened")
     if message.dropped and message.settler:
         raise InvalidInput(f"round {message.round} is said to be dropped, and a settler paid for it")
     settled = ended and not message.dropped
@@ -516,6 +641,7 @@ def round_of(message: pb.GetRoundResponse) -> Round:
         settler=address_of(message.settler, "the settler") if settled else message.settler,
         settler_paid=wei_of(message.settler_paid_wei),
         dropped=message.dropped,
+        examples=round_examples_of(message.examples) if message.HasField("examples") else None,
     )
 
 

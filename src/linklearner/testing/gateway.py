@@ -10,7 +10,7 @@ lose answers, hang, vanish and come back.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -34,8 +34,13 @@ from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec, ModelVersion
 from linklearner.domain.notation import LL_WEI, UNIT_WEI
 from linklearner.domain.pay import FRACTION_BITS, round_pay, share_fee
-from linklearner.domain.rounds import BPS, Standing, Step, Terms
+from linklearner.domain.rounds import BPS, RULE_EVIDENCE, Standing, Step, Terms
+from linklearner.domain.rules.evidence.batches import BatchTree
+from linklearner.domain.rules.evidence.course import Course
+from linklearner.domain.rules.evidence.credit import gain_share
+from linklearner.domain.rules.evidence.rule import EVIDENCE
 from linklearner.domain.rules.rule import Contribution as Contributed
+from linklearner.domain.rules.rule import Merged
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
 from linklearner.domain.stakes import MAX_ELIGIBLE, StakeLedger, influence
@@ -46,10 +51,14 @@ from linklearner.domain.tasks import (
     Closed,
     Contribution,
     Earnings,
+    ExampleSet,
     Funded,
+    Judged,
     Mined,
     Opened,
+    OpenedBatch,
     Round,
+    RoundExamples,
     RoundStatus,
     Settled,
     StakeStatus,
@@ -63,7 +72,7 @@ from linklearner.v1 import chain_gateway_pb2 as pb
 from linklearner.v1 import chain_gateway_pb2_grpc as pb_grpc
 
 SERVICE: Final = "linklearner.v1.ChainGatewayService"
-STREAMS: Final = ("GetModel", "WatchVersions")
+STREAMS: Final = ("GetModel", "WatchVersions", "GetExamples")
 CHAIN_ID: Final = 11820
 POOL, VAULT, TOKEN, ASPECT = b"\xaa" * 20, b"\xab" * 20, b"\xbb" * 20, b"\xcc" * 20
 CREATOR: Final = b"\xdd" * 20
@@ -114,6 +123,7 @@ class Accepted:
     mined: Mined
     digest: bytes
     paid: int | None = None
+    verdict: Judged | None = None
 
 
 @dataclass
@@ -131,6 +141,7 @@ class FakeRound:
     settlements: tuple[Mined, ...] = ()
     settler: bytes = b""
     fee: int = 0
+    examples: RoundExamples | None = None
 
 
 @dataclass
@@ -191,6 +202,10 @@ class FakeTask:
         self.earned: dict[bytes, Earned] = {}
         self.changed = asyncio.Event()
         """Of the versions; another one after each."""
+        self.course: Course | None = None
+        """By rule `evidence`: examples and records."""
+        self.batches: tuple[bytes, ...] = ()
+        """Of the task's examples, opened or not."""
 
     @property
     def closed(self) -> bool:
@@ -217,15 +232,61 @@ class FakeTask:
         self._next_round()
         return version
 
+    def commit(self, batches: Sequence[bytes], input_exponent: int) -> None:
+        """By rule `evidence`: the creator commits to the examples. Raises as the pool refuses it, InvalidModel."""
+        if self.terms.rule != RULE_EVIDENCE:
+            _refuse("BadTerms", "rule is out of range")
+        tree = BatchTree(batches)
+        course = Course(self.shape, tree.root, len(batches), len(batches), input_exponent)
+        width = 2 * (course.network.widths[0] + 1)
+        course.examples = sum(len(batch) // width for batch in batches)
+        self.course, self.batches = course, tuple(batches)
+        self.chain.mine()
+
+    def open_examples(self) -> Mined:
+        """The creator opens the next batch, whenever that is."""
+        assert self.course is not None
+        batch, one = self.course.opened_batches, self.rounds[-1]
+        if batch >= len(self.batches):
+            _refuse("WrongExamples", "the set is used up")
+        self.course.open(batch, self.batches[batch], BatchTree(self.batches).proof(batch))
+        mined = self.chain.mine()
+        one.examples = RoundExamples(batch, self.course.fresh, len(self.course.opened), mined)
+        return mined
+
+    def opened_examples(self) -> list[OpenedBatch]:
+        """What everybody may see of the examples."""
+        if self.course is None:
+            _refuse("NoExamples", "the task's rule judges by none")
+        tree = BatchTree(self.batches)
+        return [
+            OpenedBatch(one.examples.batch, number, self.batches[one.examples.batch], tree.proof(one.examples.batch))
+            for number, one in enumerate(self.rounds, 1)
+            if one.examples is not None
+        ]
+
+    def _divided(self, shared: int) -> tuple[tuple[int, ...], Merged]:
+        """What each update of the open round is paid, and the next weights."""
+        accepted, rule = self.rounds[-1].contributions, rule_of(self.terms.rule)
+        updates, eligible = [one.contribution for one in accepted], self.stakes.eligible
+        weights = [one.weight for one in updates]
+        if self.course is None:
+            shares = rule.divide(self.terms, shared, weights, [one.effective for one in updates])
+            return shares, rule.merge(self.weights[-1], updates, eligible, self.shape)
+        merged, judgement = self.course.settle(self.weights[-1], updates, eligible)
+        for one, verdict in zip(accepted, judgement.verdicts, strict=True):
+            one.verdict = Judged(verdict.gain, verdict.record, verdict.outcome)
+        return tuple(
+            gain_share(shared, weight, eligible, verdict.gain, verdict.merged)
+            for weight, verdict in zip(weights, judgement.verdicts, strict=True)
+        ), merged
+
     def settle(self, settler: bytes = b"\x01" * 20) -> Settled:
         """Merges the open round and pays for it."""
         one = self.rounds[-1]
-        updates = [accepted.contribution for accepted in one.contributions]
-        rule = rule_of(self.terms.rule)
         elapsed_s = self.chain.now_s() - one.opened_s + one.idle_s
         pay = round_pay(self.terms, self.pot, elapsed_s, self.present, self.stakes.eligible)
-        weights, effective = [one.weight for one in updates], [one.effective for one in updates]
-        shares = rule.divide(self.terms, pay.shared, weights, effective)
+        shares, merged = self._divided(pay.shared)
         for accepted, share in zip(one.contributions, shares, strict=True):
             accepted.paid = share
             self._earn(accepted.contribution.contributor, share)
@@ -234,8 +295,7 @@ class FakeTask:
         one.settler, one.fee = settler, pay.fee
         self.chain.credit(settler, pay.fee)
         one.settlements = tuple(self.chain.mine() for _ in range(self.shape.group_count))
-        merged = rule.merge(self.weights[-1], updates, self.stakes.eligible, self.shape)
-        version = self.publish(merged.weights, accepted=len(updates), saturated=merged.saturated)
+        version = self.publish(merged.weights, accepted=len(one.contributions), saturated=merged.saturated)
         return Settled(one.settlements, version)
 
     def drop(self) -> None:
@@ -297,6 +357,7 @@ class FakeTask:
             opened_s=one.opened_s,
             first_s=one.first_update_s,
             ripe=self.stakes.ripe(self.chain.now_s()),
+            examples_opened=one.examples is not None,
         )
 
     def told(self) -> Task:
@@ -326,6 +387,7 @@ class FakeTask:
             version=len(self.versions),
             announced=self.version() if self.versions else None,
             round=status,
+            examples=None if self.course is None else _told_set(self.course),
         )
 
     def round(self, number: int) -> Round:
@@ -343,12 +405,23 @@ class FakeTask:
                 mined=accepted.mined,
                 update_bytes=accepted.mined.length - SUBMISSION_OVERHEAD,
                 paid=accepted.paid,
+                verdict=accepted.verdict,
             )
             for accepted in one.contributions
         )
         version = self.version(one.version) if one.version else None
         settler = one.settler or (self.creator if version else b"")
-        return Round(number, one.base_version, contributions, version, one.settlements, settler, one.fee, one.dropped)
+        return Round(
+            number,
+            one.base_version,
+            contributions,
+            version,
+            one.settlements,
+            settler,
+            one.fee,
+            one.dropped,
+            one.examples,
+        )
 
     def stake_of(self, account: bytes) -> StakeStatus:
         stake = self.stakes.of(account)
@@ -368,6 +441,7 @@ class FakeTask:
             pay=one.earned - one.pay_claimed,
             fees=max(0, shared - one.missed - one.fees_claimed),
             stake_fees=self.stakes.fees_of(account),
+            record=None if self.course is None else self.course.records.get(account, 0),
         )
 
     # --- what accounts do; refused as the contracts refuse it
@@ -377,6 +451,13 @@ class FakeTask:
         self._require_open()
         one = self.rounds[-1]
         stake, eligible = self.stakes.eligible_of(account), self.stakes.eligible
+        closed_s = EVIDENCE.closed_s(self.terms, self.standing()) if self.course is not None else None
+        if one.examples is not None or (closed_s is not None and self.chain.now_s() >= closed_s):
+            raise Refused(
+                "PhaseOver: the round takes no more updates, its examples may be on their way",
+                reason="PhaseOver",
+                facts={"until": closed_s or 0},
+            )
         if len(one.contributions) >= self.terms.max_updates:
             _refuse("RoundFull", "the round takes no more updates")
         if any(accepted.contribution.contributor == account for accepted in one.contributions):
@@ -403,14 +484,17 @@ class FakeTask:
             _refuse("WrongRound", f"round {round} is not the open one, round {len(self.rounds)} is")
         if not self.rounds[-1].contributions:
             _refuse("NoUpdates", "the round has no accepted update yet")
+        over = (Step.SETTLED, Step.EXAMPLES_OPENED)
         steps = rule_of(self.terms.rule).due(self.terms, self.standing())
-        settleable_s = next(due.from_s for due in steps if due.step is Step.SETTLED)
+        settleable_s = next(due.from_s for due in steps if due.step in over)
         if self.chain.now_s() < settleable_s:
             raise Refused(
                 "RoundNotOver: wait for more updates or for the time given",
                 reason="RoundNotOver",
                 facts={"settleableAt": settleable_s},
             )
+        if self.course is not None and self.rounds[-1].examples is None:
+            _refuse("ExamplesNotOpened", "the round's examples have to be opened first")
         return self.settle(settler)
 
     def fund(self, account: bytes, wei: int) -> Mined:
@@ -669,7 +753,11 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
     async def GetEarnings(self, request: pb.GetEarningsRequest, context: Any) -> pb.GetEarningsResponse:  # noqa: N802
         account = convert.address_of(request.account, "account")
         earnings = self._know(request.task).earnings(account)
-        return pb.GetEarningsResponse(earnings=convert.earnings_message(earnings), block_number=self.block)
+        return pb.GetEarningsResponse(
+            earnings=convert.earnings_message(earnings),
+            block_number=self.block,
+            record=convert.record_message(earnings.record),
+        )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Any) -> AsyncIterator[pb.GetModelResponse]:  # noqa: N802
         task = self._know(request.task)
@@ -694,6 +782,13 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
 
     async def GetRound(self, request: pb.GetRoundRequest, context: Any) -> pb.GetRoundResponse:  # noqa: N802
         return convert.round_message(self._know(request.task).round(request.round))
+
+    async def GetExamples(  # noqa: N802
+        self, request: pb.GetExamplesRequest, context: Any
+    ) -> AsyncIterator[pb.GetExamplesResponse]:
+        for batch in self._know(request.task).opened_examples():
+            if batch.batch >= request.first_batch:
+                yield convert.opened_batch_message(batch)
 
     def _know(self, task: int) -> FakeTask:
         if task not in self.tasks:
@@ -880,6 +975,17 @@ def sets(**fields: object) -> Callable[[Any], Any]:
         return spoilt
 
     return lie
+
+
+def _told_set(course: Course) -> ExampleSet:
+    return ExampleSet(
+        course.root,
+        course.batches,
+        course.examples,
+        course.input_exponent,
+        course.opened_batches,
+        len(course.opened),
+    )
 
 
 def _check_terms(terms: Terms) -> None:

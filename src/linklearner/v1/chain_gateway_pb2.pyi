@@ -1,11 +1,27 @@
 from linklearner.v1 import model_pb2 as _model_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTCOME_UNSPECIFIED: _ClassVar[Outcome]
+    OUTCOME_MERGED: _ClassVar[Outcome]
+    OUTCOME_EMPTY: _ClassVar[Outcome]
+    OUTCOME_NO_RECORD: _ClassVar[Outcome]
+    OUTCOME_NO_GAIN: _ClassVar[Outcome]
+    OUTCOME_GUARDED: _ClassVar[Outcome]
+OUTCOME_UNSPECIFIED: Outcome
+OUTCOME_MERGED: Outcome
+OUTCOME_EMPTY: Outcome
+OUTCOME_NO_RECORD: Outcome
+OUTCOME_NO_GAIN: Outcome
+OUTCOME_GUARDED: Outcome
 
 class Receipt(_message.Message):
     __slots__ = ("transaction_hash", "block_number", "gas_used", "transaction_bytes")
@@ -184,7 +200,7 @@ class GetRoundRequest(_message.Message):
     def __init__(self, task: _Optional[int] = ..., round: _Optional[int] = ...) -> None: ...
 
 class GetRoundResponse(_message.Message):
-    __slots__ = ("round", "base_version", "contributions", "version", "settlements", "settler", "settler_paid_wei", "dropped")
+    __slots__ = ("round", "base_version", "contributions", "version", "settlements", "settler", "settler_paid_wei", "dropped", "examples")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -193,6 +209,7 @@ class GetRoundResponse(_message.Message):
     SETTLER_FIELD_NUMBER: _ClassVar[int]
     SETTLER_PAID_WEI_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     round: int
     base_version: int
     contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
@@ -201,10 +218,33 @@ class GetRoundResponse(_message.Message):
     settler: bytes
     settler_paid_wei: bytes
     dropped: bool
-    def __init__(self, round: _Optional[int] = ..., base_version: _Optional[int] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., version: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ..., settlements: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., settler: _Optional[bytes] = ..., settler_paid_wei: _Optional[bytes] = ..., dropped: _Optional[bool] = ...) -> None: ...
+    examples: RoundExamples
+    def __init__(self, round: _Optional[int] = ..., base_version: _Optional[int] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., version: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ..., settlements: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., settler: _Optional[bytes] = ..., settler_paid_wei: _Optional[bytes] = ..., dropped: _Optional[bool] = ..., examples: _Optional[_Union[RoundExamples, _Mapping]] = ...) -> None: ...
+
+class RoundExamples(_message.Message):
+    __slots__ = ("batch", "example_count", "opened_example_count", "receipt")
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OPENED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    batch: int
+    example_count: int
+    opened_example_count: int
+    receipt: Receipt
+    def __init__(self, batch: _Optional[int] = ..., example_count: _Optional[int] = ..., opened_example_count: _Optional[int] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
+
+class Verdict(_message.Message):
+    __slots__ = ("outcome", "gain_q16", "record_q16")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    GAIN_Q16_FIELD_NUMBER: _ClassVar[int]
+    RECORD_Q16_FIELD_NUMBER: _ClassVar[int]
+    outcome: Outcome
+    gain_q16: int
+    record_q16: int
+    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., gain_q16: _Optional[int] = ..., record_q16: _Optional[int] = ...) -> None: ...
 
 class Contribution(_message.Message):
-    __slots__ = ("contributor", "digest", "weight_units", "effective_units", "receipt", "update_bytes", "paid_wei")
+    __slots__ = ("contributor", "digest", "weight_units", "effective_units", "receipt", "update_bytes", "paid_wei", "verdict")
     CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_UNITS_FIELD_NUMBER: _ClassVar[int]
@@ -212,6 +252,7 @@ class Contribution(_message.Message):
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     UPDATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PAID_WEI_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
     contributor: bytes
     digest: bytes
     weight_units: int
@@ -219,7 +260,28 @@ class Contribution(_message.Message):
     receipt: Receipt
     update_bytes: int
     paid_wei: bytes
-    def __init__(self, contributor: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., weight_units: _Optional[int] = ..., effective_units: _Optional[int] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., update_bytes: _Optional[int] = ..., paid_wei: _Optional[bytes] = ...) -> None: ...
+    verdict: Verdict
+    def __init__(self, contributor: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., weight_units: _Optional[int] = ..., effective_units: _Optional[int] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., update_bytes: _Optional[int] = ..., paid_wei: _Optional[bytes] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ...) -> None: ...
+
+class GetExamplesRequest(_message.Message):
+    __slots__ = ("task", "first_batch")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    FIRST_BATCH_FIELD_NUMBER: _ClassVar[int]
+    task: int
+    first_batch: int
+    def __init__(self, task: _Optional[int] = ..., first_batch: _Optional[int] = ...) -> None: ...
+
+class GetExamplesResponse(_message.Message):
+    __slots__ = ("batch", "round", "examples", "proof")
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    batch: int
+    round: int
+    examples: bytes
+    proof: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, batch: _Optional[int] = ..., round: _Optional[int] = ..., examples: _Optional[bytes] = ..., proof: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class LockStakeRequest(_message.Message):
     __slots__ = ("request_id", "account", "task", "units")
@@ -318,25 +380,29 @@ class ListTasksResponse(_message.Message):
     def __init__(self, tasks: _Optional[_Iterable[_Union[_model_pb2.Task, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class OpenTaskRequest(_message.Message):
-    __slots__ = ("plan", "weights")
+    __slots__ = ("plan", "examples", "weights")
     class Plan(_message.Message):
-        __slots__ = ("request_id", "account", "model", "shape", "terms")
+        __slots__ = ("request_id", "account", "model", "shape", "terms", "input_exponent")
         REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
         ACCOUNT_FIELD_NUMBER: _ClassVar[int]
         MODEL_FIELD_NUMBER: _ClassVar[int]
         SHAPE_FIELD_NUMBER: _ClassVar[int]
         TERMS_FIELD_NUMBER: _ClassVar[int]
+        INPUT_EXPONENT_FIELD_NUMBER: _ClassVar[int]
         request_id: str
         account: bytes
         model: str
         shape: bytes
         terms: _model_pb2.Terms
-        def __init__(self, request_id: _Optional[str] = ..., account: _Optional[bytes] = ..., model: _Optional[str] = ..., shape: _Optional[bytes] = ..., terms: _Optional[_Union[_model_pb2.Terms, _Mapping]] = ...) -> None: ...
+        input_exponent: int
+        def __init__(self, request_id: _Optional[str] = ..., account: _Optional[bytes] = ..., model: _Optional[str] = ..., shape: _Optional[bytes] = ..., terms: _Optional[_Union[_model_pb2.Terms, _Mapping]] = ..., input_exponent: _Optional[int] = ...) -> None: ...
     PLAN_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     plan: OpenTaskRequest.Plan
+    examples: bytes
     weights: bytes
-    def __init__(self, plan: _Optional[_Union[OpenTaskRequest.Plan, _Mapping]] = ..., weights: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, plan: _Optional[_Union[OpenTaskRequest.Plan, _Mapping]] = ..., examples: _Optional[bytes] = ..., weights: _Optional[bytes] = ...) -> None: ...
 
 class OpenTaskResponse(_message.Message):
     __slots__ = ("task", "receipts", "version")
@@ -418,6 +484,12 @@ class Earnings(_message.Message):
     stake_fees_wei: bytes
     def __init__(self, earned_wei: _Optional[bytes] = ..., pay_wei: _Optional[bytes] = ..., fees_wei: _Optional[bytes] = ..., stake_fees_wei: _Optional[bytes] = ...) -> None: ...
 
+class AccountRecord(_message.Message):
+    __slots__ = ("record_q16",)
+    RECORD_Q16_FIELD_NUMBER: _ClassVar[int]
+    record_q16: int
+    def __init__(self, record_q16: _Optional[int] = ...) -> None: ...
+
 class GetEarningsRequest(_message.Message):
     __slots__ = ("account", "task")
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
@@ -427,12 +499,14 @@ class GetEarningsRequest(_message.Message):
     def __init__(self, account: _Optional[bytes] = ..., task: _Optional[int] = ...) -> None: ...
 
 class GetEarningsResponse(_message.Message):
-    __slots__ = ("earnings", "block_number")
+    __slots__ = ("earnings", "block_number", "record")
     EARNINGS_FIELD_NUMBER: _ClassVar[int]
     BLOCK_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
     earnings: Earnings
     block_number: int
-    def __init__(self, earnings: _Optional[_Union[Earnings, _Mapping]] = ..., block_number: _Optional[int] = ...) -> None: ...
+    record: AccountRecord
+    def __init__(self, earnings: _Optional[_Union[Earnings, _Mapping]] = ..., block_number: _Optional[int] = ..., record: _Optional[_Union[AccountRecord, _Mapping]] = ...) -> None: ...
 
 class ClaimEarningsRequest(_message.Message):
     __slots__ = ("request_id", "account", "task")

@@ -123,6 +123,11 @@ class ChainGatewayServiceStub:
                 request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetRoundRequest.SerializeToString,
                 response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetRoundResponse.FromString,
                 _registered_method=True)
+        self.GetExamples = channel.unary_stream(
+                '/linklearner.v1.ChainGatewayService/GetExamples',
+                request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetExamplesRequest.SerializeToString,
+                response_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetExamplesResponse.FromString,
+                _registered_method=True)
         self.LockStake = channel.unary_unary(
                 '/linklearner.v1.ChainGatewayService/LockStake',
                 request_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.LockStakeRequest.SerializeToString,
@@ -214,7 +219,7 @@ class ChainGatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEarnings(self, request, context):
-        """GetEarnings reads what an account has earned in a task and can claim.
+        """GetEarnings reads what an account has earned in a task and can claim, and its record there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -266,6 +271,14 @@ class ChainGatewayServiceServicer:
 
     def GetRound(self, request, context):
         """GetRound lists a round's contributions: open or settled. Rounds start at 1; 0 means the open one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetExamples(self, request, context):
+        """GetExamples streams the batches of examples that a task by rule evidence has opened, oldest first, each with the proof that it is the one
+        that the creator committed to. FAILED_PRECONDITION (NoExamples) for a task by another rule.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -381,6 +394,11 @@ def add_ChainGatewayServiceServicer_to_server(servicer, server):
                     servicer.GetRound,
                     request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetRoundRequest.FromString,
                     response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetRoundResponse.SerializeToString,
+            ),
+            'GetExamples': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetExamples,
+                    request_deserializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetExamplesRequest.FromString,
+                    response_serializer=linklearner_dot_v1_dot_chain__gateway__pb2.GetExamplesResponse.SerializeToString,
             ),
             'LockStake': grpc.unary_unary_rpc_method_handler(
                     servicer.LockStake,
@@ -844,6 +862,33 @@ class ChainGatewayService:
             '/linklearner.v1.ChainGatewayService/GetRound',
             linklearner_dot_v1_dot_chain__gateway__pb2.GetRoundRequest.SerializeToString,
             linklearner_dot_v1_dot_chain__gateway__pb2.GetRoundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/linklearner.v1.ChainGatewayService/GetExamples',
+            linklearner_dot_v1_dot_chain__gateway__pb2.GetExamplesRequest.SerializeToString,
+            linklearner_dot_v1_dot_chain__gateway__pb2.GetExamplesResponse.FromString,
             options,
             channel_credentials,
             insecure,

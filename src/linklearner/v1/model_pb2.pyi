@@ -71,7 +71,7 @@ class ModelVersion(_message.Message):
     def __init__(self, task: _Optional[int] = ..., version: _Optional[int] = ..., digest: _Optional[bytes] = ..., round: _Optional[int] = ..., accepted_count: _Optional[int] = ..., saturated_count: _Optional[int] = ..., block_number: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task", "model", "shape", "terms", "version", "round", "creator", "pot_wei", "shares_wei", "closing")
+    __slots__ = ("task", "model", "shape", "terms", "version", "round", "creator", "pot_wei", "shares_wei", "closing", "examples")
     TASK_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,7 @@ class Task(_message.Message):
     POT_WEI_FIELD_NUMBER: _ClassVar[int]
     SHARES_WEI_FIELD_NUMBER: _ClassVar[int]
     CLOSING_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     task: int
     model: str
     shape: bytes
@@ -92,7 +93,24 @@ class Task(_message.Message):
     pot_wei: bytes
     shares_wei: bytes
     closing: bool
-    def __init__(self, task: _Optional[int] = ..., model: _Optional[str] = ..., shape: _Optional[bytes] = ..., terms: _Optional[_Union[Terms, _Mapping]] = ..., version: _Optional[_Union[ModelVersion, _Mapping]] = ..., round: _Optional[_Union[RoundStatus, _Mapping]] = ..., creator: _Optional[bytes] = ..., pot_wei: _Optional[bytes] = ..., shares_wei: _Optional[bytes] = ..., closing: _Optional[bool] = ...) -> None: ...
+    examples: ExampleSet
+    def __init__(self, task: _Optional[int] = ..., model: _Optional[str] = ..., shape: _Optional[bytes] = ..., terms: _Optional[_Union[Terms, _Mapping]] = ..., version: _Optional[_Union[ModelVersion, _Mapping]] = ..., round: _Optional[_Union[RoundStatus, _Mapping]] = ..., creator: _Optional[bytes] = ..., pot_wei: _Optional[bytes] = ..., shares_wei: _Optional[bytes] = ..., closing: _Optional[bool] = ..., examples: _Optional[_Union[ExampleSet, _Mapping]] = ...) -> None: ...
+
+class ExampleSet(_message.Message):
+    __slots__ = ("root", "batch_count", "example_count", "opened_batch_count", "opened_example_count", "input_exponent")
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    BATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OPENED_BATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OPENED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_EXPONENT_FIELD_NUMBER: _ClassVar[int]
+    root: bytes
+    batch_count: int
+    example_count: int
+    opened_batch_count: int
+    opened_example_count: int
+    input_exponent: int
+    def __init__(self, root: _Optional[bytes] = ..., batch_count: _Optional[int] = ..., example_count: _Optional[int] = ..., opened_batch_count: _Optional[int] = ..., opened_example_count: _Optional[int] = ..., input_exponent: _Optional[int] = ...) -> None: ...
 
 class Terms(_message.Message):
     __slots__ = ("rule", "quorum_bps", "max_updates", "min_round_seconds", "round_seconds", "drop_seconds", "stake_seconds", "min_stake_units", "settler_bps", "server_bps", "reward_wei")
@@ -145,9 +163,11 @@ class RoundStatus(_message.Message):
     def __init__(self, round: _Optional[int] = ..., accepted_count: _Optional[int] = ..., present_units: _Optional[int] = ..., eligible_units: _Optional[int] = ..., merged_group_count: _Optional[int] = ..., first_update_s: _Optional[int] = ..., opened_s: _Optional[int] = ..., ripe_units: _Optional[int] = ..., phase: _Optional[_Union[Phase, str]] = ..., due: _Optional[_Iterable[_Union[Due, _Mapping]]] = ...) -> None: ...
 
 class Due(_message.Message):
-    __slots__ = ("step", "from_s")
+    __slots__ = ("step", "from_s", "until_s")
     STEP_FIELD_NUMBER: _ClassVar[int]
     FROM_S_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_S_FIELD_NUMBER: _ClassVar[int]
     step: Step
     from_s: int
-    def __init__(self, step: _Optional[_Union[Step, str]] = ..., from_s: _Optional[int] = ...) -> None: ...
+    until_s: int
+    def __init__(self, step: _Optional[_Union[Step, str]] = ..., from_s: _Optional[int] = ..., until_s: _Optional[int] = ...) -> None: ...

@@ -18,6 +18,7 @@ from linklearner.domain.shape import Shape
 
 CODES: Final = {outcome: number for number, outcome in enumerate(Outcome)}
 """Outcomes as the chain writes them."""
+OUTCOMES: Final = {number: outcome for outcome, number in CODES.items()}
 
 
 @dataclass(slots=True)

@@ -51,9 +51,14 @@ class Evidence:
         """As by `mean`, but for opening the examples when that could settle."""
         if self.phase(standing) is Phase.OPENED:
             return (Due(Step.SETTLED), Due(Step.DROPPED, standing.first_s + terms.drop_seconds))
+        found = MEAN.due(terms, replace(standing, merged_groups=0))
+        closed_s, dropped_s = self.closed_s(terms, standing), standing.first_s + terms.drop_seconds
+        if closed_s is None:
+            return found
+        until_s = {Step.ACCEPTED: closed_s, Step.SETTLED: dropped_s, Step.DROPPED: 0}
         return tuple(
-            Due(Step.EXAMPLES_OPENED, due.from_s) if due.step is Step.SETTLED else due
-            for due in MEAN.due(terms, replace(standing, merged_groups=0))
+            Due(Step.EXAMPLES_OPENED if due.step is Step.SETTLED else due.step, due.from_s, until_s[due.step])
+            for due in found
         )
 
     def closed_s(self, terms: Terms, standing: Standing) -> int | None:

@@ -101,10 +101,16 @@ class Verdict:
 
     def text(self, fresh: int) -> str:
         """For people. fresh: how many examples were opened this round."""
-        share = abs(self.gain) * 100 / 2**GAIN_BITS
-        effect = "no better or worse" if not self.gain else f"{share:.1f} % {'better' if self.gain > 0 else 'worse'}"
-        said = f"{effect} on {fresh} examples opened afterwards; the account's record stands at {self.record / 2**GAIN_BITS:+.3f}"
-        return f"merged: {said}" if self.merged else f"not merged ({self.outcome.value}): {said}"
+        return in_words(self.outcome, self.gain, self.record, fresh)
+
+
+def in_words(outcome: Outcome, gain: int, record: int, fresh: int) -> str:
+    """A verdict for people. gain, record: g and E, Q16. fresh: how many examples were opened for the round."""
+    share = abs(gain) * 100 / 2**GAIN_BITS
+    effect = "no better or worse" if not gain else f"{share:.1f} % {'better' if gain > 0 else 'worse'}"
+    examples = f"{fresh} examples" if fresh != 1 else "an example"
+    said = f"{effect} on {examples} opened afterwards; the account's record stands at {record / 2**GAIN_BITS:+.3f}"
+    return f"merged: {said}" if outcome is Outcome.MERGED else f"not merged ({outcome.value}): {said}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
