@@ -13,7 +13,7 @@ import { quantise } from "./domain/quantise";
 import { Shape } from "./domain/shape";
 import { type Samples, best, predict, softmax } from "./domain/training";
 import * as updates from "./domain/update";
-import { count, hex, short, wei } from "./format";
+import { count, hex, refusal, short, wei } from "./format";
 import * as services from "./services/call";
 import { signIn } from "./services/signIn";
 import { changed, say, state } from "./state";
@@ -59,9 +59,9 @@ const mine = (): string => `${state.genesis}/${place()}/${state.account.toLowerC
 export async function open(task: string): Promise<void> {
   const number = (state.taskNumber = task);
   Object.assign(state, {
-    task: null, missing: "", model: null, modelTrouble: "", shape: null, weights: null, weightsVersion: "", round: null, strokes: [], values: null,
+    task: null, missing: "", model: null, modelTrouble: "", shape: null, weights: null, weightsVersion: "", round: null, judged: null, strokes: [], values: null,
     pictures: [], shares: null, samples: [], starter: null, test: null, balance: null, earnings: null, training: null, trained: null,
-    carried: { residual: null, held: null }, merged: null, session: null, answer: null,
+    carried: { residual: null, held: null }, outcome: null, session: null, answer: null,
     live: { events: [], points: [], refused: [], until: 0 },
   });
   changed();
@@ -90,6 +90,9 @@ async function readStarter(): Promise<void> {
   state.starter = half(0);
   state.test = half(100);
 }
+
+const EVIDENCE = 2; // the rule
+const before = (round: string): string => String(BigInt(round) - 1n);
 
 let looking: Promise<void> | null = null;
 
@@ -124,7 +127,12 @@ async function look_(): Promise<void> {
       guess();
     }
     await settled();
-    if (moved || !state.round) state.round = await services.gateway.round(number, task.round.round);
+    if (moved || !state.round) {
+      state.round = await services.gateway.round(number, task.round.round);
+      if (task.terms.rule === EVIDENCE && task.round.round !== "1" && state.judged?.round !== before(task.round.round)) {
+        state.judged = await services.gateway.round(number, before(task.round.round));
+      }
+    }
     if (state.account) await readAccount();
     state.away = "";
   } catch (error) {
@@ -181,12 +189,14 @@ async function settled(): Promise<void> {
   const over = await services.gateway.round(state.taskNumber, held.round);
   if (mine() !== key || state.carried.held !== held) return;
   const ours = over.contributions?.find((one) => hexOf(ofBase64(one.digest)) === held.digest);
-  const merged = !over.dropped && !!ours;
+  const verdict = ours?.verdict ?? null;
+  const merged = !over.dropped && !!ours && (!verdict || verdict.outcome === "OUTCOME_MERGED");
   await keepCarried(key, { residual: merged ? held.residual : residual, held: null });
-  if (merged) {
+  if (ours && !over.dropped) {
     const paid = wei(ours.paidWei);
-    state.merged = { round: held.round, version: over.version?.version ?? "", paidWei: paid };
-    say("good", `Your update is in version ${over.version?.version}${paid ? `, and earned ${(Number(paid) / 1e18).toFixed(2)} $LL` : ""}.`);
+    state.outcome = { round: held.round, version: over.version?.version ?? "", paidWei: paid, verdict, fresh: over.examples?.exampleCount ?? 0 };
+    if (merged) say("good", `Your update is in version ${over.version?.version}${paid ? `, and earned ${(Number(paid) / 1e18).toFixed(2)} $LL` : ""}.`);
+    else say("info", `Round ${held.round} did not take your update: ${refusal(verdict!)}. Draw more, and train again.`);
   } else say("info", `Round ${held.round} ended without a merge. Train again and submit to the round that is open now.`);
 }
 
@@ -350,7 +360,7 @@ export async function switchChain(): Promise<boolean> {
 export async function faucet(): Promise<boolean> {
   return waiting("wallet", "The faucet sends coin and $LL …", async () => {
     await services.askFaucet(state.account);
-    await readAccount();
+    await counted("wallet", () => wei(state.balance?.coinWei) > 0n);
   });
 }
 
@@ -371,10 +381,11 @@ export function leastStake(): bigint {
 
 export async function lock(): Promise<boolean> {
   const amount = stakeToLock();
+  const had = BigInt(state.balance?.stake?.lockedUnits ?? 0);
   return waiting("wallet", "Confirm the lock in your wallet …", async () => {
     const call = { to: hex(state.chain!.vault), data: calldata("lock", BigInt(state.taskNumber), amount), gas: gas.LOCK };
     await send("wallet", call, "Locking your stake: waiting for a block …");
-    await readAccount();
+    await counted("wallet", () => BigInt(state.balance?.stake?.lockedUnits ?? 0) > had);
   });
 }
 
@@ -384,6 +395,19 @@ export async function practise(): Promise<void> {
   if (!(await connect(practice))) return;
   if (wei(state.balance?.tokenWei) === 0n && BigInt(state.balance?.stake?.lockedUnits ?? 0) === 0n && !(await faucet())) return;
   if (BigInt(state.balance?.stake?.lockedUnits ?? 0) < leastStake()) await lock();
+}
+
+const COUNTED_LOOKS = 40;
+
+/** Reads the account until what is in a block is in the gateway's books, too, which are a moment behind. */
+async function counted(step: string, there: () => boolean): Promise<void> {
+  for (let looks = 0; looks < COUNTED_LOOKS; looks++) {
+    await readAccount();
+    if (there()) return;
+    state.waits[step] = "In a block: waiting until it is counted …";
+    changed();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
 }
 
 let practice: Promise<Announced> | undefined;
@@ -406,6 +430,9 @@ export function obstacle(): string {
   if (state.carried.held) return `Your update is in round ${state.carried.held.round}.`;
   const { phase, round, acceptedCount } = state.task!.round;
   if (phase === "PHASE_SETTLING") return `Round ${round} is being merged: the next one opens in a moment.`;
+  const taken = state.task!.round.due?.find((one) => one.step === "STEP_ACCEPTED");
+  const over = !taken || (Number(taken.untilS) > 0 && Number(taken.untilS) <= state.now / 1000);
+  if (state.task!.terms.rule === EVIDENCE && over) return `Round ${round} takes no more updates: it is being judged. Yours can go into the next one.`;
   if (acceptedCount >= state.task!.terms.maxUpdates) return `Round ${round} is full: the next one opens when it is merged.`;
   const us = state.account.toLowerCase();
   if (state.round?.contributions?.some((one) => hex(one.contributor) === us)) return "Your update is in this round already.";
@@ -521,6 +548,7 @@ let policy: any;
 const MOVED_ON: Record<string, string> = {
   StaleBase: "The model moved on: reading the new version …",
   RoundSettling: "The round is being merged just now: waiting for its version …",
+  PhaseOver: "The round takes no more updates: waiting for the next one …",
 };
 const LOOK_AGAIN_MS = 700;
 /** So often an update is trained again by itself: where others are quick, the next version may come while this one is being read. */
@@ -530,14 +558,14 @@ export async function submit(): Promise<void> {
   const outcome = await alone(`submit ${place()}/${state.account}`, async () => {
     await waiting("submit", "Confirm the update in your wallet …", async () => {
       for (let again = 0; ; again++) {
-        const [key, base] = [mine(), state.trained?.base];
+        const [key, base, round] = [mine(), state.trained?.base, state.task?.round.round];
         try {
           return await submit_();
         } catch (error) {
           const text = error instanceof Refusal ? MOVED_ON[error.reason] : undefined;
           if (again === TRAINED_AGAIN || !text) throw error;
           state.waits["submit"] = text;
-          for (; state.weightsVersion === base; await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))) {
+          for (; state.weightsVersion === base && state.task?.round.round === round; await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))) {
             await look();
             if (mine() !== key) throw error;
           }
@@ -588,14 +616,14 @@ async function accepted(key: string, receipt: Receipt): Promise<void> {
   if (!kept) say("bad", "This browser has no room to remember your update; keep the page open until the round is over.");
   else say("good", `Accepted in round ${round}, block ${count(block)}.`);
   state.trained = null;
-  state.merged = null;
+  state.outcome = null;
   await look();
 }
 
 export async function claim(): Promise<boolean> {
   return waiting("round", "Confirm the payout in your wallet …", async () => {
     await send("round", { to: hex(state.chain!.pool), data: calldata("claim", BigInt(state.taskNumber)), gas: gas.CLAIM }, "Paying out: waiting for a block …");
-    await readAccount();
+    await counted("round", () => wei(state.earnings?.payWei) + wei(state.earnings?.feesWei) === 0n);
     say("good", "Your earnings are in your wallet.");
   });
 }

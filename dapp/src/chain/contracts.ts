@@ -44,6 +44,7 @@ const REMEDY: Record<string, string> = {
   EmptyUpdate: "The update moves nothing: draw something new and train again.",
   InsufficientFunds: "There is too little coin in this account to pay for gas.",
   NoStake: "Lock $LL for this task first.",
+  PhaseOver: "The round takes no more updates: it is being judged. Submit to the next one.",
   NotYetDroppable: "The round cannot be ended yet.",
   RoundFull: "The round is full: wait for the next version.",
   RoundNotOver: "The round is not over yet.",

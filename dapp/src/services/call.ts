@@ -31,8 +31,10 @@ export const gateway = {
   task: async (task: string) => (await call<{ task: Task }>(`${GATEWAY}/GetTask`, { task })).task,
   round: (task: string, round: string) => call<Round>(`${GATEWAY}/GetRound`, { task, round }),
   balance: (account: string, task: string) => call<Balance>(`${GATEWAY}/GetBalance`, { account, task }),
-  earnings: async (account: string, task: string) =>
-    (await call<{ earnings: Earnings }>(`${GATEWAY}/GetEarnings`, { account, task })).earnings,
+  earnings: async (account: string, task: string): Promise<Earnings> => {
+    const { earnings, record } = await call<{ earnings: Earnings; record?: { recordQ16: number } }>(`${GATEWAY}/GetEarnings`, { account, task });
+    return record ? { ...earnings, recordQ16: record.recordQ16 } : earnings;
+  },
 };
 
 export const modelServer = {
