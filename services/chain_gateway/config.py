@@ -45,3 +45,8 @@ class GatewayConfig(Settings):
     """true: the chain makes blocks only when asked; false: that is found out where its clock stands still, which takes two seconds."""
     log_level: LogLevel = "info"
     """debug, info, warning or error."""
+
+    @property
+    def examples(self) -> Path:
+        """Folder of the examples that tasks of ours have not opened yet: beside the outbox, which is as private and as much to be kept."""
+        return self.outbox.parent / "examples"

@@ -174,6 +174,7 @@ async def deploy(
                 *(steps.send(f"lock/{who.hex()}", lock, sender=who) for who in held),
             )
             if plan.load:
+                await opening.commit(task)
                 await opening.load(task)
         steps.finished()
     return deployment
@@ -183,7 +184,9 @@ def _count(plan: DeploymentPlan, owning: Mapping[bytes, int], *, held: int) -> i
     """Of the steps, if nobody else opens a task first."""
     count = 4 + 2 * len(plan.contributors) + len(owning) + sum(wei > 0 for wei in owning.values())
     if plan.task is not None:
-        count += 1 + (plan.pot_wei > 0) + held + (len(loads(plan.task.shape)) if plan.load else 0)
+        count += 1 + (plan.pot_wei > 0) + held
+        if plan.load:
+            count += len(loads(plan.task.shape)) + (plan.task.examples is not None)
     return count
 
 
@@ -226,7 +229,8 @@ async def _give(chain: Chain, steps: _Steps, plan: DeploymentPlan, token: bytes,
 
 
 def _opening(chain: Chain, steps: _Steps, pool: bytes, plan: TaskPlan, creator: bytes) -> Opening:
-    new = NewTask(plan.model.to_json(), plan.shape, plan.terms, weight_bytes(plan.first_weights()))
+    weights = weight_bytes(plan.first_weights())
+    new = NewTask(plan.model.to_json(), plan.shape, plan.terms, weights, plan.examples)
 
     async def send(name: str, contents: bytes, prepare: Prepare) -> Outcome:
         return await steps.send(name, prepare, contents, sender=creator)

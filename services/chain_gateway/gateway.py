@@ -21,6 +21,7 @@ from services.chain_gateway.chain import Chain
 from services.chain_gateway.config import GatewayConfig
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.events import EventIndex
+from services.chain_gateway.example_store import ExampleStore
 from services.chain_gateway.keeper import Keeper
 from services.chain_gateway.keystore import Keystore
 from services.chain_gateway.ledger import Ledger
@@ -81,7 +82,13 @@ class Gateway:
                 EventIndex.open(config.outbox, chain, deployment.pool, first_block=deployment.block, witness=witness)
             )
             ledger = Ledger(
-                chain, outbox, events, deployment, max_head_age_s=config.max_head_age_s, on_demand=config.on_demand
+                chain,
+                outbox,
+                events,
+                deployment,
+                max_head_age_s=config.max_head_age_s,
+                on_demand=config.on_demand,
+                store=ExampleStore(config.examples),
             )
             servicer = ChainGatewayServicer(ledger)
             server = RpcServer(

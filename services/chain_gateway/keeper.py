@@ -17,6 +17,11 @@ the one who is overtaken loses the settler's share and pays gas for a call that 
 limit at least). That is the price of one settlement at most, for which the copier pays a whole one. It changes nothing of the model, and
 what a settler is after, the next round, has come.
 
+A task by rule `evidence` is judged by examples that only its creator has. Where they are here, the next batch is opened as soon as the
+round takes no more updates, by the creator's account if that is one of ours, without turns: nobody else can. Others wait until it is
+opened, and settle then; or until the round may be dropped, which pays nobody: a creator who opens nothing gets no work, and everybody
+sees it.
+
 A round that can never be settled, merged in part or not at all, is dropped when its rule allows it. Dropping takes their pay from all who
 contributed, so no node's word is enough for it: that no block can hold the settlement must follow from its own bytes, or the chain must
 have said so at every look for hours, a time in which the next keeper, with another node, would have done it. A round without updates is
@@ -38,7 +43,7 @@ import structlog
 from eth_hash.auto import keccak
 
 from linklearner.domain.errors import LinkLearnerError, Refused
-from linklearner.domain.events import StakeLocked, TaskOpened, UpdateAccepted
+from linklearner.domain.events import StakeLocked, TaskClosed, TaskOpened, UpdateAccepted
 from linklearner.domain.rounds import Due, Standing, Step
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Task
@@ -142,12 +147,13 @@ class Keeper:
         return pause
 
     def _tasks(self) -> list[int]:
-        """Those in which our accounts have a part and that are not closed, from the history alone."""
+        """Those in which our accounts have a part, or whose examples are here, and that are not closed; from the history alone."""
         events, found = self._ledger.events, set[int]()
         for account in self._ledger.accounts:
             for kind in (TaskOpened, StakeLocked):
                 found |= events.tasks_with(kind, account)
-        return sorted(found)
+        closed = {event.task for event in events.find(TaskClosed)}
+        return sorted(found | self._ledger.disclosures.tasks() - closed)
 
     async def _consider(self, number: int) -> float:
         """Takes the round's next step if it is due and our turn. Returns in how many seconds to look again at the latest."""
@@ -158,7 +164,12 @@ class Keeper:
         if task.version and not task.closed and not task.round.accepted:
             wait, newcomer, ours = await self._newcomer(task, now)
             at = replace(at, ripe=ours)
-        due = rule_of(task.terms.rule).next_step(task.terms, at)
+        rule = rule_of(task.terms.rule)
+        opens = next((one for one in rule.due(task.terms, at) if one.step is Step.EXAMPLES_OPENED), None)
+        if opens is not None and int(now) < opens.until_s and self._ledger.disclosures.of(number) is not None:
+            with of_round(number, task.round.round):
+                return await self._open_examples(task, opens, now)
+        due = rule.next_step(task.terms, at)
         if due is None:
             return wait
         if due.step is Step.DROPPED and newcomer:
@@ -209,6 +220,35 @@ class Keeper:
         log.info("round_renewed", task=number, round=round, account="0x" + account.hex())
         return 0.0
 
+    async def _open_examples(self, task: Task, due: Due, now: float) -> float:
+        """Opens the examples that judge the round, once it takes no more updates. Returns in how many seconds to look again."""
+        number, round = task.task, task.round.round
+        if due.from_s > int(now):
+            return min(IDLE_S, max(due.from_s - now, SOON_S))
+        await self._forgive(now)
+        able = [account for account in self._ledger.accounts if account not in self._unable]
+        account = task.creator if task.creator in able else min(able)
+        try:
+            mined = await self._ledger.disclosures.open(
+                f"auto/{number}/{round}/{account.hex()}/examples", account, number, round
+            )
+        except Refused as refused:
+            if refused.reason == "InsufficientFunds" and len(self._unable) + 1 < len(self._ledger.accounts):
+                return await self._cannot_pay(account, refused, now)
+            if refused.reason == "ExamplesUsedUp":
+                log.warning("examples_used_up", task=number, round=round, detail=refused.message)
+                return min(QUIET_S, max(due.until_s - now, SOON_S))  # then it is dropped
+            if refused.reason not in ("ExamplesOpen", "WrongRound", "PhaseOver", "NoUpdates"):
+                raise
+            return RETRY_S  # somebody else was faster, or the chain's clock is ahead
+        log.info("examples_opened", task=number, round=round, gas=mined.gas_used, account="0x" + account.hex())
+        return 0.0
+
+    async def _cannot_pay(self, account: bytes, refused: Refused, now: float) -> float:
+        log.warning("account_cannot_settle", account="0x" + account.hex(), detail=refused.message)
+        self._unable[account] = (await self._ledger.chain.balance(account), now)
+        return SOON_S
+
     async def _settle(self, task: Task, account: bytes, now: float) -> float:
         """Settles the round, or gives it up where that is impossible."""
         number, status = task.task, task.round
@@ -216,9 +256,7 @@ class Keeper:
             await self._send_settlement(number, status.round, account)
         except Refused as refused:
             if refused.reason == "InsufficientFunds" and len(self._unable) + 1 < len(self._ledger.accounts):
-                log.warning("account_cannot_settle", account="0x" + account.hex(), detail=refused.message)
-                self._unable[account] = (await self._ledger.chain.balance(account), now)
-                return SOON_S
+                return await self._cannot_pay(account, refused, now)
             way_out = _way_out(task)
             if refused.reason not in TOO_LARGE or way_out is None:
                 self._too_large_since.pop((number, status.round), None)

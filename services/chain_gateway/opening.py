@@ -20,6 +20,7 @@ from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.events import Event, ModelUpdated, TaskOpened
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Terms
+from linklearner.domain.rules.evidence.sets import ExampleBatches
 from linklearner.domain.shape import Shape
 from services.chain_gateway.chain import Call, Chain
 from services.chain_gateway.outbox import Outcome, Prepare, State, always
@@ -45,11 +46,15 @@ class NewTask:
     shape: Shape
     terms: Terms
     weights: bytes = field(repr=False)
+    examples: ExampleBatches | None = field(default=None, repr=False)
+    """By which rule `evidence` judges."""
 
     @property
     def contents(self) -> bytes:
         """What makes it this task and no other: 32 bytes."""
-        parts = (self.model.encode(), self.shape.encode(), repr(self.terms).encode(), self.weights)
+        parts = [self.model.encode(), self.shape.encode(), repr(self.terms).encode(), self.weights]
+        if self.examples is not None:
+            parts.append(self.examples.encode())
         return bytes(keccak(b"".join(bytes(keccak(part)) for part in parts)))
 
 
@@ -92,6 +97,14 @@ class Opening:
         new = self._new
         data = contracts.open_task(number, new.shape.encode(), new.model, new.terms)
         return Call(self._pool, data, known_gas=gas.open_limit(data, new.shape, new.model))
+
+    async def commit(self, task: int) -> None:
+        """By rule `evidence`: binds the task to its examples, before its weights are loaded. Raises Refused: BadTerms, NotAPerceptron."""
+        if self._new.examples is None:
+            return
+        data = contracts.commit_examples(task, self._new.examples)
+        call = Call(self._pool, data, known_gas=gas.COMMIT_EXAMPLES)
+        self.outcomes.append(await self._send("examples", data, always(call)))
 
     async def load(self, task: int) -> ModelVersion:
         """Loads all weights of the task, which becomes version 1. Raises Refused: TaskIsClosing, InsufficientFunds."""

@@ -8,9 +8,13 @@ from typing import Any, Final, Protocol
 
 from linklearner.domain.errors import Exhausted, InvalidInput
 from linklearner.domain.rounds import Phase
+from linklearner.domain.rules.evidence.network import IntegerNetwork
+from linklearner.domain.rules.evidence.sets import MAX_BYTES, ExampleBatches
+from linklearner.domain.rules.evidence.verdicts import MAX_EXAMPLES
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import ChainStatus, Task
+from linklearner.domain.terms import check_examples
 from linklearner.rpc import convert
 from linklearner.rpc.access import Role, calling
 from linklearner.v1 import chain_gateway_pb2 as pb
@@ -120,8 +124,10 @@ class ChainGatewayServicer(pb_grpc.ChainGatewayServiceServicer):
             raise Exhausted(f"{MAX_OPENINGS} tasks are being opened here: try again when one of them is", reason="Busy")
         self._openings += 1
         try:
-            weights = await _first_weights(requests, shape)
-            new = NewTask(first.plan.model, shape, terms, weights)
+            weights, batches = await _first_weights(requests, shape)
+            examples = _examples(first.plan.input_exponent, shape, batches)
+            check_examples(terms, shape, examples)  # what the pool would refuse need not lie on our disk
+            new = NewTask(first.plan.model, shape, terms, weights, examples)
             return convert.opened_message(await self._ledger.openings.open(request_id, account, new))
         finally:
             self._openings -= 1
@@ -215,15 +221,34 @@ def _ruled(task: Task) -> Task:
     return replace(task, round=replace(task.round, phase=phase, due=due))
 
 
-async def _first_weights(requests: AsyncIterator[pb.OpenTaskRequest], shape: Shape) -> bytes:
-    """The rest of the stream. Raises InvalidInput at the first byte too many."""
+def _examples(input_exponent: int, shape: Shape, batches: list[bytes]) -> ExampleBatches | None:
+    """Raises InvalidInput, InvalidModel for what the task's network cannot be judged by."""
+    if not batches:
+        return None
+    network = IntegerNetwork.of_shape(shape, input_exponent)
+    examples = ExampleBatches(input_exponent, network.widths[0], tuple(batches))
+    examples.check(network)
+    return examples
+
+
+async def _first_weights(requests: AsyncIterator[pb.OpenTaskRequest], shape: Shape) -> tuple[bytes, list[bytes]]:
+    """The rest of the stream: weights, and before them batches of examples if there are any. Raises InvalidInput at the first byte too
+    many."""
     expected = 2 * shape.weight_count
     if expected > MAX_OPENING_BYTES:
         raise InvalidInput(
             f"a gateway opens tasks of at most {MAX_OPENING_BYTES} bytes of weights, not {expected}", reason="TooLong"
         )
-    data = bytearray()
+    data, batches, kept = bytearray(), list[bytes](), 0
     async for part in requests:
+        if part.examples and not data:
+            kept += len(part.examples)
+            if kept > MAX_BYTES or len(batches) == MAX_EXAMPLES:
+                raise InvalidInput(
+                    f"a gateway keeps sets of at most {MAX_EXAMPLES} examples and {MAX_BYTES} bytes", reason="TooLong"
+                )
+            batches.append(part.examples)
+            continue
         if not part.weights:
             raise InvalidInput("after the plan, each message of OpenTask carries weights", reason="WrongLength")
         if len(part.weights) > CHUNK_BYTES:
@@ -235,7 +260,7 @@ async def _first_weights(requests: AsyncIterator[pb.OpenTaskRequest], shape: Sha
         data += part.weights
     if len(data) != expected:
         raise InvalidInput(f"the shape has {expected} bytes of weights, {len(data)} were sent", reason="WrongLength")
-    return bytes(data)
+    return bytes(data), batches
 
 
 class _Sending(Protocol):

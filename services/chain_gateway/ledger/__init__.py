@@ -12,6 +12,8 @@ from collections.abc import Callable
 from services.chain_gateway.chain import Chain
 from services.chain_gateway.deployment import Deployment
 from services.chain_gateway.events import EventIndex
+from services.chain_gateway.example_store import ExampleStore
+from services.chain_gateway.ledger.disclosures import Disclosures
 from services.chain_gateway.ledger.drops import Drops
 from services.chain_gateway.ledger.money import Money
 from services.chain_gateway.ledger.openings import Openings
@@ -37,11 +39,13 @@ class Ledger:
         *,
         max_head_age_s: float = 0.0,
         on_demand: bool = False,
+        store: ExampleStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """max_head_age_s: refuse to work on a chain whose newest block is older; 0 for a chain that makes blocks on demand only.
 
-        on_demand: it is known to be one, so that nobody waits to see whether its clock stands still."""
+        on_demand: it is known to be one, so that nobody waits to see whether its clock stands still. store: of examples that are not
+        opened yet; None: tasks that are judged by examples are not opened here."""
         self.chain = chain
         self.deployment = deployment
         self.events = events
@@ -52,7 +56,8 @@ class Ledger:
         self.drops = Drops(self.tasks, sending)
         self.submissions = Submissions(self.tasks, sending, self.drops, clock)
         self.settlements = Settlements(self.tasks, self.submissions, sending)
-        self.openings = Openings(self.tasks, sending)
+        self.openings = Openings(self.tasks, sending, store)
+        self.disclosures = Disclosures(self.tasks, sending, store)
         self.money = Money(self.tasks, sending)
         self.wallets = Wallets(self.tasks, sending)
         self.queries = Queries(self.tasks, self.submissions)

@@ -48,6 +48,10 @@ class Examples:
             opened_examples=sum(counts),
         )
 
+    def all_committed(self) -> list[ExamplesCommitted]:
+        """Of every task of the pool."""
+        return self._events.find(ExamplesCommitted)
+
     def committed(self, task: int) -> ExamplesCommitted | None:
         return next(iter(self._events.find(ExamplesCommitted, task)), None)
 

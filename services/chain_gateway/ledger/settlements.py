@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from linklearner.chain import contracts
 from linklearner.domain import gas
 from linklearner.domain.errors import InvalidUpdate, LinkLearnerError, Refused, Unavailable
 from linklearner.domain.events import ContributionPaid, RoundDropped, Settlement
+from linklearner.domain.rules.evidence.batches import decode_batch
+from linklearner.domain.rules.evidence.network import IntegerNetwork
+from linklearner.domain.rules.evidence.verdicts import Examples, judge, steps_of
 from linklearner.domain.rules.rule import Contribution, Merged
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.tasks import Mined, Settled
@@ -23,6 +26,7 @@ from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.submissions import Submissions
 from services.chain_gateway.ledger.tasks import Tasks
 from services.chain_gateway.ledger.values import mined as mined_by
+from services.chain_gateway.ledger.views import TaskState
 from services.chain_gateway.outbox import Request, State
 
 
@@ -102,15 +106,16 @@ class Settlements:
         Raises Refused (GasLimitTooHigh) if no block holds it.
         """
         shape, terms = self._tasks.shape(task), self._tasks.opened(task).terms
-        if rule_of(terms.rule).looks_back:
-            return None  # what judging costs is not in the updates: the node is to say
+        rule = rule_of(terms.rule)
         state = await self._views.newest(task)
         try:
             _, weights = await self._tasks.model(task, 0)
         except LinkLearnerError:
             weights = None  # the base is not to be had: then every page is taken to change
-        paid = {event.contributor for event in self._tasks.events.find(ContributionPaid, task)}
-        rule, newly_paid = rule_of(terms.rule), len({one.contributor for one in settlements} - paid) + 1
+        paid = {event.contributor for event in self._tasks.events.find(ContributionPaid, task) if event.amount}
+        newly_paid = len({one.contributor for one in settlements} - paid) + 1
+        if rule.looks_back:
+            return await self._judging_gas(data, task, settlements, state, weights, newly_paid)
 
         def computed() -> int | None:
             merged: Merged | None = None
@@ -128,6 +133,51 @@ class Settlements:
             return gas.settle_limit(
                 data, rule, parts, shape, group,
                 merged=merged, rewarded=terms.reward > 0, newly_paid=newly_paid, closing=state.closing,
+            )  # fmt: skip
+
+        return await asyncio.to_thread(computed)
+
+    async def _judging_gas(
+        self,
+        data: bytes,
+        task: int,
+        settlements: Sequence[Settlement],
+        state: TaskState,
+        weights: bytes | None,
+        newly_paid: int,
+    ) -> int | None:
+        """The same by rule `evidence`: what judging costs depends on what comes of it, so the round is judged here first."""
+        shape, committed = self._tasks.shape(task), self._tasks.examples.committed(task)
+        if weights is None or committed is None:
+            return None
+        base = np.frombuffer(weights, "<i2").astype(np.int16)
+        try:
+            batches = [one.examples async for one in self._tasks.examples.opened(task)]
+            records = await asyncio.gather(*(self._views.record(one.contributor, task) for one in settlements))
+        except LinkLearnerError:
+            return None
+
+        def computed() -> int | None:
+            try:
+                network = IntegerNetwork.of_shape(shape, committed.input_exponent)
+                parts = [part_in_group(one.header, one.pages, 0, shape) for one in settlements]
+                opened = [decode_batch(batch, network) for batch in batches]
+                found = judge(
+                    network,
+                    base,
+                    np.stack([steps_of(part, shape) for part in parts]),
+                    records,
+                    [one.weight for one in settlements],
+                    state.round.eligible,
+                    reduce(Examples.joined, opened),
+                    len(opened[-1]),
+                )
+            except (LinkLearnerError, LookupError, TypeError):  # nothing opened yet, or not what this program judges
+                return None
+            moved = np.flatnonzero(found.weights != base)
+            return gas.judging_limit(
+                data, shape, network, len(parts), sum(map(len, opened)), found, sorted(set(moved // shape.page_length)),
+                newly_paid=newly_paid, new_records=records.count(0), closing=state.closing,
             )  # fmt: skip
 
         return await asyncio.to_thread(computed)

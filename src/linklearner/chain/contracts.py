@@ -19,6 +19,7 @@ from linklearner.domain import events
 from linklearner.domain.errors import DataLoss, InvalidInput
 from linklearner.domain.events import Event, Settlement
 from linklearner.domain.rounds import Terms
+from linklearner.domain.rules.evidence.sets import ExampleBatches
 
 POOL: Final = Interface(artifacts.contract("TrainingPool").abi)
 VAULT: Final = Interface(artifacts.contract("StakeVault").abi)
@@ -176,6 +177,18 @@ def load_pages(call: LoadPages) -> bytes:
 def submit(call: Submit) -> bytes:
     """Calldata."""
     return POOL.encode_call("submit", call.task, call.digest, call.header, list(call.groups))
+
+
+def commit_examples(task: int, examples: ExampleBatches) -> bytes:
+    """Calldata of `commitExamples`."""
+    return POOL.encode_call(
+        "commitExamples", task, examples.root, len(examples.batches), examples.count, examples.input_exponent
+    )
+
+
+def open_examples(call: OpenExamples) -> bytes:
+    """Calldata."""
+    return POOL.encode_call("openExamples", call.task, call.round, call.examples, list(call.proof))
 
 
 def settle(task: int, round: int, group: int, updates: Sequence[Settlement]) -> bytes:

@@ -24,6 +24,7 @@ from linklearner.domain.errors import DataLoss, Exhausted, InvalidInput, Unavail
 from linklearner.domain.model import ModelVersion
 from linklearner.domain.rounds import Terms
 from linklearner.domain.rules.evidence.batches import decode_batch, is_committed
+from linklearner.domain.rules.evidence.sets import ExampleBatches
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import (
     Balance,
@@ -319,9 +320,19 @@ class GatewayClient(ServiceClient):
         return settled
 
     async def open_task(
-        self, request_id: str, account: bytes, model: str, shape: Shape, terms: Terms, weights: bytes
+        self,
+        request_id: str,
+        account: bytes,
+        model: str,
+        shape: Shape,
+        terms: Terms,
+        weights: bytes,
+        examples: ExampleBatches | None = None,
     ) -> Opened:
         """Opens a task, the account's, and loads its first weights: little-endian int16, as many as the shape has.
+
+        examples: by which rule `evidence` judges; the gateway keeps and opens them, and must be the creator's own, or trusted not to show
+        them to anybody.
 
         Several transactions; one that was interrupted goes on when it is repeated. Raises InvalidInput for weights of another length,
         Refused (BadTerms, …), DataLoss if something else than these weights became version 1.
@@ -338,8 +349,11 @@ class GatewayClient(ServiceClient):
                     model=model,
                     shape=shape.encode(),
                     terms=convert.terms_message(terms),
+                    input_exponent=0 if examples is None else examples.input_exponent,
                 )
             )
+            for batch in () if examples is None else examples.batches:
+                yield pb.OpenTaskRequest(examples=batch)
             for start in range(0, len(weights), CHUNK_BYTES):
                 yield pb.OpenTaskRequest(weights=weights[start : start + CHUNK_BYTES])
 

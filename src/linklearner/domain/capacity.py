@@ -11,13 +11,16 @@ out (`most_pages`), by error feedback without losing any of them for good.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import ceil
 from typing import Final
 
 from linklearner.domain.encodings import Encoding
 from linklearner.domain.errors import InvalidShape
 from linklearner.domain.rounds import MAX_UPDATES
+from linklearner.domain.rules.evidence.network import IntegerNetwork
+from linklearner.domain.rules.evidence.verdicts import MAX_EXAMPLES
 from linklearner.domain.shape import MAX_PAGE_LENGTH, MIN_PAGE_LENGTH, Shape, Tensor
 from linklearner.domain.update import header_bytes
 
@@ -44,6 +47,49 @@ def most_updates(shape: Shape) -> int:
     while low < high:
         middle = (low + high + 1) // 2
         if holds(middle, shape):  # falls with the number of updates
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def judges(updates: int, shape: Shape, examples: int) -> bool:
+    """Whether `commitExamples` takes a set of so many for rounds of up to `updates` by rule `evidence`: the last round, judged by all.
+
+    Exactly as contracts/rules/Evidence.sol. Raises InvalidModel for a shape that is no perceptron's.
+    """
+    return shape.group_count == 1 and judging_gas(updates, shape, examples) <= GAS
+
+
+def judging_gas(updates: int, shape: Shape, examples: int) -> int:
+    """Gas of the settlement of a full round by rule `evidence`, judged by so many examples, at most. Raises InvalidModel."""
+    gas = settle_gas(updates, shape, settle_bytes(updates, shape))
+    # one pass for each update, one for the base, three for the guard; a record is written for each, and its weights read three times more
+    gas += (updates + 4) * examples * example_gas(IntegerNetwork.of_shape(shape, 0))
+    return gas + updates * (30_000 + 6 * shape.weight_count)
+
+
+def example_gas(network: IntegerNetwork) -> int:
+    """Gas of one example's forward pass, at most."""
+    return 100 + sum(out * (20 + 5 * into // 8 + into // 32) for into, out in pairwise(network.widths))
+
+
+def most_examples(updates: int, shape: Shape) -> int:
+    """The largest set that `commitExamples` takes for the shape and rounds of up to `updates`; 0 if it takes none. Raises InvalidModel."""
+    return _most(MAX_EXAMPLES, lambda count: judges(updates, shape, count))
+
+
+def most_judged(shape: Shape, examples: int) -> int:
+    """The largest `max_updates` with which `commitExamples` takes a set of so many; 0 if there is none. Raises InvalidModel."""
+    return _most(MAX_UPDATES, lambda count: holds(count, shape) and judges(count, shape, examples))
+
+
+def _most(high: int, works: Callable[[int], bool]) -> int:
+    """The largest of 0..high that works, where larger ones never do if smaller ones do not."""
+    low = 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        if works(middle):
             low = middle
         else:
             high = middle - 1

@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from linklearner.domain.errors import Refused
+from linklearner.domain.rules.evidence.network import IntegerNetwork
+from linklearner.domain.rules.evidence.verdicts import HALVINGS, Judgement, Outcome
 from linklearner.domain.rules.rule import Merged, Rule
 from linklearner.domain.shape import Shape
 from linklearner.domain.update import Update, header_bytes
@@ -49,6 +51,7 @@ CLOSE: Final = 105_000
 SHARE_FEES: Final = 128_000
 CLAIM: Final = 94_000
 CLAIM_STAKE_FEES: Final = 94_000
+COMMIT_EXAMPLES: Final = 130_000
 """Limits of the small transactions: above the dearest that was measured, every slot that may be new counted as new (17,100 each). Measured
 were, in thousands, of LOCK 82 to 137 (with votes delegated), UNLOCK 67 to 141 (with fees settled), WITHDRAW 56, MATURE 59 to 93,
 DROP 57 to 87 (the last round of a task, with a refund), FUND 49 to 83, GRANT 56 to 74, CLOSE 33 to 81, SHARE_FEES 68 to 102, CLAIM 53
@@ -151,6 +154,66 @@ def settle_need(
 def open_limit(data: bytes, shape: Shape, model: str) -> int:
     """A gas limit for `openTask`, whose calldata is `data`: the Aspect keeps the shape, an event the model's text. Raises Refused."""
     return _limit(intrinsic_gas(data) + 100_000 + 165 * len(shape.encode()) + 14 * len(model.encode()), 0)
+
+
+def open_examples_limit(data: bytes, size: int) -> int:
+    """A gas limit for `openExamples`, whose calldata is `data`, of a batch of `size` bytes, which the Aspect keeps. Raises Refused."""
+    return _limit(intrinsic_gas(data) + 38_000 + 160 * size, 0)
+
+
+def judging_limit(
+    data: bytes,
+    shape: Shape,
+    network: IntegerNetwork,
+    updates: int,
+    opened: int,
+    judgement: Judgement,
+    changed_pages: Sequence[int],
+    *,
+    newly_paid: int,
+    new_records: int,
+    closing: bool = False,
+) -> int:
+    """A gas limit for the settlement of a round by rule `evidence`, whose calldata is `data`. Raises Refused (GasLimitTooHigh).
+
+    opened: examples opened so far. judgement: what comes of it, changed_pages: the pages that it changes. newly_paid: as in `settle_limit`;
+    new_records: contributors whose record is 0 so far.
+    """
+    return _limit(
+        judging_need(
+            data, shape, network, updates, opened, judgement, changed_pages,
+            newly_paid=newly_paid, new_records=new_records, closing=closing,
+        ),
+        NEW_SLOT,
+    )  # fmt: skip
+
+
+def judging_need(
+    data: bytes,
+    shape: Shape,
+    network: IntegerNetwork,
+    updates: int,
+    opened: int,
+    judgement: Judgement,
+    changed_pages: Sequence[int],
+    *,
+    newly_paid: int,
+    new_records: int,
+    closing: bool = False,
+) -> float:
+    """What that settlement uses, to within a tenth or so; the arguments are those of `judging_limit`.
+
+    A forward pass of all opened examples for the base, for each update, and for each size of the step that the guard tries.
+    """
+    if judgement.halvings is not None:
+        tries = judgement.halvings + 1
+    else:
+        tries = len(HALVINGS) * any(one.outcome is Outcome.GUARDED for one in judgement.verdicts)
+    example = 0.6 * network.multiply_adds + 20 * sum(network.widths[1:]) + 100
+    need = intrinsic_gas(data) + 35_000.0 + 31_500 * updates + NEW_SLOT * (newly_paid + new_records)
+    need += (updates + 1 + tries) * opened * example + 2.6 * (updates + 1) * shape.weight_count
+    need += 600 * shape.page_count + sum(6_330 + 317.4 * shape.page_weights(page) for page in changed_pages)
+    return need + (28_000 + NEW_SLOT if closing else 0)
 
 
 def drop_limit(shape: Shape, merged_groups: int) -> int:

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linklearner.domain import classifier, notation, strictjson, terms
-from linklearner.domain.capacity import layout, most_pages, most_updates
+from linklearner.domain.capacity import layout, most_judged, most_pages, most_updates
 from linklearner.domain.digits import DIGITS, SHAPE
 from linklearner.domain.encodings import ENCODINGS
 from linklearner.domain.errors import InvalidConfig, InvalidInput
 from linklearner.domain.fixedpoint import quantise_weights
 from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import LL_WEI
-from linklearner.domain.rounds import BPS, Terms
+from linklearner.domain.rounds import BPS, RULE_EVIDENCE, Terms
+from linklearner.domain.rules.evidence.sets import ExampleBatches
+from linklearner.domain.rules.table import rule_named
 from linklearner.domain.shape import Shape
 
 PLAN_BYTES: Final = 1 << 20
@@ -45,7 +47,7 @@ MONEY: Final = {"reward": notation.amount, "min_stake": notation.stake_units}
 """Terms that may be a text, too: $LL as people type it, instead of wei and units."""
 
 
-_OWN: Final = frozenset({"exponents", "weights"})
+_OWN: Final = frozenset({"exponents", "weights", "examples"})
 """Settings of a plan that are not whole numbers."""
 
 
@@ -64,6 +66,8 @@ class TaskPlan:
     norm_bound: int = SHAPE.norm_bound
     terms: Terms
     seed: int = 0
+    examples: ExampleBatches | None = field(default=None, repr=False)
+    """By which rule `evidence` judges; None by another rule."""
     weights: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -76,11 +80,17 @@ class TaskPlan:
         return quantise_weights(first, self.shape)
 
     @classmethod
-    def from_json(cls, text: str | bytes, weights_of: Callable[[str], NDArray[np.float32]] | None = None) -> TaskPlan:
+    def from_json(
+        cls,
+        text: str | bytes,
+        weights_of: Callable[[str], NDArray[np.float32]] | None = None,
+        examples_of: Callable[[str], ExampleBatches] | None = None,
+    ) -> TaskPlan:
         """`{"model": {…}, "exponents": 12, …, "terms": {"quorum_bps": 6667, "reward": "100", …}}`; what is left out is as for `digits`.
 
-        "exponents" is one number or one for each tensor, "weights" the name of a file of first weights, which `weights_of` reads. Raises
-        InvalidConfig, which names the setting: also for terms that no pool takes.
+        "exponents" is one number or one for each tensor, "weights" the name of a file of first weights, which `weights_of` reads,
+        "examples" that of a set of examples (rule `evidence`), which `examples_of` reads; "rule" of the terms is a number or a name.
+        Raises InvalidConfig, which names the setting: also for terms that no pool takes.
         """
         try:
             settings = _object(strictjson.loads(text, max_bytes=PLAN_BYTES, max_values=PLAN_BYTES), "a task")
@@ -89,11 +99,15 @@ class TaskPlan:
             amounts = {
                 name: parse(written[name]) for name, parse in MONEY.items() if isinstance(written.get(name), str)
             }
+            if isinstance(written.get("rule"), str):
+                amounts["rule"] = rule_named(written["rule"]).number
             given = _numbers({**written, **amounts}, Terms)
             others = {name: value for name, value in settings.items() if name not in ("model", "terms", *_OWN)}
             found: dict[str, Any] = _numbers(others, cls)
             if "exponents" in settings:
                 found["exponents"] = _exponents(settings["exponents"])
+            if "examples" in settings:
+                found["examples"] = _examples(settings["examples"], examples_of)
             if "weights" in settings:
                 found["weights"] = _first(settings["weights"], weights_of, model)
             plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, **given}), **found)
@@ -105,11 +119,15 @@ class TaskPlan:
             if not all(most_pages(shape, encoding) for encoding in ENCODINGS.values()):
                 raise ValueError("no transaction holds an update of so many tensors or groups: make the groups larger")
             if "max_updates" not in given:
-                most = max(1, min(MAX_UPDATES, most_updates(shape)))
+                most = most_updates(shape)
+                if plan.examples is not None and plan.terms.rule == RULE_EVIDENCE:
+                    most = min(most, most_judged(shape, plan.examples.count))
+                most = max(1, min(MAX_UPDATES, most))
                 plan = cls(model=model, terms=Terms(**{**USUAL_TERMS, "max_updates": most, **given}), **found)
             if not 0 <= plan.seed <= MAX_SEED:
                 raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {plan.seed}")
             terms.check(plan.terms, shape)
+            terms.check_examples(plan.terms, shape, plan.examples)
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidConfig(f"the task's settings cannot be read: {error}") from None
         except InvalidInput as error:
@@ -149,6 +167,12 @@ def _first(name: Any, weights_of: Callable[[str], NDArray[np.float32]] | None, m
             f"{name:.60} holds {weights.shape} numbers, the model has {model.weight_count} weights, all finite"
         )
     return weights
+
+
+def _examples(name: Any, examples_of: Callable[[str], ExampleBatches] | None) -> ExampleBatches:
+    if examples_of is None or not isinstance(name, str):
+        raise ValueError("examples is the name of an .examples file beside the plan")
+    return examples_of(name)
 
 
 def _object(value: Any, name: str) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from linklearner.domain.capacity import most_updates
+from linklearner.domain.capacity import GAS, judges, judging_gas, most_examples, most_judged, most_updates
 from linklearner.domain.errors import InvalidInput, OutOfRange
-from linklearner.domain.rounds import BPS, MAX_UPDATES, Terms
+from linklearner.domain.rounds import BPS, MAX_UPDATES, RULE_EVIDENCE, Terms
+from linklearner.domain.rules.evidence.network import IntegerNetwork
+from linklearner.domain.rules.evidence.sets import ExampleBatches
 from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
 from linklearner.domain.stakes import MAX_ELIGIBLE
@@ -47,6 +49,36 @@ def check(terms: Terms, shape: Shape) -> None:
             facts={"field": "max_updates"},
         )
     _bound(terms, "max_updates", 1, MAX_UPDATES)
+
+
+def check_examples(terms: Terms, shape: Shape, examples: ExampleBatches | None) -> None:
+    """Raises InvalidInput, InvalidModel for what `commitExamples` refuses, with the figures: by rule `evidence` a task has examples that a
+    block can judge it by, by another rule none."""
+    if terms.rule != RULE_EVIDENCE:
+        if examples is not None:
+            raise InvalidInput("examples are for tasks by rule evidence", reason="BadTerms", facts={"field": "rule"})
+        return
+    if examples is None:
+        raise InvalidInput(
+            "by rule evidence a task has examples that judge its updates: `linklearner task create` makes them of a hold-out",
+            reason="NoExamples",
+        )
+    examples.check(IntegerNetwork.of_shape(shape, examples.input_exponent))
+    if shape.group_count != 1:
+        raise InvalidInput(
+            f"rule evidence looks at the whole model, in one settlement group; this one has {shape.group_count}",
+            reason="BadTerms",
+            facts={"field": "examples"},
+        )
+    if not judges(terms.max_updates, shape, examples.count):
+        need = judging_gas(terms.max_updates, shape, examples.count)
+        raise OutOfRange(
+            f"to judge {terms.max_updates} updates of {shape.weight_count:,} weights by {examples.count} examples takes up to {need:,} "
+            f"gas, a block holds {GAS:,}: at most {most_examples(terms.max_updates, shape)} examples with so many updates a round, or at "
+            f"most {most_judged(shape, examples.count)} updates with so many examples",
+            reason="BadTerms",
+            facts={"field": "examples", "needed": need, "limit": GAS},
+        )
 
 
 def _bound(terms: Terms, field: str, low: int, high: int) -> None:

@@ -38,7 +38,9 @@ from linklearner.domain.rounds import BPS, RULE_EVIDENCE, Standing, Step, Terms
 from linklearner.domain.rules.evidence.batches import BatchTree
 from linklearner.domain.rules.evidence.course import Course
 from linklearner.domain.rules.evidence.credit import gain_share
+from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.rules.evidence.rule import EVIDENCE
+from linklearner.domain.rules.evidence.sets import ExampleBatches
 from linklearner.domain.rules.rule import Contribution as Contributed
 from linklearner.domain.rules.rule import Merged
 from linklearner.domain.rules.table import rule_of
@@ -65,6 +67,7 @@ from linklearner.domain.tasks import (
     Submitted,
     Task,
 )
+from linklearner.domain.terms import check_examples
 from linklearner.domain.update import Update
 from linklearner.rpc import convert
 from linklearner.rpc.server import RpcServer
@@ -484,6 +487,8 @@ class FakeTask:
             _refuse("WrongRound", f"round {round} is not the open one, round {len(self.rounds)} is")
         if not self.rounds[-1].contributions:
             _refuse("NoUpdates", "the round has no accepted update yet")
+        if self.course is not None and not self.course.opened_batches:  # the Aspect, which comes first
+            _refuse("ExamplesNotOpened", "the task has no batch of examples opened")
         over = (Step.SETTLED, Step.EXAMPLES_OPENED)
         steps = rule_of(self.terms.rule).due(self.terms, self.standing())
         settleable_s = next(due.from_s for due in steps if due.step in over)
@@ -808,14 +813,23 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
                 f"the model has {2 * shape.weight_count} bytes of weights, not {len(data)}", reason="WrongLength"
             )
 
+        batches, examples = [part.examples for part in parts if part.examples], None
+        if batches:
+            examples = ExampleBatches(
+                plan.input_exponent, IntegerNetwork.of_shape(shape, plan.input_exponent).widths[0], tuple(batches)
+            )
+        check_examples(terms, shape, examples)
+
         def act() -> Opened:
             _check_terms(terms)
             task = FakeTask(self.chain, max(self.tasks) + 1, plan.account, plan.model, shape, terms)
-            mined = tuple(self.chain.mine() for _ in range(2))
+            if batches:
+                task.commit(batches, plan.input_exponent)
+            mined = tuple(self.chain.mine() for _ in range(3 if batches else 2))
             self.tasks[task.number] = task
             return Opened(task.number, mined, task.publish(np.frombuffer(data, "<i2").astype(np.int16)))
 
-        contents = plan.SerializeToString(deterministic=True) + data
+        contents = plan.SerializeToString(deterministic=True) + data + b"".join(batches)
         return convert.opened_message(self._once(plan, act, contents))
 
     async def FundTask(self, request: pb.FundTaskRequest, context: Any) -> pb.FundTaskResponse:  # noqa: N802

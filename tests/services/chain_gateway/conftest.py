@@ -169,15 +169,15 @@ async def make_deployment(folder: Path, task: TaskPlan | None = None) -> None:
 
 
 @asynccontextmanager
-async def world_in(folder: Path) -> AsyncIterator[World]:
-    """The deployment of a folder at work."""
+async def world_in(folder: Path, task: TaskPlan | None = None) -> AsyncIterator[World]:
+    """The deployment of a folder at work; the small task unless another was deployed."""
     keystore = Keystore.unlock(folder / "keys", read_password(folder / "keys" / "password"))
     async with (
         Devchain.start(state=folder / "chain.sqlite", config=STRICT) as devchain,
         QuirkyNode.start(devchain.url) as node,
     ):
         deployment = Deployment.load(folder / "deployment.json")
-        yield World(folder, devchain, node, deployment, keystore.addresses, small_task())
+        yield World(folder, devchain, node, deployment, keystore.addresses, task or small_task())
 
 
 @pytest.fixture(scope="session")

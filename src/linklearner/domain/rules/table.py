@@ -10,6 +10,14 @@ from linklearner.domain.rules.rule import Rule
 RULES: dict[int, Rule] = {MEAN.number: MEAN, EVIDENCE.number: EVIDENCE}
 
 
+def rule_named(name: str) -> Rule:
+    """Raises InvalidInput."""
+    for rule in RULES.values():
+        if rule.name == name:
+            return rule
+    raise InvalidInput(f"the rule must be {' or '.join(rule.name for rule in RULES.values())}, got {name!r:.40}")
+
+
 def rule_of(number: int) -> Rule:
     """The rule with this number. Raises InvalidInput."""
     try:

@@ -5,6 +5,7 @@
     verdicts  trial step, gain, record, verdict, and the guarded merge of a round
     memory    what public knowledge explains of an update
     credit    pay: `gain` at settlement, `novel` and `fair` later
+    sets      all examples of a task, before they are opened
     tables    the loss tables, written by tools/loss_tables.py
 
 Fixed point throughout: Q12 stands for steps of 2**-12, Q14 for 2**-14. `>>` is the arithmetic shift (towards minus infinity); "rounded"
