@@ -397,6 +397,28 @@ export async function practise(): Promise<void> {
   if (BigInt(state.balance?.stake?.lockedUnits ?? 0) < leastStake()) await lock();
 }
 
+const ALONE_S = 6;
+
+/** Whether our stake waits for a round that nobody else makes: the open one is empty, and has been since the stake became ripe. An empty round
+ * may be ended by anybody then, and by us. */
+export function nobodyElse(): boolean {
+  const ripe = Number(state.balance?.stake?.maturesS ?? 0);
+  return !!ripe && !state.task?.round.acceptedCount && state.now / 1000 > ripe + ALONE_S;
+}
+
+/** Opens the next round, in which our stake counts, by ending the empty one. */
+export async function nextRound(): Promise<boolean> {
+  return waiting("wallet", "Confirm in your wallet that the empty round ends …", async () => {
+    const call = { to: hex(state.chain!.pool), data: calldata("drop", BigInt(state.taskNumber)), gas: gas.DROP, unasked: true };
+    try {
+      await send("wallet", call, "Opening the next round: waiting for a block …");
+      await counted("wallet", isEligible);
+    } finally {
+      await look(); // somebody may have contributed meanwhile
+    }
+  });
+}
+
 const COUNTED_LOOKS = 40;
 
 /** Reads the account until what is in a block is in the gateway's books, too, which are a moment behind. */

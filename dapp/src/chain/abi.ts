@@ -2,6 +2,7 @@
 export const FUNCTIONS = {
   "submit": ["0x437cfc3f",["uint","bytes32","bytes","bytes[]"]],
   "claim": ["0xaab8ab0c",["uint"]],
+  "drop": ["0x3b27ef06",["uint"]],
   "lock": ["0x658eb814",["uint","uint"]],
   "entrypoint": ["0x995a75e8",["address","bytes"]],
 } as const;

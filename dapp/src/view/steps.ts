@@ -75,6 +75,9 @@ export function purse(): Part {
       ? html`<p>Stake is what gives an update its weight. You get it back.</p>${button(`Lock ${units(toLock)} $LL`, actions.lock, { kind: "primary", off: busy })}`
       : nothing}
     ${enough && !done ? wait(waitsFor()) : nothing}
+    ${enough && !done && actions.nobodyElse()
+      ? html`<p>Nobody contributes just now, so that it stays empty. You may end it yourself.</p>${button(`Open round ${BigInt(task!.round.round) + 1n}`, actions.nextRound, { kind: "primary", off: busy })}`
+      : nothing}
     ${waits("wallet")}
     <p class="fine">${button("Disconnect", actions.disconnect, { kind: "link", off: busy })}</p>`);
 }
