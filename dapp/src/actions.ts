@@ -383,7 +383,7 @@ export async function lock(): Promise<boolean> {
   const amount = stakeToLock();
   const had = BigInt(state.balance?.stake?.lockedUnits ?? 0);
   return waiting("wallet", "Confirm the lock in your wallet …", async () => {
-    const call = { to: hex(state.chain!.vault), data: calldata("lock", BigInt(state.taskNumber), amount), gas: gas.LOCK };
+    const call = { to: hex(state.chain!.vault), data: calldata("lock", BigInt(state.taskNumber), amount), gas: had ? gas.LOCK : gas.FIRST_LOCK };
     await send("wallet", call, "Locking your stake: waiting for a block …");
     await counted("wallet", () => BigInt(state.balance?.stake?.lockedUnits ?? 0) > had);
   });

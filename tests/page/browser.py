@@ -93,6 +93,12 @@ class Desk:
     def step(self, title: str) -> Locator:
         return self.page.locator("section.step", has=self.page.get_by_role("heading", name=title))
 
+    def shot(self, name: str) -> None:
+        """A picture of the whole page, where PAGE_SHOTS names a folder for what only a test gets to see."""
+        if folder := os.environ.get("PAGE_SHOTS"):
+            self.page.evaluate("scrollTo(0, 0)")
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
     def overflow(self) -> int:
         """CSS pixels by which the page is wider than its window."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))

@@ -9,11 +9,11 @@ from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 
 from linklearner.chain.contracts import VAULT
+from linklearner.domain import gas
 from linklearner.domain.notation import address
 from tools.stack.settings import Trouble
 
 PATIENCE_S = 60.0
-LOCK_GAS = 150_000
 LOCKED_UNITS = 100_000
 GATEWAY, SESSIONS = "linklearner.v1.ChainGatewayService", "linklearner.v1.SessionService"
 
@@ -65,7 +65,7 @@ class Newcomer:
         """By a transaction of its own through /rpc, as a wallet sends it."""
         vault = base64.b64decode(self._ask(f"{GATEWAY}/GetChain", {})["vault"])
         transaction = {
-            "to": vault, "data": VAULT.encode_call("lock", task, LOCKED_UNITS), "gas": LOCK_GAS, "value": 0, "nonce": 0,
+            "to": vault, "data": VAULT.encode_call("lock", task, LOCKED_UNITS), "gas": gas.FIRST_LOCK, "value": 0, "nonce": 0,
             "gasPrice": 2 * int(self._rpc("eth_gasPrice"), 16), "chainId": int(self._rpc("eth_chainId"), 16),
         }  # fmt: skip
         signed = bytes(self.account.sign_transaction(transaction).raw_transaction)

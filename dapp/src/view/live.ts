@@ -53,15 +53,14 @@ export function live(): Part {
           : html`<p class="fine">Nothing that reached the chain was refused lately.</p>`}
       </section>
     </div>
-    <section class="card terms"><header><h2>Terms</h2></header><dl class="facts">
+    <section class="card terms"><header><h2>Terms</h2>${task.terms.rule === EVIDENCE ? html`<span class="hint">rule evidence: an update is merged if it helps on examples that nobody knew</span>` : nothing}</header><dl class="facts">
       <div><dt>Model</dt><dd>${model?.summary ?? "unknown"}</dd></div>
       <div><dt>Weights</dt><dd>${state.shape ? count(state.shape.weightCount) : "–"}</dd></div>
       <div><dt>Creator</dt><dd>${person(hex(task.creator))}</dd></div>
       <div><dt>Reward of a full round</dt><dd>${amount(wei(task.terms.rewardWei))} $LL in ${seconds(task.terms.roundSeconds)}</dd></div>
       <div><dt>Quorum</dt><dd>${task.terms.quorumBps / 100} % of stake</dd></div>
       ${task.terms.rule === EVIDENCE
-        ? html`<div><dt>Rule</dt><dd>evidence: merged if it helps on examples that nobody knew</dd></div>
-          <div><dt>Examples opened</dt><dd>${task.examples ? `${count(task.examples.openedExampleCount)} of ${count(task.examples.exampleCount)}` : "–"}</dd></div>`
+        ? html`<div><dt>Examples opened</dt><dd>${task.examples ? `${count(task.examples.openedExampleCount)} of ${count(task.examples.exampleCount)}` : "–"}</dd></div>`
         : nothing}
       <div><dt>Least stake</dt><dd>${units(task.terms.minStakeUnits)} $LL</dd></div>
     </dl></section>
@@ -160,7 +159,7 @@ function reads(): Part {
   const text = `${found.length - wrong.length} of ${found.length} right`;
   return html`<section class="card reads"><header><h2>What version ${state.weightsVersion} reads</h2><span class="hint">${text}</span></header>
     <canvas id="reads" width=${SIDE * SIDE} height=${SIDE * SIDE} role="img" aria-label="Digits that it never saw: ${text}"></canvas>
-    <p class="fine">${wrong.length ? `It takes ${said.join(", ")}${wrong.length > said.length ? ", …" : ""}.` : "It gets every one of them right."}</p></section>`;
+    <p class="fine">${wrong.length ? `It takes ${said.join(", ")}${wrong.length > said.length ? ", …" : "."}` : "It gets every one of them right."}</p></section>`;
 }
 
 /** Draws that picture, when it is another one. */
@@ -250,7 +249,7 @@ function line(event: Event): unknown {
   const v = event.values;
   switch (event.name) {
     case "ModelUpdated":
-      return v["round"] ? html`Version <b>${v["version"]}</b> out of ${v["accepted"]} updates <code>${short(String(v["digest"]))}</code>` : html`Version <b>${v["version"]}</b>: the first weights`;
+      return v["round"] ? html`Version <b>${v["version"]}</b> out of ${v["accepted"]} update${String(v["accepted"]) === "1" ? "" : "s"} <code>${short(String(v["digest"]))}</code>` : html`Version <b>${v["version"]}</b>: the first weights`;
     case "UpdateAccepted":
       return html`${person(String(v["contributor"]))} contributed to round ${v["round"]}`;
     case "SettlerPaid":

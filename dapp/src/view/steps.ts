@@ -5,7 +5,7 @@ import { html, nothing } from "lit-html";
 import * as actions from "../actions";
 import { drawable } from "../domain/model";
 import { STEPS } from "../domain/training";
-import { amount, count, gain, hex, percent, record, refusal, seconds, short, units, wei } from "../format";
+import { amount, count, hex, percent, record, refusal, seconds, short, units, wei } from "../format";
 import { state } from "../state";
 import { type Part, bars, button, inBlock, person, spark, step, tile, wait, waits } from "./parts";
 import { phase } from "./phase";
@@ -179,7 +179,7 @@ function became({ round, version, paidWei, verdict, fresh }: NonNullable<typeof 
       taken
         ? html`Round ${round} made version ${version}${paidWei ? html`; you earned <b>${amount(paidWei, 4)} $LL</b>` : nothing}.`
         : html`Round ${round} did not take your update: ${refusal(verdict)}.`}</p>
-    ${verdict ? html`<p class="fine">Loss on ${fresh} examples that were opened afterwards: ${gain(verdict.gainQ16)} better with your update. Your record is ${record(verdict.recordQ16)} since.</p>` : nothing}`;
+    ${verdict ? html`<p class="fine">On ${fresh} examples that were opened afterwards, the loss is ${percent(Math.abs(verdict.gainQ16) / 65536)} ${verdict.gainQ16 < 0 ? "higher" : "lower"} with a quarter of your update. Your record is ${record(verdict.recordQ16)} since.</p>` : nothing}`;
 }
 
 export function ask(): Part {
