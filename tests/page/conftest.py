@@ -42,7 +42,7 @@ def running(
 ) -> Iterator[tuple[Suite, subprocess.Popen[str]]]:
     """A suite in a home folder, and its process. Ended at the end, unless it has been."""
     with (home / "suite.log").open("ab") as log:
-        command = [sys.executable, "-m", "services", "--home", str(home), "--contributors", "3"]
+        command = [sys.executable, "-m", "services", "--home", str(home), "--contributors", "5"]
         process = subprocess.Popen(
             [*command, "--mining", MINING], cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
         )

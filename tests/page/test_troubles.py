@@ -55,7 +55,7 @@ def ready(desk: Open, suite: Suite, wallet: PythonWallet) -> Any:
     at.button("Lock 100 $LL").click()
     at.button("Train in this browser").click()
     at.page.wait_for_selector(".measure")
-    at.button("Submit your update").wait_for()
+    at.says("Submit your update")
     return at
 
 
