@@ -2,7 +2,7 @@
 
 import { type Stroke, ofPicture, ofStrokes } from "./bitmap";
 import * as aspect from "./chain/aspect";
-import { calldata, readEvent, refusalOf } from "./chain/contracts";
+import { SEALED, calldata, readEvent, refusalOf } from "./chain/contracts";
 import * as gas from "./chain/gas";
 import { type Block, type Receipt, rpc } from "./chain/rpc";
 import { Refusal, base64Of, bytesOf, hexOf, ofBase64 } from "./domain/bytes";
@@ -452,6 +452,7 @@ export function obstacle(): string {
   if (state.carried.held) return `Your update is in round ${state.carried.held.round}.`;
   const { phase, round, acceptedCount } = state.task!.round;
   if (phase === "PHASE_SETTLING") return `Round ${round} is being merged: the next one opens in a moment.`;
+  if (state.task!.round.due?.some((one) => one.step === "STEP_COMMITTED")) return SEALED;
   const taken = state.task!.round.due?.find((one) => one.step === "STEP_ACCEPTED");
   const over = !taken || (Number(taken.untilS) > 0 && Number(taken.untilS) <= state.now / 1000);
   if (state.task!.terms.rule === EVIDENCE && over) return `Round ${round} takes no more updates: it is being judged. Yours can go into the next one.`;

@@ -54,8 +54,16 @@ def judged_task() -> TaskPlan:
     )  # fmt: skip
 
 
+async def given_money(suite: Suite, account: str) -> None:
+    """By the page's faucet."""
+    async with httpx.AsyncClient(timeout=60) as browser:
+        given = await browser.post(f"{suite.page}/faucet", json={"account": account})
+        assert given.status_code == 200, given.text
+
+
 async def opened(suite: Suite) -> int:
     plan = judged_task()
+    await given_money(suite, suite.creator)  # who answers with a bond for opening the examples
     async with GatewayClient.connect(suite.gateway, Credential.read(Path(suite.credential))) as gateway:
         made = await gateway.open_task(
             "judged", address(suite.creator), plan.model.to_json(), plan.shape, plan.terms,
@@ -67,9 +75,7 @@ async def opened(suite: Suite) -> int:
 async def somebody_sends_noise(suite: Suite, number: int) -> None:
     """With stake that counts: the suite's first account."""
     me = address(suite.accounts[0])
-    async with httpx.AsyncClient(timeout=60) as browser:
-        given = await browser.post(f"{suite.page}/faucet", json={"account": suite.accounts[0]})
-        assert given.status_code == 200, given.text
+    await given_money(suite, suite.accounts[0])
     async with GatewayClient.connect(suite.gateway, Credential.read(Path(suite.credential))) as gateway:
         await gateway.lock("noise-lock", me, number, 100_000)
         async with asyncio.timeout(120):

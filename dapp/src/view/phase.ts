@@ -21,6 +21,8 @@ export function phase(): string {
     case "PHASE_OPEN": return "waits for its first update";
   }
   if (terms.rule === EVIDENCE) {
+    const sealed = due("STEP_COMMITTED");
+    if (sealed) return Number.isFinite(sealed.until) ? `takes sealed updates for ${seconds(sealed.until)} more` : "takes sealed updates";
     const taken = due("STEP_ACCEPTED");
     const opened = due("STEP_EXAMPLES_OPENED");
     if (taken && taken.until > 0) return Number.isFinite(taken.until) ? `takes updates for ${seconds(taken.until)} more, then its examples are opened` : "takes updates";
