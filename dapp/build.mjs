@@ -20,7 +20,7 @@ process.chdir(here);
 // --- the ABI, of what the page calls and reads
 const contract = (name) => JSON.parse(readFileSync(join(artifacts, `${name}.json`))).abi;
 const [pool, vault, token] = ["TrainingPool", "StakeVault", "LinkLearnerToken"].map(contract);
-const functions = { submit: pool, claim: pool, lock: vault };
+const functions = { submit: pool, claim: pool, drop: pool, lock: vault };
 const eventNames = ["ModelUpdated", "UpdateAccepted", "ContributionPaid", "SettlerPaid", "RoundDropped", "PotFunded", "StakeLocked"];
 const found = (abi, type, name) => abi.find((one) => one.type === type && one.name === name);
 const simple = (type) => (/^u?int/.test(type) ? "uint" : type);

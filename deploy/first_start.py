@@ -35,6 +35,10 @@ from services.chain_gateway.keystore import Keystore
 
 HOME = Path("/var/lib/linklearner")
 SECRETS = Path("/run/secrets")
+FAUCET_KEY = SECRETS / "faucet-key"
+"""Keyfile of the page's faucet, where there is one. Only its address is read here."""
+FAUCET_COIN_WEI = 1000 * 10**18
+"""Of a devchain's own coin, which is worth nothing: five thousand newcomers."""
 TASK_SEED = 1
 STAKE_S = 10
 """Seconds for which stake is held: who comes later counts ten to twenty seconds after."""
@@ -113,6 +117,16 @@ def contributor(index: int) -> Keystore:
     return Keystore.unlock(folder, password)
 
 
+def faucet() -> bytes | None:
+    """The account that gives newcomers of the page what they begin with. Raises InvalidConfig for a file that is no keyfile."""
+    if not FAUCET_KEY.exists():
+        return None
+    try:
+        return bytes.fromhex(strictjson.loads(_text(FAUCET_KEY), max_bytes=1 << 16, max_values=100)["address"])
+    except (NotJson, KeyError, TypeError, ValueError):
+        raise InvalidConfig(f"{FAUCET_KEY} names no address of an account") from None
+
+
 def planned(folder: Path, contributors: int) -> int:
     """The number of contributors when the task was first planned: all of them are its quorum, and its terms are fixed."""
     plan = folder / "plan.json"
@@ -142,6 +156,8 @@ async def start(config: Config) -> None:
         ),
         contributors=everybody.addresses,
         stake_units=STAKE_UNITS,
+        faucet=faucet(),
+        faucet_coin_wei=FAUCET_COIN_WEI,
     )
     started = time.monotonic()
 

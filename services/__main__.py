@@ -2,7 +2,7 @@
 
 They talk gRPC and JSON-RPC over loopback exactly as they do in containers of their own. Everything that must survive lies in the home
 folder; started again there, the suite goes on where it was. Standard output says each step, to a program as one JSON document a line; the
-log goes to standard error.
+log goes to standard error, or where that is a terminal to a file in the home folder: the page's address is to stay in sight.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import numpy as np
 from eth_account import Account
@@ -158,11 +159,20 @@ def say(event: str, **facts: Any) -> None:
     if not sys.stdout.isatty():
         print(json.dumps({"event": event, **facts}), flush=True)
     elif "error" in facts:
-        print(f"{facts['error']}: {facts['message']}", flush=True)
-    elif "text" in facts:
-        print(f"  {facts['text']}" + (f"  {facts['seconds']:.1f} s" if facts.get("done") else " ..."), flush=True)
+        print(f"\n{facts['error']}: {facts['message']}", flush=True)
+    elif "text" in facts:  # in one line, until it is done
+        text, after = facts["text"], f"  {facts['seconds']:.1f} s\n" if facts.get("done") else " ..."
+        room = shutil.get_terminal_size().columns - 10
+        print(
+            f"\r\x1b[K  {text if facts.get('done') or len(text) <= room else text[: room - 1] + '…'}{after}",
+            end="",
+            flush=True,
+        )
     else:
+        ready = facts.pop("ready", False)
         print("\n".join(f"  {name:<14}{value}" for name, value in facts.items()), flush=True)
+        if ready:
+            print("Open the page in a browser. Ctrl-C stops everything.", flush=True)
 
 
 @asynccontextmanager
@@ -394,6 +404,17 @@ async def start(settings: SuiteSettings, stack: AsyncExitStack) -> list[Coroutin
     return [gateway.broken(), server.wait(), keep_company(), *(trainer.wait() for trainer in trainers)]
 
 
+def _log_file(home: Path) -> TextIO | None:
+    """Appended to by every start; None if the folder cannot be had, which is for others to say."""
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (home / "suite.log").open("a", buffering=1)
+    except OSError:
+        return None
+    say("log", log=file.name)
+    return file
+
+
 def _judged(plan: TaskPlan, settings: SuiteSettings) -> TaskPlan:
     """The plan by rule evidence, with examples of what everybody holds out. They follow from the seed, so that a start that was interrupted
     goes on with the same task: good for a chain of one's own, where nobody is paid."""
@@ -525,8 +546,8 @@ if __name__ == "__main__":
         "--mining", default=INSTANT, help="of the embedded chain: instant, or interval:SECONDS as a node does"
     )
     options = parser.parse_args()
-    log.configure(service="suite")
     try:
+        log.configure(service="suite", stream=_log_file(options.home) if sys.stderr.isatty() else None)
         asyncio.run(
             main(
                 SuiteSettings(

@@ -2,9 +2,9 @@
 
 import { type Stroke, ofPicture, ofStrokes } from "./bitmap";
 import * as aspect from "./chain/aspect";
-import { calldata, refusalOf } from "./chain/contracts";
+import { SEALED, calldata, readEvent, refusalOf } from "./chain/contracts";
 import * as gas from "./chain/gas";
-import { type Block, rpc } from "./chain/rpc";
+import { type Block, type Receipt, rpc } from "./chain/rpc";
 import { Refusal, base64Of, bytesOf, hexOf, ofBase64 } from "./domain/bytes";
 import { TWO_BITS } from "./domain/encodings";
 import { dequantise } from "./domain/fixedpoint";
@@ -13,11 +13,11 @@ import { quantise } from "./domain/quantise";
 import { Shape } from "./domain/shape";
 import { type Samples, best, predict, softmax } from "./domain/training";
 import * as updates from "./domain/update";
-import { count, hex, short, wei } from "./format";
+import { count, hex, refusal, short, wei } from "./format";
 import * as services from "./services/call";
 import { signIn } from "./services/signIn";
 import { changed, say, state } from "./state";
-import { type Sample, alone, carried as carriedStore, samples as samplesStore } from "./store";
+import { type Carried, type Sample, alone, carried as carriedStore, samples as samplesStore } from "./store";
 import * as wallet from "./wallet/account";
 import type { Announced } from "./wallet/discover";
 import type { Order, Report } from "./worker";
@@ -31,13 +31,25 @@ export const LEAST_SAMPLES = 5;
 export async function begin(): Promise<void> {
   state.start = await services.start();
   state.chain = await services.gateway.chain();
-  const first = await rpc<Block | null>("eth_getBlockByNumber", ["0x1", false]).catch(() => null);
-  state.genesis = first?.hash ?? "";
+  state.genesis = await genesis();
   const known = localStorage.getItem(`genesis ${state.chain.chainId}`);
   if (known && state.genesis && known !== state.genesis) {
     say("info", "This chain began anew since your last visit. If your wallet complains about a nonce, clear its activity data for this network.");
   }
   if (state.genesis) localStorage.setItem(`genesis ${state.chain.chainId}`, state.genesis);
+}
+
+/** The first block's hash, by which chains are told apart; empty if nobody says. */
+async function genesis(): Promise<string> {
+  return (await rpc<Block | null>("eth_getBlockByNumber", ["0x1", false]).catch(() => null))?.hash ?? "";
+}
+
+/** Whether it is another chain by now that answers: then everything here is of the past, and the page begins anew, too. */
+async function replaced(): Promise<boolean> {
+  const now = await genesis();
+  if (!now || now === state.genesis) return false;
+  location.reload();
+  return true;
 }
 
 const place = (): string => `${state.chain!.chainId}/${hex(state.chain!.pool)}/${state.taskNumber}`;
@@ -47,9 +59,9 @@ const mine = (): string => `${state.genesis}/${place()}/${state.account.toLowerC
 export async function open(task: string): Promise<void> {
   const number = (state.taskNumber = task);
   Object.assign(state, {
-    task: null, missing: "", model: null, modelTrouble: "", shape: null, weights: null, weightsVersion: "", round: null, strokes: [], values: null,
+    task: null, missing: "", model: null, modelTrouble: "", shape: null, weights: null, weightsVersion: "", round: null, judged: null, strokes: [], values: null,
     pictures: [], shares: null, samples: [], starter: null, test: null, balance: null, earnings: null, training: null, trained: null,
-    carried: { residual: null, held: null }, merged: null, session: null, answer: null,
+    carried: { residual: null, held: null }, outcome: null, session: null, answer: null,
     live: { events: [], points: [], refused: [], until: 0 },
   });
   changed();
@@ -57,7 +69,7 @@ export async function open(task: string): Promise<void> {
   if (state.taskNumber !== number || !state.task) return;
   state.samples = (await samplesStore.read(place())).filter((one) => one.values.length === state.model?.inputCount);
   if (state.model && fitsStarter()) await readStarter();
-  if (state.account) state.carried = await carriedStore.read(mine());
+  await takeUp();
   guess();
   changed();
 }
@@ -79,6 +91,9 @@ async function readStarter(): Promise<void> {
   state.test = half(100);
 }
 
+const EVIDENCE = 2; // the rule
+const before = (round: string): string => String(BigInt(round) - 1n);
+
 let looking: Promise<void> | null = null;
 
 /** Reads where the task stands; what has changed since is read, too. Never raises: who is away is asked again. */
@@ -91,6 +106,7 @@ async function look_(): Promise<void> {
   try {
     const task = await services.gateway.task(number);
     if (state.taskNumber !== number) return;
+    if ((state.away || BigInt(task.round.round) < BigInt(state.task?.round.round ?? 0)) && (await replaced())) return;
     const first = !state.task;
     const moved = state.task?.round.round !== task.round.round || state.task?.round.acceptedCount !== task.round.acceptedCount;
     state.task = task;
@@ -109,13 +125,19 @@ async function look_(): Promise<void> {
       state.weights = dequantise(raw, state.shape);
       state.weightsVersion = version;
       guess();
-      await settled();
     }
-    if (moved || !state.round) state.round = await services.gateway.round(number, task.round.round);
+    await settled();
+    if (moved || !state.round) {
+      state.round = await services.gateway.round(number, task.round.round);
+      if (task.terms.rule === EVIDENCE && task.round.round !== "1" && state.judged?.round !== before(task.round.round)) {
+        state.judged = await services.gateway.round(number, before(task.round.round));
+      }
+    }
     if (state.account) await readAccount();
     state.away = "";
   } catch (error) {
     const refusal = refusalOf(error);
+    if (state.task && (await replaced())) return;
     if (refusal.reason === "UnknownTask" || refusal.facts["code"] === "invalid_argument") state.missing = `There is no task ${number} in this pool.`;
     else if (refusal.reason !== "Moved") state.away = refusal.message;
   }
@@ -130,19 +152,51 @@ async function readAccount(): Promise<void> {
   if (state.taskNumber === number) Object.assign(state, { balance, earnings });
 }
 
-/** When a version came that may have our update in it: what rounding left over is carried on, and what was earned is said. */
+/** What an earlier visit of this account left here; an update that was on its way then is followed to its block. */
+async function takeUp(): Promise<void> {
+  if (!state.account || !state.task) return;
+  const key = mine();
+  const carried = await carriedStore.read(key);
+  if (mine() !== key) return;
+  state.carried = carried;
+  const held = carried.held;
+  if (!held || held.block || state.waits["submit"]) return;
+  void alone(`submit ${place()}/${state.account}`, () =>
+    waiting("submit", `Your update is on its way: waiting for a block … (${short(held.transaction)})`, async () => {
+      try {
+        await accepted(key, await wallet.landed(held.transaction));
+      } catch (error) {
+        await keepCarried(key, { residual: carried.residual, held: null });
+        throw error;
+      }
+    }),
+  );
+}
+
+/** Keeps it for the account and task that it is of, whoever is shown by now. Returns whether the browser had room. */
+async function keepCarried(key: string, carried: Carried): Promise<boolean> {
+  if (mine() === key) state.carried = carried;
+  changed();
+  return carriedStore.write(key, carried);
+}
+
+/** When the round of our update is over, with a version or without: what rounding left over is carried on, and what was earned is said. */
 async function settled(): Promise<void> {
   const held = state.carried.held;
-  if (!held || !state.task || BigInt(state.task.round.round) <= BigInt(held.round)) return;
+  if (held && !held.block && !state.waits["submit"]) return takeUp(); // another tab was at it
+  if (!held?.block || !state.task || BigInt(state.task.round.round) <= BigInt(held.round)) return;
+  const [key, residual] = [mine(), state.carried.residual];
   const over = await services.gateway.round(state.taskNumber, held.round);
+  if (mine() !== key || state.carried.held !== held) return;
   const ours = over.contributions?.find((one) => hexOf(ofBase64(one.digest)) === held.digest);
-  const merged = !over.dropped && !!ours;
-  state.carried = { residual: merged ? held.residual : state.carried.residual, held: null };
-  await carriedStore.write(mine(), state.carried);
-  if (merged) {
+  const verdict = ours?.verdict ?? null;
+  const merged = !over.dropped && !!ours && (!verdict || verdict.outcome === "OUTCOME_MERGED");
+  await keepCarried(key, { residual: merged ? held.residual : residual, held: null });
+  if (ours && !over.dropped) {
     const paid = wei(ours.paidWei);
-    state.merged = { round: held.round, version: over.version?.version ?? "", paidWei: paid };
-    say("good", `Your update is in version ${over.version?.version}${paid ? `, and earned ${(Number(paid) / 1e18).toFixed(2)} $LL` : ""}.`);
+    state.outcome = { round: held.round, version: over.version?.version ?? "", paidWei: paid, verdict, fresh: over.examples?.exampleCount ?? 0 };
+    if (merged) say("good", `Your update is in version ${over.version?.version}${paid ? `, and earned ${(Number(paid) / 1e18).toFixed(2)} $LL` : ""}.`);
+    else say("info", `Round ${held.round} did not take your update: ${refusal(verdict!)}. Draw more, and train again.`);
   } else say("info", `Round ${held.round} ended without a merge. Train again and submit to the round that is open now.`);
 }
 
@@ -279,7 +333,7 @@ async function use(chosen: Announced, account: string): Promise<void> {
     chosen.provider.removeListener?.("chainChanged", onChain);
   };
   if (state.task) {
-    state.carried = await carriedStore.read(mine());
+    await takeUp();
     await readAccount().catch(() => {});
     await settled().catch(() => {});
   }
@@ -306,7 +360,7 @@ export async function switchChain(): Promise<boolean> {
 export async function faucet(): Promise<boolean> {
   return waiting("wallet", "The faucet sends coin and $LL …", async () => {
     await services.askFaucet(state.account);
-    await readAccount();
+    await counted("wallet", () => wei(state.balance?.coinWei) > 0n);
   });
 }
 
@@ -327,10 +381,11 @@ export function leastStake(): bigint {
 
 export async function lock(): Promise<boolean> {
   const amount = stakeToLock();
+  const had = BigInt(state.balance?.stake?.lockedUnits ?? 0);
   return waiting("wallet", "Confirm the lock in your wallet …", async () => {
-    const call = { to: hex(state.chain!.vault), data: calldata("lock", BigInt(state.taskNumber), amount), gas: gas.LOCK };
+    const call = { to: hex(state.chain!.vault), data: calldata("lock", BigInt(state.taskNumber), amount), gas: had ? gas.LOCK : gas.FIRST_LOCK };
     await send("wallet", call, "Locking your stake: waiting for a block …");
-    await readAccount();
+    await counted("wallet", () => BigInt(state.balance?.stake?.lockedUnits ?? 0) > had);
   });
 }
 
@@ -340,6 +395,41 @@ export async function practise(): Promise<void> {
   if (!(await connect(practice))) return;
   if (wei(state.balance?.tokenWei) === 0n && BigInt(state.balance?.stake?.lockedUnits ?? 0) === 0n && !(await faucet())) return;
   if (BigInt(state.balance?.stake?.lockedUnits ?? 0) < leastStake()) await lock();
+}
+
+const ALONE_S = 6;
+
+/** Whether our stake waits for a round that nobody else makes: the open one is empty, and has been since the stake became ripe. An empty round
+ * may be ended by anybody then, and by us. */
+export function nobodyElse(): boolean {
+  const ripe = Number(state.balance?.stake?.maturesS ?? 0);
+  return !!ripe && !state.task?.round.acceptedCount && state.now / 1000 > ripe + ALONE_S;
+}
+
+/** Opens the next round, in which our stake counts, by ending the empty one. */
+export async function nextRound(): Promise<boolean> {
+  return waiting("wallet", "Confirm in your wallet that the empty round ends …", async () => {
+    const call = { to: hex(state.chain!.pool), data: calldata("drop", BigInt(state.taskNumber)), gas: gas.DROP, unasked: true };
+    try {
+      await send("wallet", call, "Opening the next round: waiting for a block …");
+      await counted("wallet", isEligible);
+    } finally {
+      await look(); // somebody may have contributed meanwhile
+    }
+  });
+}
+
+const COUNTED_LOOKS = 40;
+
+/** Reads the account until what is in a block is in the gateway's books, too, which are a moment behind. */
+async function counted(step: string, there: () => boolean): Promise<void> {
+  for (let looks = 0; looks < COUNTED_LOOKS; looks++) {
+    await readAccount();
+    if (there()) return;
+    state.waits[step] = "In a block: waiting until it is counted …";
+    changed();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
 }
 
 let practice: Promise<Announced> | undefined;
@@ -360,6 +450,13 @@ export function obstacle(): string {
   if (locked === 0n) return "Lock stake first.";
   if (!isEligible()) return `Your stake counts from the next round on.`;
   if (state.carried.held) return `Your update is in round ${state.carried.held.round}.`;
+  const { phase, round, acceptedCount } = state.task!.round;
+  if (phase === "PHASE_SETTLING") return `Round ${round} is being merged: the next one opens in a moment.`;
+  if (state.task!.round.due?.some((one) => one.step === "STEP_COMMITTED")) return SEALED;
+  const taken = state.task!.round.due?.find((one) => one.step === "STEP_ACCEPTED");
+  const over = !taken || (Number(taken.untilS) > 0 && Number(taken.untilS) <= state.now / 1000);
+  if (state.task!.terms.rule === EVIDENCE && over) return `Round ${round} takes no more updates: it is being judged. Yours can go into the next one.`;
+  if (acceptedCount >= state.task!.terms.maxUpdates) return `Round ${round} is full: the next one opens when it is merged.`;
   const us = state.account.toLowerCase();
   if (state.round?.contributions?.some((one) => hex(one.contributor) === us)) return "Your update is in this round already.";
   return "";
@@ -368,6 +465,15 @@ export function obstacle(): string {
 // --- training
 
 let running: Worker | null = null;
+let spare: Worker | null = null;
+
+/** Sees to it that a worker is loaded before it is needed: whoever has the page open can train, whatever has gone away since. */
+export function wakeWorker(): void {
+  if (spare) return;
+  const woken = (spare = new Worker(workerUrl() as string, { type: "module" }));
+  woken.onerror = () => spare === woken && (spare = null);
+}
+
 
 export async function train(): Promise<void> {
   if (running || !state.model?.layers || !state.weights) return;
@@ -419,6 +525,7 @@ async function train_(): Promise<void> {
   } finally {
     running?.terminate();
     running = null;
+    wakeWorker();
     state.training = null;
     changed();
   }
@@ -426,9 +533,11 @@ async function train_(): Promise<void> {
 
 function work(order: Order): Promise<Extract<Report, { kind: "done" }>> {
   return new Promise((resolve, reject) => {
-    running = new Worker(workerUrl() as string, { type: "module" });
+    wakeWorker();
+    running = spare!;
+    spare = null;
     stop = () => reject(new Refusal("Stopped", "Stopped."));
-    running.onerror = () => reject(new Refusal("NoWorker", "This browser could not start the training."));
+    running.onerror = () => reject(new Refusal("NoWorker", "The training could not be started: reload the page, and try again."));
     running.onmessage = (event: MessageEvent<Report>) => {
       const report = event.data;
       if (report.kind === "done") resolve(report);
@@ -458,20 +567,35 @@ let policy: any;
 
 // --- submitting
 
+/** Refusals that say that the round or the model moved on while an update was on its way, and what is waited for then. */
+const MOVED_ON: Record<string, string> = {
+  StaleBase: "The model moved on: reading the new version …",
+  RoundSettling: "The round is being merged just now: waiting for its version …",
+  PhaseOver: "The round takes no more updates: waiting for the next one …",
+};
+const LOOK_AGAIN_MS = 700;
+/** So often an update is trained again by itself: where others are quick, the next version may come while this one is being read. */
+const TRAINED_AGAIN = 3;
+
 export async function submit(): Promise<void> {
   const outcome = await alone(`submit ${place()}/${state.account}`, async () => {
     await waiting("submit", "Confirm the update in your wallet …", async () => {
-      for (let again = false; ; again = true) {
+      for (let again = 0; ; again++) {
+        const [key, base, round] = [mine(), state.trained?.base, state.task?.round.round];
         try {
           return await submit_();
         } catch (error) {
-          // the model moved on meanwhile: once, it is trained again by itself
-          if (!(error instanceof Refusal) || again || error.reason !== "StaleBase") throw error;
+          const text = error instanceof Refusal ? MOVED_ON[error.reason] : undefined;
+          if (again === TRAINED_AGAIN || !text) throw error;
+          state.waits["submit"] = text;
+          for (; state.weightsVersion === base && state.task?.round.round === round; await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))) {
+            await look();
+            if (mine() !== key) throw error;
+          }
           state.waits["submit"] = "The model moved on: training again on the new version …";
           changed();
-          await look();
           await train();
-          if (!state.trained) throw error;
+          if (!state.trained || mine() !== key) throw error;
           state.waits["submit"] = "Trained again. Confirm the update in your wallet …";
           changed();
         }
@@ -484,32 +608,52 @@ export async function submit(): Promise<void> {
 async function submit_(): Promise<void> {
   const { trained, task } = state;
   if (!trained || !task) return;
-  const round = task.round.round;
-  const receipt = await send("submit", { to: hex(state.chain!.pool), data: trained.data, gas: trained.gas }, "Your update is on its way: waiting for a block …");
-  state.carried = {
-    residual: state.carried.residual,
-    held: {
-      round, digest: trained.digest, block: Number(receipt.blockNumber),
-      bytes: trained.bytes, gas: Number(receipt.gasUsed), residual: trained.quantised.residual,
-    },
+  const key = mine();
+  const residual = state.carried.residual;
+  const held = {
+    round: task.round.round, digest: trained.digest, transaction: "", block: 0,
+    bytes: trained.bytes, gas: 0, residual: trained.quantised.residual,
   };
-  if (!(await carriedStore.write(mine(), state.carried))) say("bad", "This browser has no room to remember your update; keep the page open until the round is over.");
-  else say("good", `Accepted in round ${round}, block ${count(Number(receipt.blockNumber))}.`);
+  const call = { to: hex(state.chain!.pool), data: trained.data, gas: trained.gas };
+  let receipt: Receipt;
+  try {
+    receipt = await send("submit", call, "Your update is on its way: waiting for a block …", (transaction) => {
+      // should the page be closed now, it finds its update again
+      void keepCarried(key, { residual, held: { ...held, transaction } });
+    });
+  } catch (error) {
+    await keepCarried(key, { residual, held: null });
+    throw error;
+  }
+  await accepted(key, receipt);
+}
+
+/** The update that `key` holds is in a block: in which round, the chain says, because another one may have opened meanwhile. */
+async function accepted(key: string, receipt: Receipt): Promise<void> {
+  const { residual, held } = mine() === key ? state.carried : await carriedStore.read(key);
+  if (!held) return;
+  const round = String(receipt.logs.map(readEvent).find((one) => one?.name === "UpdateAccepted")?.values["round"] ?? held.round);
+  const block = Number(receipt.blockNumber);
+  const kept = await keepCarried(key, { residual, held: { ...held, round, block, gas: Number(receipt.gasUsed) } });
+  if (mine() !== key) return;
+  if (!kept) say("bad", "This browser has no room to remember your update; keep the page open until the round is over.");
+  else say("good", `Accepted in round ${round}, block ${count(block)}.`);
   state.trained = null;
-  state.merged = null;
+  state.outcome = null;
   await look();
 }
 
 export async function claim(): Promise<boolean> {
   return waiting("round", "Confirm the payout in your wallet …", async () => {
     await send("round", { to: hex(state.chain!.pool), data: calldata("claim", BigInt(state.taskNumber)), gas: gas.CLAIM }, "Paying out: waiting for a block …");
-    await readAccount();
+    await counted("round", () => wei(state.earnings?.payWei) + wei(state.earnings?.feesWei) === 0n);
     say("good", "Your earnings are in your wallet.");
   });
 }
 
-async function send(step: string, call: wallet.Call, sentText: string) {
+async function send(step: string, call: wallet.Call, sentText: string, sent: (hash: string) => void = () => {}): Promise<Receipt> {
   return wallet.send(state.wallet!.provider, state.account, state.chain!.chainId, call, (hash) => {
+    sent(hash);
     state.waits[step] = `${sentText} (${short(hash)})`;
     changed();
   });

@@ -3,7 +3,7 @@
 import * as aspect from "./chain/aspect";
 import { type Event, TOPICS, readEvent, refusalOf } from "./chain/contracts";
 import { type Block, type Log, type Receipt, quantity, rpc } from "./chain/rpc";
-import { bytesOf } from "./domain/bytes";
+import { type Refusal, bytesOf } from "./domain/bytes";
 import { dequantise } from "./domain/fixedpoint";
 import { accuracy } from "./domain/training";
 import { hex } from "./format";
@@ -85,7 +85,9 @@ async function refusals(from: number, to: number): Promise<void> {
       const receipt = await rpc<Receipt>("eth_getTransactionReceipt", [transaction.hash]);
       if (receipt.status === "0x1") continue;
       const { from: sender, to: target, input, gas } = transaction;
-      const refusal = await rpc("eth_call", [{ from: sender, to: target, data: input, gas }, quantity(number - 1)]).then(() => null, refusalOf);
+      // as it stood before the block; and after it, because what was in the way may have come in it
+      const ask = (at: number): Promise<Refusal | null> => rpc("eth_call", [{ from: sender, to: target, data: input, gas }, quantity(at)]).then(() => null, refusalOf);
+      const refusal = (await ask(number - 1)) ?? (await ask(number));
       state.live.refused = [
         { block: number, from: sender, reason: refusal?.reason ?? "Refused", text: refusal?.message ?? "" },
         ...state.live.refused,

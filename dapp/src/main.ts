@@ -7,6 +7,7 @@ import * as live from "./live";
 import { gateway } from "./services/call";
 import { changed, onChange, state } from "./state";
 import { openBlock } from "./view/block";
+import { paintReads } from "./view/live";
 import { paint } from "./view/draw";
 import { frame } from "./view/frame";
 import { discover } from "./wallet/discover";
@@ -20,6 +21,7 @@ root.replaceChildren();
 onChange(() => {
   render(frame(page), root);
   paint();
+  paintReads();
 });
 
 async function route(): Promise<void> {
@@ -57,6 +59,7 @@ async function begin(): Promise<void> {
   addEventListener("resize", changed);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
   await route();
+  actions.wakeWorker();
   gateway.tasks().then((answer) => {
     state.tasks = answer.tasks ?? [];
     changed();

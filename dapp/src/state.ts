@@ -7,7 +7,7 @@ import type { Quantised } from "./domain/quantise";
 import type { Shape } from "./domain/shape";
 import type { Samples } from "./domain/training";
 import type { Start } from "./services/call";
-import type { Balance, Chain, Earnings, Round, Task } from "./services/messages";
+import type { Balance, Chain, Earnings, Round, Task, Verdict } from "./services/messages";
 import type { Carried, Sample } from "./store";
 import type { Announced } from "./wallet/discover";
 import type { Measured } from "./worker";
@@ -77,6 +77,8 @@ export interface State {
   weights: Float32Array | null;
   weightsVersion: string;
   round: Round | null;
+  /** By rule evidence: the round before, with what was said of each update. */
+  judged: Round | null;
   away: string;
 
   strokes: Stroke[];
@@ -101,7 +103,8 @@ export interface State {
   training: { step: number; losses: number[] } | null;
   trained: Trained | null;
   carried: Carried;
-  merged: { round: string; version: string; paidWei: bigint } | null;
+  /** What became of our last update; fresh: how many examples judged it, by rule evidence. */
+  outcome: { round: string; version: string; paidWei: bigint; verdict: Verdict | null; fresh: number } | null;
 
   session: { token: string; until: number } | null;
   answer: Answer | null;
@@ -125,6 +128,7 @@ export const state: State = {
   weights: null,
   weightsVersion: "",
   round: null,
+  judged: null,
   away: "",
   strokes: [],
   drawing: false,
@@ -145,7 +149,7 @@ export const state: State = {
   training: null,
   trained: null,
   carried: { residual: null, held: null },
-  merged: null,
+  outcome: null,
   session: null,
   answer: null,
   live: { events: [], points: [], refused: [], until: 0 },

@@ -9,10 +9,11 @@ export interface Sample {
   values: Float32Array;
   strokes?: Stroke[];
 }
-/** What quantising left over of the last merged update; an update on its way becomes that only when it is merged. */
+/** What quantising left over of the last merged update; an update on its way becomes that only when it is merged. Its block is 0 until it
+ * is in one. */
 export interface Carried {
   residual: Float64Array | null;
-  held: { round: string; digest: string; block: number; bytes: number; gas: number; residual: Float64Array } | null;
+  held: { round: string; digest: string; transaction: string; block: number; bytes: number; gas: number; residual: Float64Array } | null;
 }
 
 const NAME = "linklearner";

@@ -63,7 +63,8 @@ class DeploymentPlan:
 
     task: to open; None: contracts and Aspect only. pot_wei: what its sponsor is given and fills its pot with. contributors: who gets coin
     and $LL; stake_units: what each gets and locks; coin_wei: None for a fair amount. cap_wei, emission_wei (a second): of $LL.
-    faucet: an account that hands on faucet_wei of $LL to newcomers; None: there is none.
+    faucet: an account that hands on faucet_wei of $LL to newcomers, and faucet_coin_wei of coin (None: it has as much as the others, and
+    more from elsewhere); None: there is none.
     """
 
     task: TaskPlan | None = field(default_factory=digits)
@@ -75,6 +76,7 @@ class DeploymentPlan:
     emission_wei: int = EMISSION
     faucet: bytes | None = None
     faucet_wei: int = FAUCET
+    faucet_coin_wei: int | None = None
     load: bool = True
     """False: stop before the first weights, so that others can lock stake first; deploy again to go on."""
 
@@ -214,8 +216,10 @@ async def _give(chain: Chain, steps: _Steps, plan: DeploymentPlan, token: bytes,
         coin = max(2 * CONTRIBUTOR_GAS * price, LEAST_COIN)
 
     def gift(who: bytes) -> Prepare:
+        own = plan.faucet_coin_wei if who == plan.faucet else None
+
         async def prepare() -> Call:
-            return Call(who, value=coin)
+            return Call(who, value=coin if own is None else own)
 
         return prepare
 

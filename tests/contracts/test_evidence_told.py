@@ -25,7 +25,7 @@ from linklearner.output import Format
 from linklearner.report.collect import facts_of
 from linklearner.report.of_task import task_page
 from linklearner.verification import HistoryOf, verified
-from tests.contracts.evidence_chain import EVIDENCE, NETWORK, EvidenceTask, shape_of
+from tests.contracts.evidence_chain import BOND, EVIDENCE, NETWORK, EvidenceTask, shape_of
 from tests.contracts.task_chain import TaskChain, address_of
 from tests.contracts.test_evidence_rounds import lived
 

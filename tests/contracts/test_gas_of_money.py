@@ -43,8 +43,8 @@ def test_small_transactions_fit_their_limits(world: TaskChain) -> None:
 
     terms = dataclasses.replace(TERMS, min_round_seconds=1)
     task = world.open_task(1, SMALL, terms, stakes=[50, 40, 30])
-    for units in (100, 1):
-        do("LOCK", 5, VAULT, "lock", task, units)
+    for name, units in (("FIRST_LOCK", 100), ("LOCK", 1)):
+        do(name, 5, VAULT, "lock", task, units)
     do("UNLOCK", 5, VAULT, "unlock", task, 1)
     do("UNLOCK", 2, VAULT, "unlock", task, 5)
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_small_transactions_fit_their_limits(world: TaskChain) -> None:
     poor(2)
     do("WITHDRAW", 2, VAULT, "withdraw", task)
     world.call(3, VAULT, "delegate", address_of(3))
-    for _ in range(2):
+    for again in range(2):
         for who in (1, 2, 3, 5):
             world.submit(who, world.update(task, SMALL, who), SMALL)
         world.wait(61)
@@ -70,7 +70,7 @@ def test_small_transactions_fit_their_limits(world: TaskChain) -> None:
         do("LOCK", 3, VAULT, "lock", task, 1)
         do("UNLOCK", 3, VAULT, "unlock", task, 5)
         do("LOCK", 5, VAULT, "lock", task, 7)
-        do("LOCK", 8, VAULT, "lock", task, 7)
+        do("LOCK" if again else "FIRST_LOCK", 8, VAULT, "lock", task, 7)
         world.wait(300)
         do("DROP", 4, POOL, "drop", task)
         for who in (5, 8):
@@ -87,6 +87,13 @@ def test_small_transactions_fit_their_limits(world: TaskChain) -> None:
     for stakes, pot in (((0, 0, 10), 5), ((), 5)):
         other = world.open_task(1, SMALL, terms, stakes=stakes, pot=pot)
         do("CLOSE", 1, POOL, "closeTask", other)
+    for who in (6, 7):  # nobody has stake there yet
+        if who == 7:
+            world.call(who, VAULT, "delegate", address_of(who))
+        fresh = world.open_task(1, SMALL, terms, stakes=[])
+        do("FIRST_LOCK", who, VAULT, "lock", fresh, 5)
+        do("LOCK", who, VAULT, "lock", fresh, 5)
+        do("FIRST_LOCK", 4, VAULT, "lock", fresh, 5)
     for name, costs in used.items():
         limit = getattr(gas, name)
         assert max(costs) * 1.03 <= limit <= FREE * min(costs), (name, min(costs), max(costs))

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, TimeoutError, sync_playwright
 
-PATIENCE_S = 120.0
+PATIENCE_S = float(os.environ.get("PAGE_PATIENCE_S", "120"))
 """Until something that will happen has happened; a loaded machine takes its time."""
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True}
@@ -29,8 +29,10 @@ DIGITS: dict[str, list[list[tuple[float, float]]]] = {
 
 
 def executable() -> str | None:
-    """Where Chromium is: CHROMIUM, or the first of its names on the path. None: nowhere."""
+    """Where Chromium is: CHROMIUM, or the first of its names on the path. None: nowhere, or CHROMIUM=none."""
     named = os.environ.get("CHROMIUM")
+    if named == "none":
+        return None
     return named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -82,11 +84,20 @@ class Desk:
         return self.page.get_by_role("button", name=name, exact=True)
 
     def says(self, text: str, within_s: float = PATIENCE_S) -> None:
-        """Waits for a text to be seen."""
-        self.page.get_by_text(text).first.wait_for(state="visible", timeout=within_s * 1000)
+        """Waits for a text to be seen. Raises AssertionError with what is seen instead."""
+        try:
+            self.page.get_by_text(text).first.wait_for(state="visible", timeout=within_s * 1000)
+        except TimeoutError as error:
+            raise AssertionError(f"{text!r} is not in:\n{self.page.inner_text('body')}\n{self.trouble}") from error
 
     def step(self, title: str) -> Locator:
         return self.page.locator("section.step", has=self.page.get_by_role("heading", name=title))
+
+    def shot(self, name: str) -> None:
+        """A picture of the whole page, where PAGE_SHOTS names a folder for what only a test gets to see."""
+        if folder := os.environ.get("PAGE_SHOTS"):
+            self.page.evaluate("scrollTo(0, 0)")
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
     def overflow(self) -> int:
         """CSS pixels by which the page is wider than its window."""

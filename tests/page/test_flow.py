@@ -14,6 +14,7 @@ from linklearner.suite import Suite
 from tests.page.browser import DESKTOP, PHONE, axe_script
 from tests.page.conftest import Open
 from tests.page.wallet import PythonWallet
+from tools.stack.newcomer import Newcomer
 
 
 def ask_gateway(suite: Suite, method: str, message: dict[str, Any]) -> dict[str, Any]:
@@ -167,3 +168,13 @@ def test_a_changed_account_is_followed(desk: Open, suite: Suite, wallet: PythonW
     wallet.chain = 5
     at.page.evaluate("walletSays('chainChanged', '0x5')")
     at.says("Your wallet is on network 5")
+
+
+def test_the_newcomer_of_the_stack_trial_gets_what_a_browser_gets(suite: Suite) -> None:
+    """In containers nobody here can try it; what `make stack-test` sends to the page's port is tried here on the suite's."""
+    with Newcomer(suite.page) as newcomer:
+        newcomer.arrives()
+        newcomer.is_given_money()
+        newcomer.locks_stake(suite.task)
+        assert newcomer.signs_in()
+        newcomer.is_refused()

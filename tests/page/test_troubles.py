@@ -28,6 +28,7 @@ from linklearner.rpc.access import Credential
 from linklearner.suite import Suite
 from tests.page.browser import DESKTOP, context_of
 from tests.page.conftest import Open
+from tests.page.test_flow import ask_gateway
 from tests.page.wallet import PythonWallet
 
 pytestmark = pytest.mark.skipif(
@@ -54,7 +55,7 @@ def ready(desk: Open, suite: Suite, wallet: PythonWallet) -> Any:
     at.button("Lock 100 $LL").click()
     at.button("Train in this browser").click()
     at.page.wait_for_selector(".measure")
-    at.button("Submit your update").wait_for()
+    at.says("Submit your update")
     return at
 
 
@@ -82,29 +83,148 @@ def test_what_a_person_declines_is_no_failure(desk: Open, suite: Suite, wallet: 
     assert at.trouble == []
 
 
-def test_a_base_that_has_moved_on_is_trained_anew_by_itself(desk: Open, suite: Suite, wallet: PythonWallet) -> None:
-    at = ready(desk, suite, wallet)
-    # the page does not notice: what it polls is held back while the others make a version
-    at.page.route("**/*GetTask", lambda route: route.abort())
+def others_make_a_version(suite: Suite) -> None:
+    """All of the suite's trainers contribute, and the round is settled. The page need not be running."""
 
-    async def others_make_a_version() -> None:
+    async def work() -> None:
         credential = Credential.read(Path(suite.credential))
         async with GatewayClient.connect(suite.gateway, credential) as gateway:
             before = (await gateway.task(1)).version
             for index, where in enumerate(suite.trainers):
                 async with TrainerClient.connect(where, credential) as trainer:
                     with suppress(BaseMoved):  # the suite's own trainers made the version meanwhile
-                        async for _ in trainer.train(f"stale-{before}-{index}"):
+                        async for _ in trainer.train(f"others-{before}-{index}"):
                             pass
             async with asyncio.timeout(60):
                 while (await gateway.task(1)).version == before:
                     await asyncio.sleep(0.3)
 
-    in_a_thread(others_make_a_version())
+    in_a_thread(work())
+
+
+def rpc_asked(route: Route) -> tuple[str, list[Any]]:
+    asked = route.request.post_data_json
+    return asked["method"], asked["params"]
+
+
+def test_a_base_that_has_moved_on_is_trained_anew_by_itself(desk: Open, suite: Suite, wallet: PythonWallet) -> None:
+    at = ready(desk, suite, wallet)
+    # the page does not notice: what it polls is held back while the others make a version
+    at.page.route("**/*GetTask", lambda route: route.abort())
+    others_make_a_version(suite)
     at.page.unroute("**/*GetTask")
     at.button("Submit your update").click()
     at.says("Accepted in round")
     at.says("Your update is in version")
+
+
+@pytest.mark.parametrize("same_block", [False, True], ids=["a block before it", "in its very block"])
+def test_a_round_settled_while_the_wallet_asks(
+    desk: Open, suite: Suite, wallet: PythonWallet, same_block: bool
+) -> None:
+    """The chain refuses the transaction, which is paid for; the page trains again and asks the wallet again."""
+    at = ready(desk, suite, wallet)
+    answered = not same_block
+
+    if same_block:  # as it stood before the block, nothing was in the way
+
+        def nothing_in_the_way(route: Route) -> None:
+            nonlocal answered
+            method, params = rpc_asked(route)
+            late = method == "eth_call" and params[1] != "latest" and params[0]["to"].lower() == suite.pool.lower()
+            if late and not answered:
+                answered = True
+                route.fulfill(json={"jsonrpc": "2.0", "id": route.request.post_data_json["id"], "result": "0x"})
+            else:
+                route.fallback()
+
+        at.page.route("**/rpc", nothing_in_the_way)
+    before = len(wallet.sent)
+    wallet.hesitates = lambda: others_make_a_version(suite)
+    at.button("Submit your update").click()
+    at.says("Accepted in round")
+    assert answered and len(wallet.sent) >= before + 2
+    at.says("Your update is in version")
+    assert at.page.locator(".notice.bad").count() == 0
+
+
+def test_a_round_that_is_being_settled_is_waited_for(desk: Open, suite: Suite, wallet: PythonWallet) -> None:
+    at = ready(desk, suite, wallet)
+    settling = "0x3b85cfbd" + f"{1:064x}" * 2  # RoundSettling(round, mergedGroups)
+
+    def refused(route: Route) -> None:
+        method, params = rpc_asked(route)
+        if method == "eth_call" and params[0].get("from") and params[1] == "latest":
+            error = {"code": 3, "message": "execution reverted", "data": settling}
+            route.fulfill(json={"jsonrpc": "2.0", "id": route.request.post_data_json["id"], "error": error})
+        else:
+            route.fallback()
+
+    at.page.route("**/rpc", refused)
+    sent = len(wallet.sent)
+    at.button("Submit your update").click()
+    at.says("waiting for its version")
+    assert len(wallet.sent) == sent
+    at.page.unroute("**/rpc")
+    others_make_a_version(suite)
+    at.says("Accepted in round")
+    at.says("Your update is in version")
+
+
+def test_an_update_is_looked_for_in_the_round_that_took_it(desk: Open, suite: Suite, wallet: PythonWallet) -> None:
+    """Another round than the page knew of: one was dropped meanwhile."""
+    at = ready(desk, suite, wallet)
+    number = int(ask_gateway(suite, "GetTask", {"task": "1"})["task"]["round"]["round"])
+
+    def an_earlier_one(route: Route) -> None:
+        task = route.fetch().json()["task"]
+        route.fulfill(json={"task": {**task, "round": {**task["round"], "round": str(number - 1)}}})
+
+    at.page.route("**/*GetTask", an_earlier_one)
+    at.page.get_by_role("heading", name=f"Round {number - 1}", exact=True).wait_for()
+    at.button("Submit your update").click()
+    at.says("Accepted in round")
+    at.page.unroute_all(behavior="wait")
+    at.says("Your update is in version")
+
+
+def test_a_page_that_is_closed_while_its_update_is_under_way_finds_it_again(
+    desk: Open, suite: Suite, wallet: PythonWallet
+) -> None:
+    at = ready(desk, suite, wallet)
+
+    def no_block_yet(route: Route) -> None:
+        if rpc_asked(route)[0] == "eth_getTransactionReceipt":
+            route.fulfill(json={"jsonrpc": "2.0", "id": route.request.post_data_json["id"], "result": None})
+        else:
+            route.fallback()
+
+    at.page.route("**/rpc", no_block_yet)
+    at.button("Submit your update").click()
+    at.says("Your update is on its way: waiting for a block")
+    at.page.reload()
+    at.says("Your update is on its way: waiting for a block")
+    at.page.unroute_all(behavior="wait")
+    at.says("Accepted in round")
+    at.says("Your update is in version")
+    at.says("you earned")
+
+
+def test_a_transaction_that_the_chain_forgot_is_not_waited_for_without_end(
+    desk: Open, suite: Suite, wallet: PythonWallet
+) -> None:
+    at = ready(desk, suite, wallet)
+
+    def unknown(route: Route) -> None:
+        if rpc_asked(route)[0] in ("eth_getTransactionReceipt", "eth_getTransactionByHash"):
+            route.fulfill(json={"jsonrpc": "2.0", "id": route.request.post_data_json["id"], "result": None})
+        else:
+            route.fallback()
+
+    at.page.route("**/rpc", unknown)
+    at.button("Submit your update").click()
+    at.says("The chain does not know your transaction any more")
+    at.page.unroute_all(behavior="wait")
 
 
 def test_a_round_that_is_dropped_frees_the_update_that_was_in_it(

@@ -6,6 +6,7 @@ What a person would do is a field: decline, be on another network, change the ac
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,13 +48,16 @@ class Declined(Exception):
 
 @dataclass
 class PythonWallet:
-    """url: of the chain. knows: networks, by number; chain: the one it is on. declines: methods that its owner says no to."""
+    """url: of the chain. knows: networks, by number; chain: the one it is on. declines: methods that its owner says no to. hesitates:
+    what happens, once, while its owner reads what the next transaction does.
+    """
 
     url: str
     account: LocalAccount = field(default_factory=Account.create)
     chain: int = 1
     knows: set[int] = field(default_factory=lambda: {1})
     declines: set[str] = field(default_factory=set)
+    hesitates: Callable[[], object] | None = None
     asked: list[str] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -112,6 +116,9 @@ class PythonWallet:
 
     def _send(self, call: dict[str, Any]) -> str:
         self.sent.append(call)
+        if self.hesitates is not None:
+            meanwhile, self.hesitates = self.hesitates, None
+            meanwhile()
         transaction = {
             "to": bytes.fromhex(call["to"][2:]),
             "data": call["data"],

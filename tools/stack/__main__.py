@@ -58,7 +58,7 @@ def _addresses(settings: StackSettings) -> None:
     say(f"\nRunning as {settings.project}, all on 127.0.0.1:")
     for port in settings.ports():
         what = "metrics" if port.variable == "METRICS_PORT" else port.service
-        say(f"  {what:<13} {f'http://localhost:{port.number}' if what == 'page' else port.number}")
+        say(f"  {what:<13} {f'http://localhost:{port.number}' if what.startswith('page') else port.number}")
     say("Stop with `make down`; watch with `make logs`.")
 
 

@@ -16,8 +16,11 @@ from tools.stack.settings import ROOT, StackSettings, Trouble, check_ports
 
 BOOTSTRAP = Path(os.environ.get("DOCKER_UP", ROOT.parent / "shared" / "tools" / "docker-up.sh"))
 """A script that brings an engine up on a machine without one: `engine`, `hostbase`, `env`, `down`."""
-BUILD = ("devchain", "model_server", "page", "gateway-1", "trainer-1")
-"""One service for each image."""
+BUILD = {
+    "devchain": ("devchain", "model_server", "page", "gateway-1", "trainer-1"),
+    "artela": ("model_server", "page-artela", "gateway-1", "trainer-1"),
+}
+"""By profile, one service for each image."""
 READY_S = 300.0
 
 Say = Callable[[str], None]
@@ -186,7 +189,7 @@ class Stack:
     def build(self) -> None:
         """Builds each image once. Raises Trouble with the end of the log."""
         log = self.settings.home / "build.log"
-        wanted = [name for name in BUILD if name != "devchain" or self.settings.profile == "devchain"]
+        wanted = BUILD[self.settings.profile]
         self._say(f"building images (log: {_shown(log)})")
         if not any(self._environment.get(name) for name in ("TORCH_INDEX", "WHEELS", "PIP_CONF")):
             self._say("  without TORCH_INDEX or WHEELS (see .env) the trainer's torch comes with gigabytes of CUDA")

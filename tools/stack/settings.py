@@ -2,6 +2,7 @@
 
 import configparser
 import errno
+import json
 import os
 import secrets
 import socket
@@ -14,11 +15,14 @@ from typing import Self
 
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.notation import whole
+from linklearner.keyfile import encrypted
 from linklearner.rpc.access import Credential, Role
 from tools.stack.contributors import LIMIT
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE_UID = 10001
+FAUCET_SCRYPT_N = 2**12
+"""Its password is 256 random bits, which need no stretching."""
 
 
 class Trouble(Exception):
@@ -109,7 +113,11 @@ class StackSettings:
         )
         chain = (Port(number=self.rpc_port, variable="RPC_PORT", service="devchain"),)
         return (
-            Port(number=self.page_port, variable="PAGE_PORT", service="page"),
+            Port(
+                number=self.page_port,
+                variable="PAGE_PORT",
+                service="page" if self.profile == "devchain" else "page-artela",
+            ),
             *(chain if self.profile == "devchain" else ()),
             *gateways,
             Port(number=self.model_server_port, variable="MODEL_SERVER_PORT", service="model_server"),
@@ -141,7 +149,7 @@ class StackSettings:
 
     def make_secrets(self) -> None:
         """What is not there yet, mode 0600 and readable by the services: for each contributor a password and the credentials of
-        those who call its gateway, one for the model server; for artela a copy of the key."""
+        those who call its gateway, one for the model server; for the devchain the page's faucet, for artela a copy of the key."""
         folder = self.home / "secrets"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for index in range(1, self.contributors + 1):
@@ -151,6 +159,8 @@ class StackSettings:
             for name, role in ((f"operator-{index}", Role.SPEND), (f"trainer-{index}", Role.CONTRIBUTE)):
                 self._keep_credential(folder / name, role)
         self._keep_credential(folder / "reader", Role.READ)
+        if self.profile == "devchain":
+            self._make_faucet(folder)
         for source, name in ((self.key_file, "owner-key"), (self.key_password_file, "owner-password")):
             if source:
                 try:
@@ -159,6 +169,21 @@ class StackSettings:
                     raise Trouble(f"the key file {source} cannot be read: {error.strerror}") from None
                 (folder / name).unlink(missing_ok=True)
                 self._keep(folder / name, text)
+
+    def _make_faucet(self, folder: Path) -> None:
+        """An account of its own, its password, and who may spend from it and from no other. All three, or all three anew: money that is
+        worth nothing is not worth a question."""
+        key, password, credential = (folder / name for name in ("faucet-key", "faucet-password", "faucet"))
+        if credential.exists() and key.exists() and password.exists():
+            return
+        for path in (credential, key, password):
+            path.unlink(missing_ok=True)
+        phrase = secrets.token_hex(32)
+        keyfile = encrypted(secrets.token_bytes(32), phrase, scrypt_n=FAUCET_SCRYPT_N)
+        account = bytes.fromhex(json.loads(keyfile)["address"])
+        self._keep(password, phrase + "\n")
+        self._keep(key, keyfile)
+        self._keep(credential, Credential.new("faucet", Role.SPEND, account).to_json())
 
     def _keep_credential(self, path: Path, role: Role) -> None:
         if not path.exists():

@@ -22,6 +22,7 @@ from linklearner.rpc.access import Credential
 from tools.stack.contributors import LIMIT, written_out
 from tools.stack.demo import ROUND_S, TASK, contributor_account, gateway_of, play, report
 from tools.stack.engine import NoEngine, Say, Stack, engine, host_gateway
+from tools.stack.newcomer import Newcomer
 from tools.stack.settings import ROOT, StackSettings, Trouble
 
 IMAGE_BYTES = 250_000_000
@@ -49,8 +50,13 @@ def trial(say: Say) -> int:
                     stack.prepare()
                     stack.build()
                     play(stack, say)
-                    if any(one.service == "devchain" for one in stack.containers()):
-                        raise Trouble("the profile artela has started a devchain")
+                    for service in ("devchain", "gateway-page"):
+                        if any(one.service == service for one in stack.containers()):
+                            raise Trouble(f"the profile artela has started {service}")
+                    with Newcomer(f"http://127.0.0.1:{stack.settings.page_port}") as newcomer:
+                        newcomer.arrives()
+                        newcomer.is_refused()
+                        newcomer.has_no_faucet()
                     held("the profile artela trains, serves and audits on a node that is already there")
     except NoEngine as none:
         say(f"the stack test did not run: {none}".replace("\n", " "))
@@ -149,6 +155,7 @@ def _devchain(stack: Stack, say: Say, held: Say) -> None:
     recording.take()
     held(f"five rounds in containers, a gated inference and an audit from the host (version {played.last_version})")
     _containers_are_confined(stack, held)
+    spent.append(_a_newcomer_of_the_page(stack, held))
     _one_request_id(recording, held)
 
     before = _killed_in_a_round(stack, say, held)
@@ -258,6 +265,8 @@ def _containers_are_confined(stack: Stack, held: Say) -> None:
         ("trainer-1", "gateway-2", 9000, False),
         ("model_server", "devchain", 8545, False),
         ("gateway-1", "devchain.chain", 8545, True),
+        ("page", "gateway-page.control", 9000, True),
+        ("gateway-page", "gateway.home", 9000, False),
     ):
         try:
             stack.run_in(service, "python", "-c", out.format(host, port))
@@ -269,11 +278,31 @@ def _containers_are_confined(stack: Stack, held: Say) -> None:
     held(
         "containers are confined: no root, no capability, bounded memory; a trainer reaches its gateway and nothing else"
     )
-    for service, host in (("model_server", "gateway-1.control"), ("trainer-1", "gateway.home")):
-        answer = stack.run_in(service, "python", "-c", _TRANSFER.format(f"{host}:9000")).strip()
-        if answer != "PermissionDenied":
-            raise Trouble(f"{service} asks {host} for a transfer and is answered {answer}")
-    held("neither the model server nor a trainer may move a gateway's money")
+    for service, host, secret, answer in (
+        ("model_server", "gateway-1.control", "credential", "PermissionDenied"),
+        ("trainer-1", "gateway.home", "credential", "PermissionDenied"),
+        ("page", "gateway-page.control", "credential", "PermissionDenied"),
+        ("page", "gateway-page.control", "faucet", "PermissionDenied"),  # from an account that is not the faucet's
+        ("page", "gateway-1.control", "faucet", "Unauthenticated"),
+    ):
+        said = stack.run_in(service, "python", "-c", _TRANSFER.format(f"{host}:9000", secret)).strip()
+        if said != answer:
+            raise Trouble(f"{service} asks {host} for a transfer by its {secret} and is answered {said}")
+    held("neither the model server nor a trainer may move a gateway's money, the page that of its faucet alone")
+
+
+def _a_newcomer_of_the_page(stack: Stack, held: Say) -> str:
+    """Returns the token of its session."""
+    with Newcomer(f"http://127.0.0.1:{stack.settings.page_port}") as newcomer:
+        newcomer.arrives()
+        newcomer.is_given_money()
+        newcomer.locks_stake(TASK)
+        token = newcomer.signs_in()
+        newcomer.is_refused()
+    held(
+        "the page is served with its faucet: a newcomer is given money once, locks stake and signs in; strangers are refused"
+    )
+    return token
 
 
 _TRANSFER = """
@@ -283,8 +312,8 @@ from linklearner.domain.errors import LinkLearnerError
 from linklearner.rpc.access import Credential
 
 async def transfer():
-    credential = Credential.read(pathlib.Path("/run/secrets/credential"))
-    async with GatewayClient.connect("{}", credential) as gateway:
+    credential = Credential.read(pathlib.Path("/run/secrets/{1}"))
+    async with GatewayClient.connect("{0}", credential) as gateway:
         await gateway.transfer_coin("x", bytes(20), bytes(20), 1)
 
 try:
@@ -447,6 +476,8 @@ def _no_secret(stack: Stack, recording: Recording, spent: list[str], held: Say) 
         for name in (f"operator-{index}", f"trainer-{index}", "reader"):
             known[f"token of {name}"] = Credential.read(folder / name).token
         known[f"key {index}"] = bytes(contributor_account(stack, index).key).hex()
+    known["token of the faucet"] = Credential.read(folder / "faucet").token
+    known["password of the faucet"] = (folder / "faucet-password").read_text().strip()
     of_chain = json.loads(stack.run_in("devchain", "cat", "/var/lib/linklearner/chain/chain.sqlite.keys.json"))
     known |= {f"devchain key {address}": key.removeprefix("0x") for address, key in of_chain.items()}
     places = {"the logs": recording.text}

@@ -36,6 +36,8 @@ export function readEvent(log: Log): Event | null {
   return { name: known[0], values, block: Number(log.blockNumber) };
 }
 
+export const SEALED = "This task takes sealed updates, which this page cannot send. A trainer on a computer can (linklearner train).";
+
 /** What to do about a refusal, by its name. */
 const REMEDY: Record<string, string> = {
   AlreadySubmitted: "One update an account and round: wait for the next version.",
@@ -43,7 +45,9 @@ const REMEDY: Record<string, string> = {
   ERC20InsufficientBalance: "There is too little $LL in this account.",
   EmptyUpdate: "The update moves nothing: draw something new and train again.",
   InsufficientFunds: "There is too little coin in this account to pay for gas.",
+  NotCommitted: SEALED,
   NoStake: "Lock $LL for this task first.",
+  PhaseOver: "The round takes no more updates: it is being judged. Submit to the next one.",
   NotYetDroppable: "The round cannot be ended yet.",
   RoundFull: "The round is full: wait for the next version.",
   RoundNotOver: "The round is not over yet.",

@@ -7,7 +7,9 @@ import type { Shape } from "../domain/shape";
 const BLOCK_GAS = 20_000_000;
 const COUNTED = 56_000;
 export const LOCK = 150_000;
+export const FIRST_LOCK = 212_000; // of an account without stake in the task
 export const CLAIM = 94_000;
+export const DROP = 112_000; // of a round without updates
 
 export function submitLimit(data: string, update: Update, shape: Shape): number {
   const groups = new Array<number>(shape.groupCount).fill(0);

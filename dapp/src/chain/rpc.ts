@@ -19,6 +19,7 @@ export interface Receipt {
   status: string;
   gasUsed: string;
   blockNumber: string;
+  logs: Log[];
 }
 export interface Log {
   address: string;

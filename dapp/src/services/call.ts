@@ -15,6 +15,9 @@ async function call<T>(method: string, message: unknown, token = ""): Promise<T>
   const answer = await reply.json().catch(() => ({ code: "unknown", message: reply.statusText }));
   if (reply.ok) return answer;
   const detail = answer.details?.find((one: any) => one.debug?.reason)?.debug;
+  if (!detail && ["unavailable", "deadline_exceeded"].includes(answer.code)) {
+    throw new Refusal("Unreachable", method.startsWith(GATEWAY) ? "the gateway does not answer; this page tries again by itself" : "The model server does not answer: ask again in a moment.", answer);
+  }
   throw new Refusal(detail?.reason ?? answer.code, answer.message, { code: answer.code, ...detail?.metadata });
 }
 
@@ -28,8 +31,10 @@ export const gateway = {
   task: async (task: string) => (await call<{ task: Task }>(`${GATEWAY}/GetTask`, { task })).task,
   round: (task: string, round: string) => call<Round>(`${GATEWAY}/GetRound`, { task, round }),
   balance: (account: string, task: string) => call<Balance>(`${GATEWAY}/GetBalance`, { account, task }),
-  earnings: async (account: string, task: string) =>
-    (await call<{ earnings: Earnings }>(`${GATEWAY}/GetEarnings`, { account, task })).earnings,
+  earnings: async (account: string, task: string): Promise<Earnings> => {
+    const { earnings, record } = await call<{ earnings: Earnings; record?: { recordQ16: number } }>(`${GATEWAY}/GetEarnings`, { account, task });
+    return record ? { ...earnings, recordQ16: record.recordQ16 } : earnings;
+  },
 };
 
 export const modelServer = {

@@ -1,6 +1,8 @@
 // The messages of the protos, as protobuf's JSON has them: uint64 as text, bytes as base64. Of each, what this page reads.
 
 export interface Terms {
+  /** 1: mean, 2: evidence. */
+  rule: number;
   quorumBps: number;
   maxUpdates: number;
   roundSeconds: number;
@@ -17,7 +19,8 @@ export interface RoundStatus {
   presentUnits: string;
   eligibleUnits: string;
   phase: string;
-  due?: { step: string; fromS: string }[];
+  /** untilS: "0" where there is no such time. */
+  due?: { step: string; fromS: string; untilS: string }[];
 }
 export interface Task {
   task: string;
@@ -30,10 +33,18 @@ export interface Task {
   potWei: string;
   sharesWei: string;
   closing: boolean;
+  /** Rule evidence. */
+  examples?: { exampleCount: number; openedExampleCount: number };
 }
 export interface Receipt {
   blockNumber: string;
   gasUsed: string;
+}
+/** What rule evidence said of an update; gain and record in 2^-16. */
+export interface Verdict {
+  outcome: string;
+  gainQ16: number;
+  recordQ16: number;
 }
 export interface Contribution {
   contributor: string;
@@ -42,6 +53,7 @@ export interface Contribution {
   receipt?: Receipt;
   updateBytes: string;
   paidWei: string;
+  verdict?: Verdict;
 }
 export interface Round {
   round: string;
@@ -49,6 +61,8 @@ export interface Round {
   version?: Version;
   settlements?: Receipt[];
   dropped: boolean;
+  /** Rule evidence: what was opened to judge it. */
+  examples?: { exampleCount: number; receipt?: Receipt };
 }
 export interface Chain {
   chainId: string;
@@ -72,6 +86,8 @@ export interface Earnings {
   earnedWei: string;
   payWei: string;
   feesWei: string;
+  /** Rule evidence: of the account, in 2^-16. */
+  recordQ16?: number;
 }
 export interface InferParameter {
   stringParam?: string;

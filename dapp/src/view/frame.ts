@@ -2,11 +2,12 @@
 
 import { html, nothing } from "lit-html";
 
+import { drawable } from "../domain/model";
 import { amount, count, units, wei } from "../format";
 import { changed, state } from "../state";
 import { blockView } from "./block";
 import { draw } from "./draw";
-import { live } from "./live";
+import { contributors, live } from "./live";
 import { type Part, person } from "./parts";
 import { ask, collection, purse, round, submit, train } from "./steps";
 
@@ -44,8 +45,14 @@ function title(page: string): Part {
     ? html`<label class="choice"><span class="unseen">Task</span><select @change=${(event: Event) => go((event.target as HTMLSelectElement).value, page)}>
         ${tasks.map((one) => html`<option value=${one.task} ?selected=${one.task === taskNumber}>Task ${one.task}</option>`)}</select></label>`
     : nothing;
+  const people = contributors().size;
+  const lead =
+    page === "live" ? (people ? `One model, trained by ${people === 1 ? "one person" : `${people} people`} on data that stays with them.` : "")
+    : !model?.layers || !drawable(model) ? ""
+    : `Teach it your ${model.labels.length === 10 ? "handwriting: draw a few digits" : "eye: draw and label"}, train in this browser, earn $LL when your update is merged.`;
   return html`<div class="title"><div><h1 title=${name}>${name.slice(0, 80)}</h1>
-      <p>${model?.summary ?? state.modelTrouble}${task.version ? html` · version ${task.version.version}` : ""}${state.shape ? html` · ${count(state.shape.weightCount)} weights` : ""} · ${amount(wei(task.potWei))} $LL in the pot${
+      ${lead ? html`<p class="lead">${lead}</p>` : nothing}
+      <p class="fine">${model?.summary ?? state.modelTrouble}${task.version ? html` · version ${task.version.version}` : ""}${state.shape ? html` · ${count(state.shape.weightCount)} weights` : ""} · ${amount(wei(task.potWei))} $LL in the pot${
         page === "learn" ? html` · ${units(task.round.eligibleUnits)} $LL of stake` : nothing}</p></div>${choice}</div>`;
 }
 

@@ -1,13 +1,21 @@
 // A task to look at: who is in the round, how good each version is, what it cost, and what was refused.
 
 import { html, nothing, svg } from "lit-html";
+import { keyed } from "lit-html/directives/keyed.js";
 
 import type { Event } from "../chain/contracts";
-import { amount, count, hex, hue, percent, seconds, short, units, wei } from "../format";
+import { best, predict } from "../domain/training";
+import { amount, count, gain, hex, hue, percent, record, refusal, seconds, short, units, wei } from "../format";
 import { type VersionPoint, state } from "../state";
 import { type Part, inBlock, person } from "./parts";
+import { phase } from "./phase";
 
 const SEATS = 24;
+const EVIDENCE = 2; // the rule
+
+/** Who has ever had an update accepted. */
+export const contributors = (): Set<string> =>
+  new Set(state.live.events.filter((one) => one.name === "UpdateAccepted").map((one) => String(one.values["contributor"])));
 
 export function live(): Part {
   const { task, model } = state;
@@ -15,12 +23,28 @@ export function live(): Part {
   const points = state.live.points;
   const last = points.at(-1);
   const measured = points.filter((one) => one.accuracy !== null);
-  const contributors = new Set(state.live.events.filter((one) => one.name === "UpdateAccepted").map((one) => String(one.values["contributor"])));
+  const better = measured.length > 1 ? 100 * (measured.at(-1)!.accuracy! - measured[0].accuracy!) : 0;
   const merged = state.live.events.filter((one) => one.name === "UpdateAccepted").length;
   return html`<div class="live">
     <div class="column">
       <section class="card orbit-card" aria-label="The open round">${orbit()}${roundLine()}</section>
+      ${judged()}
+      <section class="card happened"><header><h2>What happened</h2></header>${feed()}</section>
+    </div>
+    <div class="column">
+      <div class="tiles">
+        ${stat("Accuracy", measured.length ? percent(measured.at(-1)!.accuracy!) : "–", !measured.length ? "not measured here" : better > 0 ? `${better.toFixed(0)} points more than version ${measured[0].version}` : "on 100 digits it never saw")}
+        ${stat("Version", task.version?.version ?? "–", last ? html`block ${inBlock(last.block, count(last.block))}` : "")}
+        ${stat("In the pot", html`${amount(wei(task.potWei), 0)} <small>$LL</small>`, html`${amount(wei(task.sharesWei))} $LL earned so far`)}
+        ${stat("Contributors", count(contributors().size), `${count(merged)} updates`)}
+      </div>
+      <section class="card accuracy"><header><h2>Accuracy by version</h2></header>${chart(points)}</section>
+      ${reads()}
+    </div>
+    <div class="column">
       <section class="card gas"><header><h2>Gas by version</h2><span class="hint">submitting and settling</span></header>${gasChart(points)}</section>
+    </div>
+    <div class="column">
       <section class="card refused"><header><h2>Refused</h2><span class="hint">in the newest blocks</span></header>
         ${state.live.refused.length
           ? html`<ul class="feed">${state.live.refused.slice(0, 8).map(
@@ -29,22 +53,15 @@ export function live(): Part {
           : html`<p class="fine">Nothing that reached the chain was refused lately.</p>`}
       </section>
     </div>
-    <div class="column">
-      <div class="tiles">
-        ${stat("Accuracy", measured.length ? percent(measured.at(-1)!.accuracy!) : "–", measured.length ? "on 100 digits it never saw" : "not measured here")}
-        ${stat("Version", task.version?.version ?? "–", last ? html`block ${inBlock(last.block, count(last.block))}` : "")}
-        ${stat("In the pot", html`${amount(wei(task.potWei), 0)} <small>$LL</small>`, html`${amount(wei(task.sharesWei))} $LL earned so far`)}
-        ${stat("Contributors", count(contributors.size), `${count(merged)} updates`)}
-      </div>
-      <section class="card accuracy"><header><h2>Accuracy by version</h2></header>${chart(points)}</section>
-      <section class="card happened"><header><h2>What happened</h2></header>${feed()}</section>
-    </div>
-    <section class="card terms"><header><h2>Terms</h2></header><dl class="facts">
+    <section class="card terms"><header><h2>Terms</h2>${task.terms.rule === EVIDENCE ? html`<span class="hint">rule evidence: an update is merged if it helps on examples that nobody knew</span>` : nothing}</header><dl class="facts">
       <div><dt>Model</dt><dd>${model?.summary ?? "unknown"}</dd></div>
       <div><dt>Weights</dt><dd>${state.shape ? count(state.shape.weightCount) : "–"}</dd></div>
       <div><dt>Creator</dt><dd>${person(hex(task.creator))}</dd></div>
       <div><dt>Reward of a full round</dt><dd>${amount(wei(task.terms.rewardWei))} $LL in ${seconds(task.terms.roundSeconds)}</dd></div>
       <div><dt>Quorum</dt><dd>${task.terms.quorumBps / 100} % of stake</dd></div>
+      ${task.terms.rule === EVIDENCE
+        ? html`<div><dt>Examples opened</dt><dd>${task.examples ? `${count(task.examples.openedExampleCount)} of ${count(task.examples.exampleCount)}` : "–"}</dd></div>`
+        : nothing}
       <div><dt>Least stake</dt><dd>${units(task.terms.minStakeUnits)} $LL</dd></div>
     </dl></section>
   </div>`;
@@ -81,6 +98,7 @@ function orbit(): Part {
     )}
     <circle class="track" cx="100" cy="100" r="34" />
     <circle class="ring" cx="100" cy="100" r="34" transform="rotate(-90 100 100)" stroke-dasharray="${(share * around).toFixed(1)} ${around.toFixed(1)}" />
+    ${keyed(task.version?.version, svg`<circle class="wave" cx="100" cy="100" r="28" />`)}
     <circle class="core" cx="100" cy="100" r="28" />
     <text class="core-number" x="100" y="104" text-anchor="middle">${task.version?.version ?? "…"}</text>
     <text class="core-name" x="100" y="115" text-anchor="middle">version</text>
@@ -92,16 +110,83 @@ function orbit(): Part {
 
 function roundLine(): Part {
   const task = state.task!;
-  const status = task.round;
-  const settle = status.due?.find((one) => one.step === "STEP_SETTLED");
-  const left = settle ? Number(settle.fromS) - state.now / 1000 : 0;
-  const doing =
-    status.phase === "PHASE_SETTLING" ? "is being merged" :
-    status.phase === "PHASE_CLOSED" ? "is over: the task is closed" :
-    !status.acceptedCount ? "waits for its first update" :
-    settle && left > 1 ? `has ${status.acceptedCount} update${status.acceptedCount === 1 ? "" : "s"} and settles in ${seconds(left)} at the latest` :
-    `has ${status.acceptedCount} update${status.acceptedCount === 1 ? "" : "s"}`;
-  return html`<p class="round-line">Round <b>${status.round}</b> ${doing}.<br /><a class="cta" href=${state.taskNumber === state.start?.task ? "#/" : `#/task/${task.task}/learn`}>Contribute</a></p>`;
+  const { round, acceptedCount } = task.round;
+  const has = acceptedCount ? `has ${acceptedCount} update${acceptedCount === 1 ? "" : "s"} and ` : "";
+  return html`<p class="round-line">Round <b>${round}</b> ${has}${phase()}.<br /><a class="cta" href=${state.taskNumber === state.start?.task ? "#/" : `#/task/${task.task}/learn`}>Contribute</a></p>`;
+}
+
+/** By rule evidence: what was said of each update of the round before. */
+function judged(): Part {
+  const over = state.judged;
+  if (!over) return nothing;
+  const list = (over.contributions ?? []).filter((one) => one.verdict);
+  const most = Math.max(1, ...list.map((one) => Math.abs(one.verdict!.gainQ16)));
+  const fresh = over.examples?.exampleCount ?? 0;
+  return html`<section class="card judged"><header><h2>Judged in round ${over.round}</h2>
+      <span class="hint">${over.dropped ? "dropped" : fresh ? html`by ${fresh} examples opened ${over.examples!.receipt ? html`in block ${inBlock(over.examples!.receipt.blockNumber, count(over.examples!.receipt.blockNumber))}` : "afterwards"}` : ""}</span></header>
+    ${list.length
+      ? html`<ul class="feed verdicts">${list.map((one) => {
+          const { gainQ16, recordQ16 } = one.verdict!;
+          const why = refusal(one.verdict!);
+          const width = (50 * Math.abs(gainQ16)) / most;
+          return html`<li class=${why ? "bad" : ""}><span>${person(hex(one.contributor))} <b class=${why ? "" : "good"}>${why ? "not merged" : "merged"}</b></span>
+            <svg class="gain" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="8" rx="2" /><rect class=${gainQ16 < 0 ? "loses" : "fill"} x=${(gainQ16 < 0 ? 50 - width : 50).toFixed(1)} width=${width.toFixed(1)} height="8" /></svg>
+            <span class="numbers">${gain(gainQ16)}</span>
+            <span class="fine whole">${why ? `${why[0].toUpperCase()}${why.slice(1)}. ` : ""}Record ${record(recordQ16)}${wei(one.paidWei) ? `, paid ${amount(wei(one.paidWei), 4)} $LL` : ""}</span></li>`;
+        })}</ul>`
+      : html`<p class="fine">No update of that round was judged.</p>`}</section>`;
+}
+
+let read: { version: string; answers: number[] } | null = null;
+
+/** What the newest weights take the held-out digits for, worked out once a version. */
+function answers(): number[] | null {
+  const { test, weights, model, weightsVersion } = state;
+  if (!test || !weights || !model?.layers) return null;
+  if (read?.version !== weightsVersion) read = { version: weightsVersion, answers: predict(model, weights, test.x).map(best) };
+  return read.answers;
+}
+
+const SIDE = 10; // cells of the picture, a digit of 8 by 8 and a gap each
+
+/** The held-out digits themselves, those that it gets wrong in another colour. */
+function reads(): Part {
+  const found = answers();
+  if (!found) return nothing;
+  const { test, model } = state;
+  const wrong = found.map((took, i) => [test!.y[i], took]).filter(([is, took]) => is !== took);
+  const said = wrong.slice(0, 6).map(([is, took]) => `a ${model!.labels[is]} for a ${model!.labels[took]}`);
+  const text = `${found.length - wrong.length} of ${found.length} right`;
+  return html`<section class="card reads"><header><h2>What version ${state.weightsVersion} reads</h2><span class="hint">${text}</span></header>
+    <canvas id="reads" width=${SIDE * SIDE} height=${SIDE * SIDE} role="img" aria-label="Digits that it never saw: ${text}"></canvas>
+    <p class="fine">${wrong.length ? `It takes ${said.join(", ")}${wrong.length > said.length ? ", …" : "."}` : "It gets every one of them right."}</p></section>`;
+}
+
+/** Draws that picture, when it is another one. */
+export function paintReads(): void {
+  const canvas = document.querySelector<HTMLCanvasElement>("#reads");
+  const found = canvas && answers();
+  if (!canvas || !found) return;
+  const style = getComputedStyle(canvas);
+  const [ink, bad, ground, alarm] = ["--ink", "--bad", "--sunken", "--bad-soft"].map((name) => style.getPropertyValue(name));
+  const key = `${state.weightsVersion} ${ink}`;
+  if (canvas.dataset["shown"] === key) return;
+  canvas.dataset["shown"] = key;
+  const { x, y } = state.test!;
+  const context = canvas.getContext("2d")!;
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  found.forEach((took, i) => {
+    const [left, top] = [(i % SIDE) * SIDE + 1, Math.floor(i / SIDE) * SIDE + 1];
+    const wrong = took !== y[i];
+    context.globalAlpha = 1;
+    context.fillStyle = wrong ? alarm : ground;
+    context.fillRect(left - 1, top - 1, SIDE, SIDE);
+    context.fillStyle = wrong ? bad : ink;
+    for (let p = 0; p < 64; p++) {
+      context.globalAlpha = x[i * 64 + p] / 16;
+      context.fillRect(left + (p % 8), top + (p >> 3), 1, 1);
+    }
+  });
 }
 
 const [W, H] = [320, 120];
@@ -164,7 +249,7 @@ function line(event: Event): unknown {
   const v = event.values;
   switch (event.name) {
     case "ModelUpdated":
-      return v["round"] ? html`Version <b>${v["version"]}</b> out of ${v["accepted"]} updates <code>${short(String(v["digest"]))}</code>` : html`Version <b>${v["version"]}</b>: the first weights`;
+      return v["round"] ? html`Version <b>${v["version"]}</b> out of ${v["accepted"]} update${String(v["accepted"]) === "1" ? "" : "s"} <code>${short(String(v["digest"]))}</code>` : html`Version <b>${v["version"]}</b>: the first weights`;
     case "UpdateAccepted":
       return html`${person(String(v["contributor"]))} contributed to round ${v["round"]}`;
     case "SettlerPaid":

@@ -4,6 +4,7 @@ import { type TemplateResult, html, nothing, svg } from "lit-html";
 
 import { hue, percent, short } from "../format";
 import { state } from "../state";
+import { current } from "./current";
 
 export type Part = TemplateResult | typeof nothing;
 
@@ -16,9 +17,10 @@ export const person = (account: string): Part =>
     account.toLowerCase() === state.account.toLowerCase() ? "you" : short(account)
   }</code></span>`;
 
+/** What is waited for, in words. */
+export const wait = (text: string): Part => html`<p class="waits"><span class="spinner" aria-hidden="true"></span>${text}</p>`;
 /** What a step waits for, if it does. */
-export const waits = (step: string): Part =>
-  state.waits[step] ? html`<p class="waits"><span class="spinner" aria-hidden="true"></span>${state.waits[step]}</p>` : nothing;
+export const waits = (step: string): Part => (state.waits[step] ? wait(state.waits[step]) : nothing);
 
 export const button = (text: unknown, run: () => unknown, options: { kind?: string; off?: boolean } = {}): Part =>
   html`<button type="button" class=${options.kind ?? ""} ?disabled=${options.off ?? false} @click=${run}>${text}</button>`;
@@ -73,7 +75,8 @@ export interface StepState {
 }
 
 export function step(number: number, title: string, { done, locked, hint }: StepState, body: unknown): Part {
-  return html`<section class="step card ${done ? "done" : ""} ${locked ? "locked" : ""}" aria-labelledby="step-${number}">
+  const now = number === current();
+  return html`<section class="step card ${done ? "done" : ""} ${locked ? "locked" : ""} ${now ? "now" : ""}" aria-labelledby="step-${number}" aria-current=${now ? "step" : nothing}>
     <header>
       <span class="step-number" aria-hidden="true">${done ? "✓" : number}</span>
       <h2 id="step-${number}">${title}</h2>

@@ -5,9 +5,10 @@ import { html, nothing } from "lit-html";
 import * as actions from "../actions";
 import { drawable } from "../domain/model";
 import { STEPS } from "../domain/training";
-import { amount, count, hex, percent, seconds, short, units, wei } from "../format";
+import { amount, count, hex, percent, record, refusal, seconds, short, units, wei } from "../format";
 import { state } from "../state";
-import { type Part, bars, button, inBlock, person, spark, step, tile, waits } from "./parts";
+import { type Part, bars, button, inBlock, person, spark, step, tile, wait, waits } from "./parts";
+import { phase } from "./phase";
 
 const TWICE = 2;
 
@@ -73,8 +74,9 @@ export function purse(): Part {
     ${!poor && balance && !enough && toLock > 0n && task
       ? html`<p>Stake is what gives an update its weight. You get it back.</p>${button(`Lock ${units(toLock)} $LL`, actions.lock, { kind: "primary", off: busy })}`
       : nothing}
-    ${enough && !done
-      ? html`<p class="fine">${waitsFor()}</p>`
+    ${enough && !done ? wait(waitsFor()) : nothing}
+    ${enough && !done && actions.nobodyElse()
+      ? html`<p>Nobody contributes just now, so that it stays empty. You may end it yourself.</p>${button(`Open round ${BigInt(task!.round.round) + 1n}`, actions.nextRound, { kind: "primary", off: busy })}`
       : nothing}
     ${waits("wallet")}
     <p class="fine">${button("Disconnect", actions.disconnect, { kind: "link", off: busy })}</p>`);
@@ -84,10 +86,10 @@ export function purse(): Part {
 function waitsFor(): string {
   const { task, balance } = state;
   const matures = Number(balance?.stake?.maturesS ?? 0) - state.now / 1000;
-  const next = BigInt(task!.round.round) + 1n;
+  const round = BigInt(task!.round.round);
   return matures > 1
-    ? `Your stake counts in the first round that opens in ${seconds(matures)} or later.`
-    : `Your stake counts from round ${next} on: it opens when this one ends, which the others see to now.`;
+    ? `Your stake counts from the first round that opens in ${seconds(matures)} or later.`
+    : `Your stake counts from round ${round + 1n} on, which opens when round ${round} is merged.${state.trained || !state.model?.layers ? "" : " You can train meanwhile."}`;
 }
 
 export function train(): Part {
@@ -143,7 +145,7 @@ export function submit(): Part {
 }
 
 export function round(): Part {
-  const { task, earnings, merged } = state;
+  const { task, earnings, outcome } = state;
   if (!task) return nothing;
   const { terms } = task;
   const status = task.round;
@@ -151,15 +153,7 @@ export function round(): Part {
   const quorum = (eligible * terms.quorumBps) / 10_000;
   const present = Number(status.presentUnits);
   const claimable = wei(earnings?.payWei) + wei(earnings?.feesWei);
-  const settle = status.due?.find((one) => one.step === "STEP_SETTLED");
-  const left = settle ? Number(settle.fromS) - state.now / 1000 : 0;
-  const phase =
-    status.phase === "PHASE_SETTLING" ? "being merged" :
-    status.phase === "PHASE_CLOSED" ? "closed" :
-    !status.acceptedCount ? "waits for its first update" :
-    present >= quorum ? `settles ${left > 1 ? `in ${seconds(left)}` : "now"}` :
-    settle ? `settles in ${seconds(left)}, sooner if all contribute` : "collects updates";
-  return step(5, `Round ${status.round}`, { hint: phase }, html`
+  return step(5, `Round ${status.round}`, { hint: phase() }, html`
     <div class="quorum"><svg viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="${units(present)} of ${units(Math.round(quorum))} $LL of stake have contributed">
         <rect class="track" width="100" height="6" rx="1.5" /><rect class="fill" width=${quorum ? Math.min(100, (100 * present) / quorum).toFixed(1) : 0} height="6" rx="1.5" /></svg>
       <span class="numbers">${units(present)} of ${units(Math.round(quorum))} $LL of stake</span></div>
@@ -167,13 +161,25 @@ export function round(): Part {
       (one) => html`<li>${person(hex(one.contributor))}<span class="numbers">${units(one.effectiveUnits)} $LL</span>
         <span class="numbers">${one.receipt ? inBlock(one.receipt.blockNumber, `${count(one.receipt.gasUsed)} gas`) : nothing}</span></li>`,
     )}</ul>
-    ${merged ? html`<p class="good">Round ${merged.round} made version ${merged.version}${merged.paidWei ? html`; you earned <b>${amount(merged.paidWei, 4)} $LL</b>` : nothing}.</p>` : nothing}
+    ${state.carried.held?.block ? wait(`Your update is in round ${state.carried.held.round}${state.carried.held.round === status.round && status.acceptedCount ? `, which ${phase()}` : ""}.`) : nothing}
+    ${outcome ? became(outcome) : nothing}
     ${earnings
-      ? html`<dl class="facts"><div><dt>Earned in all</dt><dd>${amount(wei(earnings.earnedWei), 4)} $LL</dd></div><div><dt>To be paid out</dt><dd>${amount(claimable, 4)} $LL</dd></div></dl>
+      ? html`<dl class="facts"><div><dt>Earned in all</dt><dd>${amount(wei(earnings.earnedWei), 4)} $LL</dd></div><div><dt>To be paid out</dt><dd>${amount(claimable, 4)} $LL</dd></div>
+          ${earnings.recordQ16 === undefined ? nothing : html`<div><dt>Your record, to be above 0</dt><dd>${record(earnings.recordQ16)}</dd></div>`}</dl>
           ${claimable > 0n && actions.onOurChain() ? button("Pay out", actions.claim, { kind: "quiet", off: !!state.waits["round"] }) : nothing}`
       : nothing}
     ${waits("round")}
     <p class="fine"><a href="#/task/${task.task}">Watch it live</a></p>`);
+}
+
+/** What a round made of our update. */
+function became({ round, version, paidWei, verdict, fresh }: NonNullable<typeof state.outcome>): Part {
+  const taken = !verdict || verdict.outcome === "OUTCOME_MERGED";
+  return html`<p class=${taken ? "good" : "bad-text"}>${
+      taken
+        ? html`Round ${round} made version ${version}${paidWei ? html`; you earned <b>${amount(paidWei, 4)} $LL</b>` : nothing}.`
+        : html`Round ${round} did not take your update: ${refusal(verdict)}.`}</p>
+    ${verdict ? html`<p class="fine">On ${fresh} examples that were opened afterwards, the loss is ${percent(Math.abs(verdict.gainQ16) / 65536)} ${verdict.gainQ16 < 0 ? "higher" : "lower"} with a quarter of your update. Your record is ${record(verdict.recordQ16)} since.</p>` : nothing}`;
 }
 
 export function ask(): Part {

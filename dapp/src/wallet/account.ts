@@ -2,10 +2,11 @@
 
 import { Refusal, hexOf } from "../domain/bytes";
 import { refusalOf } from "../chain/contracts";
-import { type Receipt, quantity, rpc } from "../chain/rpc";
+import { type Receipt, type Transaction, quantity, rpc } from "../chain/rpc";
 import type { Provider } from "./discover";
 
 const LOOK_MS = 300;
+const LOST_LOOKS = 60; // in a row, in which the node answers and does not know a transaction
 
 export interface ChainOffer {
   chainId: string;
@@ -61,6 +62,8 @@ export interface Call {
   to: string;
   data: string;
   gas: number;
+  /** Sent without asking first: what it hangs on is the time, which stands still between the blocks of a chain that makes them on demand. */
+  unasked?: boolean;
 }
 
 /** Sends a transaction of the account and waits for its block. sent: called with its hash. Raises Refusal with the chain's reason. */
@@ -73,9 +76,11 @@ export async function send(
 ): Promise<Receipt> {
   if ((await chainOf(provider)) !== chainId) throw new Refusal("WrongChain", "Your wallet is on another chain.");
   // asked without a gas limit: whether it would be refused, and why, before anybody pays
-  await rpc("eth_call", [{ from: account, to: call.to, data: call.data }, "latest"]).catch((error) => {
-    throw refusalOf(error);
-  });
+  if (!call.unasked) {
+    await rpc("eth_call", [{ from: account, to: call.to, data: call.data }, "latest"]).catch((error) => {
+      throw refusalOf(error);
+    });
+  }
   let hash: string;
   try {
     hash = await provider.request({
@@ -86,23 +91,35 @@ export async function send(
     throw refusalOf(error);
   }
   sent(hash);
-  const receipt = await landed(hash);
-  if (receipt.status === "0x1") return receipt;
-  // its reason is not in the receipt: the same question once more, as it stood before that block
-  const before = quantity(Number(receipt.blockNumber) - 1);
-  await rpc("eth_call", [{ from: account, to: call.to, data: call.data }, before]).catch((error) => {
-    throw refusalOf(error);
-  });
-  throw new Refusal("Reverted", "The chain refused it without giving a reason.");
+  return landed(hash);
 }
 
-/** The receipt, however long a block takes. A node that is away is asked again. */
-async function landed(hash: string): Promise<Receipt> {
-  for (;;) {
+/** The receipt of a transaction that was carried out, however long a block takes; a node that is away is asked again. Raises Refusal with
+ * the chain's reason, or Lost for one that the node does not know. */
+export async function landed(hash: string): Promise<Receipt> {
+  for (let unknown = 0; unknown < LOST_LOOKS; ) {
     const receipt = await rpc<Receipt | null>("eth_getTransactionReceipt", [hash]).catch(() => null);
-    if (receipt) return receipt;
+    if (receipt) return receipt.status === "0x1" ? receipt : refused(hash, receipt);
+    const known = await rpc<Transaction | null>("eth_getTransactionByHash", [hash]).catch(() => undefined);
+    unknown = known === null ? unknown + 1 : 0; // undefined: nobody answers
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
+  throw new Refusal("Lost", "The chain does not know your transaction any more: your wallet may have replaced or dropped it. Nothing was changed; try again.");
+}
+
+/** Raises why: that is not in the receipt, so the same question once more, as it stood before that block and after it, because what was
+ * in the way may have come in that very block. */
+async function refused(hash: string, receipt: Receipt): Promise<never> {
+  const sent = await rpc<Transaction | null>("eth_getTransactionByHash", [hash]);
+  if (sent?.to) {
+    const block = Number(receipt.blockNumber);
+    for (const at of [block - 1, block]) {
+      await rpc("eth_call", [{ from: sent.from, to: sent.to, data: sent.input }, quantity(at)]).catch((error) => {
+        throw refusalOf(error);
+      });
+    }
+  }
+  throw new Refusal("Reverted", "The chain refused it without giving a reason.");
 }
 
 export async function signText(provider: Provider, account: string, text: string): Promise<string> {

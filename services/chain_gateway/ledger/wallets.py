@@ -57,7 +57,10 @@ class Wallets:
         arguments = (task, *units)
         contents = b"".join(argument.to_bytes(8, "big") for argument in arguments)
         await self._tasks.require(task)
-        call = Call(self._views.deployment.vault, VAULT.encode_call(name, *arguments), known_gas=_STAKE_GAS[name])
+        limit = _STAKE_GAS[name]
+        if name == "lock" and not (await self._views.stake(account, task)).locked:
+            limit = gas.FIRST_LOCK
+        call = Call(self._views.deployment.vault, VAULT.encode_call(name, *arguments), known_gas=limit)
         request = Request(request_id=request_id, account=account, kind=name, contents=contents)
         mined = mined_by(await self._sending.send_when_due(request, always(call)))
         self._tasks.events.poke()
