@@ -12,7 +12,9 @@ import pytest
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.errors import DataLoss, InvalidInput, LinkLearnerError, Refused
+from linklearner.domain.notation import LL_WEI, UNIT_WEI
 from linklearner.domain.rounds import Phase, Step
+from linklearner.domain.rules.evidence.course import least_bond
 from linklearner.domain.tasks import Task
 from linklearner.testing.gateway import FakeGateway, sets
 from linklearner.v1 import chain_gateway_pb2 as pb
@@ -43,12 +45,14 @@ def fake_gateway() -> FakeGateway:
 
 @dataclass
 class Subject:
-    """later: the chain's clock goes on by so many seconds. open: the creator opens the next batch for a round."""
+    """later: the chain's clock goes on by so many seconds. open: the creator opens the next batch for a round. give: the first account
+    comes by so many wei of $LL."""
 
     client: GatewayClient
     accounts: tuple[bytes, ...]
     later: Callable[[int], Awaitable[None]]
     open: Callable[[int], Awaitable[Any]]
+    give: Callable[[int], Awaitable[Any]]
 
     async def task(self) -> Task:
         return await self.client.task(1)
@@ -78,6 +82,9 @@ async def subjects(deployed_evidence: Path, tmp_path: Path) -> AsyncIterator[tup
     async def later(seconds: int) -> None:
         ahead[0] += seconds
 
+    async def give_fake(wei: int) -> None:
+        fake.chain.tokens[fake.accounts[0]] = wei
+
     async def open_fake(round: int) -> None:
         fake.first.open_examples()
 
@@ -91,9 +98,14 @@ async def subjects(deployed_evidence: Path, tmp_path: Path) -> AsyncIterator[tup
         async def open_real(round: int) -> None:
             await gateway.ledger.disclosures.open(f"o{round}", world.accounts[0], 1, round)
 
+        async def give_real(wei: int) -> None:
+            await real.unlock("u", world.accounts[0], 1, wei // UNIT_WEI)
+            await world.later(PLAN.terms.stake_seconds + 1)
+            await real.withdraw("w", world.accounts[0], 1)
+
         yield (
-            Subject(faked, fake.accounts, later, open_fake),
-            Subject(real, world.accounts, world.later, open_real),
+            Subject(faked, fake.accounts, later, open_fake, give_fake),
+            Subject(real, world.accounts, world.later, open_real, give_real),
         )
 
 
@@ -145,11 +157,15 @@ async def test_both_refuse_updates_once_examples_may_be_on_their_way(subjects: t
 
 
 async def test_both_open_a_task_with_its_examples_or_refuse_it(subjects: tuple[Subject, Subject]) -> None:
+    usual = replace(PLAN.terms, reward=LL_WEI)  # the bond is a round's reward
     weights = weight_bytes(PLAN.first_weights())
     for subject in subjects:
         new = (subject.accounts[0], PLAN.model.to_json(), PLAN.shape)
-        opened = await subject.client.open_task("o", *new, PLAN.terms, weights, PLAN.examples)
-        assert opened == await subject.client.open_task("o", *new, PLAN.terms, weights, PLAN.examples)
+        opening = subject.client.open_task("p", *new, usual, weights, PLAN.examples)
+        assert await subject.reason(opening) == "ERC20InsufficientBalance"  # the bond
+        await subject.give(least_bond(usual))
+        opened = await subject.client.open_task("o", *new, usual, weights, PLAN.examples)
+        assert opened == await subject.client.open_task("o", *new, usual, weights, PLAN.examples)
         assert (opened.task, len(opened.mined)) == (2, 3)
         task = await subject.client.task(2)
         assert task.examples is not None and task.creator == subject.accounts[0]
@@ -158,11 +174,11 @@ async def test_both_open_a_task_with_its_examples_or_refuse_it(subjects: tuple[S
             len(SIZES),
             sum(SIZES),
         )
-        for terms, examples in ((PLAN.terms, None), (replace(PLAN.terms, rule=1), PLAN.examples)):
+        for terms, examples in ((usual, None), (replace(usual, rule=1), PLAN.examples)):
             with pytest.raises(InvalidInput):
                 await subject.client.open_task("x", *new, terms, weights, examples)
         with pytest.raises(InvalidInput, match="stands for another request"):
-            await subject.client.open_task("o", *new, PLAN.terms, weights, example_set(seed=8))
+            await subject.client.open_task("o", *new, usual, weights, example_set(seed=8))
 
 
 OTHER = example_set(seed=8)

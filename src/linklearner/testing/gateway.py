@@ -36,7 +36,7 @@ from linklearner.domain.notation import LL_WEI, UNIT_WEI
 from linklearner.domain.pay import FRACTION_BITS, round_pay, share_fee
 from linklearner.domain.rounds import BPS, RULE_EVIDENCE, Standing, Step, Terms
 from linklearner.domain.rules.evidence.batches import BatchTree
-from linklearner.domain.rules.evidence.course import Course
+from linklearner.domain.rules.evidence.course import Course, least_bond
 from linklearner.domain.rules.evidence.credit import gain_share
 from linklearner.domain.rules.evidence.network import IntegerNetwork
 from linklearner.domain.rules.evidence.rule import EVIDENCE
@@ -823,6 +823,7 @@ class FakeGateway(pb_grpc.ChainGatewayServiceServicer):
             _check_terms(terms)
             task = FakeTask(self.chain, max(self.tasks) + 1, plan.account, plan.model, shape, terms)
             if batches:
+                self.chain.debit(plan.account, least_bond(terms))
                 task.commit(batches, plan.input_exponent)
             mined = tuple(self.chain.mine() for _ in range(3 if batches else 2))
             self.tasks[task.number] = task
