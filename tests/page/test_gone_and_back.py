@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from linklearner.suite import Suite
+from services.page.config import PageConfig
 from tests.page.conftest import ROOT, Open, running
 from tests.page.wallet import PythonWallet
 
@@ -51,6 +52,17 @@ def a_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def usual_port_taken() -> Iterator[None]:
+    """A suite that starts now takes a port that no other suite of this machine asks for while ours is away."""
+    host, _, port = PageConfig.listen.partition(":")
+    with socket.socket() as usual:
+        with suppress(OSError):  # it is another's already
+            usual.bind((host, int(port)))
+            usual.listen()
+        yield
 
 
 def test_a_gateway_that_is_killed_and_comes_back(
@@ -100,7 +112,7 @@ def test_a_gateway_that_is_killed_and_comes_back(
 
 def test_everything_is_killed_and_comes_back(desk: Open, tmp_path: Path) -> None:
     """The page, too; then a chain that began anew behind the same address."""
-    with running(tmp_path) as (first, process):
+    with usual_port_taken(), running(tmp_path) as (first, process):
         at = desk(url=first.page)
         at.collect("01234")
         at.button("Start with a practice wallet").click()
