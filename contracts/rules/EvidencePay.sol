@@ -241,7 +241,7 @@ abstract contract EvidencePay is PoolState {
         // Each update int8 and dense, with eight owners; the base; each round's head.
         uint256 data = 500 + 2 * weights + (MEMORY_ROUNDS + 1) * 512 + all * (161 + BlockBounds.settleBytes(1, size));
         uint256 gas = 200_000 + 16 * data + all * 3_000 + data / 3 + updates * 40_000; // transaction, pool, calldata
-        gas += (all + 3 * (MEMORY_ROUNDS + 1)) * 6 * weights; // reading them, and making the merges again
+        gas += (all + 3 * (MEMORY_ROUNDS + 1)) * 3 * weights; // reading them, and making the merges again
         gas += updates * (6 * (all + MEMORY_ROUNDS) * (60 + 31 * weights / 50) + 60 * weights); // what the memory explains
         gas += (5 * updates + 1) * examples * work; // what they did on the examples
         if (gas > BlockBounds.GAS || data > BlockBounds.CALLDATA) {

@@ -173,7 +173,7 @@ def pay_gas(updates: int, shape: Shape, examples: int, work: int, size: int) -> 
     (`example_gas`). Each division is rounded down, as in the contract."""
     weights, all_ = shape.weight_count, (MEMORY_ROUNDS + 1) * updates
     gas = 200_000 + 16 * size + all_ * 3_000 + size // 3 + updates * 40_000
-    gas += (all_ + 3 * (MEMORY_ROUNDS + 1)) * 6 * weights
+    gas += (all_ + 3 * (MEMORY_ROUNDS + 1)) * 3 * weights
     gas += updates * (6 * (all_ + MEMORY_ROUNDS) * (60 + 31 * weights // 50) + 60 * weights)
     return gas + (5 * updates + 1) * examples * work
 
