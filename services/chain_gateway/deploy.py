@@ -241,7 +241,7 @@ def _opening(chain: Chain, steps: _Steps, pool: bytes, plan: TaskPlan, creator: 
     async def send(name: str, contents: bytes, prepare: Prepare) -> Outcome:
         return await steps.send(name, prepare, contents, sender=creator)
 
-    return Opening(chain, pool, new, send, lambda name: steps.outbox.state(_id(name)))
+    return Opening(chain, pool, creator, new, send, lambda name: steps.outbox.state(_id(name)))
 
 
 def _created(outcome: Outcome) -> bytes:

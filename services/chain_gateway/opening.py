@@ -14,11 +14,13 @@ from typing import Final, TypeVar
 from eth_hash.auto import keccak
 
 from linklearner.chain import contracts
-from linklearner.chain.contracts import POOL, LoadPages, decode_event
+from linklearner.chain.contracts import POOL, TOKEN, LoadPages, decode_event
 from linklearner.domain import gas
+from linklearner.domain.addresses import token_of
 from linklearner.domain.errors import DataLoss, Refused
 from linklearner.domain.events import Event, ModelUpdated, TaskOpened
 from linklearner.domain.model import ModelVersion
+from linklearner.domain.notation import amount_text
 from linklearner.domain.rounds import Terms
 from linklearner.domain.rules.evidence.course import least_bond
 from linklearner.domain.rules.evidence.sets import ExampleBatches
@@ -65,10 +67,17 @@ class Opening:
     """Of one task, by one account. send: to the outbox. state: what the outbox has of a step."""
 
     def __init__(
-        self, chain: Chain, pool: bytes, new: NewTask, send: Send, state: Callable[[str], State | None]
+        self,
+        chain: Chain,
+        pool: bytes,
+        account: bytes,
+        new: NewTask,
+        send: Send,
+        state: Callable[[str], State | None],
     ) -> None:
         self._chain = chain
         self._pool = pool
+        self._account = account
         self._new = new
         self._send = send
         self._state = state
@@ -98,8 +107,21 @@ class Opening:
         answer = await self._chain.call(self._pool, POOL.encode_call("nextTask"))
         number = int(POOL.decode_result("nextTask", answer)["0"])
         new = self._new
+        if new.examples is not None:
+            await self._require_bond(least_bond(new.terms))
         data = contracts.open_task(number, new.shape.encode(), new.model, new.terms)
         return Call(self._pool, data, known_gas=gas.open_limit(data, new.shape, new.model))
+
+    async def _require_bond(self, bond: int) -> None:
+        """Raises Refused (ERC20InsufficientBalance) before a task is open to which its creator could not put the bond."""
+        answer = await self._chain.call(token_of(self._pool), TOKEN.encode_call("balanceOf", self._account))
+        held = int(TOKEN.decode_result("balanceOf", answer)["0"])
+        if held < bond:
+            raise Refused(
+                f"the creator puts down a bond of {amount_text(bond)} $LL, and has {amount_text(held)}: send it some",
+                reason="ERC20InsufficientBalance",
+                facts={"balance": str(held), "needed": str(bond)},
+            )
 
     async def commit(self, task: int) -> None:
         """By rule `evidence`: binds the task to its examples, before its weights are loaded. Raises Refused: BadTerms, NotAPerceptron."""

@@ -44,6 +44,7 @@ class Openings:
         opening = Opening(
             self._views.chain,
             self._views.deployment.pool,
+            account,
             new,
             send,
             lambda step: self._sending.state(f"{request_id}/{step}"),
