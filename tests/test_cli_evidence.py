@@ -84,7 +84,7 @@ def test_terms_and_who_comes_in_are_told_in_words(fake: FakeGateway) -> None:
     )
     submit(fake, 0)
     fake.first.open_examples()
-    assert "examples are opened" in who_can_come_in(fake.first.told())
+    assert "examples are opened" in who_can_come_in(fake.first.described())
 
 
 async def test_earnings_and_the_last_verdict_are_told_with_the_reason(fake: FakeGateway, address: str) -> None:
@@ -112,15 +112,15 @@ async def test_earnings_and_the_last_verdict_are_told_with_the_reason(fake: Fake
 
 def test_watching_tells_openings_and_verdicts_once(fake: FakeGateway) -> None:
     state = Watched()
-    list(state.saw_task(fake.first.told(), NOW))
+    list(state.saw_task(fake.first.described(), NOW))
     submit(fake, 0)
-    assert "takes no more updates in 60 s" in when(fake.first.told(), NOW)
+    assert "takes no more updates in 60 s" in when(fake.first.described(), NOW)
     submit(fake, 1)
     list(state.saw_round(fake.first.round(0), NOW))
     fake.first.open_examples()
     assert [one.event for one in state.saw_round(fake.first.round(0), NOW)] == ["examples"]
     assert list(state.saw_round(fake.first.round(0), NOW)) == []
-    assert "can be settled now" in when(fake.first.told(), NOW)
+    assert "can be settled now" in when(fake.first.described(), NOW)
     fake.settle()
     told = list(state.saw_round(fake.first.round(1), NOW))
     assert [one.event for one in told] == ["settled", "verdict", "verdict"]

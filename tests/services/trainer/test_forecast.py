@@ -59,7 +59,7 @@ def told(chain: FakeGateway, opened: int = 1) -> tuple[Task, list[OpenedBatch]]:
     course, batches = chain.first.course, chain.first.batches
     assert course is not None
     tree = BatchTree(batches)
-    task = chain.first.told()
+    task = chain.first.described()
     assert task.examples is not None
     shown = sum(len(batch) for batch in batches[:opened]) // 130
     task = replace(task, examples=replace(task.examples, opened_batches=opened, opened_examples=shown))
@@ -152,16 +152,16 @@ async def test_who_leaves_at_a_small_chance_has_sent_nothing(chain: FakeGateway,
 
 def test_a_trainer_waits_while_the_examples_of_a_round_may_be_on_their_way(chain: FakeGateway) -> None:
     stake = StakeStatus(1000, 1000, 0, 0, 0)
-    update = update_of(chain.first.told(), weights_of(1), 1.0)
-    assert obstacle(chain.first.told(), stake, 0.0, only_paid=False) is None
+    update = update_of(chain.first.described(), weights_of(1), 1.0)
+    assert obstacle(chain.first.described(), stake, 0.0, only_paid=False) is None
     chain.first.submit(chain.accounts[0], update.encode(chain.shape))
-    task = chain.first.told()
+    task = chain.first.described()
     closes_s = next(due.until_s for due in task.round.due if due.step.name == "ACCEPTED")
     found = obstacle(task, stake, closes_s, only_paid=False)
     assert found is not None and found.reason == "PhaseOver"
     assert obstacle(task, stake, closes_s - 1, only_paid=False) is None
     chain.first.open_examples()
-    found = obstacle(chain.first.told(), stake, 0.0, only_paid=False)
+    found = obstacle(chain.first.described(), stake, 0.0, only_paid=False)
     assert found is not None and "examples" in found.detail
 
 
