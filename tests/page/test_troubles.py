@@ -303,6 +303,18 @@ def test_a_chain_that_is_away_is_said_and_waited_for(desk: Open) -> None:
     at.page.wait_for_selector(".notice", state="detached")
 
 
+@pytest.mark.parametrize("missing", ["**/*GetTask", "**/starter.bin"])
+def test_what_was_away_at_the_start_is_read_later(desk: Open, missing: str) -> None:
+    at = desk()
+    at.collect("01")
+    at.page.route(missing, lambda route: route.abort())
+    at.page.reload()
+    at.says("does not answer; this page tries again by itself")
+    at.page.unroute_all(behavior="wait")
+    at.says("2 drawings")
+    at.says("100 starter digits are mixed in")
+
+
 def test_two_tabs_do_not_train_at_once_and_keep_each_others_drawings(desk: Open) -> None:
     at = desk()
     at.collect("01234")
