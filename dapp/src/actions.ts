@@ -66,18 +66,15 @@ export async function open(task: string): Promise<void> {
   });
   changed();
   await look();
-  if (state.taskNumber !== number || !state.task) return;
-  state.samples = (await samplesStore.read(place())).filter((one) => one.values.length === state.model?.inputCount);
-  if (state.model && fitsStarter()) await readStarter();
-  await takeUp();
-  guess();
-  changed();
+  if (state.taskNumber === number) guess();
 }
 
-const fitsStarter = (): boolean => state.model!.inputCount === 64 && state.model!.labels.join() === "0,1,2,3,4,5,6,7,8,9" && !!state.model!.layers;
+const fitsStarter = (): boolean => state.model?.inputCount === 64 && state.model!.labels.join() === "0,1,2,3,4,5,6,7,8,9" && !!state.model!.layers;
 
 async function readStarter(): Promise<void> {
-  const bytes = new Uint8Array(await (await fetch("starter.bin")).arrayBuffer());
+  const task = state.taskNumber;
+  const bytes = new Uint8Array(await services.file("starter.bin"));
+  if (state.taskNumber !== task) return;
   const half = (from: number): Samples => {
     const x = new Float32Array(100 * 64);
     const y = new Uint8Array(100);
@@ -117,7 +114,13 @@ async function look_(): Promise<void> {
       } catch (error) {
         state.modelTrouble = (error as Error).message;
       }
+      const samples = (await samplesStore.read(place())).filter((one) => one.values.length === state.model?.inputCount);
+      if (state.taskNumber !== number) return;
+      state.samples = samples;
+      await takeUp();
     }
+    if (!state.starter && fitsStarter()) await readStarter();
+    if (state.taskNumber !== number) return;
     if (task.version && task.version.version !== "0" && task.version.version !== state.weightsVersion && state.shape) {
       const { version, digest } = task.version;
       const raw = await aspect.weights(hex(state.chain!.aspect), BigInt(number), state.shape, BigInt(version), ofBase64(digest));

@@ -62,6 +62,12 @@ export async function start(): Promise<Start> {
   return reply.json();
 }
 
+export async function file(name: string): Promise<ArrayBuffer> {
+  const reply = await fetch(name).catch(() => null);
+  if (!reply?.ok) throw new Refusal("Unreachable", "the page's server does not answer; this page tries again by itself");
+  return reply.arrayBuffer();
+}
+
 export async function askFaucet(account: string): Promise<{ coinWei: string; tokenWei: string }> {
   const reply = await fetch("/faucet", {
     method: "POST",
