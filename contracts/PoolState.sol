@@ -107,13 +107,12 @@ abstract contract PoolState {
         bytes32 running; // of the round
     }
 
+    /// What a task's gate is; EvidenceRoom has the third.
     uint8 internal constant UNSEALED = 1; // `submit`
-    uint8 internal constant SEALED = 2; // `commitUpdate`, then `revealUpdate`
     uint8 internal constant HALTED = 4; // no update until there is a bond again; beside one of the others
     /// Bytes of the Aspect's verdict on an update.
     uint256 internal constant JUDGED_BYTES = 77; // digest 32 | sender 20 | task 8 | omega 8 | e 8 | flags 1
-    /// The pool's creations, in order (EIP-161: its nonces count from 1).
-    uint8 internal constant VAULT_NONCE = 1;
+    /// The token is the pool's second creation (EIP-161: its nonces count from 1).
     uint8 internal constant TOKEN_NONCE = 2;
     /// Artela's precompile that reads the transaction's context: input scope | key, output the raw bytes.
     address internal constant CONTEXT = 0x0000000000000000000000000000000000000064;
@@ -124,14 +123,17 @@ abstract contract PoolState {
     mapping(uint64 task => Task) internal _tasks;
     mapping(uint64 task => mapping(address account => Earnings)) internal _earnings;
     mapping(uint64 task => mapping(address account => Claimed)) internal _claimed;
+    // slither-disable-next-line uninitialized-state: EvidenceRoom writes it
     mapping(uint64 task => ExampleSet) internal _examples;
     mapping(uint64 task => mapping(address account => Standing)) internal _records;
     mapping(uint64 task => PayBook) internal _books;
     mapping(uint64 task => Sealing) internal _sealings;
+    // slither-disable-next-line unused-state: EvidenceRoom uses it
     mapping(uint64 task => mapping(address account => Commitment)) internal _commitments;
     /// What the creator has put down that the examples will be opened, wei.
     mapping(uint64 task => uint256) internal _bonds;
     mapping(uint64 task => mapping(uint64 round => Forfeit)) internal _forfeits;
+    // slither-disable-next-line unused-state: EvidenceRoom uses it
     mapping(uint64 task => mapping(uint64 round => mapping(address account => bool))) internal _bondClaimed;
 
     event UpdateAccepted(
@@ -216,6 +218,7 @@ abstract contract PoolState {
         bytes32 actual = UpdateDigest.ofGroups(header, groups);
         if (actual != digest) revert WrongDigest(digest, actual);
 
+        // slither-disable-next-line incorrect-equality: a count
         t.running = _next(
             current.accepted == 0 ? _seed(task, current.round) : t.running, digest, msg.sender, weight, effective
         );

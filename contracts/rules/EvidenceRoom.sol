@@ -13,6 +13,9 @@ import {Rules} from "./Rules.sol";
 /// are the pool's, and the Aspect sees the call to the pool before. Called by itself it has no tasks, and no call gets anywhere.
 /// @dev The pool's first two slots are its owner and who is to follow him.
 contract EvidenceRoom is EvidencePay layout at 2 {
+    uint8 private constant SEALED = 2; // `commitUpdate`, then `revealUpdate`
+    /// The vault is the pool's first creation.
+    uint8 private constant VAULT_NONCE = 1;
     uint256 private constant SET_BYTES = 40; // as OPENED | gas of an example's forward pass 8
     uint256 private constant BATCH_BYTES = 16; // task 8 | batch 4 | examples 4
 

@@ -81,6 +81,8 @@ def standing(task: Task) -> Standing:
         first_s=status.first_update_s,
         ripe=status.ripe,
         examples_opened=status.examples_opened,
+        reveal_seconds=status.reveal_seconds,
+        committed=status.committed,
     )
 
 
@@ -155,7 +157,7 @@ class Keeper:
         head = self._ledger.events.head
         now = max(self._clock(), 0.0 if head is None else float(head.time_s))  # a chain's clock may be ahead of ours
         at, wait, newcomer = standing(task), QUIET_S, b""
-        if task.version and not task.closed and not task.round.accepted:
+        if task.version and not task.closed and not task.round.accepted and not task.round.committed:
             wait, newcomer, ours = await self._newcomer(task, now)
             at = replace(at, ripe=ours)
         due = rule_of(task.terms.rule).next_step(task.terms, at)

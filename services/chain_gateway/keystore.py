@@ -1,11 +1,12 @@
 """Keys in encrypted files, and the one thing that is signed with them: transactions.
 
 A folder of Ethereum keyfiles (version 3 JSON, scrypt), one per account, readable by their owner alone. Unlocked keys live in this object
-and nowhere else. There is no way to have it sign bytes of the caller's choice.
+and nowhere else. There is no way to have it sign bytes of the caller's choice. The salts of sealed updates follow from the keys, too.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ from linklearner.keyfile import encrypted, read_account
 
 CREATE: Final = "python -m services.chain_gateway create-account"
 """The command that makes accounts."""
+SALT_DOMAIN: Final = b"LinkLearner salt\0"
 PASSWORD_BYTES: Final = 32
 """Of a password that we make: as many random bits as a key has."""
 SCRYPT_N_FOR_PEOPLE: Final = 2**18
@@ -95,6 +97,13 @@ class Keystore:
     def sign_transaction(self, address: bytes, transaction: Mapping[str, Any]) -> bytes:
         """The signed transaction as it travels. transaction: web3's fields, complete. Raises NotFound for an address without a key."""
         return bytes(self._of(address).sign_transaction(dict(transaction)).raw_transaction)
+
+    def salt(self, address: bytes, purpose: bytes) -> bytes:
+        """32 bytes that follow from the key and `purpose`, and that nobody without the key can compute or trace back to it: no signature.
+
+        Raises NotFound for an address without a key.
+        """
+        return hmac.digest(bytes(self._of(address).key), SALT_DOMAIN + purpose, "sha256")
 
     def require(self, address: bytes) -> None:
         """Raises NotFound for an address whose key is not held."""

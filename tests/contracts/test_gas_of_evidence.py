@@ -63,9 +63,7 @@ def test_the_calls_of_a_sealed_round(
                 salt,
             )
             holds(task.reveal(who), gas.reveal_limit(data, update, shape))
-        batch = task.batches[number]
-        data = POOL.encode_call("openExamples", task.task, task.number, batch, list(task.tree.proof(number)))
-        holds(task.open(), gas.open_examples_limit(data, len(batch)))
+        task.open()
         task.settle()
 
 

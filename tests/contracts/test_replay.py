@@ -28,8 +28,22 @@ BARE = dataclasses.replace(
 )
 
 
-OF_EVIDENCE = (happened.ExamplesCommitted, happened.BatchOpened, happened.UpdateJudged)
-"""Of tasks by another rule: tests/contracts/test_evidence_rounds.py."""
+OF_EVIDENCE = (
+    happened.ExamplesCommitted,
+    happened.BatchOpened,
+    happened.UpdateJudged,
+    happened.UpdateCommitted,
+    happened.BondPut,
+    happened.BondForfeited,
+    happened.BondClaimed,
+    happened.BondReturned,
+    happened.PayNamed,
+    happened.PaySetAside,
+    happened.RoundsHandedIn,
+    happened.UpdateCredited,
+    happened.PayReturned,
+)
+"""Of tasks by another rule: tests/contracts/test_evidence_rounds.py, test_sealed_rounds.py and test_pay_later.py."""
 
 
 def events_of(receipt: StoredReceipt, block: int, world: Any, time_s: int = 0) -> list[happened.Event]:
@@ -186,8 +200,10 @@ def outcome(world: TaskChain, events: list[happened.Event]) -> Any:
 def altered(value: Any) -> Any:
     """Something else of the same type."""
     match value:
-        case bool() | None:
+        case bool():
             return None
+        case None:  # a salt, where no update is sealed
+            return bytes(32)
         case int():
             return value + 1
         case bytes():

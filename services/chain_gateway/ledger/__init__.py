@@ -16,6 +16,7 @@ from services.chain_gateway.ledger.drops import Drops
 from services.chain_gateway.ledger.money import Money
 from services.chain_gateway.ledger.openings import Openings
 from services.chain_gateway.ledger.queries import Queries
+from services.chain_gateway.ledger.sealing import Sealing
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.settlements import Settlements
 from services.chain_gateway.ledger.submissions import Submissions
@@ -50,7 +51,8 @@ class Ledger:
         sending = Sending(outbox, self.views, clock, on_demand=on_demand)
         self.tasks = Tasks(self.views, events)
         self.drops = Drops(self.tasks, sending)
-        self.submissions = Submissions(self.tasks, sending, self.drops, clock)
+        sealing = Sealing(self.tasks, sending, outbox.salt, clock)
+        self.submissions = Submissions(self.tasks, sending, self.drops, clock, sealing)
         self.settlements = Settlements(self.tasks, self.submissions, sending)
         self.openings = Openings(self.tasks, sending)
         self.money = Money(self.tasks, sending)

@@ -13,7 +13,12 @@ from services.chain_gateway.outbox import Outbox, Outcome, Prepare, Request, Sta
 
 STANDSTILL_S: Final = 2.0
 """A chain without a new block for so long makes none unless asked; Artela makes one a second at least."""
-DUE: Final = {"RoundNotOver": "settleableAt", "NotYetDroppable": "droppableAt", "StakeStillLocked": "withdrawableAt"}
+DUE: Final = {
+    "RoundNotOver": "settleableAt",
+    "NotYetDroppable": "droppableAt",
+    "StakeStillLocked": "withdrawableAt",
+    "RevealsNotBegun": "from",
+}
 """Refusals that time alone may end, and the fact that says when, Unix seconds."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from linklearner.chain import contracts
-from linklearner.chain.contracts import Submit, decode_call, decode_event
+from linklearner.chain.contracts import Submit, decode_event, decode_submission
 from linklearner.domain import gas
 from linklearner.domain.errors import DataLoss, InvalidInput, InvalidUpdate, Refused, Unavailable
 from linklearner.domain.events import UpdateAccepted
@@ -17,6 +17,7 @@ from linklearner.domain.update import Update, digests_of, update_digest
 from services.chain_gateway.chain import Call
 from services.chain_gateway.ledger.drops import Drops
 from services.chain_gateway.ledger.kept import Kept
+from services.chain_gateway.ledger.sealing import Sealing
 from services.chain_gateway.ledger.sending import Sending
 from services.chain_gateway.ledger.tasks import Tasks
 from services.chain_gateway.ledger.values import Submission
@@ -36,32 +37,36 @@ HEADER_BYTES: Final = 18
 class Submissions:
     """Of all tasks."""
 
-    def __init__(self, tasks: Tasks, sending: Sending, drops: Drops, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, tasks: Tasks, sending: Sending, drops: Drops, clock: Callable[[], float], sealing: Sealing
+    ) -> None:
         self._tasks = tasks
         self._drops = drops
         self._clock = clock
         self._chain = tasks.views.chain
         self._pool = tasks.views.deployment.pool
         self._sending = sending
+        self._sealing = sealing
         self._calldata = Kept[bytes, Submission](CALLDATA_BYTES, lambda kept: sum(map(len, kept.groups)))
         self._mined = Kept[bytes, Mined](MINED_COUNT, lambda _: 1)
 
     async def submit(self, request_id: str, account: bytes, update: bytes) -> Submitted:
-        """Sends one update. Raises InvalidUpdate for bytes that the task cannot read, Refused with the chain's reason.
+        """Sends one update; where updates are sealed, that takes until they are revealed (`Sealing.submit`).
+
+        Raises InvalidUpdate for bytes that the task cannot read, Refused with the chain's reason.
 
         Stake that has matured since the open round began counts in the next one only. If nobody has an update in the open round, it is
         ended first, by the account whose stake waits: a transaction of its own, without which a newcomer could only wait.
         """
         decoded, shape = await self._decoded(update)
         request = Request(request_id=request_id, account=account, kind="submit", contents=update)
-        call = await asyncio.to_thread(self._call, decoded, shape)
         try:
-            outcome = await self._sending.send(request, call)
+            outcome = await self._send(request, decoded, shape)
         except Refused as refused:
             if refused.reason not in TOO_LITTLE:
                 raise
             await self._renew(request, decoded.task, refused)
-            outcome = await self._sending.send(request, call)
+            outcome = await self._send(request, decoded, shape)
         accepted, mined = self._accepted(outcome), mined_by(outcome)
         # what we have sent ourselves need not be read from the chain
         groups = decoded.groups(shape)
@@ -69,6 +74,11 @@ class Submissions:
         self.remember(mined)
         self._tasks.events.poke()
         return Submitted(mined, accepted.digest, accepted.round, accepted.weight, accepted.effective)
+
+    async def _send(self, request: Request, update: Update, shape: Shape) -> Outcome:
+        if self._sealing.is_sealed(update.task):
+            return await self._sealing.submit(request, update, shape)
+        return await self._sending.send(request, await asyncio.to_thread(self._call, update, shape))
 
     async def _renew(self, request: Request, task: int, refused: Refused) -> None:
         """Ends the open round for stake that would let the update in. Raises what says when it will be, or that it is too little."""
@@ -139,7 +149,7 @@ class Submissions:
         if found.call.to != self._pool:
             raise DataLoss(f"transaction 0x{transaction.hex()} made the pool accept an update and does not go to it")
         try:
-            call = decode_call(Submit, found.call.data)
+            call = decode_submission(found.call.data)
         except InvalidInput as error:
             raise DataLoss(
                 f"the pool accepted an update by transaction 0x{transaction.hex()}, which is no submission: {error.message}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from linklearner.domain.digest import model_digest
 from linklearner.domain.errors import DataLoss, InvalidInput, NotFound
 from linklearner.domain.events import ModelUpdated, TaskOpened
 from linklearner.domain.model import ModelVersion
+from linklearner.domain.rules.table import rule_of
 from linklearner.domain.shape import Shape
 from linklearner.domain.tasks import Task
 from services.chain_gateway.aspect import read_weights
@@ -41,7 +43,17 @@ class Tasks:
         block = (await self.views.head()).number
         state = await self.views.task(task, block)
         await self.events.sync(block)
-        return self._task(task, state)
+        return self._task(task, await self._sealed(task, state, block))
+
+    async def _sealed(self, task: int, state: TaskState, block: int) -> TaskState:
+        """With what there is of commitments to updates, where the task's rule has any."""
+        if not rule_of(self.opened(task).terms.rule).looks_back:
+            return state
+        sealing = await self.views.sealing(task, block)
+        round = replace(state.round, reveal_seconds=sealing.reveal_seconds, committed=sealing.committed)
+        if sealing.committed:
+            round = replace(round, first_update_s=sealing.reveals_s - self.opened(task).terms.round_seconds)
+        return replace(state, round=round)
 
     def _task(self, task: int, state: TaskState) -> Task:
         opened = self.opened(task)
@@ -78,7 +90,8 @@ class Tasks:
 
         async def described(number: int) -> Task:
             async with places:
-                return self._task(number, await self.views.task(number, block))
+                state = await self.views.task(number, block)
+                return self._task(number, await self._sealed(number, state, block))
 
         found = list(await asyncio.gather(*map(described, known)))
         return found, len(found) < len(numbers)

@@ -17,6 +17,19 @@ from services.chain_gateway.heads import Head
 
 
 @dataclass(frozen=True, slots=True)
+class SealingState:
+    """How updates of a task by rule `evidence` are taken. reveal_seconds: for how long they are revealed; 0: they are not sealed.
+
+    committed: commitments in the open round. reveals_s: from when on they are revealed, Unix seconds; 0 while there are none. bond: the
+    creator's, wei."""
+
+    reveal_seconds: int
+    committed: int
+    reveals_s: int
+    bond: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskState:
     """What pool and vault say of a task at one block. version: the newest, 0 while the first weights are being loaded."""
 
@@ -84,6 +97,15 @@ class Views:
             creator=status["creator"],
             closing=status["closing"],
         )
+
+    async def sealing(self, task: int, block: int | None = None) -> SealingState:
+        """Of a task by rule `evidence`, whose updates may be sealed. Raises NotFound for an unknown task."""
+        answer = await self._pool("sealingOf", task, block=block)
+        return SealingState(answer["revealSeconds"], answer["committed"], answer["revealsFrom"], answer["bond"])
+
+    async def submitted_in(self, account: bytes, task: int) -> int:
+        """The last round in which the account has an update, or a commitment to one; 0: none."""
+        return int((await self._vault("submittedIn", task, account))["round"])
 
     async def newest(self, task: int) -> TaskState:
         """At the newest block, however old. Raises NotFound for an unknown task."""

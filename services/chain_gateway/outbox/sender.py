@@ -90,6 +90,10 @@ class Outbox:
         """Whose keys are held, 20 bytes each."""
         return self._keystore.addresses
 
+    def salt(self, account: bytes, purpose: bytes) -> bytes:
+        """`Keystore.salt`. Raises NotFound for an account without a key."""
+        return self._keystore.salt(account, purpose)
+
     def state(self, request_id: str) -> State | None:
         """None for a request that was never made."""
         return self._store.state(request_id)

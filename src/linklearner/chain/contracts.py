@@ -182,6 +182,16 @@ def decode_call(kind: type[T], data: bytes) -> T:
     return _made(kind, decoded.values)
 
 
+def decode_submission(data: bytes) -> Submit | RevealUpdate:
+    """Calldata that brings an update. Raises InvalidInput for other bytes."""
+    decoded = POOL.decode_call(data)
+    if decoded.name == CALLS[Submit]:
+        return _made(Submit, decoded.values)
+    if decoded.name == CALLS[RevealUpdate]:
+        return _made(RevealUpdate, decoded.values)
+    raise InvalidInput(f"it calls {decoded.name}, which brings no update")
+
+
 def completed(event: Event, data: bytes) -> Event:
     """An event of COMPLETED with what the calldata that made it holds. Raises DataLoss if that is no such call, or another one."""
     call_kinds, whole = COMPLETED[type(event)]

@@ -104,11 +104,6 @@ def reveal_limit(data: bytes, update: Update, shape: Shape) -> int:
     return _limit(need, 0, 1.9, remedy="send fewer pages")
 
 
-def open_examples_limit(data: bytes, examples: int) -> int:
-    """A gas limit for `openExamples`, whose calldata is `data` and whose batch has so many bytes: each is state. Raises Refused."""
-    return _limit(intrinsic_gas(data) + 40_000 + 158 * examples, 0, remedy="the batch is too large")
-
-
 def claim_bond_limit(data: bytes, updates: int, new: bool) -> int:
     """A gas limit for `claimBond`, whose calldata is `data`, of a round with so many updates. new: the account has no $LL."""
     return _limit(intrinsic_gas(data) + 60_000 + 800 * updates + (NEW_SLOT if new else 0), 0)

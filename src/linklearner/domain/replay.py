@@ -60,7 +60,7 @@ from linklearner.domain.model import ModelSpec
 from linklearner.domain.notation import UNIT_WEI
 from linklearner.domain.pay import ContributionShares, RoundPay, round_pay, share_fee
 from linklearner.domain.rounds import Phase, Standing, Step, Terms, advance, commitment, running_next, running_seed
-from linklearner.domain.rules.evidence.course import CODES, MIN_BOND, Course
+from linklearner.domain.rules.evidence.course import CODES, Course, least_bond
 from linklearner.domain.rules.evidence.credit import gain_share
 from linklearner.domain.rules.evidence.ledger import Owed, PayLedger
 from linklearner.domain.rules.evidence.rule import EVIDENCE
@@ -358,7 +358,7 @@ class Replay:
     def _put_bond(self, task: TaskReplay, event: BondPut) -> None:
         if task.course is None or task.course.bond or task.closing:
             _diverge(event, "event", "no such event here", BondPut.__name__)
-        least = max(task.terms.reward, MIN_BOND)
+        least = least_bond(task.terms)
         if event.amount < least:
             _diverge(event, "amount", f"at least {least}", event.amount)
         task.course.bond = event.amount

@@ -86,10 +86,10 @@ class Balance:
 class RoundStatus:
     """Where the open round stands; stakes in units, times in Unix seconds.
 
-    round: 0 while the first weights are being loaded. opened_s: 0 then, and once the task is closed. first_update_s: 0 while there is none.
-    ripe: stake that would count if a round opened now, beyond `eligible`. examples_opened: by rule `evidence`; the gateway's own, `phase`
-    says it to others. phase, due: what the task's rule says of the round, on the wire;
-    None and empty where nobody has asked it.
+    round: 0 while the first weights are being loaded. opened_s: 0 then, and once the task is closed. first_update_s: 0 while there is none;
+    where updates are sealed, of the first commitment. ripe: stake that would count if a round opened now, beyond `eligible`.
+    examples_opened, reveal_seconds (0: not sealed), committed (to how many updates): by rule `evidence`; the gateway's own, `phase` says
+    it to others. phase, due: what the task's rule says of the round, on the wire; None and empty where nobody has asked it.
     """
 
     round: int
@@ -103,6 +103,8 @@ class RoundStatus:
     phase: Phase | None = None
     due: tuple[Due, ...] = ()
     examples_opened: bool = False
+    reveal_seconds: int = 0
+    committed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

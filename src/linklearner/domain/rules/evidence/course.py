@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from linklearner.domain.errors import InvalidInput
 from linklearner.domain.notation import LL_WEI
-from linklearner.domain.rounds import COMMITMENT_BYTES
+from linklearner.domain.rounds import COMMITMENT_BYTES, Terms
 from linklearner.domain.rules.evidence.batches import decode_batch, is_committed
 from linklearner.domain.rules.evidence.credit import HORIZON
 from linklearner.domain.rules.evidence.ledger import MAX_UPDATES, PayKind, PayLedger
@@ -25,6 +25,11 @@ CODES: Final = {outcome: number for number, outcome in enumerate(Outcome)}
 """Outcomes as the chain writes them."""
 MIN_BOND: Final = LL_WEI
 """Wei of a creator's bond at least, where a round's reward is less."""
+
+
+def least_bond(terms: Terms) -> int:
+    """What a creator puts down at least that the examples will be opened, wei: what a round can take from the pot."""
+    return max(terms.reward, MIN_BOND)
 
 
 @dataclass(frozen=True, slots=True)
