@@ -395,6 +395,25 @@ def test_a_contributor_alone_is_paid(watched: Watched, world: TaskChain) -> None
     agrees(world, watched.caught_up())
 
 
+def test_a_round_pays_an_account_no_more_than_its_part_of_it_and_what_is_due_beyond_later(
+    watched: Watched, world: TaskChain
+) -> None:
+    """With `full` so low that a round's part is all earned at once; and paid as soon as the last batch is opened, before it is settled."""
+    task = EvidenceTask.begun(world, stakes=(100,), sizes=(9, 9, 9), pay=PayKind.NOVEL, full=1)
+    for number in range(2):
+        task.play(number, (1,))
+    task.submit(1, task.work(31))
+    task.close()
+    task.open()
+    shared = [played_ledger(watched, task).owed[version].shared for version in (1, 2)]
+    watched.pay(task.task, 2)
+    fees = [one * EVIDENCE.settler_bps // 10_000 for one in shared]
+    assert earned(world, task, (1,))[0] <= sum(one - fee for one, fee in zip(shared, fees, strict=True)) // 4
+    assert earned(world, task, (1,))[0] > 0
+    agrees(world, watched.caught_up())
+    task.settled()
+
+
 def test_a_copy_is_paid_nothing_and_a_new_account_begins_with_the_deposit(watched: Watched, world: TaskChain) -> None:
     """Account 3 copies what 1 did a round before; account 4 is its next name, which pays the deposit once more."""
     task = EvidenceTask.begun(world, stakes=(100, 100, 100, 100), sizes=(6,) * 4, pay=PayKind.NOVEL, pot=1000 * LL_WEI)

@@ -38,8 +38,13 @@ OF_EVIDENCE = (
     happened.BondForfeited,
     happened.BondClaimed,
     happened.BondReturned,
+    happened.PayNamed,
+    happened.PaySetAside,
+    happened.RoundsHandedIn,
+    happened.UpdateCredited,
+    happened.PayReturned,
 )
-"""Of tasks by another rule: tests/contracts/test_evidence_rounds.py and test_sealed_rounds.py."""
+"""Of tasks by another rule: tests/contracts/test_evidence_rounds.py, test_sealed_rounds.py and test_pay_later.py."""
 
 
 def events_of(receipt: StoredReceipt, block: int, world: Any, time_s: int = 0) -> list[happened.Event]:

@@ -191,8 +191,10 @@ CONTRACT_MUTANTS = [
     guard(PAY, "update.digests.length != 1 || update.digests[0] != actual", "paid_whole_and_in_order"),
     guard(PAY, "block.timestamp < from", "before_ten_more_batches"),
     expression(PAY, "set.openedBatches > round.batch + HORIZON", "false", "before_ten_more_batches"),
-    expression(PAY, "set.openedBatches == set.batches", "false", "is_paid_once"),
-    expression(PAY, "Math.min(uint256(due - sums.paid), book.full)", "uint256(due - sums.paid)", "python_says_in"),
+    expression(PAY, "set.openedBatches == set.batches", "false", "no_more_than_its_part"),
+    expression(
+        PAY, "Math.min(uint256(due - sums.paid), book.full)", "uint256(due - sums.paid)", "no_more_than_its_part"
+    ),
     statement(PAY, "sums.paid += int64(uint64(counts));", "python_says_in_batches"),
     expression(PAY, "closed ? 0 : uint96(back)", "uint96(back)", "closed_pays_at_once"),
     expression(PAY, "awaiting >= _books[task].next", "false", "stake_stays_locked"),
