@@ -19,7 +19,9 @@ from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digest import weight_bytes
 from linklearner.domain.errors import InvalidInput, LinkLearnerError, Refused
 from linklearner.domain.events import ExamplesCommitted, ExamplesOpened, PagesLoaded, TaskOpened
+from linklearner.domain.notation import LL_WEI, UNIT_WEI
 from linklearner.domain.rounds import Phase, Step
+from linklearner.domain.rules.evidence.course import least_bond
 from linklearner.domain.rules.evidence.verdicts import Outcome
 from linklearner.domain.tasks import Task
 from linklearner.rpc import convert
@@ -272,15 +274,29 @@ async def test_examples_of_a_task_that_nothing_else_binds_us_to_are_opened_too(w
 # -- opening a task ---------------------------------------------------------------------------------------------------
 
 
-def new_task(changes: object = None) -> NewTask:
+CHEAP = replace(TERMS, reward=LL_WEI)
+"""A bond of 1 $LL, as much as an account here has."""
+
+
+def new_task() -> NewTask:
     plan = evidence_task()
-    return NewTask(plan.model.to_json(), plan.shape, plan.terms, weight_bytes(plan.first_weights()), plan.examples)
+    return NewTask(plan.model.to_json(), plan.shape, CHEAP, weight_bytes(plan.first_weights()), plan.examples)
+
+
+async def withdraw_for_the_bond(world: World) -> None:
+    """The first account takes all of its stake out of the task."""
+    async with world.gateway() as gateway:
+        await gateway.ledger.wallets.unlock("unlock", world.accounts[0], 1, least_bond(CHEAP) // UNIT_WEI)
+        await world.later(TERMS.stake_seconds + 1)
+        await gateway.ledger.wallets.withdraw("withdraw", world.accounts[0], 1)
+    world.node.raw.clear()
 
 
 async def test_a_task_is_opened_with_its_examples_and_a_repeated_request_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between any two of its transactions."""
+    await withdraw_for_the_bond(world)
     fulfil, budget = Outbox.fulfil, [0]
 
     async def dying(self: Outbox, request: object, prepare: object) -> object:
@@ -314,6 +330,7 @@ async def test_a_task_is_opened_with_its_examples_and_a_repeated_request_goes_on
 async def test_kill_9_between_opening_and_loading_ends_in_one_task_bound_to_its_examples(
     world: World, done: int, taken: bool
 ) -> None:
+    await withdraw_for_the_bond(world)
     plan, send, reached = evidence_task(), world.node._send, asyncio.Event()
 
     async def watched(request: web.Request, body: dict[str, Any], raw: bytes) -> web.StreamResponse:
@@ -334,7 +351,7 @@ async def test_kill_9_between_opening_and_loading_ends_in_one_task_bound_to_its_
                 account=world.accounts[0],
                 model=plan.model.to_json(),
                 shape=plan.shape.encode(),
-                terms=convert.terms_message(plan.terms),
+                terms=convert.terms_message(CHEAP),
                 input_exponent=example_set().input_exponent,
             )
         )
