@@ -167,7 +167,9 @@ class Keeper:
                 return await self._renew(task, newcomer)
         take = {Step.SETTLED: self._settle, Step.DROPPED: self._drop}[due.step]
         if due.from_s > int(now):
-            return min(IDLE_S if task.round.accepted else QUIET_S, max(due.from_s - now, SOON_S))
+            return min(
+                IDLE_S if task.round.accepted or task.round.committed else QUIET_S, max(due.from_s - now, SOON_S)
+            )
         # turns and patience are told by our own clock: what a node says of its newest block's time, once, must not cut them short or
         # stretch them without end
         await self._forgive(self._clock())
