@@ -43,7 +43,7 @@ page:
 ## page-test: what `make test` leaves out of the page in a real Chromium: what can go wrong, a phone, a node's pace (minutes).
 ## Without a Chromium it is skipped, and fails where CI is set (CHROMIUM=none: skipped there, too)
 page-test: $(VENV)/.dev
-	PAGE_TESTS=all $(BIN)/python -m pytest tests/page/test_troubles.py tests/page/test_gone_and_back.py tests/page/test_evidence.py tests/page/test_flow.py::test_without_a_wallet_on_a_phone $(TEST_ARGS)
+	PAGE_TESTS=all $(BIN)/python -m pytest tests/page/test_troubles.py tests/page/test_gone_and_back.py tests/page/test_page_evidence.py tests/page/test_flow.py::test_without_a_wallet_on_a_phone $(TEST_ARGS)
 	PAGE_MINING=interval:0.5 $(BIN)/python -m pytest tests/page/test_flow.py $(TEST_ARGS)
 
 ## screenshots: every screen of the page in both sizes, from a suite that runs here (`make demo KEEP=1`)

@@ -169,6 +169,12 @@ CONTRACT_MUTANTS = [
         "in_the_middle_of_a_round",
     ),
     guard(ROOM, "current.opened != 0", "early_late_or_twice"),
+    Mutant(
+        ROOM,
+        "if (current.accepted == 0) revert NoUpdates(round);",
+        "if (!(ON) && current.accepted == 0) revert NoUpdates(round);",
+        "early_late_or_twice",
+    ),
     guard(ROOM, "block.timestamp < from", "early_late_or_twice"),
     guard(ROOM, "block.timestamp >= until", "early_late_or_twice"),
     guard(POOL, "terms.rule == Evidence.NUMBER && current.opened == 0", "before_its_examples_are_opened"),
@@ -254,16 +260,10 @@ CONTRACT_MUTANTS = [
     guard(STATE, "weight == 0 || weight > most || effective > weight", "believes_no_aspect"),
     guard(STATE, "actual != digest", "digest_is_the"),
     guard(POOL, "round != current.round || current.version == 0", "speaks_first"),
-    Mutant(  # openExamples
+    Mutant(
         POOL,
-        "if (current.accepted == 0) revert NoUpdates(round);\n        if (",
-        "if (!(ON) && current.accepted == 0) revert NoUpdates(round);\n        if (",
-        "early_late_or_twice",
-    ),
-    Mutant(  # settle
-        POOL,
-        "if (current.accepted == 0) revert NoUpdates(round);\n        Terms memory terms",
-        "if (!(ON) && current.accepted == 0) revert NoUpdates(round);\n        Terms memory terms",
+        "if (current.accepted == 0) revert NoUpdates(round);",
+        "if (!(ON) && current.accepted == 0) revert NoUpdates(round);",
         "speaks_first",
     ),
     guard(POOL, "block.timestamp < settleableAt", "block_of_the_opening"),

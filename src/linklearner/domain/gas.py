@@ -45,7 +45,7 @@ LOCK: Final = 150_000
 FIRST_LOCK: Final = 212_000
 """Of one that has none: its slots are new, and the task's, where nobody else has any."""
 UNLOCK: Final = 150_000
-WITHDRAW: Final = 78_000
+WITHDRAW: Final = 86_000
 MATURE: Final = 98_000
 DROP: Final = 112_000
 FUND: Final = 90_000
@@ -56,11 +56,10 @@ CLAIM: Final = 94_000
 CLAIM_STAKE_FEES: Final = 94_000
 COMMIT_EXAMPLES: Final = 130_000
 PUT_BOND: Final = 120_000
-"""Limits of the small transactions: above the dearest that was measured, every slot that may be new counted as new (17,100 each). Measured
-were, in thousands, of LOCK 82 to 139 (with votes delegated), FIRST_LOCK 117 to 204 (likewise, the first stake of a task), UNLOCK 67 to
-141 (with fees settled), WITHDRAW 56, MATURE 59 to 93, DROP 57 to 87 (the last round of a task, with a refund), FUND 49 to 83, GRANT 56
-to 74, CLOSE 33 to 81, SHARE_FEES 68 to 102, CLAIM 53 to 70, CLAIM_STAKE_FEES 58 to 72,
-PUT_BOND 82."""
+"""Limits of the small transactions: above the dearest that was measured, every slot that may be new counted as new (17,100 each).
+Measured were, in thousands, of LOCK 82 to 139 (with votes delegated), FIRST_LOCK 117 to 204 (likewise, the first stake of a task),
+UNLOCK 67 to 141 (with fees settled), WITHDRAW 63 to 80, MATURE 59 to 93, DROP 57 to 87 (the last round of a task, with a refund), FUND
+49 to 83, GRANT 56 to 74, CLOSE 33 to 81, SHARE_FEES 68 to 102, CLAIM 53 to 70, CLAIM_STAKE_FEES 58 to 72, PUT_BOND 82."""
 
 
 def intrinsic_gas(data: bytes) -> int:
