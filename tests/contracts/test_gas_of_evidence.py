@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,28 @@ def world() -> TaskChain:
 
 def holds(receipt: StoredReceipt, limit: int, most: float = 2.02) -> None:
     assert receipt.gas_used <= limit <= most * receipt.gas_used, (receipt.gas_used, limit)
+
+
+def test_committing_to_examples_with_the_first_bond_of_a_pool_and_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = TaskChain.deployed(2)
+    call, receipts = fresh.call, list[StoredReceipt]()
+
+    def kept(who: int, to: bytes, name: str, *arguments: Any) -> StoredReceipt:
+        receipt = call(who, to, name, *arguments)
+        if name == "commitExamples":
+            receipts.append(receipt)
+        return receipt
+
+    monkeypatch.setattr(fresh, "call", kept)
+    deep = IntegerNetwork((784, 30, 20, 20, 10), (12,) * 8, 4)
+    for reveal_seconds, network in ((30, NETWORK), (0, NETWORK), (0, deep)):
+        shape = shape_of(network, page_length=1024)
+        EvidenceTask.begun(
+            fresh, stakes=(), network=network, shape=shape, reveal_seconds=reveal_seconds, pot=0, sizes=(1, 1)
+        )
+    assert len(receipts) == 3
+    for receipt in receipts:
+        holds(receipt, gas.COMMIT_EXAMPLES)
 
 
 @pytest.mark.parametrize("encoding", [TWO_BITS, INT8])
