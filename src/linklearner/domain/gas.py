@@ -59,7 +59,8 @@ PUT_BOND: Final = 120_000
 """Limits of the small transactions: above the dearest that was measured, every slot that may be new counted as new (17,100 each).
 Measured were, in thousands, of LOCK 82 to 139 (with votes delegated), FIRST_LOCK 117 to 204 (likewise, the first stake of a task),
 UNLOCK 67 to 141 (with fees settled), WITHDRAW 63 to 80, MATURE 59 to 93, DROP 57 to 87 (the last round of a task, with a refund), FUND
-49 to 83, GRANT 56 to 74, CLOSE 33 to 81, SHARE_FEES 68 to 102, CLAIM 53 to 70, CLAIM_STAKE_FEES 58 to 72, PUT_BOND 82, COMMIT_EXAMPLES 166 to 183 (not sealed)."""
+49 to 83, GRANT 56 to 74, CLOSE 33 to 81, SHARE_FEES 68 to 102, CLAIM 53 to 70, CLAIM_STAKE_FEES 58 to 72, PUT_BOND 82,
+COMMIT_EXAMPLES 166 to 183 (not sealed)."""
 
 
 def intrinsic_gas(data: bytes) -> int:
