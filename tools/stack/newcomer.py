@@ -1,6 +1,7 @@
 """A newcomer at the page's port, as far as that takes no browser: what a browser is served, given, and refused."""
 
 import base64
+import time
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from linklearner.domain.notation import address
 from tools.stack.settings import Trouble
 
 PATIENCE_S = 60.0
+PAUSE_S = 0.2
 LOCKED_UNITS = 100_000
 GATEWAY, SESSIONS = "linklearner.v1.ChainGatewayService", "linklearner.v1.SessionService"
 
@@ -69,7 +71,14 @@ class Newcomer:
             "gasPrice": 2 * int(self._rpc("eth_gasPrice"), 16), "chainId": int(self._rpc("eth_chainId"), 16),
         }  # fmt: skip
         signed = bytes(self.account.sign_transaction(transaction).raw_transaction)
-        self._rpc("eth_sendRawTransaction", "0x" + signed.hex())
+        hash_ = self._rpc("eth_sendRawTransaction", "0x" + signed.hex())
+        end = time.monotonic() + PATIENCE_S
+        while (receipt := self._rpc("eth_getTransactionReceipt", hash_)) is None:
+            if time.monotonic() > end:
+                raise Trouble(f"the newcomer's lock {hash_} is in no block after {PATIENCE_S:.0f} s")
+            time.sleep(PAUSE_S)
+        if int(receipt["status"], 16) != 1:
+            raise Trouble(f"the newcomer's lock {hash_} failed")
         asked = {"account": base64.b64encode(address(self.account.address)).decode(), "task": str(task)}
         stake = self._ask(f"{GATEWAY}/GetBalance", asked)["stake"]
         if stake["lockedUnits"] != str(LOCKED_UNITS):
