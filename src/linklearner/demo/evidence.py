@@ -266,6 +266,6 @@ async def _earned(stage: Stage, people: Sequence[Person], screen: Screen) -> Non
         raise DataLoss(f"{flipper.name}, who flips labels, earned as much as honest work", reason="DemoIncomplete")
     rogue, total = sum(one.earned for one in people if one.attack), sum(one.earned for one in people)
     screen.say(
-        f"  [dim]the three attackers got {rogue / total:.0%} of the pay: flipped labels are refused, but pay by gain is open to copies and "
-        "mimics (docs/evidence.md)[/dim]"
+        f"  [dim]the three attackers got {rogue / total:.0%} of the pay: flipped labels are mostly refused, but pay by "
+        "gain is open to copies and mimics (docs/evidence.md)[/dim]"
     )
