@@ -393,7 +393,8 @@ class Economy(RuleBasedStateMachine):
         fee = paid = most = 0
         rest = at.pot
         if at.accepted and last:
-            pay = round_pay(at.terms, at.pot, self.now_s - at.ledger.opened_s, at.present, at.ledger.eligible)
+            elapsed_s = at.idle_s + self.now_s - at.ledger.opened_s  # with the rounds without updates just before
+            pay = round_pay(at.terms, at.pot, elapsed_s, at.present, at.ledger.eligible)
             fee = pay.fee
             earned = rule_of(at.terms.rule).divide(
                 at.terms,
@@ -404,9 +405,7 @@ class Economy(RuleBasedStateMachine):
             paid = fee + sum(earned)
             most = min(
                 at.pot,
-                at.terms.reward
-                * min(self.now_s - at.ledger.opened_s, at.terms.round_seconds)
-                // at.terms.round_seconds,
+                at.terms.reward * min(elapsed_s, at.terms.round_seconds) // at.terms.round_seconds,
             )
         settlement = self._settlement(at, shape, min(group, shape.group_count - 1))
         receipt = self._expect(reasons, self.world.call, who, POOL, "settle", task, at.ledger.round, group, settlement)
