@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiohttp import web
 
 from linklearner.client.gateway import GatewayClient
 from linklearner.domain.digest import weight_bytes
@@ -43,7 +42,7 @@ from tests.services.chain_gateway.evidence_world import (
     example_set,
     work,
 )
-from tests.services.chain_gateway.test_gateway_process import started
+from tests.services.chain_gateway.test_gateway_process import killed_while_opening, started
 from tests.services.chain_gateway.test_known_gas import limits_of
 
 
@@ -331,18 +330,7 @@ async def test_kill_9_between_opening_and_loading_ends_in_one_task_bound_to_its_
     world: World, done: int, taken: bool
 ) -> None:
     await withdraw_for_the_bond(world)
-    plan, send, reached = evidence_task(), world.node._send, asyncio.Event()
-
-    async def watched(request: web.Request, body: dict[str, Any], raw: bytes) -> web.StreamResponse:
-        if len({*world.node.raw, raw}) > done:
-            if taken:
-                world.node.hide_receipts = 10**6
-            else:
-                world.node.break_sends = 10**6
-            answer = await send(request, body, raw)
-            reached.set()
-            return answer
-        return await send(request, body, raw)
+    plan = evidence_task()
 
     async def requests() -> AsyncIterator[pb.OpenTaskRequest]:
         yield pb.OpenTaskRequest(
@@ -359,16 +347,7 @@ async def test_kill_9_between_opening_and_loading_ends_in_one_task_bound_to_its_
             yield pb.OpenTaskRequest(examples=batch)
         yield pb.OpenTaskRequest(weights=weight_bytes(plan.first_weights()))
 
-    config = world.config(outbox=world.folder / "gateway.sqlite")
-    async with started(config) as gateway:
-        world.node._send = watched  # type: ignore[method-assign]
-        call = asyncio.ensure_future(gateway.stub.OpenTask(requests()))
-        async with asyncio.timeout(120):
-            await reached.wait()
-        await gateway.kill()
-        await asyncio.gather(call, return_exceptions=True)
-    world.node._send = send  # type: ignore[method-assign]
-    world.node.hide_receipts = world.node.break_sends = 0
+    config = await killed_while_opening(world, requests, done, taken)
     assert ExampleStore(world.folder / "examples").of(example_set().root) == example_set()
     async with started(config) as gateway:
         opened = await gateway.stub.OpenTask(requests())

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -116,20 +116,12 @@ WIDE = TaskPlan(
 """90,010 weights: opened by three loads of 4, 4 and 3 pages."""
 
 
-@pytest.mark.parametrize(
-    ("done", "taken"),
-    [(0, True), (1, False), (1, True), (3, False)],
-    ids=["opening unconfirmed", "first load unsent", "first load unconfirmed", "last load unsent"],
-)
-async def test_kill_9_while_a_task_is_opened_ends_in_one_task_with_all_its_weights(
-    world: World, done: int, taken: bool
-) -> None:
-    """Killed while one of its transactions is on disk only, or in the chain and not known to be; the caller repeats its request."""
-    shape, weights = WIDE.shape, weight_bytes(WIDE.first_weights())
-    loading = [place for _, place in loads(shape)]
-    assert len(loading) == 3
-    creator, send = world.accounts[0], world.node._send
-    reached = asyncio.Event()
+async def killed_while_opening(
+    world: World, requests: Callable[[], AsyncIterator[pb.OpenTaskRequest]], done: int, taken: bool
+) -> GatewayConfig:
+    """A gateway that opens a task is killed with `done` of its transactions confirmed: the next is on disk only, or (taken) in the chain
+    and not known to be. Returns the settings with which it goes on."""
+    config, send, reached = world.config(outbox=world.folder / "gateway.sqlite"), world.node._send, asyncio.Event()
 
     async def watched(request: web.Request, body: dict[str, Any], raw: bytes) -> web.StreamResponse:
         if len({*world.node.raw, raw}) > done:
@@ -142,6 +134,32 @@ async def test_kill_9_while_a_task_is_opened_ends_in_one_task_with_all_its_weigh
             return answer
         return await send(request, body, raw)
 
+    async with started(config) as gateway:
+        world.node._send = watched  # type: ignore[method-assign]
+        call = asyncio.ensure_future(gateway.stub.OpenTask(requests()))
+        async with asyncio.timeout(120):
+            await reached.wait()
+        await gateway.kill()
+        await asyncio.gather(call, return_exceptions=True)
+    world.node._send = send  # type: ignore[method-assign]
+    world.node.hide_receipts = world.node.break_sends = 0
+    return config
+
+
+@pytest.mark.parametrize(
+    ("done", "taken"),
+    [(0, True), (1, False), (1, True), (3, False)],
+    ids=["opening unconfirmed", "first load unsent", "first load unconfirmed", "last load unsent"],
+)
+async def test_kill_9_while_a_task_is_opened_ends_in_one_task_with_all_its_weights(
+    world: World, done: int, taken: bool
+) -> None:
+    """Killed while one of its transactions is on disk only, or in the chain and not known to be; the caller repeats its request."""
+    shape, weights = WIDE.shape, weight_bytes(WIDE.first_weights())
+    loading = [place for _, place in loads(shape)]
+    assert len(loading) == 3
+    creator = world.accounts[0]
+
     async def requests() -> AsyncIterator[pb.OpenTaskRequest]:
         plan = pb.OpenTaskRequest.Plan(
             request_id="ours",
@@ -153,16 +171,7 @@ async def test_kill_9_while_a_task_is_opened_ends_in_one_task_with_all_its_weigh
         yield pb.OpenTaskRequest(plan=plan)
         yield pb.OpenTaskRequest(weights=weights)
 
-    config = world.config(outbox=world.folder / "gateway.sqlite")
-    async with started(config) as gateway:
-        world.node._send = watched  # type: ignore[method-assign]
-        call = asyncio.ensure_future(gateway.stub.OpenTask(requests()))
-        async with asyncio.timeout(120):
-            await reached.wait()
-        await gateway.kill()
-        await asyncio.gather(call, return_exceptions=True)
-    world.node._send = send  # type: ignore[method-assign]
-    world.node.hide_receipts = world.node.break_sends = 0
+    config = await killed_while_opening(world, requests, done, taken)
     async with started(config) as gateway:
         opened = await gateway.stub.OpenTask(requests())
         assert (opened.task, opened.version.version, len(opened.receipts)) == (2, 1, 4)
